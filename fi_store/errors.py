@@ -1,0 +1,83 @@
+"""Every error that a person may meet, as one tree.
+
+    FiStoreError                exit code 1
+      UsageError                exit code 2: an argument, an option, a value
+        ConfigError             a configuration that contradicts itself or leaves its range
+        PromptFileError         a prompt file, with its line
+        NotFoundError           a run, query or file that is not there
+      ModelError                a reference that cannot be read, an adapter that does not fit
+      ExtractionError           models ran, but the result cannot be used; a disk or memory budget is exceeded
+      AnalysisError             data that the method refuses (NaN, too few rows, one prompt)
+      RenderError
+      StoreError
+        StoreLockedError        another process holds the store
+        SchemaOlderError        the store needs an upgrade
+        SchemaNewerError        the package needs an upgrade
+        SqlRefusedError         `fi-store sql` accepts reading statements only
+
+A message is one sentence about what happened and to what; `hint` is the next command.
+"""
+
+from __future__ import annotations
+
+
+class FiStoreError(Exception):
+    """Base of all expected failures. `str(error)` is the sentence, `error.hint` the next step (may be empty)."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(FiStoreError):
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    pass
+
+
+class PromptFileError(UsageError):
+    pass
+
+
+class NotFoundError(UsageError):
+    pass
+
+
+class ModelError(FiStoreError):
+    pass
+
+
+class ExtractionError(FiStoreError):
+    pass
+
+
+class AnalysisError(FiStoreError):
+    pass
+
+
+class RenderError(FiStoreError):
+    pass
+
+
+class StoreError(FiStoreError):
+    pass
+
+
+class StoreLockedError(StoreError):
+    pass
+
+
+class SchemaOlderError(StoreError):
+    pass
+
+
+class SchemaNewerError(StoreError):
+    pass
+
+
+class SqlRefusedError(StoreError):
+    pass

@@ -1,0 +1,20 @@
+"""Finds the data that ships with the package, in a checkout and in an installed wheel alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+_IN_CHECKOUT = {"organisms": "bench/planted/organisms"}
+
+
+def shipped(name: str) -> Path:
+    """The folder `prompts`, `migrations` or `organisms`.
+
+    Raises:
+        FileNotFoundError: the installation is incomplete.
+    """
+    for candidate in (_PACKAGE / name, _PACKAGE.parent / _IN_CHECKOUT.get(name, name)):
+        if candidate.is_dir():
+            return candidate
+    raise FileNotFoundError(f"the shipped folder {name!r} is missing from {_PACKAGE}")
