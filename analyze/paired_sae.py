@@ -1,0 +1,177 @@
+"""Learns a paired sparse autoencoder: one BatchTopK dictionary over rows of both models, with one common scale.
+
+BatchTopK: Bussmann, Leask, Nanda (2024), "BatchTopK Sparse Autoencoders". Auxiliary loss for dead latents: Gao et
+al. (2024), "Scaling and evaluating sparse autoencoders", appendix A.2. Which model is called base is not known here:
+callers pass the rows in canonical order, so that swapping the pair gives the same weights bit by bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from fi_store.dictionary import DictionaryConfig, SparseDictionary
+from fi_store.errors import AnalysisError
+
+AUXILIARY_WEIGHT = 1 / 32
+"""Weight of the auxiliary loss (Gao et al., appendix A.2)."""
+DEAD_AFTER_STEPS = 50
+"""A latent that won no row for this many steps gets the auxiliary gradient."""
+THRESHOLD_STEPS = 100
+"""The inference threshold is the mean, over this many last steps, of the smallest activation that won."""
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How a dictionary is learned."""
+
+    site: str
+    layer: int
+    n_latents: int
+    k: int
+    steps: int
+    batch: int
+    seed: int
+    learning_rate: float = 2e-3
+    """Peak of Adam's learning rate; linear warm-up over 5% of the steps and decay over the last 20%."""
+
+
+def common_scale(first: torch.Tensor, second: torch.Tensor) -> float:
+    """s = sqrt(mean over pooled rows of ||x||^2 / d): one scale for both models (METHOD section 2)."""
+    total = sum(float(x.to(torch.float32).square().sum(dtype=torch.float64)) for x in (first, second))
+    return float((total / (first.numel() + second.numel())) ** 0.5)
+
+
+def fit_paired_sae(
+    first: torch.Tensor, second: torch.Tensor, options: FitOptions, advance: Callable[[int], None] = lambda _n: None
+) -> SparseDictionary:
+    """Fits on paired rows (n, d) of two models of the same width, in canonical order.
+
+    Each step draws `batch / 2` pairs, so both models weigh the same. Products run in bfloat16 where that is the
+    rows' dtype, master weights stay float32. Deterministic for a seed and thread count.
+
+    Raises:
+        AnalysisError: shapes differ, rows are constant or fewer than latents, k exceeds the latents.
+    """
+    n, d = first.shape
+    if first.shape != second.shape:
+        raise AnalysisError(f"A paired SAE needs equal shapes, found {tuple(first.shape)} and {tuple(second.shape)}.")
+    if options.k > options.n_latents:
+        raise AnalysisError(f"k = {options.k} exceeds the {options.n_latents} latents.")
+    if 2 * n < options.n_latents:
+        raise AnalysisError(
+            f"Layer {options.layer} has {2 * n} rows for {options.n_latents} latents.",
+            hint="use more prompts or --n-latents with a smaller number",
+        )
+    scale = common_scale(first, second)
+    if not scale > 0:
+        raise AnalysisError(f"The activations of layer {options.layer} are all zero.")
+    trainer = _Trainer(first, second, scale, options)
+    for step in range(options.steps):
+        trainer.step(step)
+        advance(1)
+    config = DictionaryConfig(
+        kind="paired_sae",
+        site=options.site,
+        layer=options.layer,
+        d_model=d,
+        n_latents=options.n_latents,
+        k=options.k,
+        seed=options.seed,
+        steps=options.steps,
+        scale=scale,
+        threshold=trainer.threshold(),
+        n_rows=n,
+    )
+    return SparseDictionary(config, *(p.detach().contiguous() for p in trainer.parameters))
+
+
+class _Trainer:
+    """The state of one fit."""
+
+    def __init__(self, first: torch.Tensor, second: torch.Tensor, scale: float, options: FitOptions) -> None:
+        self.rows = (first, second)
+        self.scale = scale
+        self.options = options
+        self.random = torch.Generator().manual_seed(options.seed)
+        self.compute = first.dtype if first.dtype == torch.bfloat16 else torch.float32
+        d = first.shape[1]
+        # Decoder rows start as random unit vectors, the encoder as their transpose (Gao et al., appendix A.1).
+        w_dec = torch.nn.functional.normalize(torch.randn(options.n_latents, d, generator=self.random), dim=1)
+        mean = (first.to(torch.float32).mean(0) + second.to(torch.float32).mean(0)) / (2 * scale)
+        self.w_dec = w_dec.requires_grad_()
+        self.w_enc = w_dec.detach().T.clone().contiguous().requires_grad_()
+        self.b_enc = torch.zeros(options.n_latents, requires_grad=True)
+        self.b_dec = mean.requires_grad_()
+        self.optimizer = torch.optim.Adam(
+            [self.w_enc, self.b_enc, self.w_dec, self.b_dec], lr=options.learning_rate, fused=True
+        )
+        self.silent = torch.zeros(options.n_latents, dtype=torch.long)
+        self.smallest: list[float] = []
+
+    @property
+    def parameters(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        return self.w_enc, self.b_enc, self.w_dec, self.b_dec
+
+    def threshold(self) -> float:
+        """Mean of the smallest winning activations of the last steps."""
+        last = self.smallest[-THRESHOLD_STEPS:]
+        return sum(last) / len(last)
+
+    def step(self, number: int) -> None:
+        options = self.options
+        picked = torch.randint(self.rows[0].shape[0], (options.batch // 2,), generator=self.random)
+        x = torch.cat([rows[picked] for rows in self.rows]).to(torch.float32) / self.scale  # (batch, d)
+        pre = self._product(x - self.b_dec, self.w_enc) + self.b_enc  # (batch, m)
+        codes = self._batch_top_k(pre.relu())
+        error = x - self._product(codes, self.w_dec) - self.b_dec
+        loss = error.square().mean() / x.square().mean()
+        loss = loss + AUXILIARY_WEIGHT * self._auxiliary(pre, error.detach())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._project_decoder_gradient()
+        for group in self.optimizer.param_groups:
+            group["lr"] = options.learning_rate * _schedule(number, options.steps)
+        self.optimizer.step()
+        with torch.no_grad():
+            self.w_dec.div_(self.w_dec.norm(dim=1, keepdim=True).clamp_min(1e-8))
+
+    def _product(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return (left.to(self.compute) @ right.to(self.compute)).to(torch.float32)
+
+    def _batch_top_k(self, active: torch.Tensor) -> torch.Tensor:
+        """Keeps the k * batch largest activations of the whole batch."""
+        wanted = self.options.k * active.shape[0]
+        flat = active.detach().flatten()
+        smallest = torch.topk(flat, wanted, sorted=False).values.min()
+        smallest = smallest.clamp_min(torch.finfo(torch.float32).tiny)
+        self.smallest.append(float(smallest))
+        kept = active * (active >= smallest)
+        fired = (kept.detach() > 0).any(dim=0)
+        self.silent = torch.where(fired, 0, self.silent + 1)
+        return kept
+
+    def _auxiliary(self, pre: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+        """Dead latents reconstruct what the live ones left over."""
+        dead = torch.nonzero(self.silent > DEAD_AFTER_STEPS).flatten()
+        if len(dead) == 0:
+            return torch.zeros(())
+        k = min(len(dead), max(1, self.w_enc.shape[0] // 2))
+        values, places = torch.topk(pre[:, dead], min(k, 4 * self.options.k, len(dead)), dim=1)
+        codes = torch.zeros(pre.shape[0], len(dead)).scatter(1, places, values.relu())
+        return (error - self._product(codes, self.w_dec[dead])).square().mean() / error.square().mean().clamp_min(1e-12)
+
+    def _project_decoder_gradient(self) -> None:
+        """Removes the part of the gradient that only changes the norm of the unit decoder rows."""
+        gradient = self.w_dec.grad
+        if gradient is not None:
+            with torch.no_grad():
+                gradient -= (gradient * self.w_dec).sum(dim=1, keepdim=True) * self.w_dec
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Share of the peak learning rate."""
+    warm, decay = max(1, steps // 20), max(1, steps // 5)
+    return min(1.0, (step + 1) / warm, (steps - step) / decay)
