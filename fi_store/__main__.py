@@ -1,0 +1,8 @@
+"""`python -m fi_store` is `fi-store`."""
+
+import sys
+
+from fi_store.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

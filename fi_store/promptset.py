@@ -1,0 +1,130 @@
+"""Builds the prompts of a run: from the shipped suite, from files, from plain lists, or again from a store.
+
+Knows nothing about models. What a prompt file may hold stands in `promptfile` and `prompts/README.md`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fi_store.errors import PromptFileError, UsageError
+from fi_store.promptfile import CATEGORY, PromptFile, read_prompt_file
+from fi_store.records import PromptRecord, PromptSuite
+from fi_store.shipped import shipped
+
+if TYPE_CHECKING:
+    from fi_store.store import Store
+
+SHIPPED_FILES = ("reasoning.yaml", "controls.yaml")
+
+
+def load_suite(
+    files: Sequence[Path] = (), categories: Sequence[str] = (), limit_per_category: int | None = None
+) -> PromptSuite:
+    """The prompts of the files in order (the shipped suite without files), filtered.
+
+    Raises:
+        PromptFileError: a file breaks the format, or two prompts have one id or are the same.
+        UsageError: an unknown category.
+    """
+    paths = [Path(file) for file in files] or [shipped("prompts") / name for name in SHIPPED_FILES]
+    read = [read_prompt_file(path) for path in paths]
+    _refuse_doubles(paths, read)
+    prompts = [prompt for file in read for prompt in file.prompts]
+    _check_categories(categories, prompts)
+    kept = [prompt for prompt in prompts if not categories or prompt.category in categories]
+    return PromptSuite(
+        name="+".join(file.name for file in read),
+        version="+".join(file.version for file in read),
+        prompts=tuple(_limited(kept, limit_per_category)),
+    )
+
+
+def suite_from_lists(
+    lists: Mapping[str, Sequence[str]], limit_per_category: int | None = None
+) -> PromptSuite:
+    """A suite from plain lists of strings: `{"reasoning": ["...", "..."]}`; every text is its own family.
+
+    Raises:
+        UsageError: no text, an empty or repeated text, a category that is not snake_case.
+    """
+    prompts: list[PromptRecord] = []
+    seen: set[tuple[str, str]] = set()
+    for category, texts in lists.items():
+        if not CATEGORY.fullmatch(category):
+            raise UsageError(f"The category {category!r} is not written like formal_logic.")
+        if isinstance(texts, str):
+            raise UsageError(f"The category {category!r} must have a list of texts, not one text.")
+        for number, text in enumerate(texts, start=1):
+            if not isinstance(text, str) or not text.strip():
+                raise UsageError(f"Text {number} of the category {category!r} is empty or not text.")
+            if (category, text) in seen:
+                raise UsageError(f"Text {number} of the category {category!r} stands there twice.")
+            seen.add((category, text))
+            key = f"{category}/{number}"
+            prompts.append(PromptRecord(key, category, text, family=key))
+    if not prompts:
+        raise UsageError("There is no prompt in the lists.", hint='prompt_categories={"reasoning": ["..."]}')
+    return PromptSuite("lists", "1", tuple(_limited(prompts, limit_per_category)))
+
+
+def suite_from_store(store: Store, prompt_set_id: str) -> PromptSuite:
+    """The prompts of an earlier run, as they were read then, whatever became of their files."""
+    head = store.rows("SELECT name, version FROM prompt_set WHERE id = $id", id=prompt_set_id)
+    rows = store.rows(
+        "SELECT prompt.* FROM prompt_set_member AS m JOIN prompt ON prompt.id = m.prompt_id "
+        "WHERE m.prompt_set_id = $id ORDER BY m.position",
+        id=prompt_set_id,
+    )
+    if not head or not rows:
+        raise UsageError(
+            f"The store {store.path} lost the prompt set {prompt_set_id}.", hint="fi-store doctor"
+        )
+    for row in rows:
+        del row["id"]
+        if isinstance(row["grader"], str):
+            row["grader"] = json.loads(row["grader"])
+    return PromptSuite(head[0]["name"], head[0]["version"], tuple(PromptRecord(**row) for row in rows))
+
+
+def _limited(prompts: Sequence[PromptRecord], limit: int | None) -> list[PromptRecord]:
+    """The first `limit` prompts of each category, in their order."""
+    counts: dict[str, int] = {}
+    kept = []
+    for prompt in prompts:
+        counts[prompt.category] = counts.get(prompt.category, 0) + 1
+        if limit is None or counts[prompt.category] <= limit:
+            kept.append(prompt)
+    return kept
+
+
+def _refuse_doubles(paths: Sequence[Path], read: Sequence[PromptFile]) -> None:
+    keys: dict[str, str] = {}
+    contents: dict[str, str] = {}
+    for path, file in zip(paths, read, strict=True):
+        for prompt, line in zip(file.prompts, file.lines, strict=True):
+            place = f"{path}, line {line}"
+            hint = f"fi-store prompts validate {path}"
+            if prompt.key in keys:
+                first = keys[prompt.key]
+                raise PromptFileError(f"{place}: the id {prompt.key!r} stands already at {first}.", hint=hint)
+            if prompt.id in contents:
+                raise PromptFileError(
+                    f"{place}: the same prompt stands already at {contents[prompt.id]}.", hint=hint
+                )
+            keys[prompt.key] = contents[prompt.id] = place
+
+
+def _check_categories(wanted: Sequence[str], prompts: Sequence[PromptRecord]) -> None:
+    known = sorted({prompt.category for prompt in prompts})
+    for name in wanted:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            guess = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}."
+            raise UsageError(
+                f"--categories: no prompt has the category {name!r}{guess}", hint="fi-store prompts list"
+            )
