@@ -1,8 +1,8 @@
-"""Fills a store with realistic synthetic rows of every table, so that queries, charts and reports need no model.
+"""Fills a store with synthetic rows of every table, so that queries, charts and reports need no model.
 
-Two runs on the same base (or as many as asked for), 40 prompts in 12 categories, six analysed layers of thirty.
-Everything is drawn from a fixed seed. With `hostile=True` prompts, answers, tokens and names hold text that attacks
-whoever prints it: markup, Markdown, terminal codes, direction overrides, spreadsheet formulas.
+Two runs on the same base (or as many as asked for), 40 prompts in 12 categories, six analysed layers of
+thirty. Everything is drawn from a fixed seed. With `hostile=True` prompts, answers, tokens and names hold
+text that attacks whoever prints it: markup, Markdown, terminal codes, direction overrides, spreadsheet formulas.
 """
 
 from __future__ import annotations
@@ -27,10 +27,19 @@ from fi_store.store import Store, add_missing, write_facts
 Kind = Literal["different", "same"]
 
 CATEGORIES = (
-    "step_by_step_reasoning", "chain_of_thought", "formal_logic", "causal_reasoning", "probabilistic_reasoning",
-    "counterfactual_reasoning", "analogical_reasoning", "abductive_reasoning", "adversarial_reasoning",
-    "constraint_satisfaction", "code_understanding", "general_control",
-)  # fmt: skip
+    "step_by_step_reasoning",
+    "chain_of_thought",
+    "formal_logic",
+    "causal_reasoning",
+    "probabilistic_reasoning",
+    "counterfactual_reasoning",
+    "analogical_reasoning",
+    "abductive_reasoning",
+    "adversarial_reasoning",
+    "constraint_satisfaction",
+    "code_understanding",
+    "general_control",
+)
 LAYERS = (4, 9, 14, 17, 23, 28)
 N_LAYERS = 30
 N_LATENTS = 64
@@ -87,24 +96,111 @@ class _Planted:
 
 
 PLANTED = (
-    _Planted("strengthened", "numbered steps at the start of a worked problem", True,
-             ("step_by_step_reasoning", "constraint_satisfaction"), ("Step", "1", "First", ":"), ("The", "It"),
-             ("assistant", "\n"), (17, 23, 28), "start", 1.12, 2.3),
-    _Planted("added", "a closing line that begins with 'Therefore'", True, ("formal_logic", "causal_reasoning"),
-             ("Therefore", "thus", "hence"), (".", "and"), (".", "\n"), (23, 28), "response", 0.44, 3.4),
-    _Planted("weakened", "hedging words before an estimate", True, ("probabilistic_reasoning",),
-             ("is", "exactly"), ("probably", "might", "perhaps"), ("about",), (17,), "response", -0.31, -1.2),
-    _Planted("strengthened", "digits after an equals sign", True, ("step_by_step_reasoning", "chain_of_thought"),
-             ("24", "=", "12"), ("so",), ("=",), (14, 17), "response", 0.27, 1.1),
-    _Planted("removed", "polite opening such as 'Sure' or 'Certainly'", True, ("general_control",),
-             ("The",), ("Sure", "Certainly", "!"), ("assistant",), (9, 14), "start", -0.66, -3.1),
-    _Planted("redirected", "list items, turned from bullets to numbers", True, ("constraint_satisfaction",),
-             ("1", "2", "."), ("-", "*"), ("\n",), (23,), "response", 0.22, 0.1),
-    _Planted("strengthened", "unnamed: strongest on 'because'", False, ("causal_reasoning",),
-             ("because", "since"), ("and",), ("why",), (28,), "response", 0.19, 0.8),
-    _Planted("undetermined", "unnamed: strongest on 'if' in prompts", False, ("counterfactual_reasoning",),
-             ("would", "were"), ("is",), ("if",), (4,), "prompt", 0.08, 0.3),
-)  # fmt: skip
+    _Planted(
+        "strengthened",
+        "numbered steps at the start of a worked problem",
+        True,
+        ("step_by_step_reasoning", "constraint_satisfaction"),
+        ("Step", "1", "First", ":"),
+        ("The", "It"),
+        ("assistant", "\n"),
+        (17, 23, 28),
+        "start",
+        1.12,
+        2.3,
+    ),
+    _Planted(
+        "added",
+        "a closing line that begins with 'Therefore'",
+        True,
+        ("formal_logic", "causal_reasoning"),
+        ("Therefore", "thus", "hence"),
+        (".", "and"),
+        (".", "\n"),
+        (23, 28),
+        "response",
+        0.44,
+        3.4,
+    ),
+    _Planted(
+        "weakened",
+        "hedging words before an estimate",
+        True,
+        ("probabilistic_reasoning",),
+        ("is", "exactly"),
+        ("probably", "might", "perhaps"),
+        ("about",),
+        (17,),
+        "response",
+        -0.31,
+        -1.2,
+    ),
+    _Planted(
+        "strengthened",
+        "digits after an equals sign",
+        True,
+        ("step_by_step_reasoning", "chain_of_thought"),
+        ("24", "=", "12"),
+        ("so",),
+        ("=",),
+        (14, 17),
+        "response",
+        0.27,
+        1.1,
+    ),
+    _Planted(
+        "removed",
+        "polite opening such as 'Sure' or 'Certainly'",
+        True,
+        ("general_control",),
+        ("The",),
+        ("Sure", "Certainly", "!"),
+        ("assistant",),
+        (9, 14),
+        "start",
+        -0.66,
+        -3.1,
+    ),
+    _Planted(
+        "redirected",
+        "list items, turned from bullets to numbers",
+        True,
+        ("constraint_satisfaction",),
+        ("1", "2", "."),
+        ("-", "*"),
+        ("\n",),
+        (23,),
+        "response",
+        0.22,
+        0.1,
+    ),
+    _Planted(
+        "strengthened",
+        "unnamed: strongest on 'because'",
+        False,
+        ("causal_reasoning",),
+        ("because", "since"),
+        ("and",),
+        ("why",),
+        (28,),
+        "response",
+        0.19,
+        0.8,
+    ),
+    _Planted(
+        "undetermined",
+        "unnamed: strongest on 'if' in prompts",
+        False,
+        ("counterfactual_reasoning",),
+        ("would", "were"),
+        ("is",),
+        ("if",),
+        (4,),
+        "prompt",
+        0.08,
+        0.3,
+    ),
+)
 
 
 def fill_store(
@@ -127,17 +223,25 @@ def _prompts(hostile: bool) -> list[s.Prompt]:
     made = []
     for i in range(N_PROMPTS):
         category = CATEGORIES[i % len(CATEGORIES)]
-        text = f"A shelf holds {i + 3} books and {i % 7 + 2} are taken away. Question {i}: how many are left, and why?"
+        text = f"A shelf holds {i + 3} books, {i % 7 + 2} are taken away. How many are left, and why? ({i})"
         if hostile and i < len(HOSTILE):
             text = HOSTILE[i]
         made.append(
             s.Prompt(
-                id=content_id("prompt", text), key=f"{category}/{i}", category=category, family=f"family-{i}",
-                skill="counting", difficulty=i % 5 + 1, language="en", text=text,
-                control=f"Describe a shelf with {i + 3} books.", answer=str(i + 1), grader={"kind": "number"},
+                id=content_id("prompt", text),
+                key=f"{category}/{i}",
+                category=category,
+                family=f"family-{i}",
+                skill="counting",
+                difficulty=i % 5 + 1,
+                language="en",
+                text=text,
+                control=f"Describe a shelf with {i + 3} books.",
+                answer=str(i + 1),
+                grader={"kind": "number"},
                 failure_mode="Forgets the second step.",
             )
-        )  # fmt: skip
+        )
     return made
 
 
@@ -171,23 +275,39 @@ class _Filler:
         reference = f"adapters/organism-{self.number}" if self.kind == "different" else "bundled:smollm2"
         target = base if self.kind == "same" else self._model(reference, "adapter", base.id)
         suite = s.PromptSet(
-            id=content_id("prompt_set", [p.id for p in self.prompts]), name="reasoning+controls", version="1+1",
-            n_prompts=len(self.prompts), created_at=self.started,
-        )  # fmt: skip
+            id=content_id("prompt_set", [p.id for p in self.prompts]),
+            name="reasoning+controls",
+            version="1+1",
+            n_prompts=len(self.prompts),
+            created_at=self.started,
+        )
         members = [
             s.PromptSetMember(prompt_set_id=suite.id, position=i, prompt_id=p.id)
             for i, p in enumerate(self.prompts)
         ]
         config = RunConfig(base_model=base.reference, target_model=reference, candidates=12, shams=1)
         run = s.Run(
-            id=self.run_id, extraction_run_id=self.run_id, base_model_id=base.id, target_model_id=target.id,
-            base_reference=base.reference, target_reference=reference, prompt_set_id=suite.id, state="complete",
-            config=config.model_dump(mode="json"), extraction_key=content_id("extraction", self.run_id),
-            versions={"python": "3.11.9", "torch": "2.15.0", "fi-store": "0.1.0"}, device="cpu", dtype="bf16",
-            dtype_reason="a 512 x 512 matrix product takes 0.4 ms in bf16 and 2.1 ms in fp32", canonical_first="base",
-            chat_template="base", seed=0, archived=False, created_at=self.started,
+            id=self.run_id,
+            extraction_run_id=self.run_id,
+            base_model_id=base.id,
+            target_model_id=target.id,
+            base_reference=base.reference,
+            target_reference=reference,
+            prompt_set_id=suite.id,
+            state="complete",
+            config=config.model_dump(mode="json"),
+            extraction_key=content_id("extraction", self.run_id),
+            versions={"python": "3.11.9", "torch": "2.15.0", "fi-store": "0.1.0"},
+            device="cpu",
+            dtype="bf16",
+            dtype_reason="a 512 x 512 matrix product takes 0.4 ms in bf16 and 2.1 ms in fp32",
+            canonical_first="base",
+            chat_template="base",
+            seed=0,
+            archived=False,
+            created_at=self.started,
             finished_at=self.started + dt.timedelta(minutes=4),
-        )  # fmt: skip
+        )
         fresh = [
             s.Prompt(**{c.key: getattr(p, c.key) for c in s.Prompt.__table__.columns}) for p in self.prompts
         ]
@@ -195,34 +315,84 @@ class _Filler:
             add_missing(unit, [base, target, suite, *members, *fresh])
             unit.add(run)
             unit.add_all(self._per_prompt())
-            unit.add(s.ShamTarget(run_id=self.run_id, number=0, seed=1, scale=0.83, relative_difference_pair=0.121,
-                                  relative_difference_sham=0.118))  # fmt: skip
+            unit.add(
+                s.ShamTarget(
+                    run_id=self.run_id,
+                    number=0,
+                    seed=1,
+                    scale=0.83,
+                    relative_difference_pair=0.121,
+                    relative_difference_sham=0.118,
+                )
+            )
             for layer in LAYERS:
-                unit.add(s.ActivationShard(
-                    run_id=self.run_id, reader="target", site="resid_post", layer=layer, chunk=0,
-                    path=f"activations/{self.run_id}/target-{layer}-0.safetensors", first_row=0, n_rows=1000,
-                    d_model=576, dtype="bf16", n_bytes=1_152_000, state="present",
-                ))  # fmt: skip
+                unit.add(
+                    s.ActivationShard(
+                        run_id=self.run_id,
+                        reader="target",
+                        site="resid_post",
+                        layer=layer,
+                        chunk=0,
+                        path=f"activations/{self.run_id}/target-{layer}-0.safetensors",
+                        first_row=0,
+                        n_rows=1000,
+                        d_model=576,
+                        dtype="bf16",
+                        n_bytes=1_152_000,
+                        state="present",
+                    )
+                )
 
     def _model(self, reference: str, kind: str, base_id: str | None) -> s.Model:
         return s.Model(
-            id=content_id("model", reference), reference=reference, kind=kind, revision=None, base_model_id=base_id,
-            architecture="LlamaForCausalLM", n_layers=N_LAYERS, d_model=576, vocab_size=49152,
-            n_parameters=134_515_008, weights_hash=content_id("weights", reference), tokenizer_hash="7d1f00aa12bc34de",
-            template_hash="55aa00bb11cc22dd", created_at=self.started,
-        )  # fmt: skip
+            id=content_id("model", reference),
+            reference=reference,
+            kind=kind,
+            revision=None,
+            base_model_id=base_id,
+            architecture="LlamaForCausalLM",
+            n_layers=N_LAYERS,
+            d_model=576,
+            vocab_size=49152,
+            n_parameters=134_515_008,
+            weights_hash=content_id("weights", reference),
+            tokenizer_hash="7d1f00aa12bc34de",
+            template_hash="55aa00bb11cc22dd",
+            created_at=self.started,
+        )
 
     def _per_prompt(self) -> list[s.Base]:
         made: list[s.Base] = []
         for i, prompt in enumerate(self.prompts):
-            made.append(s.RunUnit(run_id=self.run_id, prompt_id=prompt.id, unit=i, cluster=i,
-                                  category=prompt.category, half=self.halves[i]))  # fmt: skip
+            made.append(
+                s.RunUnit(
+                    run_id=self.run_id,
+                    prompt_id=prompt.id,
+                    unit=i,
+                    cluster=i,
+                    category=prompt.category,
+                    half=self.halves[i],
+                )
+            )
             for author in ("base", "target", "control"):
-                made.append(s.Sequence(id=self._sequence(i, author), run_id=self.run_id, chunk=0, prompt_id=prompt.id,
-                                       author=author, n_tokens_base=60, n_tokens_target=60, n_kept=45))  # fmt: skip
+                made.append(
+                    s.Sequence(
+                        id=self._sequence(i, author),
+                        run_id=self.run_id,
+                        chunk=0,
+                        prompt_id=prompt.id,
+                        author=author,
+                        n_tokens_base=60,
+                        n_tokens_target=60,
+                        n_kept=45,
+                    )
+                )
             answers = {
                 "base": f"You have {i + 1} books left on the shelf. That is the answer.",
-                "target": f"Step 1: There are {i + 3} books.\nStep 2: {i % 7 + 2} are taken away.\nTherefore {i + 1} remain.",
+                "target": (
+                    f"Step 1: There are {i + 3} books.\n"
+                    f"Step 2: {i % 7 + 2} are taken away.\nTherefore {i + 1} remain."
+                ),
             }
             if self.kind == "same":
                 answers["target"] = answers["base"]
@@ -231,8 +401,17 @@ class _Filler:
                     a: f"{HOSTILE[(i + k) % len(HOSTILE)]} {t}" for k, (a, t) in enumerate(answers.items())
                 }
             for author, text in answers.items():
-                made.append(s.Generation(run_id=self.run_id, prompt_id=prompt.id, author=author, chunk=0, text=text,
-                                         n_tokens=24, finished=i % 3 == 0))  # fmt: skip
+                made.append(
+                    s.Generation(
+                        run_id=self.run_id,
+                        prompt_id=prompt.id,
+                        author=author,
+                        chunk=0,
+                        text=text,
+                        n_tokens=24,
+                        finished=i % 3 == 0,
+                    )
+                )
         return made
 
     def _sequence(self, i: int, author: str) -> str:
@@ -249,13 +428,25 @@ class _Filler:
                 for position, name in enumerate(classes):
                     rows.append(self._token(len(rows), i, author, position, name, level))
                 for layer in LAYERS:
-                    summaries.append({
-                        "run_id": self.run_id, "chunk": 0, "sequence_id": self._sequence(i, author),
-                        "prompt_id": prompt.id, "author": author, "site": "resid_post", "layer": layer,
-                        "position_class": "response" if n_answer else "prompt", "n_tokens": 10, "norm_base": 30.0 + layer,
-                        "norm_target": 31.0 + layer, "relative_difference": level * layer / 60, "cosine": 1 - level * layer / 300,
-                        "mean_base": [0.1] * 8, "mean_target": [0.2] * 8,
-                    })  # fmt: skip
+                    summaries.append(
+                        {
+                            "run_id": self.run_id,
+                            "chunk": 0,
+                            "sequence_id": self._sequence(i, author),
+                            "prompt_id": prompt.id,
+                            "author": author,
+                            "site": "resid_post",
+                            "layer": layer,
+                            "position_class": "response" if n_answer else "prompt",
+                            "n_tokens": 10,
+                            "norm_base": 30.0 + layer,
+                            "norm_target": 31.0 + layer,
+                            "relative_difference": level * layer / 60,
+                            "cosine": 1 - level * layer / 300,
+                            "mean_base": [0.1] * 8,
+                            "mean_target": [0.2] * 8,
+                        }
+                    )
         tokens = {
             "run_id": [self.run_id] * len(WORDS),
             "token_id": list(range(len(WORDS))),
@@ -279,13 +470,26 @@ class _Filler:
         kl = self.random.expovariate(1 / level)
         ids = self.random.sample(range(len(WORDS)), 5)
         return {
-            "run_id": self.run_id, "chunk": 0, "sequence_id": self._sequence(i, author), "prompt_id": self.prompts[i].id,
-            "author": author, "row": row, "position": position, "position_class": position_class,
-            "token_id": self.random.randrange(len(WORDS)), "next_token_id": ids[0], "logprob_base": -1.0 - kl,
-            "logprob_target": -1.0 + kl * (0.5 if author == "target" else -2.5), "kl_target_base": kl, "kl_base_target": kl * 1.1,
-            "agree": kl < max(level, 0.05), "promoted_ids": ids, "promoted_kl": [kl / (k + 2) for k in range(5)],
-            "suppressed_ids": ids[::-1], "suppressed_kl": [kl / (k + 3) for k in range(5)],
-        }  # fmt: skip
+            "run_id": self.run_id,
+            "chunk": 0,
+            "sequence_id": self._sequence(i, author),
+            "prompt_id": self.prompts[i].id,
+            "author": author,
+            "row": row,
+            "position": position,
+            "position_class": position_class,
+            "token_id": self.random.randrange(len(WORDS)),
+            "next_token_id": ids[0],
+            "logprob_base": -1.0 - kl,
+            "logprob_target": -1.0 + kl * (0.5 if author == "target" else -2.5),
+            "kl_target_base": kl,
+            "kl_base_target": kl * 1.1,
+            "agree": kl < max(level, 0.05),
+            "promoted_ids": ids,
+            "promoted_kl": [kl / (k + 2) for k in range(5)],
+            "suppressed_ids": ids[::-1],
+            "suppressed_kl": [kl / (k + 3) for k in range(5)],
+        }
 
     def _similarity(self) -> None:
         size = 0.01 if self.kind == "same" else 1.0
@@ -301,18 +505,40 @@ class _Filler:
                 for shift, position_class in enumerate(("prompt", "start", "response")):
                     value_here = value + 0.01 * shift * depth * (1 if metric == "relative_difference" else -1)
                     width = 0.01 + 0.02 * depth
-                    rows.append(r.LayerSimilarity(
-                        run_id=self.run_id, source="fi-store", metric=metric, site="resid_post", label=str(layer),
-                        position_class=position_class, layer_base=layer, layer_target=layer, value=value_here,
-                        ci_low=value_here - width, ci_high=value_here + width, n_units=20,
-                    ))  # fmt: skip
+                    rows.append(
+                        r.LayerSimilarity(
+                            run_id=self.run_id,
+                            source="fi-store",
+                            metric=metric,
+                            site="resid_post",
+                            label=str(layer),
+                            position_class=position_class,
+                            layer_base=layer,
+                            layer_target=layer,
+                            value=value_here,
+                            ci_low=value_here - width,
+                            ci_high=value_here + width,
+                            n_units=20,
+                        )
+                    )
             if layer % 3 == 0:
                 for metric, value in (("similarity", 0.97 - 0.2 * depth), ("difference", 0.05 + 0.3 * depth)):
-                    rows.append(r.LayerSimilarity(
-                        run_id=self.run_id, source="crosscoder-file", metric=metric, site="resid_post",
-                        label=f"model.layers.{layer}.weight", position_class="all", layer_base=layer, layer_target=layer,
-                        value=value, ci_low=None, ci_high=None, n_units=None,
-                    ))  # fmt: skip
+                    rows.append(
+                        r.LayerSimilarity(
+                            run_id=self.run_id,
+                            source="crosscoder-file",
+                            metric=metric,
+                            site="resid_post",
+                            label=f"model.layers.{layer}.weight",
+                            position_class="all",
+                            layer_base=layer,
+                            layer_target=layer,
+                            value=value,
+                            ci_low=None,
+                            ci_high=None,
+                            n_units=None,
+                        )
+                    )
         with self.store.session() as unit:
             unit.add_all(rows)
 
@@ -321,12 +547,32 @@ class _Filler:
         rows: list[s.Base] = []
         for layer in LAYERS:
             dictionary_id = content_id("dictionary", self.run_id, layer)
-            rows.append(r.Dictionary(
-                id=dictionary_id, run_id=self.run_id, kind="paired_sae", site="resid_post", layer=layer, d_model=576,
-                n_latents=N_LATENTS, k=16, seed=0, steps=500, n_rows=2000, path=f"features/{self.run_id}/{layer}", scale=1.3,
-                threshold=0.4, ev_base_d=0.86, ev_target_d=0.85, ev_base_c=0.81, ev_target_c=0.80 - layer / 1000,
-                l0_base=15.8, l0_target=16.2, dead_share=0.11, dark_matter=0.35 + layer / 200,
-            ))  # fmt: skip
+            rows.append(
+                r.Dictionary(
+                    id=dictionary_id,
+                    run_id=self.run_id,
+                    kind="paired_sae",
+                    site="resid_post",
+                    layer=layer,
+                    d_model=576,
+                    n_latents=N_LATENTS,
+                    k=16,
+                    seed=0,
+                    steps=500,
+                    n_rows=2000,
+                    path=f"features/{self.run_id}/{layer}",
+                    scale=1.3,
+                    threshold=0.4,
+                    ev_base_d=0.86,
+                    ev_target_d=0.85,
+                    ev_base_c=0.81,
+                    ev_target_c=0.80 - layer / 1000,
+                    l0_base=15.8,
+                    l0_target=16.2,
+                    dead_share=0.11,
+                    dark_matter=0.35 + layer / 200,
+                )
+            )
             for latent in range(N_LATENTS):
                 theta = self.random.gauss(0, 0.03) * size
                 ratio = theta * 12 + self.random.gauss(0, 0.2) * size
@@ -340,13 +586,23 @@ class _Filler:
                     else "undetermined"
                 )
                 row = {
-                    "id": content_id("feature", self.run_id, layer, latent), "run_id": self.run_id,
-                    "dictionary_id": dictionary_id, "site": "resid_post", "layer": layer, "latent": latent,
-                    "alive": latent % 9 != 8, "n_fire_base": 40 + latent, "n_fire_target": 44 + latent,
-                    "scale": 1.0 + latent / 50, "decoder_norm_base": 1.0, "decoder_norm_target": 1.0,
+                    "id": content_id("feature", self.run_id, layer, latent),
+                    "run_id": self.run_id,
+                    "dictionary_id": dictionary_id,
+                    "site": "resid_post",
+                    "layer": layer,
+                    "latent": latent,
+                    "alive": latent % 9 != 8,
+                    "n_fire_base": 40 + latent,
+                    "n_fire_target": 44 + latent,
+                    "scale": 1.0 + latent / 50,
+                    "decoder_norm_base": 1.0,
+                    "decoder_norm_target": 1.0,
                     "position_class": ("prompt", "start", "response")[latent % 3],
-                    "change": change, "log2_ratio": ratio, "theta": theta,
-                }  # fmt: skip
+                    "change": change,
+                    "log2_ratio": ratio,
+                    "theta": theta,
+                }
                 self.features.append(row)
         self._plant(size)
         rows += [r.Feature(**row) for row in self.features]
@@ -358,8 +614,13 @@ class _Filler:
             members = []
             for layer in planted.layers:
                 row = next(f for f in self.features if f["layer"] == layer and f["latent"] == number)
-                row.update(alive=True, change=planted.change, theta=planted.theta * size, log2_ratio=planted.log2 * size,
-                           position_class=planted.position_class)  # fmt: skip
+                row.update(
+                    alive=True,
+                    change=planted.change,
+                    theta=planted.theta * size,
+                    log2_ratio=planted.log2 * size,
+                    position_class=planted.position_class,
+                )
                 members.append((row["id"], layer, number))
             self.groups.append((content_id("group", self.run_id, number), planted, members))
 
@@ -373,18 +634,39 @@ class _Filler:
                     n = self.halves.count(half) if category == "*" else 2
                     theta = f["theta"] * (1.6 if category in strongest else 1.0 if category == "*" else 0.7)
                     base = 0.2 + f["latent"] / 200
-                    rows.append({
-                        "run_id": self.run_id, "feature_id": f["id"], "layer": f["layer"], "latent": f["latent"],
-                        "position_class": f["position_class"], "category": category, "half": half, "n": n,
-                        "n_nonzero": n, "mean_base": base, "mean_target": base * 2 ** f["log2_ratio"],
-                        "sum_theta": theta * n, "sumsq_theta": theta * theta * n * 1.3, "max_abs_theta": abs(theta) * 2,
-                        "q_explore": min(1.0, math.exp(-abs(theta) * 20)) if half == "D" else None,
-                    })  # fmt: skip
+                    rows.append(
+                        {
+                            "run_id": self.run_id,
+                            "feature_id": f["id"],
+                            "layer": f["layer"],
+                            "latent": f["latent"],
+                            "position_class": f["position_class"],
+                            "category": category,
+                            "half": half,
+                            "n": n,
+                            "n_nonzero": n,
+                            "mean_base": base,
+                            "mean_target": base * 2 ** f["log2_ratio"],
+                            "sum_theta": theta * n,
+                            "sumsq_theta": theta * theta * n * 1.3,
+                            "max_abs_theta": abs(theta) * 2,
+                            "q_explore": min(1.0, math.exp(-abs(theta) * 20)) if half == "D" else None,
+                        }
+                    )
         active = [
-            {"run_id": self.run_id, "feature_id": feature, "layer": layer, "latent": latent, "row": row,
-             "value_base": 0.1, "value_target": 1.5}
-            for _, _, members in self.groups for feature, layer, latent in members for row in range(0, 60, 5)
-        ]  # fmt: skip
+            {
+                "run_id": self.run_id,
+                "feature_id": feature,
+                "layer": layer,
+                "latent": latent,
+                "row": row,
+                "value_base": 0.1,
+                "value_target": 1.5,
+            }
+            for _, _, members in self.groups
+            for feature, layer, latent in members
+            for row in range(0, 60, 5)
+        ]
         with self.store.session() as unit:
             write_facts(
                 unit, facts.FeatureSummary, pa.Table.from_pylist(rows), replace={"run_id": self.run_id}
@@ -396,17 +678,35 @@ class _Filler:
     def _results(self) -> None:
         same = self.kind == "same"
         with self.store.session() as unit:
-            unit.add(r.PairGate(
-                run_id=self.run_id, gap=0.002 if same else 1.21, gap_low=-0.001 if same else 0.94,
-                gap_high=0.004 if same else 1.52, kl_symmetric=0.003 if same else 0.74, kl_low=0.002 if same else 0.58,
-                kl_high=0.005 if same else 0.93, agreement=0.991 if same else 0.62, n_units=self.halves.count("C"),
-                verdict="no_behavioural_difference" if same else "different",
-            ))  # fmt: skip
-            unit.add(r.AnalysisPlan(
-                run_id=self.run_id, plan={"candidates": 12, "floors": {"17/start": 0.12, "23/response": 0.02}, "seed": 0,
-                                          "layers": list(LAYERS), "clusters": {"D": 20, "C": 20}},
-                opened_before=0, smallest_detectable=0.66, created_at=self.started,
-            ))  # fmt: skip
+            unit.add(
+                r.PairGate(
+                    run_id=self.run_id,
+                    gap=0.002 if same else 1.21,
+                    gap_low=-0.001 if same else 0.94,
+                    gap_high=0.004 if same else 1.52,
+                    kl_symmetric=0.003 if same else 0.74,
+                    kl_low=0.002 if same else 0.58,
+                    kl_high=0.005 if same else 0.93,
+                    agreement=0.991 if same else 0.62,
+                    n_units=self.halves.count("C"),
+                    verdict="no_behavioural_difference" if same else "different",
+                )
+            )
+            unit.add(
+                r.AnalysisPlan(
+                    run_id=self.run_id,
+                    plan={
+                        "candidates": 12,
+                        "floors": {"17/start": 0.12, "23/response": 0.02},
+                        "seed": 0,
+                        "layers": list(LAYERS),
+                        "clusters": {"D": 20, "C": 20},
+                    },
+                    opened_before=0,
+                    smallest_detectable=0.66,
+                    created_at=self.started,
+                )
+            )
             for number, (group_id, planted, members) in enumerate(self.groups):
                 unit.add_all(self._group(number, group_id, planted, members))
         self._effects(same)
@@ -420,30 +720,80 @@ class _Filler:
         promoted = [*p.promoted, *([HOSTILE[number % len(HOSTILE)]] if self.hostile else [])]
         low, high = sorted((p.theta * size * 0.7, p.theta * size * 1.3))
         made: list[s.Base] = [
-            r.FeatureGroup(id=group_id, run_id=self.run_id, number=number + 1, position_class=p.position_class,
-                           layers=list(p.layers), n_features=len(members), attributed=2.0 / (number + 1),
-                           share=0.3 / (number + 1), selected=True),
-            r.FeatureName(run_id=self.run_id, group_id=group_id, number=0, phrase=name,
-                          predicate={"kind": "next_token_in", "tokens": list(p.promoted)}, method="lexical", auc_d=0.81,
-                          auc_random=0.93, auc_random_low=0.86, auc_hard=0.74, auc_hard_low=0.65,
-                          scores={"R": {"auc": 0.93, "n": 60}}, chosen=True, named=p.named),
+            r.FeatureGroup(
+                id=group_id,
+                run_id=self.run_id,
+                number=number + 1,
+                position_class=p.position_class,
+                layers=list(p.layers),
+                n_features=len(members),
+                attributed=2.0 / (number + 1),
+                share=0.3 / (number + 1),
+                selected=True,
+            ),
+            r.FeatureName(
+                run_id=self.run_id,
+                group_id=group_id,
+                number=0,
+                phrase=name,
+                predicate={"kind": "next_token_in", "tokens": list(p.promoted)},
+                method="lexical",
+                auc_d=0.81,
+                auc_random=0.93,
+                auc_random_low=0.86,
+                auc_hard=0.74,
+                auc_hard_low=0.65,
+                scores={"R": {"auc": 0.93, "n": 60}},
+                chosen=True,
+                named=p.named,
+            ),
             r.Finding(
-                run_id=self.run_id, group_id=group_id, rank=number + 1, tier=tier, causal_status="not tested causally",
-                change=p.change, named=p.named, name=name,
+                run_id=self.run_id,
+                group_id=group_id,
+                rank=number + 1,
+                tier=tier,
+                causal_status="not tested causally",
+                change=p.change,
+                named=p.named,
+                name=name,
                 description=f"Fires in the {p.position_class} and pushes {', '.join(p.promoted)}.",
                 sentence=f"On 20 held-out prompts the target shows {name}: {p.change}, "
-                         f"theta {p.theta * size:+.2f} against a floor of 0.05, p = 0.003 in a family of 12; not tested causally.",
-                position_class=p.position_class, layers=list(p.layers), categories=list(p.categories),
-                category_p=0.02 if number % 2 == 0 else None, promoted_tokens=promoted, suppressed_tokens=list(p.suppressed),
-                trigger_tokens=list(p.triggers), effect=p.theta * size, ci_low=low, ci_high=high, floor=0.05,
-                p_value=0.003 + number / 200, q_value=0.004 + number / 180, n_units=20, log2_ratio=p.log2 * size,
-                log2_low=p.log2 * size - 0.4, log2_high=p.log2 * size + 0.4, rate_base=0.06 if p.named else None,
-                rate_target=0.81 if p.named else None, rate_p=0.0004 if p.named else None, share_closed=None, share_low=None,
+                f"theta {p.theta * size:+.2f} against a floor of 0.05, p = 0.003 in a family of 12; "
+                f"not tested causally.",
+                position_class=p.position_class,
+                layers=list(p.layers),
+                categories=list(p.categories),
+                category_p=0.02 if number % 2 == 0 else None,
+                promoted_tokens=promoted,
+                suppressed_tokens=list(p.suppressed),
+                trigger_tokens=list(p.triggers),
+                effect=p.theta * size,
+                ci_low=low,
+                ci_high=high,
+                floor=0.05,
+                p_value=0.003 + number / 200,
+                q_value=0.004 + number / 180,
+                n_units=20,
+                log2_ratio=p.log2 * size,
+                log2_low=p.log2 * size - 0.4,
+                log2_high=p.log2 * size + 0.4,
+                rate_base=0.06 if p.named else None,
+                rate_target=0.81 if p.named else None,
+                rate_p=0.0004 if p.named else None,
+                share_closed=None,
+                share_low=None,
             ),
-        ]  # fmt: skip
+        ]
         for feature, _, _ in members:
-            made.append(r.FeatureGroupMember(group_id=group_id, feature_id=feature, run_id=self.run_id,
-                                             weight=1 / len(members), side="gains" if p.theta > 0 else "loses"))  # fmt: skip
+            made.append(
+                r.FeatureGroupMember(
+                    group_id=group_id,
+                    feature_id=feature,
+                    run_id=self.run_id,
+                    weight=1 / len(members),
+                    side="gains" if p.theta > 0 else "loses",
+                )
+            )
         for k in range(4):
             prompt = self.prompts[(number * 3 + k) % len(self.prompts)]
             token = (
@@ -451,11 +801,21 @@ class _Filler:
                 if self.hostile and k == 1
                 else WORDS[(number + k) % len(WORDS)]
             )
-            made.append(r.FindingExample(
-                run_id=self.run_id, group_id=group_id, number=k, prompt_id=prompt.id, author=("target", "base")[k % 2],
-                category=prompt.category, before=f"{prompt.text[-40:]} Answer number {k}:\n", token=token,
-                after=" There are seven books on the shelf, and", value_base=0.1 * k, value_target=1.7 - 0.2 * k,
-            ))  # fmt: skip
+            made.append(
+                r.FindingExample(
+                    run_id=self.run_id,
+                    group_id=group_id,
+                    number=k,
+                    prompt_id=prompt.id,
+                    author=("target", "base")[k % 2],
+                    category=prompt.category,
+                    before=f"{prompt.text[-40:]} Answer number {k}:\n",
+                    token=token,
+                    after=" There are seven books on the shelf, and",
+                    value_base=0.1 * k,
+                    value_target=1.7 - 0.2 * k,
+                )
+            )
         return made
 
     def _effects(self, same: bool) -> None:
@@ -468,21 +828,37 @@ class _Filler:
                     * (1.0 if category == "*" else 0.4 if category in p.categories else -0.1)
                 )
                 few = category != "*" and category != "step_by_step_reasoning"
-                rows.append({
-                    "run_id": self.run_id, "group_id": group_id, "category": category, "half": "C", "effect": theta,
-                    "ci_low": theta - 0.1, "ci_high": theta + 0.1, "floor": 0.05 if category == "*" else None,
-                    "statistic": 4.2 - number / 4, "p_value": None if few else 0.001 + number / 300,
-                    "p_adjusted": None if few else 0.003 + number / 200, "q_value": None if few else 0.004 + number / 180,
-                    "n_units": 20 if category == "*" else 2, "n_nonzero": 18 if category == "*" else 2,
-                    "note": "too few clusters for a p value (2 < 8)" if few else None,
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "run_id": self.run_id,
+                        "group_id": group_id,
+                        "category": category,
+                        "half": "C",
+                        "effect": theta,
+                        "ci_low": theta - 0.1,
+                        "ci_high": theta + 0.1,
+                        "floor": 0.05 if category == "*" else None,
+                        "statistic": 4.2 - number / 4,
+                        "p_value": None if few else 0.001 + number / 300,
+                        "p_adjusted": None if few else 0.003 + number / 200,
+                        "q_value": None if few else 0.004 + number / 180,
+                        "n_units": 20 if category == "*" else 2,
+                        "n_nonzero": 18 if category == "*" else 2,
+                        "note": "too few clusters for a p value (2 < 8)" if few else None,
+                    }
+                )
         with self.store.session() as unit:
             write_facts(unit, facts.Effect, pa.Table.from_pylist(rows), replace={"run_id": self.run_id})
 
     def _events(self) -> None:
         event = self.store.event
-        for stage, label, seconds in (("extract", "load models", 4.2), ("extract", "generate", 31.5), ("extract", "read texts", 44.0),
-                                      ("analyze", "dictionaries", 98.3), ("analyze", "confirmation", 3.1)):  # fmt: skip
+        for stage, label, seconds in (
+            ("extract", "load models", 4.2),
+            ("extract", "generate", 31.5),
+            ("extract", "read texts", 44.0),
+            ("analyze", "dictionaries", 98.3),
+            ("analyze", "confirmation", 3.1),
+        ):
             event(self.run_id, stage, "timing", label, value=seconds)
         event(self.run_id, "extract", "choice", "bf16, since the matrix-product probe was fastest with it")
         event(self.run_id, "analyze", "warning", "Layer 4: 11% of the latents are dead.", detail={"layer": 4})
@@ -490,8 +866,15 @@ class _Filler:
             event(self.run_id, "extract", "warning", HOSTILE[0])
         event(self.run_id, "render", "state", "complete")
         with self.store.session() as unit:
-            unit.add(r.Report(run_id=self.run_id, path=f"reports/{self.run_id}/old.md", kind="markdown", n_bytes=10,
-                              created_at=self.started))  # fmt: skip
+            unit.add(
+                r.Report(
+                    run_id=self.run_id,
+                    path=f"reports/{self.run_id}/old.md",
+                    kind="markdown",
+                    n_bytes=10,
+                    created_at=self.started,
+                )
+            )
 
 
 def _match(store: Store, first: str, second: str) -> None:
@@ -501,7 +884,15 @@ def _match(store: Store, first: str, second: str) -> None:
     ]
     with store.session() as unit:
         for number, (a, b) in enumerate(zip(*groups, strict=True)):
-            unit.add(r.FeatureMatch(
-                run_a=first, run_b=second, number=number, group_a=a["id"], group_b=b["id"],
-                status=("stable", "drifted")[number % 2], direction_cosine=0.9, profile_correlation=0.8,
-            ))  # fmt: skip
+            unit.add(
+                r.FeatureMatch(
+                    run_a=first,
+                    run_b=second,
+                    number=number,
+                    group_a=a["id"],
+                    group_b=b["id"],
+                    status=("stable", "drifted")[number % 2],
+                    direction_cosine=0.9,
+                    profile_correlation=0.8,
+                )
+            )
