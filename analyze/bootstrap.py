@@ -8,6 +8,7 @@ clusters. This module does not know the store and tests nothing; p values stand 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -160,7 +161,8 @@ def _interval(
     if k < 2:
         raise AnalysisError("An interval over clusters needs at least two clusters of prompts.")
     shape = top.shape[1:]
-    top, bottom = top.reshape(n, -1), bottom.reshape(n, -1)
+    columns = math.prod(shape)
+    top, bottom = top.reshape(n, columns), bottom.reshape(n, columns)
     counts = _counts(k, draws, seed).astype(np.float64)
     estimate, low, high = (np.empty(top.shape[1]) for _ in range(3))
     corrected = np.zeros(top.shape[1], dtype=bool)

@@ -45,7 +45,10 @@ def common_scale(first: torch.Tensor, second: torch.Tensor) -> float:
 
 
 def fit_paired_sae(
-    first: torch.Tensor, second: torch.Tensor, options: FitOptions, advance: Callable[[int], None] = lambda _n: None
+    first: torch.Tensor,
+    second: torch.Tensor,
+    options: FitOptions,
+    advance: Callable[[int], None] = lambda _n: None,
 ) -> SparseDictionary:
     """Fits on paired rows (n, d) of two models of the same width, in canonical order.
 
@@ -57,7 +60,9 @@ def fit_paired_sae(
     """
     n, d = first.shape
     if first.shape != second.shape:
-        raise AnalysisError(f"A paired SAE needs equal shapes, found {tuple(first.shape)} and {tuple(second.shape)}.")
+        raise AnalysisError(
+            f"A paired SAE needs equal shapes, found {tuple(first.shape)} and {tuple(second.shape)}."
+        )
     if options.k > options.n_latents:
         raise AnalysisError(f"k = {options.k} exceeds the {options.n_latents} latents.")
     if 2 * n < options.n_latents:
@@ -161,7 +166,9 @@ class _Trainer:
         k = min(len(dead), max(1, self.w_enc.shape[0] // 2))
         values, places = torch.topk(pre[:, dead], min(k, 4 * self.options.k, len(dead)), dim=1)
         codes = torch.zeros(pre.shape[0], len(dead)).scatter(1, places, values.relu())
-        return (error - self._product(codes, self.w_dec[dead])).square().mean() / error.square().mean().clamp_min(1e-12)
+        return (
+            error - self._product(codes, self.w_dec[dead])
+        ).square().mean() / error.square().mean().clamp_min(1e-12)
 
     def _project_decoder_gradient(self) -> None:
         """Removes the part of the gradient that only changes the norm of the unit decoder rows."""

@@ -69,7 +69,7 @@ class Rows:
     @cached_property
     def own(self) -> BoolArray:
         """(N,) rows of prompts and answers, without control texts."""
-        return self.author != CONTROL
+        return np.asarray(self.author != CONTROL)
 
     def unit_means(self, position_class: int, n_units: int) -> sp.csr_array:
         """(n_units, N) averaging weights: one half mean over the base's answer and one half over the target's.
@@ -131,17 +131,25 @@ class Extraction:
             try:
                 part = load_file(path)["activations"]
             except (OSError, KeyError, SafetensorError) as error:
-                raise AnalysisError(f"The shard {path} cannot be read: {error}.", hint="fi-store doctor") from error
+                raise AnalysisError(
+                    f"The shard {path} cannot be read: {error}.", hint="fi-store doctor"
+                ) from error
             if part.shape[0] != shard["n_rows"]:
-                raise AnalysisError(f"The shard {path} holds {part.shape[0]} rows, {shard['n_rows']} are listed.")
+                raise AnalysisError(
+                    f"The shard {path} holds {part.shape[0]} rows, {shard['n_rows']} are listed."
+                )
             parts.append(part)
         if not parts:
             raise AnalysisError(f"There are no activations of layer {layer} ({site}, {reader}) in this run.")
         whole = torch.cat(parts)
         if whole.shape[0] != self.rows.n:
-            raise AnalysisError(f"Layer {layer} ({site}, {reader}) has {whole.shape[0]} rows instead of {self.rows.n}.")
+            raise AnalysisError(
+                f"Layer {layer} ({site}, {reader}) has {whole.shape[0]} rows instead of {self.rows.n}."
+            )
         if not bool(torch.isfinite(whole).all()):
-            raise AnalysisError(f"The activations of layer {layer} ({site}, {reader}) hold NaN or infinite values.")
+            raise AnalysisError(
+                f"The activations of layer {layer} ({site}, {reader}) hold NaN or infinite values."
+            )
         return whole
 
 
@@ -156,13 +164,16 @@ def load_extraction(store: Store, run: Run) -> Extraction:
     rows = _load_rows(store, source, units)
     tokens = store.arrow("select token_id, text from run_token where run_id = $run", run=source)
     text = dict(zip(tokens["token_id"].to_pylist(), tokens["text"].to_pylist(), strict=True))
-    readers = store.rows("select distinct reader from activation_shard where run_id = $run order by reader", run=source)
+    readers = store.rows(
+        "select distinct reader from activation_shard where run_id = $run order by reader", run=source
+    )
     return Extraction(store, source, units, rows, text, tuple(row["reader"] for row in readers))
 
 
 def _load_units(store: Store, source: str) -> Units:
     table = store.arrow(
-        "select prompt_id, cluster, category, half from run_unit where run_id = $run order by unit", run=source
+        "select prompt_id, cluster, category, half from run_unit where run_id = $run order by unit",
+        run=source,
     )
     if table.num_rows == 0:
         raise AnalysisError(f"Run {source} has no prompts.", hint="fi-store ingest")
@@ -184,9 +195,13 @@ def _load_rows(store: Store, source: str, units: Units) -> Rows:
     )
     n = table.num_rows
     if n == 0:
-        raise AnalysisError(f"Run {source} holds no extracted positions.", hint=f"fi-store ingest --resume {source}")
+        raise AnalysisError(
+            f"Run {source} holds no extracted positions.", hint=f"fi-store ingest --resume {source}"
+        )
     if not np.array_equal(table["row"].to_numpy(), np.arange(n)):
-        raise AnalysisError(f"The rows of run {source} are incomplete.", hint=f"fi-store ingest --resume {source}")
+        raise AnalysisError(
+            f"The rows of run {source} are incomplete.", hint=f"fi-store ingest --resume {source}"
+        )
     unit = np.asarray(table["unit"].to_numpy(), dtype=np.int64)
     sequences, first = np.unique(np.asarray(table["sequence_id"].to_pylist()), return_inverse=True)
     del sequences

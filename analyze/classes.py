@@ -1,0 +1,144 @@
+"""Change classes: added, removed, strengthened, weakened, shared, undetermined (METHOD section 5).
+
+Every rule is symmetric: swapping base and target mirrors the class. 'Added' needs more than a ratio: the feature
+must not be readable from the base's own residuals by a ridge regression.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log2
+
+import numpy as np
+import torch
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import GroupKFold
+
+from analyze.bootstrap import log_ratio_interval
+from analyze.effects import LayerEffects
+from analyze.groups import Group, main_side, token_activity
+from analyze.rows import Extraction, FloatArray
+from fi_store.config import METHOD
+
+RIDGE_PENALTIES = np.logspace(-1, 5, 7)
+"""Penalties that the ridge chooses from, for inputs divided by the layer's scale."""
+RIDGE_FOLDS = 5
+MIN_READABLE_ROWS = 100
+"""Rows of C under which a regression on residuals would say nothing."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change class with what it rests on."""
+
+    name: str
+    log2_ratio: float
+    low: float
+    high: float  # 90% interval over clusters
+    r2_base: float | None = (
+        None  # how well the base's residuals predict the group's activity; asked only where
+    )
+    r2_target: float | None = None  # the ratio would allow 'added' or 'removed'
+
+
+def unit_activity(group: Group, layers: Sequence[LayerEffects], reader: str) -> FloatArray:
+    """(n,) weighted activity of the group's main side per unit, in units of S."""
+    total = np.zeros(len(layers[0].means[reader, group.position_class]))
+    for member in main_side(group):
+        effects = layers[member.layer_index]
+        means = effects.means[reader, group.position_class][:, member.latent]
+        total += member.weight * means / effects.scale[member.latent]
+    return total
+
+
+def ratio_epsilon(group: Group, layers: Sequence[LayerEffects], confirmation: np.ndarray) -> float:
+    """1% of the median over alive features of (A_base + A_target) / 2, weighted like the group's main side."""
+    total = 0.0
+    for member in main_side(group):
+        effects = layers[member.layer_index]
+        both = [
+            effects.means[reader, group.position_class][confirmation].mean(axis=0) / effects.scale
+            for reader in ("base", "target")
+        ]
+        total += member.weight * float(np.median((both[0] + both[1])[effects.alive] / 2))
+    return METHOD.ratio_epsilon * total + 1e-9
+
+
+def classify(
+    group: Group,
+    layers: Sequence[LayerEffects],
+    extraction: Extraction,
+    residuals: dict[tuple[str, int], torch.Tensor],
+) -> Change:
+    """The change class of a group on C. `residuals`: (reader, layer index) -> (N, d) activations."""
+    chosen = ~extraction.units.discovery
+    clusters = extraction.units.clusters[chosen]
+    interval = log_ratio_interval(
+        unit_activity(group, layers, "target")[chosen],
+        unit_activity(group, layers, "base")[chosen],
+        ratio_epsilon(group, layers, chosen),
+        clusters,
+    )
+    ratio, low, high = float(interval.estimate), float(interval.low), float(interval.high)
+    name = ratio_class(low, high)
+    if low >= log2(METHOD.ratio_added) or high <= -log2(METHOD.ratio_added):
+        r2_base, r2_target = readability(group, layers, extraction, residuals)
+        own, other = (r2_target, r2_base) if low > 0 else (r2_base, r2_target)
+        if (
+            None not in (own, other)
+            and other <= METHOD.readable_r2_absent
+            and own >= METHOD.readable_r2_present
+        ):
+            name = "added" if low > 0 else "removed"
+        return Change(name, ratio, low, high, r2_base, r2_target)
+    return Change(name, ratio, low, high)
+
+
+def ratio_class(low: float, high: float) -> str:
+    """The class that an interval of log2 ratios alone allows."""
+    edge = log2(METHOD.ratio_shared)
+    if low >= edge:
+        return "strengthened"
+    if high <= -edge:
+        return "weakened"
+    if -edge <= low and high <= edge:
+        return "shared"
+    return "undetermined"
+
+
+def readability(
+    group: Group,
+    layers: Sequence[LayerEffects],
+    extraction: Extraction,
+    residuals: dict[tuple[str, int], torch.Tensor],
+) -> tuple[float | None, float | None]:
+    """Grouped cross-validated ridge R^2 from each model's own residuals to max(f_base, f_target) on C rows.
+
+    Reads the layer of the group's strongest member on the main side; (None, None) with too few rows.
+    """
+    rows = extraction.rows
+    chosen = ~rows.discovery & rows.own & (rows.position_class == group.position_class)
+    clusters = extraction.units.clusters[rows.unit[chosen]]
+    if chosen.sum() < MIN_READABLE_ROWS or len(np.unique(clusters)) < RIDGE_FOLDS:
+        return None, None
+    wanted = np.maximum(
+        token_activity(group, layers, "base", group.direction),
+        token_activity(group, layers, "target", group.direction),
+    )[chosen]
+    if not wanted.std() > 0:
+        return None, None
+    index = main_side(group)[0].layer_index
+    scale = layers[index].dictionary.config.scale
+    found = []
+    for reader in ("base", "target"):
+        x = residuals[reader, index][torch.from_numpy(chosen)].to(torch.float32).numpy() / scale
+        found.append(_grouped_r2(x, wanted, clusters))
+    return found[0], found[1]
+
+
+def _grouped_r2(x: np.ndarray, y: FloatArray, clusters: np.ndarray) -> float:
+    predicted = np.empty_like(y)
+    for train, test in GroupKFold(n_splits=RIDGE_FOLDS).split(x, y, clusters):
+        predicted[test] = RidgeCV(alphas=RIDGE_PENALTIES).fit(x[train], y[train]).predict(x[test])
+    return float(1 - np.square(y - predicted).sum() / np.square(y - y.mean()).sum())

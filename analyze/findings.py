@@ -1,0 +1,265 @@
+"""Makes results out of confirmed groups: change class, categories, tokens, name, behaviour, examples, rank.
+
+A result that passed gates 0-2 is an observation until the causal gate exists; where gate 0 found no difference in
+behaviour, what moved inside is an internal shift and never a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from analyze.behaviour import Behaviour, check_behaviour
+from analyze.bootstrap import mean_interval
+from analyze.classes import Change, classify
+from analyze.effects import LayerEffects
+from analyze.groups import Group, group_floor, group_scores, token_activity
+from analyze.names import Candidate, name_group
+from analyze.predicates import Contexts
+from analyze.promoted import change_at_tokens, token_effects
+from analyze.rows import BoolArray, Extraction, FloatArray
+from analyze.significance import Confirmation, category_contrasts, cluster_means, confirm
+from fi_store.config import METHOD
+
+TRIGGERS = 10
+EXAMPLES = 5
+WINDOW = 12
+"""Tokens of context on either side of an example."""
+
+
+@dataclass(frozen=True)
+class CategoryContrast:
+    """One category against the rest, on C."""
+
+    category: str
+    contrast: float
+    low: float
+    high: float
+    statistic: float | None
+    p_adjusted: float | None  # None where too few clusters
+    n_units: int
+
+
+@dataclass(frozen=True)
+class Example:
+    """A window of text around a firing token."""
+
+    prompt: int  # unit
+    author: str
+    before: str
+    token: str
+    after: str
+    value_base: float
+    value_target: float
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A candidate group after its one test on C."""
+
+    group: Group
+    effect: float
+    low: float
+    high: float
+    floor: float
+    statistic: float
+    p_value: float
+    p_adjusted: float
+    q_value: float
+    n_units: int
+    n_nonzero: int
+    note: str | None
+
+    def confirmed(self, alpha: float) -> bool:
+        """Gate 2."""
+        return self.p_adjusted <= alpha
+
+
+@dataclass(frozen=True)
+class Result:
+    """A confirmed group with everything that is said about it."""
+
+    tested: Tested
+    change: Change
+    categories: list[CategoryContrast]  # strongest contrast first
+    promoted: list[tuple[str, float]]
+    suppressed: list[tuple[str, float]]
+    triggers: list[str]
+    names: list[Candidate]  # the chosen one first
+    behaviour: Behaviour | None
+    examples: list[Example]
+
+    @property
+    def strength(self) -> float:
+        """Lower limit of |mean theta| minus the floor, times the attributed effect: the order until gate 3 exists."""
+        nearest = min(abs(self.tested.low), abs(self.tested.high))
+        return max(nearest - self.tested.floor, 0.0) * self.tested.group.attributed
+
+
+def test_groups(
+    groups: Sequence[Group], layers: Sequence[LayerEffects], extraction: Extraction, seed: int
+) -> list[Tested]:
+    """Opens C once: every candidate's weighted theta against its floor, maxT over all of them (gate 2)."""
+    if not groups:
+        return []
+    chosen = ~extraction.units.discovery
+    clusters = extraction.units.clusters[chosen]
+    scores = np.column_stack([group_scores(group, layers) for group in groups])
+    by_cluster = cluster_means(scores[chosen], clusters)
+    signs = np.asarray([float(group.direction) for group in groups])
+    floors = np.asarray([group_floor(group, layers) for group in groups])
+    nonzero = (by_cluster != 0).sum(axis=0)
+    eligible = nonzero >= METHOD.min_nonzero_clusters
+    result: Confirmation = confirm(by_cluster, signs, floors, eligible, seed)
+    interval = mean_interval(by_cluster, np.arange(len(by_cluster)), 0.95, METHOD.bootstrap_draws, seed)
+    return [
+        Tested(
+            group=group,
+            effect=float(interval.estimate[i]),
+            low=float(interval.low[i]),
+            high=float(interval.high[i]),
+            floor=float(floors[i]),
+            statistic=float(result.statistic[i]),
+            p_value=float(result.p_value[i]),
+            p_adjusted=float(result.p_adjusted[i]),
+            q_value=float(result.q_value[i]),
+            n_units=len(by_cluster),
+            n_nonzero=int(nonzero[i]),
+            note=None if eligible[i] else f"too rare to test, n = {int(nonzero[i])}",
+        )
+        for i, group in enumerate(groups)
+    ]
+
+
+def describe(
+    tested: Tested,
+    layers: Sequence[LayerEffects],
+    extraction: Extraction,
+    residuals: dict[tuple[str, int], torch.Tensor],
+    contexts: Contexts,
+    answers: dict[str, list[str]],
+    *,
+    seed: int,
+    naming: bool,
+) -> Result:
+    """Everything that is said about a confirmed group; evidence comes from C, choices from D."""
+    group, rows = tested.group, extraction.rows
+    weights = change_at_tokens(group, layers)
+    in_class = rows.own & (rows.position_class == group.position_class)
+    promoted, suppressed = token_effects(extraction, weights, in_class & ~rows.discovery)
+    chosen_on_d = token_effects(extraction, weights, in_class & rows.discovery)
+    words = [word for word, _ in (chosen_on_d[0] if group.direction > 0 else chosen_on_d[1])]
+    return Result(
+        tested=tested,
+        change=classify(group, layers, extraction, residuals),
+        categories=category_table(group, layers, extraction, seed),
+        promoted=promoted,
+        suppressed=suppressed,
+        triggers=_triggers(weights, in_class & ~rows.discovery, contexts),
+        names=name_group(group, layers, extraction, contexts, seed) if naming else [],
+        behaviour=check_behaviour(extraction, answers, words, group.position_class, group.direction),
+        examples=_examples(group, layers, extraction, weights, in_class & ~rows.discovery),
+    )
+
+
+def category_table(
+    group: Group, layers: Sequence[LayerEffects], extraction: Extraction, seed: int
+) -> list[CategoryContrast]:
+    """Contrasts of the group's score in its own direction, category by category, on C; strongest first."""
+    chosen = ~extraction.units.discovery
+    clusters = extraction.units.clusters[chosen]
+    score = group_scores(group, layers)[chosen] * group.direction
+    means = cluster_means(score[:, None], clusters)[:, 0]
+    labels, first = np.unique(clusters, return_index=True)
+    categories = extraction.units.categories[chosen][first]
+    names, contrast, statistic, p = category_contrasts(means, categories, seed)
+    out = []
+    for i, name in enumerate(names):
+        inside = categories == name
+        # The contrast as a mean: inside units count n/n_in, outside ones -n/n_out.
+        signed = (
+            np.where(inside, len(means) / max(inside.sum(), 1), -len(means) / max((~inside).sum(), 1)) * means
+        )
+        interval = mean_interval(signed, labels, 0.95, METHOD.bootstrap_draws, seed)
+        tested = not np.isnan(p[i])
+        out.append(
+            CategoryContrast(
+                name,
+                float(contrast[i]),
+                float(interval.low),
+                float(interval.high),
+                float(statistic[i]) if tested else None,
+                float(p[i]) if tested else None,
+                int(inside.sum()),
+            )
+        )
+    return sorted(out, key=lambda item: -item.contrast)
+
+
+def _triggers(weights: FloatArray, chosen: BoolArray, contexts: Contexts) -> list[str]:
+    """Words at which the group's change happens, by their share of it beyond their share of the positions."""
+    active = chosen & (weights > 0)
+    if not active.any():
+        return []
+    words, index = np.unique(contexts.words[chosen], return_inverse=True)
+    change = np.bincount(index, weights=np.maximum(weights[chosen], 0), minlength=len(words))
+    frequency = np.bincount(index, minlength=len(words))
+    excess = change / change.sum() - frequency / frequency.sum()
+    order = np.argsort(-excess, kind="stable")
+    return [str(words[i]) for i in order[:TRIGGERS] if excess[i] > 0 and words[i]]
+
+
+def _examples(
+    group: Group,
+    layers: Sequence[LayerEffects],
+    extraction: Extraction,
+    weights: FloatArray,
+    chosen: BoolArray,
+) -> list[Example]:
+    """The strongest firing position of each of a few prompts, spread from the strongest down to the median."""
+    rows = extraction.rows
+    fired = np.flatnonzero(chosen & (weights > 0))
+    best: dict[int, int] = {}
+    for row in fired[np.argsort(-weights[fired], kind="stable")]:
+        best.setdefault(int(rows.unit[row]), int(row))
+    picked = list(best.values())
+    if len(picked) > EXAMPLES:
+        picked = [picked[i] for i in np.unique(np.linspace(0, len(picked) // 2, EXAMPLES).astype(int))]
+    activity = {
+        reader: token_activity(group, layers, reader, group.direction) for reader in ("base", "target")
+    }
+    return [_window(extraction, row, activity) for row in picked]
+
+
+def _window(extraction: Extraction, row: int, activity: dict[str, FloatArray]) -> Example:
+    rows = extraction.rows
+    inside = np.flatnonzero(rows.sequence == rows.sequence[row])
+    inside = inside[np.argsort(rows.position[inside], kind="stable")]
+    place = int(np.flatnonzero(inside == row)[0])
+
+    def text(part: np.ndarray) -> str:
+        return "".join(extraction.token_text.get(int(token), "") for token in rows.token[part])
+
+    author = "base" if rows.author[row] == 0 else "target"
+    return Example(
+        prompt=int(rows.unit[row]),
+        author=author,
+        before=text(inside[max(0, place - WINDOW) : place]),
+        token=text(inside[place : place + 1]),
+        after=text(inside[place + 1 : place + 1 + WINDOW]),
+        value_base=float(activity["base"][row]),
+        value_target=float(activity["target"][row]),
+    )
+
+
+def ordered(results: Sequence[Result]) -> list[Result]:
+    """The order within a tier (METHOD section 4): strength, then the lower limit of |log2 ratio|."""
+
+    def key(result: Result) -> tuple[float, float]:
+        nearest = min(abs(result.change.low), abs(result.change.high))
+        return -result.strength, -nearest if result.change.low * result.change.high > 0 else 0.0
+
+    return sorted(results, key=key)

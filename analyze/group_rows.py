@@ -1,0 +1,78 @@
+"""The rows of dictionaries, groups and their members, as the store's tables want them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from analyze.effects import LayerEffects
+from analyze.findings import Tested
+from analyze.groups import Group
+from analyze.keys import dictionary_folder, dictionary_id, feature_id
+from analyze.rows import CLASSES
+from fi_store.store import Store
+
+
+def dictionary_row(store: Store, run_id: str, effects: LayerEffects) -> dict[str, Any]:
+    config, quality = effects.dictionary.config, effects.quality
+    return {
+        "id": dictionary_id(run_id, effects),
+        "run_id": run_id,
+        "kind": config.kind,
+        "site": config.site,
+        "layer": config.layer,
+        "d_model": config.d_model,
+        "n_latents": config.n_latents,
+        "k": config.k,
+        "seed": config.seed,
+        "steps": config.steps,
+        "n_rows": config.n_rows,
+        "path": str(dictionary_folder(store, run_id, config.site, config.layer).relative_to(store.folder)),
+        "scale": config.scale,
+        "threshold": config.threshold,
+        "ev_base_d": quality.explained["base", "D"],
+        "ev_target_d": quality.explained["target", "D"],
+        "ev_base_c": quality.explained["base", "C"],
+        "ev_target_c": quality.explained["target", "C"],
+        "l0_base": quality.l0["base"],
+        "l0_target": quality.l0["target"],
+        "dead_share": quality.dead_share,
+        "dark_matter": quality.dark_matter,
+    }
+
+
+def group_row(
+    run_id: str,
+    own_id: str,
+    number: int,
+    group: Group,
+    groups: Sequence[Group],
+    layers: Sequence[LayerEffects],
+    tested: Sequence[Tested],
+) -> dict[str, Any]:
+    return {
+        "id": own_id,
+        "run_id": run_id,
+        "number": number,
+        "position_class": CLASSES[group.position_class],
+        "layers": sorted({layers[index].layer for index in group.layer_indices}),
+        "n_features": len(group.members),
+        "attributed": group.attributed,
+        "share": group.attributed / sum(other.attributed for other in groups),
+        "selected": number <= len(tested),
+    }
+
+
+def member_rows(
+    run_id: str, own_id: str, group: Group, layers: Sequence[LayerEffects]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "group_id": own_id,
+            "feature_id": feature_id(run_id, layers[member.layer_index], member.latent),
+            "run_id": run_id,
+            "weight": member.weight * member.sign * group.direction,
+            "side": "gains" if member.sign > 0 else "loses",
+        }
+        for member in group.members
+    ]

@@ -1,0 +1,179 @@
+"""Gate 1: the features that moved most on D, joined into groups that act as one.
+
+Within a layer two features join when their token-level differences correlate or their decoders point the same way,
+across layers when their per-unit theta profiles correlate; average linkage (METHOD section 4, gate 1). Opposite signs
+may share a group: it then has a side that gains and a side that loses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+
+from analyze.effects import LayerEffects
+from analyze.rows import CLASSES, BoolArray, Extraction, FloatArray, IntArray
+from fi_store.config import METHOD
+
+MAX_CANDIDATES = 256
+"""Features per position class that are considered for grouping, strongest first."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A feature's part in a group."""
+
+    layer_index: int  # into the list of LayerEffects
+    latent: int
+    weight: float  # > 0, share of the group's attributed effect; the weights of a group sum to 1
+    sign: int  # +1: stronger in the target on D, -1: weaker
+
+
+@dataclass(frozen=True)
+class Group:
+    """Features that act as one, in one position class."""
+
+    position_class: int
+    members: tuple[Member, ...]  # strongest first
+    attributed: float  # sum of (|mean theta| - floor) S over members on D, in units of the layers' scales
+
+    @property
+    def direction(self) -> int:
+        """+1 when the gaining side carries more of the attributed effect on D, else -1."""
+        return 1 if sum(m.weight * m.sign for m in self.members) >= 0 else -1
+
+    @property
+    def layer_indices(self) -> list[int]:
+        return sorted({m.layer_index for m in self.members})
+
+
+def attributed_effect(effects: LayerEffects, position_class: int, discovery: BoolArray) -> FloatArray:
+    """(m,) (|mean theta_j| - floor) * S_j * ||d_j|| on D for alive features, 0 where below the floor or dead.
+
+    Decoder rows are unit vectors and S_j is in units of the layer's scale, so layers compare by what share of
+    their typical norm a feature moves. (Until the probe stage exists: METHOD section 4, gate 1.)
+    """
+    mean = np.abs(effects.theta(position_class)[discovery].mean(axis=0))
+    return np.where(effects.alive, np.maximum(mean - effects.floors[position_class], 0) * effects.scale, 0.0)
+
+
+def make_groups(layers: Sequence[LayerEffects], extraction: Extraction) -> list[Group]:
+    """All groups of all position classes, the largest attributed effect first."""
+    groups = []
+    for position_class in range(len(CLASSES)):
+        groups += _groups_of_class(layers, extraction, position_class)
+    return sorted(groups, key=lambda group: -group.attributed)
+
+
+def _groups_of_class(
+    layers: Sequence[LayerEffects], extraction: Extraction, position_class: int
+) -> list[Group]:
+    discovery = extraction.units.discovery
+    strength = [attributed_effect(effects, position_class, discovery) for effects in layers]
+    layer_of = np.concatenate([np.full(len(values), index) for index, values in enumerate(strength)])
+    latent_of = np.concatenate([np.arange(len(values)) for values in strength])
+    value = np.concatenate(strength)
+    chosen = np.argsort(-value, kind="stable")[:MAX_CANDIDATES]
+    chosen = chosen[value[chosen] > 0]
+    if len(chosen) == 0:
+        return []
+    layer, latent, value = layer_of[chosen], latent_of[chosen], value[chosen]
+    labels = _cluster(_closeness(layers, extraction, position_class, layer, latent))
+    theta = [effects.theta(position_class)[discovery].mean(axis=0) for effects in layers]
+    groups = []
+    for label in np.unique(labels):
+        inside = np.flatnonzero(labels == label)  # strongest first, since `chosen` is sorted
+        total = float(value[inside].sum())
+        members = tuple(
+            Member(
+                int(layer[i]),
+                int(latent[i]),
+                float(value[i] / total),
+                1 if theta[layer[i]][latent[i]] >= 0 else -1,
+            )
+            for i in inside
+        )
+        groups.append(Group(position_class, members, total))
+    return groups
+
+
+def _closeness(
+    layers: Sequence[LayerEffects],
+    extraction: Extraction,
+    position_class: int,
+    layer: IntArray,
+    latent: IntArray,
+) -> FloatArray:
+    """(c, c) closeness in units of the joining threshold: 1 joins two features, more is closer."""
+    rows, discovery = extraction.rows, extraction.units.discovery
+    token_rows = rows.discovery & rows.own & (rows.position_class == position_class)
+    profile = np.column_stack(
+        [layers[i].theta(position_class)[discovery, j] for i, j in zip(layer, latent, strict=True)]
+    )
+    closeness = np.abs(_correlation(profile)) / METHOD.group_profile_correlation
+    for index, effects in enumerate(layers):
+        here = np.flatnonzero(layer == index)
+        if len(here) == 0:
+            continue
+        tokens = np.abs(_correlation(effects.difference(latent[here])[token_rows]))
+        decoders = effects.dictionary.w_dec[latent[here]].numpy().astype(np.float64)
+        within = np.maximum(
+            tokens / METHOD.group_token_correlation, decoders @ decoders.T / METHOD.group_decoder_cosine
+        )
+        closeness[np.ix_(here, here)] = within
+    return closeness
+
+
+def _correlation(columns: FloatArray) -> FloatArray:
+    """Correlation of columns; 0 where a column does not vary."""
+    centred = np.asarray(columns, dtype=np.float64) - columns.mean(axis=0)
+    norm = np.sqrt(np.square(centred).sum(axis=0))
+    unit = np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 1e-12)
+    return np.asarray(unit.T @ unit)
+
+
+def _cluster(closeness: FloatArray) -> IntArray:
+    """Average-linkage clusters whose mean closeness is at least 1."""
+    if len(closeness) == 1:
+        return np.zeros(1, dtype=np.int64)
+    farthest = 2.0
+    distance = np.clip(farthest - (closeness + closeness.T) / 2, 0, farthest)
+    np.fill_diagonal(distance, 0)
+    tree = linkage(squareform(distance, checks=False), method="average")
+    return np.asarray(fcluster(tree, t=farthest - 1.0, criterion="distance"), dtype=np.int64)
+
+
+def group_scores(group: Group, layers: Sequence[LayerEffects]) -> FloatArray:
+    """(n,) weighted theta of the group per unit: sum_j w_j sign_j direction theta_ij, so that its sign is the group's.
+
+    A losing feature in a gaining group counts by how much it loses; swapping the pair flips the sign exactly.
+    """
+    total = np.zeros(len(layers[0].theta(group.position_class)))
+    for member in group.members:
+        theta = layers[member.layer_index].theta(group.position_class)[:, member.latent]
+        total += member.weight * member.sign * group.direction * theta
+    return total
+
+
+def group_floor(group: Group, layers: Sequence[LayerEffects]) -> float:
+    """Weighted mean of the members' floors: an upper bound of what the group's score reaches on the shams."""
+    return sum(m.weight * float(layers[m.layer_index].floors[group.position_class]) for m in group.members)
+
+
+def main_side(group: Group) -> list[Member]:
+    """The members whose sign is the group's direction."""
+    return [member for member in group.members if member.sign == group.direction]
+
+
+def token_activity(group: Group, layers: Sequence[LayerEffects], reader: str, side: int) -> FloatArray:
+    """(N,) weighted activity sum_j w_j f_j / S_j of one reader, over the members with the given sign."""
+    members = [member for member in group.members if member.sign == side]
+    total = np.zeros(next(iter(layers[0].codes.values())).shape[0])
+    for index in {member.layer_index for member in members}:
+        here = [member for member in members if member.layer_index == index]
+        activity = layers[index].activity(reader, np.asarray([member.latent for member in here]))
+        total += activity @ np.asarray([member.weight for member in here])
+    return total

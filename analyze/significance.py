@@ -1,0 +1,187 @@
+"""Significance: the confirmation test against a floor, the category contrast, the exploration table's FDR.
+
+The unit is the cluster of prompts. Families are corrected by the largest statistic over everything that was tested
+(Westfall and Young 1993, maxT), on the same random flips or permutations for all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from analyze.rows import BoolArray, FloatArray, IntArray
+from fi_store.config import METHOD
+
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """One test per column; NaN where a column was not eligible."""
+
+    statistic: FloatArray
+    p_value: FloatArray  # raw, one-sided
+    p_adjusted: FloatArray  # maxT over the eligible columns
+    q_value: FloatArray  # Benjamini-Hochberg over the raw p
+
+
+def cluster_means(values: FloatArray, clusters: IntArray) -> FloatArray:
+    """(n_clusters, m) mean over the units of each cluster, clusters in ascending order, of values (n, m)."""
+    _, index, counts = np.unique(clusters, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(counts), values.shape[1]))
+    np.add.at(sums, index, values)
+    return np.asarray(sums / counts[:, None])
+
+
+def confirm(
+    scores: FloatArray, signs: FloatArray, floors: FloatArray, eligible: BoolArray, seed: int
+) -> Confirmation:
+    """Tests |E score| <= floor, one-sided in the sign that D gave, for K columns at once (METHOD section 3).
+
+    `scores`: (clusters of C, K); `signs`, `floors`, `eligible`: (K,). x = sign * score - floor is studentised, its
+    null distribution made by flipping the sign of whole clusters, the same flips for every column.
+    """
+    n, k = scores.shape
+    empty = np.full(k, np.nan)
+    statistic, p, adjusted, q = empty.copy(), empty.copy(), empty.copy(), empty.copy()
+    if not eligible.any() or n < 2:
+        return Confirmation(statistic, p, adjusted, q)
+    x = scores[:, eligible] * signs[eligible] - floors[eligible]
+    observed = _studentised(x.mean(axis=0), np.square(x).sum(axis=0), n)
+    random = np.random.default_rng(seed)
+    flips = random.choice(np.asarray([-1.0, 1.0]), size=(METHOD.sign_flips, n))
+    null = _studentised(flips @ x / n, np.square(x).sum(axis=0), n)  # (B, eligible)
+    statistic[eligible] = observed
+    p[eligible] = _p(null, observed)
+    adjusted[eligible] = _p(null.max(axis=1, keepdims=True), observed)
+    q[eligible] = benjamini_hochberg(p[eligible])
+    return Confirmation(statistic, p, adjusted, q)
+
+
+def category_contrasts(
+    scores: FloatArray, categories: npt.NDArray[np.str_], seed: int
+) -> tuple[list[str], FloatArray, FloatArray, FloatArray]:
+    """One category against the rest: names, contrasts, studentised statistics, two-sided maxT-adjusted p.
+
+    `scores`: (n,) one value per cluster of C. Labels are permuted; categories under the minimum of clusters keep a
+    contrast but get NaN as statistic and p, and don't count in the family.
+    """
+    names, codes, counts = np.unique(categories, return_inverse=True, return_counts=True)
+    contrast, statistic = _contrasts(scores, codes[None, :], len(names))
+    tested = (counts >= METHOD.min_category_clusters) & (len(scores) - counts >= METHOD.min_category_clusters)
+    p = np.full(len(names), np.nan)
+    if tested.any():
+        random = np.random.default_rng(seed)
+        largest = []
+        for _ in range(0, METHOD.category_permutations, 999):
+            shuffled = random.permuted(np.tile(codes, (999, 1)), axis=1)
+            null = _contrasts(scores, shuffled, len(names))[1]
+            largest.append(np.abs(null[:, tested]).max(axis=1))
+        null_max = np.concatenate(largest)[:, None]
+        p[tested] = _p(null_max, np.abs(statistic[0, tested]))
+    statistic[0, ~tested] = np.nan
+    return [str(name) for name in names], contrast[0], statistic[0], p
+
+
+def explore(theta: npt.NDArray[np.float32], clusters: IntArray, seed: int) -> tuple[FloatArray, FloatArray]:
+    """|t| of every column of theta (units, m) against zero, and the null's |t| of 1,000 flips by cluster, binned.
+
+    Returns (observed (m,), null counts (len(EXPLORE_BINS) + 1,)); columns without variation are NaN. Pool the counts
+    over all tables, then ask `pooled_fdr`.
+    """
+    means = cluster_means(np.asarray(theta, dtype=np.float64), clusters)
+    n = len(means)
+    counts = np.zeros(len(EXPLORE_BINS) + 1)
+    if n < 3:
+        return np.full(theta.shape[1], np.nan), counts
+    squares = np.square(means).sum(axis=0)
+    varied = squares > _TINY
+    observed = np.full(theta.shape[1], np.nan)
+    observed[varied] = np.abs(_studentised(means[:, varied].mean(axis=0), squares[varied], n))
+    random = np.random.default_rng(seed)
+    flips = random.choice(np.asarray([-1.0, 1.0], dtype=np.float32), size=(METHOD.explore_permutations, n))
+    null = np.abs(
+        _studentised(flips @ means[:, varied].astype(np.float32) / n, squares[varied].astype(np.float32), n)
+    )
+    places = np.searchsorted(EXPLORE_BINS, null.ravel(), side="right")
+    counts += np.bincount(places, minlength=len(EXPLORE_BINS) + 1)
+    return observed, counts
+
+
+EXPLORE_BINS = np.linspace(0, 60, 6001)
+"""Edges of the exploration null's histogram of |t|."""
+
+
+def pooled_fdr(observed: FloatArray, null_counts: FloatArray) -> FloatArray:
+    """q of each |t|: expected null exceedances over observed exceedances, made monotone (Storey and Tibshirani 2003).
+
+    `null_counts` is the pooled histogram of all flips over `EXPLORE_BINS`; NaN stays NaN.
+    """
+    valid = ~np.isnan(observed)
+    q = np.full(observed.shape, np.nan)
+    t = observed[valid]
+    if t.size == 0:
+        return q
+    order = np.argsort(-t, kind="stable")
+    exceed = (
+        np.cumsum(null_counts[::-1])[::-1] / METHOD.explore_permutations
+    )  # expected per flip, from a bin upward
+    expected = exceed[np.searchsorted(EXPLORE_BINS, t[order], side="right")]
+    raw = expected / np.arange(1, t.size + 1)
+    monotone = np.minimum.accumulate(raw[::-1])[::-1]
+    values = np.empty_like(t)
+    values[order] = np.minimum(1.0, monotone)
+    q[valid] = values
+    return q
+
+
+def benjamini_hochberg(p: FloatArray) -> FloatArray:
+    """q values (Benjamini and Hochberg 1995) of a family of p values."""
+    m = len(p)
+    order = np.argsort(p, kind="stable")
+    scaled = p[order] * m / np.arange(1, m + 1)
+    q = np.empty(m)
+    q[order] = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
+    return q
+
+
+def mcnemar(base: BoolArray, target: BoolArray) -> float:
+    """Exact two-sided McNemar p of two paired yes/no series."""
+    from scipy.stats import binomtest
+
+    only_base, only_target = int((base & ~target).sum()), int((~base & target).sum())
+    if only_base + only_target == 0:
+        return 1.0
+    return float(binomtest(only_target, only_base + only_target, 0.5).pvalue)
+
+
+def _studentised(mean: npt.NDArray[np.floating], squares: npt.NDArray[np.floating], n: int) -> FloatArray:
+    """mean / (sd / sqrt n) from the mean and the sum of squares (which flips leave alone)."""
+    variance = np.maximum((squares - n * np.square(mean)) / (n - 1), _TINY)
+    return np.asarray(mean / np.sqrt(variance / n), dtype=np.float64)
+
+
+def _contrasts(scores: FloatArray, codes: IntArray, n_categories: int) -> tuple[FloatArray, FloatArray]:
+    """Contrasts and Welch statistics (B, categories) for B labelings (B, n) of the same scores."""
+    n = len(scores)
+    total, total_squares = scores.sum(), np.square(scores).sum()
+    contrast = np.zeros((len(codes), n_categories))
+    statistic = np.zeros_like(contrast)
+    for category in range(n_categories):
+        inside = codes == category
+        count = inside.sum(axis=1)
+        sums, squares = inside @ scores, inside @ np.square(scores)
+        a, b = sums / np.maximum(count, 1), (total - sums) / np.maximum(n - count, 1)
+        var_a = np.maximum(squares - count * a**2, 0) / np.maximum(count - 1, 1)
+        var_b = np.maximum(total_squares - squares - (n - count) * b**2, 0) / np.maximum(n - count - 1, 1)
+        error = np.sqrt(var_a / np.maximum(count, 1) + var_b / np.maximum(n - count, 1) + _TINY)
+        contrast[:, category] = a - b
+        statistic[:, category] = (a - b) / error
+    return contrast, statistic
+
+
+def _p(null: FloatArray, observed: FloatArray) -> FloatArray:
+    """Monte Carlo p with the observed value counted in (Phipson and Smyth 2010)."""
+    return np.asarray((1 + (null >= observed - 1e-9).sum(axis=0)) / (len(null) + 1), dtype=np.float64)

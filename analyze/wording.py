@@ -1,0 +1,53 @@
+"""Turns measured parts into the words of a result: its name (12 words at most), its description and its sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from analyze.predicates import Predicate
+from analyze.rows import CLASSES
+
+NAME_WORDS = 12
+WHERE = {"prompt": "within questions", "start": "opening an answer", "response": "within answers"}
+VERBS = {
+    "added": "new in the target",
+    "strengthened": "stronger in the target",
+    "removed": "gone from the target",
+    "weakened": "weaker in the target",
+    "shared": "equally active in both models",
+    "redirected": "turned in the target",
+    "undetermined": "different in the target",
+}
+
+
+def quoted(tokens: Sequence[str], limit: int) -> str:
+    """'Step', 'First' and 'Then'."""
+    return ", ".join(f"'{token}'" for token in tokens[:limit])
+
+
+def make_name(direction: int, tokens: Sequence[str], position_class: int, predicate: Predicate | None) -> str:
+    """What the group pushes and when it fires, in at most 12 words; `predicate` is None for an unnamed group."""
+    when = predicate.phrase if predicate is not None else WHERE[CLASSES[position_class]]
+    for count in (3, 2, 1):
+        what = f"{'more' if direction > 0 else 'less'} {quoted(tokens, count)}" if tokens else "activity"
+        name = f"{what} {when}"
+        if len(name.split()) <= NAME_WORDS:
+            return name
+    return " ".join(name.split()[:NAME_WORDS])
+
+
+def layers_phrase(layers: Sequence[int]) -> str:
+    """'Layer 17' or 'Layers 17, 23 and 28'."""
+    if len(layers) == 1:
+        return f"Layer {layers[0]}"
+    return f"Layers {', '.join(map(str, layers[:-1]))} and {layers[-1]}"
+
+
+def p_phrase(p: float, smallest: float) -> str:
+    """'p 0.003', or 'p < 0.0001' at the resolution of the test."""
+    return f"p < {2 * smallest:.0e}".replace("e-0", "e-") if p <= smallest * 1.01 else f"p {p:.2g}"
+
+
+def percent(rate: float) -> str:
+    """'81%'."""
+    return f"{100 * rate:.0f}%"
