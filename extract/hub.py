@@ -1,0 +1,134 @@
+"""Models from the Hugging Face hub: which files a model needs, fetched into the hub's own cache, pickles refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from fi_store.errors import ModelError
+
+SETTINGS = (
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model",
+    "chat_template.jinja", "chat_template.json", "adapter_config.json", "model.safetensors.index.json",
+)  # fmt: skip
+"""Everything beside the weights that decides what a model or an adapter does, by name; folders are never fetched."""
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
+
+
+def fetched_folder(repo: str, revision: str | None, trust_remote_code: bool) -> tuple[Path, str]:
+    """The local snapshot of a hub model, downloaded if it is not there, and its commit.
+
+    Raises:
+        ModelError: unknown, gated or unreachable; no such revision; weights only as pickles; disk full.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    at = f"{repo}@{revision}" if revision else repo
+    try:
+        if HF_HUB_OFFLINE:
+            folder = Path(snapshot_download(repo, revision=revision, local_files_only=True))
+            return folder, folder.name
+        info = HfApi().model_info(repo, revision=revision)
+        names = [sibling.rfilename for sibling in info.siblings or []]
+        refuse_pickles(at, names)
+        wanted = _wanted(names, trust_remote_code)
+        folder = Path(snapshot_download(repo, revision=info.sha, allow_patterns=wanted))
+        return folder, str(info.sha)
+    except GatedRepoError as error:
+        raise ModelError(
+            f"The hub model {at} asks for an agreement first.",
+            hint=f"Accept it at https://huggingface.co/{repo}, then: hf auth login",
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"There is no model {repo} on the hub (or it is private), and no such folder here.",
+            hint="Check the name; for a private model: hf auth login",
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ModelError(
+            f"The hub model {repo} has no revision {revision}.", hint=f"https://huggingface.co/{repo}/commits"
+        ) from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise ModelError(
+            f"The model {at} is no folder here and not in the hub's cache, and the hub is not asked (offline).",
+            hint="Go online and unset HF_HUB_OFFLINE, or give a local folder, a .gguf file or bundled:smollm2.",
+        ) from error
+    except HFValidationError as error:
+        raise ModelError(f"{repo!r} is neither a path that exists nor a hub id.") from error
+    except HfHubHTTPError as error:
+        raise ModelError(f"The hub refused {at}: {str(error).splitlines()[0]}") from error
+    except (OSError, RuntimeError) as error:  # no network, a proxy, a full disk
+        raise ModelError(
+            f"The model {at} could not be fetched from the hub: {str(error).splitlines()[0]}.",
+            hint="Check the network and the disk, or give a local folder.",
+        ) from error
+
+
+def _wanted(names: list[str], trust_remote_code: bool) -> list[str]:
+    top = [name for name in names if "/" not in name]
+    weights = [name for name in top if name.endswith(".safetensors")]
+    if any(
+        name.startswith("model") for name in weights
+    ):  # some repositories hold a second copy in another layout
+        weights = [name for name in weights if name.startswith(("model", "adapter_model"))]
+    code = [name for name in top if name.endswith(".py")] if trust_remote_code else []
+    return weights + [name for name in top if name in SETTINGS] + code
+
+
+def refuse_pickles(model: str, names: list[str]) -> None:
+    """Raises ModelError when weights are there only in formats that run code when they are opened."""
+    top = [name for name in names if "/" not in name]
+    if any(name.endswith(".safetensors") for name in top):
+        return
+    pickled = sorted(name for name in top if name.endswith(PICKLED))
+    if not pickled:
+        raise ModelError(
+            f"{model} has no weights in the safetensors format.", hint="Give a model with model.safetensors."
+        )
+    new = f"{model.rstrip('/').rpartition('/')[2].partition('@')[0]}-safetensors"
+    command = (
+        f"from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; "
+        f"M.from_pretrained({model!r}).save_pretrained({new!r}); T.from_pretrained({model!r}).save_pretrained({new!r})"
+    )
+    raise ModelError(
+        f"{model} has only pickled weights ({pickled[0]}), which can run code when they are opened.",
+        hint=f'If you trust it, convert it: python -c "{command}"',
+    )
+
+
+def weight_files(folder: Path, model: str) -> list[Path]:
+    """The safetensors files of a model folder: those that its index names, or the one there is.
+
+    Raises:
+        ModelError: only pickled weights, none at all, or a file of the index is missing.
+    """
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ModelError(
+                f"{index} is not an index of weights ({error}).", hint="Download it again."
+            ) from error
+        files = [folder / Path(str(name)).name for name in names]
+        for file in files:
+            if not file.is_file():
+                raise ModelError(
+                    f"{model} lacks {file.name}, which its index names.", hint="Download it again."
+                )
+        return files
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    refuse_pickles(model, [item.name for item in folder.iterdir()])
+    raise ModelError(f"{model} has no model.safetensors.", hint="Save it with save_pretrained.")
