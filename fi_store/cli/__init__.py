@@ -1,0 +1,124 @@
+"""The command line: `fi-store COMMAND`. Each command imports what it needs when it runs, so `--help` is quick.
+
+Only typer, rich and the standard library are imported here and in the modules beside this one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.exceptions import Abort, TyperException
+from typer.main import get_command
+
+from fi_store.cli import database, inputs, pipeline, questions, runs
+from fi_store.cli.common import print_error, print_failure
+from fi_store.errors import FiStoreError
+
+app = typer.Typer(
+    name="fi-store",
+    help="What changed between two language models, feature by feature, kept in a DuckDB store.",
+    epilog="Start with: fi-store demo. Then: fi-store query top_findings.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich's help imports Markdown and pygments, half a second on a small machine
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("demo")(pipeline.demo)
+app.command("run")(pipeline.run)
+app.command("ingest")(pipeline.ingest)
+app.command("analyze")(pipeline.analyze)
+app.command("report")(pipeline.report)
+app.command("query")(questions.query)
+app.command("sql")(questions.sql)
+app.command("compare")(runs.compare)
+app.command("history")(runs.history)
+app.add_typer(runs.app, name="runs")
+app.add_typer(inputs.prompts_app, name="prompts")
+app.add_typer(inputs.models_app, name="models")
+app.add_typer(database.app, name="db")
+app.command("doctor")(database.doctor)
+app.command("gc")(database.gc)
+app.command("verify")(database.verify)
+app.command("backup")(database.backup)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from fi_store.versions import package_version
+
+        typer.echo(f"fi-store {package_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every_command(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; works anywhere.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What changed between two language models, feature by feature, kept in a DuckDB store."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code: 0, 1 for a failure, 2 for wrong usage, 130 when interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given:
+        given = ["--help"]
+    debug = "--debug" in given
+    if debug:
+        given = ["--debug", *(item for item in given if item != "--debug")]
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        code = get_command(app).main(given, prog_name="fi-store", standalone_mode=False)
+    except BaseException as error:
+        if debug and isinstance(error, Exception):
+            traceback.print_exc()
+        return _explain(error)
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: BaseException) -> int:
+    """Says what went wrong, and returns the exit code."""
+    if isinstance(error, FiStoreError):
+        return print_failure(error)
+    if isinstance(error, TyperException):
+        return _explain_usage(error)
+    if isinstance(error, (Abort, KeyboardInterrupt)):
+        print_error("Interrupted.")
+        return 130
+    if isinstance(error, BrokenPipeError):
+        # The reader (head, less) left: nothing to say, and nothing more to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if isinstance(error, MemoryError):
+        print_error("Not enough memory.", "fewer prompts (--limit-per-category), or a smaller --quantization")
+        return 1
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        print_error(f"{place}{error.strerror or error}.", "repeat with --debug to see where")
+        return 1
+    if isinstance(error, Exception):
+        print_error(
+            f"Unexpected {type(error).__name__}: {error}", "repeat with --debug, and report what it shows"
+        )
+        return 1
+    raise error
+
+
+def _explain_usage(error: TyperException) -> int:
+    """A wrong option or argument, in the same form as every other error."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "fi-store"
+    message = error.format_message()
+    print_error(message if message.endswith((".", "?", ")")) else message + ".", f"{command} --help")
+    return error.exit_code

@@ -1,0 +1,105 @@
+"""What all commands share: the options that recur, opening the store, printing tables, and how an error looks."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from fi_store.cli.options import DEFAULT_STORE
+from fi_store.errors import FiStoreError
+from fi_store.safe_text import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fi_store.store import Store
+
+StoreOption = Annotated[
+    Path | None,
+    typer.Option("--store", envvar="FI_STORE", help="The DuckDB file.", show_default=str(DEFAULT_STORE)),
+]
+
+
+class ListByDefault(TyperGroup):
+    """A group in which `list` is meant when no command is named: `fi-store runs` lists the runs."""
+
+    meant = "list"
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        wants_help = bool(args) and args[0] in ctx.help_option_names
+        if not args or (args[0].startswith("-") and not wants_help):
+            args = [self.meant, *args]
+        return super().parse_args(ctx, args)
+
+
+class CheckByDefault(ListByDefault):
+    """The same with `check`."""
+
+    meant = "check"
+
+
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run: its id, a unique beginning of it, or latest.")
+]
+FormatOption = Annotated[
+    Literal["table", "csv", "json", "markdown", "parquet"],
+    typer.Option("--format", help="How the rows are written."),
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file instead of the screen.")
+]
+
+
+def say(text: str = "") -> None:
+    """One result on stdout; what models wrote cannot act on the terminal."""
+    sys.stdout.write(visible(text, keep_newlines=True) + "\n")
+
+
+def store_path(given: Path | None) -> Path:
+    """The store that a command means."""
+    return given if given is not None else DEFAULT_STORE
+
+
+def open_store(given: Path | None, *, write: bool = False) -> Store:
+    """The store, for reading unless `write`; readers may share it, a writer holds it alone."""
+    from fi_store.store import Store
+
+    return Store.open(store_path(given), read_only=not write)
+
+
+def emit(rows: Sequence[dict[str, Any]] | Any, output_format: str, output: Path | None = None) -> None:
+    """Writes rows (dictionaries or an Arrow table) in a format, to the screen or to a file."""
+    import pyarrow as pa
+
+    from fi_store.formats import format_table
+
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows))
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    format_table(table, output_format, output)
+
+
+def print_error(message: str, hint: str = "") -> None:
+    """An error as a person meets it: one sentence, then the next command."""
+    sys.stderr.write(f"Error: {visible(message.strip(), keep_newlines=True)}\n")
+    if hint:
+        sys.stderr.write(f"Next: {visible(hint)}\n")
+
+
+def print_failure(error: FiStoreError) -> int:
+    """Prints an expected failure; returns its exit code."""
+    print_error(str(error), error.hint)
+    return error.exit_code
+
+
+def size(n_bytes: float) -> str:
+    """Bytes for people: 1.4 GB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n_bytes < 1000 or unit == "GB":
+            break
+        n_bytes /= 1000
+    return f"{n_bytes:.0f} {unit}" if unit == "bytes" or n_bytes >= 100 else f"{n_bytes:.1f} {unit}"
