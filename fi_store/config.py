@@ -91,33 +91,79 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    base_model: str = Field(description="The model before: hub id with @revision, folder, adapter folder, .gguf file or bundled:smollm2.")
+    base_model: str = Field(
+        description="The model before: hub id with @revision, folder, adapter folder, .gguf file or bundled:smollm2."
+    )
     target_model: str = Field(description="The model after, in any of the same forms.")
-    prompts_file: tuple[Path, ...] = Field(default=(), description="Prompt files (YAML or JSON); the shipped suite when none is given.")
+    prompts_file: tuple[Path, ...] = Field(
+        default=(), description="Prompt files (YAML or JSON); the shipped suite when none is given."
+    )
     categories: tuple[str, ...] = Field(default=(), description="Only prompts of these categories.")
-    limit_per_category: int | None = Field(default=None, ge=1, description="At most this many prompts of each category.")
-    output_dir: Path = Field(default=Path("feature_interpretation"), description="The project folder that many runs share.")
-    store: Path | None = Field(default=None, description="The DuckDB file; by default fi-store.duckdb in the project folder.")
+    limit_per_category: int | None = Field(
+        default=None, ge=1, description="At most this many prompts of each category."
+    )
+    output_dir: Path = Field(
+        default=Path("feature_interpretation"), description="The project folder that many runs share."
+    )
+    store: Path | None = Field(
+        default=None, description="The DuckDB file; by default fi-store.duckdb in the project folder."
+    )
     cache_dir: Path | None = Field(default=None, description="Where converted models are kept.")
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps.")
-    quantization: Quantization = Field(default="auto", description="Precision of the weights; auto measures and says why.")
-    trust_remote_code: bool = Field(default=False, description="Let a hub repository run its own code. Off unless you read it.")
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the split, the dictionaries, shams and resampling.")
-    max_new_tokens: int = Field(default=24, ge=1, le=4096, description="Length of each model's own greedy answer.")
-    layers: str = Field(default="auto", pattern=r"^(auto|all|\d+(,\d+)*)$", description="Layers to analyse: auto, all, or numbers such as 5,11,17.")
-    sites: tuple[Site, ...] = Field(default=("resid_post",), min_length=1, description="Where activations are read.")
-    dictionary: DictionaryKind = Field(default="paired_sae", description="The kind of dictionary that is learned.")
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps."
+    )
+    quantization: Quantization = Field(
+        default="auto", description="Precision of the weights; auto measures and says why."
+    )
+    trust_remote_code: bool = Field(
+        default=False, description="Let a hub repository run its own code. Off unless you read it."
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=2**31 - 1,
+        description="Seed of the split, the dictionaries, shams and resampling.",
+    )
+    max_new_tokens: int = Field(
+        default=24, ge=1, le=4096, description="Length of each model's own greedy answer."
+    )
+    layers: str = Field(
+        default="auto",
+        pattern=r"^(auto|all|\d+(,\d+)*)$",
+        description="Layers to analyse: auto, all, or numbers such as 5,11,17.",
+    )
+    sites: tuple[Site, ...] = Field(
+        default=("resid_post",), min_length=1, description="Where activations are read."
+    )
+    dictionary: DictionaryKind = Field(
+        default="paired_sae", description="The kind of dictionary that is learned."
+    )
     n_latents: int = Field(default=1024, ge=8, le=2**20, description="Latents per dictionary.")
     k: int = Field(default=16, ge=1, description="Latents that fire per token on average (BatchTopK).")
     dictionary_steps: int = Field(default=500, ge=1, description="Training steps per dictionary.")
-    dictionary_batch: int = Field(default=1024, ge=2, description="Rows per training step (half of them from each model).")
-    candidates: int = Field(default=30, ge=1, le=1000, description="K: groups that go on to the confirmation half.")
+    dictionary_batch: int = Field(
+        default=1024, ge=2, description="Rows per training step (half of them from each model)."
+    )
+    candidates: int = Field(
+        default=30, ge=1, le=1000, description="K: groups that go on to the confirmation half."
+    )
     shams: int = Field(default=3, ge=0, le=20, description="Equal-norm sham targets behind the floor.")
-    feature_threshold: float = Field(default=METHOD.floor_minimum, ge=0, le=10, description="Smallest absolute mean theta that may become a result; the measured floor applies besides.")
+    feature_threshold: float = Field(
+        default=METHOD.floor_minimum,
+        ge=0,
+        le=10,
+        description="Smallest absolute mean theta that may become a result; the measured floor applies besides.",
+    )
     alpha: float = Field(default=METHOD.alpha, gt=0, lt=1, description="Level of the adjusted p.")
-    keep_activations: KeepActivations = Field(default="analysed", description="Which token-level activations stay on disk after the analysis.")
-    crosscoder_file: Path | None = Field(default=None, description="JSON similarities from elsewhere, shown beside our own.")
-    skip_activations: bool = Field(default=False, description="Use the newest extraction of this pair and configuration in the store.")
+    keep_activations: KeepActivations = Field(
+        default="analysed", description="Which token-level activations stay on disk after the analysis."
+    )
+    crosscoder_file: Path | None = Field(
+        default=None, description="JSON similarities from elsewhere, shown beside our own."
+    )
+    skip_activations: bool = Field(
+        default=False, description="Use the newest extraction of this pair and configuration in the store."
+    )
     skip_naming: bool = Field(default=False, description="Leave results unnamed.")
     skip_visualization: bool = Field(default=False, description="Report without charts.")
     skip_report: bool = Field(default=False, description="No report.")

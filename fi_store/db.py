@@ -59,7 +59,9 @@ def head_revision() -> str:
     """The newest schema that this package knows."""
     head = ScriptDirectory.from_config(alembic_config()).get_current_head()
     if head is None:
-        raise StoreError("The installed package has no migrations.", hint="pip install --force-reinstall fi-store")
+        raise StoreError(
+            "The installed package has no migrations.", hint="pip install --force-reinstall fi-store"
+        )
     return head
 
 
@@ -91,7 +93,9 @@ def open_engine(path: Path, *, create: bool = False, read_only: bool = False) ->
     """
     if not path.exists():
         if not create:
-            raise NotFoundError(f"There is no store at {path}.", hint="fi-store demo, or name it with --store FILE")
+            raise NotFoundError(
+                f"There is no store at {path}.", hint="fi-store demo, or name it with --store FILE"
+            )
         upgrade(path)
     engine = make_engine(path, read_only=read_only)
     try:
@@ -114,7 +118,8 @@ def _check_schema(engine: sa.Engine, path: Path) -> None:
             hint=f"fi-store db upgrade --store {path}",
         )
     raise SchemaNewerError(
-        f"The store {path} was written by a newer fi-store (schema {found}).", hint="pip install --upgrade fi-store"
+        f"The store {path} was written by a newer fi-store (schema {found}).",
+        hint="pip install --upgrade fi-store",
     )
 
 
@@ -147,7 +152,9 @@ def explain(text: str, path: str | Path) -> StoreError:
     if "Could not set lock" in text:
         return StoreLockedError(f"The store {path} is in use by another process.", hint="wait until it ends")
     if "No space left" in text or "not enough space" in text.lower():
-        return StoreError(f"The disk of {path} is full.", hint="free space (fi-store gc), then repeat with --resume")
+        return StoreError(
+            f"The disk of {path} is full.", hint="free space (fi-store gc), then repeat with --resume"
+        )
     if "not a valid DuckDB database" in text:
         return StoreError(f"{path} is not a DuckDB file.", hint="name another file with --store")
     return StoreError(f"The store {path} refused: {first}")

@@ -103,7 +103,9 @@ def load_dictionary(folder: Path) -> SparseDictionary:
     expected = {"W_enc": (d, m), "b_enc": (m,), "W_dec": (m, d), "b_dec": (d,)}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if found != expected:
-        raise AnalysisError(f"The dictionary {folder} has tensors {found}, but its configuration says {expected}.")
+        raise AnalysisError(
+            f"The dictionary {folder} has tensors {found}, but its configuration says {expected}."
+        )
     return SparseDictionary(config, tensors["W_enc"], tensors["b_enc"], tensors["W_dec"], tensors["b_dec"])
 
 

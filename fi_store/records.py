@@ -32,7 +32,9 @@ class PromptRecord:
     @cached_property
     def id(self) -> str:
         """Hash of what the models see and what the answer is judged by."""
-        return content_id("prompt", self.category, self.family, self.text, self.control, self.answer, self.grader)
+        return content_id(
+            "prompt", self.category, self.family, self.text, self.control, self.answer, self.grader
+        )
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ mapper, not the database, what identifies a row. Rows are sorted by (run, layer,
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from sqlalchemy.orm import Mapped
 
 from fi_store.schema import Base
@@ -40,7 +38,7 @@ class TokenDivergence(Base):
     promoted_kl: Mapped[list[float]]  # their contributions, nats
     suppressed_ids: Mapped[list[int]]  # 20 tokens with the largest p_b (log p_b - log p_t)
     suppressed_kl: Mapped[list[float]]
-    __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["run_id", "row"]}
+    __mapper_args__ = {"primary_key": ["run_id", "row"]}
 
 
 class RunToken(Base):
@@ -50,7 +48,7 @@ class RunToken(Base):
     run_id: Mapped[str]
     token_id: Mapped[int]
     text: Mapped[str]
-    __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["run_id", "token_id"]}
+    __mapper_args__ = {"primary_key": ["run_id", "token_id"]}
 
 
 class ActivationSummary(Base):
@@ -76,9 +74,7 @@ class ActivationSummary(Base):
     cosine: Mapped[float | None]
     mean_base: Mapped[list[float]]
     mean_target: Mapped[list[float]]
-    __mapper_args__: ClassVar[dict[str, Any]] = {
-        "primary_key": ["run_id", "sequence_id", "site", "layer", "position_class"]
-    }
+    __mapper_args__ = {"primary_key": ["run_id", "sequence_id", "site", "layer", "position_class"]}
 
 
 class FeatureSummary(Base):
@@ -103,9 +99,7 @@ class FeatureSummary(Base):
     sumsq_theta: Mapped[float]
     max_abs_theta: Mapped[float]
     q_explore: Mapped[float | None]  # pooled-permutation FDR on D; exploration only, never evidence
-    __mapper_args__: ClassVar[dict[str, Any]] = {
-        "primary_key": ["run_id", "feature_id", "position_class", "category", "half"]
-    }
+    __mapper_args__ = {"primary_key": ["run_id", "feature_id", "position_class", "category", "half"]}
 
 
 class FeatureActivation(Base):
@@ -119,7 +113,7 @@ class FeatureActivation(Base):
     row: Mapped[int]  # token_divergence.row of the extraction
     value_base: Mapped[float]
     value_target: Mapped[float]
-    __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["run_id", "feature_id", "row"]}
+    __mapper_args__ = {"primary_key": ["run_id", "feature_id", "row"]}
 
 
 class Effect(Base):
@@ -145,4 +139,4 @@ class Effect(Base):
     n_units: Mapped[int]
     n_nonzero: Mapped[int]
     note: Mapped[str | None]  # why there is no p: too rare, too few clusters
-    __mapper_args__: ClassVar[dict[str, Any]] = {"primary_key": ["run_id", "group_id", "category", "half"]}
+    __mapper_args__ = {"primary_key": ["run_id", "group_id", "category", "half"]}

@@ -44,7 +44,9 @@ class LayerSimilarity(Base):
     __tablename__ = "layer_similarity"
     run_id: Mapped[str] = mapped_column(primary_key=True)
     source: Mapped[str] = mapped_column(primary_key=True)  # fi-store, crosscoder-file
-    metric: Mapped[str] = mapped_column(primary_key=True)  # cka, cosine, relative_difference, similarity, difference
+    metric: Mapped[str] = mapped_column(
+        primary_key=True
+    )  # cka, cosine, relative_difference, similarity, difference
     site: Mapped[str] = mapped_column(primary_key=True)
     label: Mapped[str] = mapped_column(primary_key=True)  # layer as text, or an outside file's parameter name
     position_class: Mapped[str] = mapped_column(primary_key=True)
@@ -128,7 +130,9 @@ class FeatureGroupMember(Base):
     group_id: Mapped[str] = mapped_column(primary_key=True)
     feature_id: Mapped[str] = mapped_column(primary_key=True)
     run_id: Mapped[str]
-    weight: Mapped[float]  # signed: negative on the 'loses' side of a group whose main side gains, and vice versa
+    weight: Mapped[
+        float
+    ]  # signed: negative on the 'loses' side of a group whose main side gains, and vice versa
     side: Mapped[str]  # gains, loses
 
 
