@@ -26,7 +26,7 @@ MIN_UNITS = 4
 """The unbiased HSIC divides by n (n - 3)."""
 
 
-class Cka(NamedTuple):
+class Similarity(NamedTuple):
     """A similarity in [-1, 1] with its limits; the limits are None where no cluster can be left out."""
 
     value: float
@@ -65,7 +65,7 @@ def make_gram(vectors: npt.ArrayLike, clusters: npt.ArrayLike) -> Gram:
     return Gram(values, hsic, without, starts)
 
 
-def cka(a: Gram, b: Gram, level: float = 0.95) -> Cka | None:
+def cka(a: Gram, b: Gram, level: float = 0.95) -> Similarity | None:
     """Debiased linear CKA of two Gram matrices over the same units.
 
     The interval is `value +- t * SE` with Student's t of C - 1 degrees of freedom over C clusters,
@@ -80,16 +80,16 @@ def cka(a: Gram, b: Gram, level: float = 0.95) -> Cka | None:
     if a.hsic <= 0 or b.hsic <= 0:
         return None
     if a is b or np.array_equal(a.values, b.values):
-        return Cka(1.0, 1.0, 1.0)
+        return Similarity(1.0, 1.0, 1.0)
     hsic, without = _hsic(a.values, b.values, a.starts)
     value = float(np.clip(hsic / np.sqrt(a.hsic * b.hsic), -1, 1))
     count = len(without)
     if count < 2 or np.any(a.hsic_without <= 0) or np.any(b.hsic_without <= 0):
-        return Cka(value, None, None)
+        return Similarity(value, None, None)
     left_out = without / np.sqrt(a.hsic_without * b.hsic_without)
     error = np.sqrt((count - 1) / count * np.sum((left_out - left_out.mean()) ** 2))
     reach = float(special.stdtrit(count - 1, (1 + level) / 2) * error)
-    return Cka(value, max(value - reach, -1.0), min(value + reach, 1.0))
+    return Similarity(value, max(value - reach, -1.0), min(value + reach, 1.0))
 
 
 def _hsic(k: Floats, l: Floats, starts: npt.NDArray[np.intp]) -> tuple[float, Floats]:  # noqa: E741
