@@ -1,0 +1,144 @@
+"""One chunk of prompts from questions to committed facts: answers, sequences, readings, shards, one transaction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from extract.facts import divergence_table, mentioned_tokens, summary_table, token_table
+from extract.generate import Answer, generate_answers
+from extract.hooks import Readable
+from extract.opening import Job
+from extract.reading import read_alone, read_pair
+from extract.rendering import SIDES, Side
+from extract.sequences import ReadSequence, build_sequences
+from extract.shards import full_disk_explained, write_shards
+from extract.watch import Watch
+from fi_store import schema
+from fi_store.records import PromptRecord
+from fi_store.schema_facts import ActivationSummary, RunToken, TokenDivergence
+from fi_store.store import Store, write_facts
+
+Answers = dict[tuple[str, Side], Answer]
+
+
+def committed_chunks(store: Store, run_id: str) -> set[int]:
+    """The chunks whose transaction is complete."""
+    rows = store.rows("SELECT DISTINCT chunk FROM sequence WHERE run_id = $run", run=run_id)
+    return {int(row["chunk"]) for row in rows}
+
+
+def extract_chunk(store: Store, run_id: str, job: Job, number: int, watch: Watch) -> None:
+    """Lets both models answer and read one chunk, and commits everything about it."""
+    prompts = job.chunks[number]
+    with watch.stage("answer"):
+        answers = _answers(job, prompts)
+    sequences = sequences_of(run_id, job, prompts, {key: answer.text for key, answer in answers.items()})
+    reading = read_pair(job.pair, sequences, job.vocabulary, job.config.sites, watch)
+    first_row = _next_row(store, run_id, number)
+    with watch.stage("write"):
+        shards = [
+            shard
+            for side in SIDES
+            for shard in write_shards(
+                store.folder, run_id, side, number, first_row, reading.activations[side]
+            )
+        ]
+        divergence = divergence_table(run_id, number, first_row, sequences, reading)
+        summaries = summary_table(run_id, number, sequences, reading)
+        with full_disk_explained(store.folder, run_id), store.session() as unit:
+            unit.add_all(_generation(run_id, number, key, answer) for key, answer in answers.items())
+            unit.add_all(_sequence(run_id, number, sequence) for sequence in sequences)
+            unit.add_all(shards)
+            this = {"run_id": run_id, "chunk": number}
+            write_facts(unit, TokenDivergence, divergence, replace=this)
+            write_facts(unit, ActivationSummary, summaries, replace=this)
+            _write_tokens(unit, run_id, mentioned_tokens(divergence), job.tokenizers.base)
+
+
+def extract_sham_chunk(
+    store: Store, run_id: str, job: Job, number: int, name: str, reader: Readable, watch: Watch
+) -> None:
+    """Lets a sham target read what both models read in a chunk, and commits its shards."""
+    sequences = sequences_of(run_id, job, job.chunks[number], stored_answers(store, run_id, number))
+    with watch.stage("read_sham"):
+        activations = read_alone(reader, job.first, sequences, job.config.sites, job.pair.device)
+    with watch.stage("write"):
+        shards = write_shards(
+            store.folder, run_id, name, number, _next_row(store, run_id, number), activations
+        )
+        with full_disk_explained(store.folder, run_id), store.session() as unit:
+            unit.add_all(shards)
+
+
+def sequences_of(
+    run_id: str, job: Job, prompts: tuple[PromptRecord, ...], answers: dict[tuple[str, Side], str]
+) -> list[ReadSequence]:
+    """The sequences of some prompts with these answers, in canonical order."""
+    return build_sequences(run_id, prompts, answers, job.rendering, job.tokenizers, job.first)
+
+
+def stored_answers(store: Store, run_id: str, number: int) -> dict[tuple[str, Side], str]:
+    """The answers of a committed chunk by prompt and author."""
+    rows = store.rows(
+        "SELECT prompt_id, author, text FROM generation WHERE run_id = $run AND chunk = $chunk",
+        run=run_id,
+        chunk=number,
+    )
+    return {(row["prompt_id"], row["author"]): row["text"] for row in rows}
+
+
+def _answers(job: Job, prompts: tuple[PromptRecord, ...]) -> Answers:
+    found: Answers = {}
+    for side in SIDES:
+        reader = job.pair.base if side == "base" else job.pair.target
+        asked = [job.tokenizers.encode(side, job.rendering.render(prompt.text), "").ids for prompt in prompts]
+        given = generate_answers(reader, asked, job.config.max_new_tokens, job.pair.device)
+        found.update({(prompt.id, side): answer for prompt, answer in zip(prompts, given, strict=True)})
+    return found
+
+
+def _next_row(store: Store, run_id: str, number: int) -> int:
+    """The first row of a chunk: chunks are committed in order, so the earlier ones are all there."""
+    (row,) = store.rows(
+        "SELECT coalesce(sum(n_kept), 0) AS n FROM sequence WHERE run_id = $run AND chunk < $chunk",
+        run=run_id,
+        chunk=number,
+    )
+    return int(row["n"])
+
+
+def _write_tokens(unit: Session, run_id: str, mentioned: set[int], tokenizer: Any) -> None:
+    """Adds the texts of tokens that no earlier chunk mentioned."""
+    known = {token for (token,) in unit.query(RunToken.token_id).where(RunToken.run_id == run_id)}
+    new = mentioned - known
+    if new:
+        never = {"run_id": run_id, "token_id": -1}
+        write_facts(unit, RunToken, token_table(run_id, tokenizer, new), replace=never)
+
+
+def _generation(run_id: str, number: int, key: tuple[str, Side], answer: Answer) -> schema.Generation:
+    prompt_id, author = key
+    return schema.Generation(
+        run_id=run_id,
+        prompt_id=prompt_id,
+        author=author,
+        chunk=number,
+        text=answer.text,
+        n_tokens=answer.n_tokens,
+        finished=answer.finished,
+    )
+
+
+def _sequence(run_id: str, number: int, sequence: ReadSequence) -> schema.Sequence:
+    return schema.Sequence(
+        id=sequence.id,
+        run_id=run_id,
+        chunk=number,
+        prompt_id=sequence.prompt_id,
+        author=sequence.author,
+        n_tokens_base=len(sequence.base.ids),
+        n_tokens_target=len(sequence.target.ids),
+        n_kept=len(sequence.classes),
+    )

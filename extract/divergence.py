@@ -1,0 +1,183 @@
+"""How two next-token distributions differ at each kept position: KL both ways, agreement, the tokens that carry it.
+
+Everything is computed in float32 from the models' own logits, in blocks of rows, so that the memory stays small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fi_store.config import METHOD
+
+BLOCK_ROWS = 64
+REST_FLOOR = -20.723  # log 1e-9
+"""Log-probability given to the rest bucket of a model that has no token outside the shared ones."""
+
+
+@dataclass(frozen=True)
+class VocabularyMap:
+    """Which logits of the two models are the same token.
+
+    Tokens are matched by their string. Tokens of one model only share one rest bucket; padded logits (no token of the
+    tokenizer) are left out of the softmax, since no text can contain them.
+
+    shared_base, shared_target: (V,) ids of the same tokens, by base id. rest_*: ids of each model's own tokens.
+    """
+
+    shared_base: Tensor
+    shared_target: Tensor
+    rest_base: Tensor
+    rest_target: Tensor
+
+    @cached_property
+    def prefix(self) -> int | None:
+        """How many leading ids are the shared tokens of both models, if they are exactly that and nothing rests."""
+        count = len(self.shared_base)
+        if len(self.rest_base) or len(self.rest_target):
+            return None
+        leading = torch.arange(count)
+        return (
+            count
+            if bool((self.shared_base == leading).all() and (self.shared_target == leading).all())
+            else None
+        )
+
+
+class Divergence(NamedTuple):
+    """Per row, on the CPU: columns of `token_divergence` (nats; ids are base's)."""
+
+    logprob_base: Tensor  # (n,) float32; NaN where the next token is unknown
+    logprob_target: Tensor
+    kl_target_base: Tensor  # (n,) float32
+    kl_base_target: Tensor
+    agree: Tensor  # (n,) bool
+    promoted_ids: Tensor  # (n, k) int64
+    promoted_kl: Tensor  # (n, k) float32
+    suppressed_ids: Tensor
+    suppressed_kl: Tensor
+
+
+def map_vocabularies(base: Any, target: Any, base_logits: int, target_logits: int) -> VocabularyMap:
+    """Matches two tokenizers' tokens by string; ids beyond a model's logits are ignored."""
+    left = {text: number for text, number in base.get_vocab().items() if number < base_logits}
+    right = {text: number for text, number in target.get_vocab().items() if number < target_logits}
+    shared = sorted((left[text], right[text]) for text in left.keys() & right.keys())
+    return VocabularyMap(
+        torch.tensor([pair[0] for pair in shared], dtype=torch.long),
+        torch.tensor([pair[1] for pair in shared], dtype=torch.long),
+        torch.tensor(sorted(left[text] for text in left.keys() - right.keys()), dtype=torch.long),
+        torch.tensor(sorted(right[text] for text in right.keys() - left.keys()), dtype=torch.long),
+    )
+
+
+@torch.inference_mode()
+def diverge(
+    base_logits: Tensor,
+    target_logits: Tensor,
+    next_base: Sequence[int | None],
+    next_target: Sequence[int | None],
+    vocabulary: VocabularyMap,
+) -> Divergence:
+    """Compares logits (n, V_base) and (n, V_target) row by row.
+
+    KL(p_t || p_b) = sum_v p_t (log p_t - log p_b), its terms are the promoted tokens' contributions; the other way
+    round the suppressed ones'. `next_*` are the ids of the tokens that follow, in each model's own ids.
+    """
+    blocks = [
+        _block(
+            base_logits[start : start + BLOCK_ROWS],
+            target_logits[start : start + BLOCK_ROWS],
+            next_base[start : start + BLOCK_ROWS],
+            next_target[start : start + BLOCK_ROWS],
+            vocabulary,
+        )
+        for start in range(0, len(base_logits), BLOCK_ROWS)
+    ]
+    return Divergence(*(torch.cat(column) for column in zip(*blocks, strict=True)))
+
+
+def _block(
+    base_logits: Tensor,
+    target_logits: Tensor,
+    next_base: Sequence[int | None],
+    next_target: Sequence[int | None],
+    vocabulary: VocabularyMap,
+) -> Divergence:
+    device = base_logits.device
+    log_b, rest_b, partition_b = _log_probabilities(
+        base_logits, vocabulary.shared_base, vocabulary.rest_base, vocabulary.prefix
+    )
+    log_t, rest_t, partition_t = _log_probabilities(
+        target_logits, vocabulary.shared_target, vocabulary.rest_target, vocabulary.prefix
+    )
+    gap = log_t - log_b  # (n, V)
+    promoted = log_t.exp() * gap
+    suppressed = log_b.exp() * gap.neg()
+    kl_tb, kl_bt = promoted.sum(1), suppressed.sum(1)
+    if len(vocabulary.rest_base) or len(vocabulary.rest_target):
+        rest_gap = rest_t - rest_b
+        kl_tb, kl_bt = kl_tb + rest_t.exp() * rest_gap, kl_bt - rest_b.exp() * rest_gap
+    count = min(METHOD.stored_tokens, promoted.shape[1])
+    top_promoted, top_suppressed = promoted.topk(count, dim=1), suppressed.topk(count, dim=1)
+    ids = vocabulary.shared_base.to(device)
+    columns = (
+        _next(base_logits, partition_b, next_base, next_target, which=0),
+        _next(target_logits, partition_t, next_base, next_target, which=1),
+        kl_tb.clamp_min(0.0),  # a sum of float32 terms may fall below zero by rounding
+        kl_bt.clamp_min(0.0),
+        _same_best(log_b, rest_b, log_t, rest_t),
+        ids[top_promoted.indices],
+        top_promoted.values,
+        ids[top_suppressed.indices],
+        top_suppressed.values,
+    )
+    return Divergence(*(column.cpu() for column in columns))
+
+
+def _log_probabilities(
+    logits: Tensor, shared: Tensor, rest: Tensor, prefix: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probabilities of the shared tokens (n, V), of the rest bucket (n,), and the log partition function (n,)."""
+    values = logits.float()
+    if prefix is not None:
+        known = values[:, :prefix]
+        partition = known.logsumexp(1)
+        return known - partition[:, None], values.new_full((len(values),), REST_FLOOR), partition
+    known = values[:, shared.to(values.device)]
+    partition = known.logsumexp(1)
+    if not len(rest):
+        return known - partition[:, None], values.new_full((len(values),), REST_FLOOR), partition
+    own = values[:, rest.to(values.device)].logsumexp(1)
+    partition = torch.logaddexp(partition, own)
+    return known - partition[:, None], (own - partition).clamp_min(REST_FLOOR), partition
+
+
+def _next(
+    logits: Tensor,
+    partition: Tensor,
+    next_base: Sequence[int | None],
+    next_target: Sequence[int | None],
+    *,
+    which: int,
+) -> Tensor:
+    """Log-probability of the token that follows; NaN where the two texts do not go on with the same characters."""
+    known = torch.tensor(
+        [left is not None and right is not None for left, right in zip(next_base, next_target, strict=True)]
+    )
+    chosen = next_base if which == 0 else next_target
+    ids = torch.tensor([token if token is not None else 0 for token in chosen], device=logits.device)
+    values = logits.gather(1, ids[:, None])[:, 0].float() - partition
+    return values.masked_fill(~known.to(logits.device), torch.nan)
+
+
+def _same_best(log_b: Tensor, rest_b: Tensor, log_t: Tensor, rest_t: Tensor) -> Tensor:
+    """Whether both models' most likely token is the same shared token."""
+    best_b, best_t = log_b.max(1), log_t.max(1)
+    outside = (rest_b > best_b.values) | (rest_t > best_t.values)
+    return (best_b.indices == best_t.indices) & ~outside

@@ -1,0 +1,192 @@
+"""What an extraction will take: tokens, seconds, disk and memory, measured on a few of its own prompts beforehand."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from extract.divergence import BLOCK_ROWS
+from extract.generate import generate_answers
+from extract.hooks import BATCH_TOKENS
+from extract.opening import CHUNK_PROMPTS, Job
+from extract.reading import read_pair
+from extract.rendering import SIDES
+from extract.sequences import build_sequences
+from extract.sham import why_no_sham
+from extract.watch import Watch
+from fi_store.config import METHOD
+from fi_store.errors import ExtractionError
+
+TRIAL_PROMPTS = 4
+TRIAL_TOKENS = 4
+DIVERGENCE_BUFFERS = 10
+"""Float32 buffers of (block rows, vocabulary) that live at once while divergences are computed."""
+DISK_MARGIN = 1.1
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Counts, seconds and bytes. `memory_bytes` comes on top of the loaded models; None: this system does not say."""
+
+    n_prompts: int
+    n_tokens: int
+    n_rows: int
+    seconds: float
+    disk_bytes: int
+    memory_bytes: int
+    free_disk: int
+    free_memory: int | None
+
+    def sentence(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.n_prompts} prompts, about {self.n_tokens:,} tokens to read: about {_duration(self.seconds)}, "
+            f"{_size(self.disk_bytes)} of disk, {_size(self.memory_bytes)} of memory beside the models."
+        )
+
+    def detail(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def refuse_excess(self, folder: Path) -> None:
+        """Raises ExtractionError when the disk or the memory is too small."""
+        if self.disk_bytes * DISK_MARGIN > self.free_disk:
+            raise ExtractionError(
+                f"The run needs about {_size(self.disk_bytes)} of disk, and {folder} has {_size(self.free_disk)} free.",
+                hint="free space (fi-store gc), or take fewer prompts (--limit-per-category) or shams",
+            )
+        if self.free_memory is not None and self.memory_bytes > self.free_memory:
+            raise ExtractionError(
+                f"The run needs about {_size(self.memory_bytes)} of memory beside the models, and "
+                f"{_size(self.free_memory)} are free.",
+                hint="take a smaller precision (--quantization), or one without shams",
+            )
+
+
+def estimate_job(job: Job, folder: Path) -> Estimate:
+    """Counts from the tokenized prompts, seconds from a short trial, bytes from the models' shapes."""
+    n_prompt, n_control, n_content = _token_counts(job)
+    count, new = len(job.suite.prompts), job.config.max_new_tokens
+    shams = job.config.shams if why_no_sham(job.pair) is None else 0
+    read_once = 2 * (n_prompt + count * new) + n_control
+    n_rows = n_content + 2 * count * new + 2 * count
+    token_seconds, step_seconds = _trial(job)
+    steps = len(job.chunks) * new
+    return Estimate(
+        n_prompts=count,
+        n_tokens=2 * n_prompt + read_once * (2 + shams),
+        n_rows=n_rows,
+        # One sham reads once what the pair reads twice; prompts are also read to be answered.
+        seconds=token_seconds * (read_once * (1 + shams / 2) + n_prompt) + step_seconds * steps,
+        disk_bytes=_disk_bytes(job, n_rows, shams),
+        memory_bytes=_memory_bytes(job, n_rows, shams),
+        free_disk=shutil.disk_usage(_existing(folder)).free,
+        free_memory=free_memory(job.pair.device),
+    )
+
+
+def _token_counts(job: Job) -> tuple[int, int, int]:
+    """Tokens of the rendered prompts, of the rendered control texts, and of both without the template (base's)."""
+    totals = [0, 0]
+    content = 0
+    frame = len(job.tokenizers.encode("base", job.rendering.render(""), "").ids)
+    for prompt in job.suite.prompts:
+        for which, text in enumerate((prompt.text, prompt.control)):
+            if text:
+                tokens = len(job.tokenizers.encode("base", job.rendering.render(text), "").ids)
+                totals[which] += tokens
+                content += tokens - frame
+    return totals[0], totals[1], content
+
+
+def _trial(job: Job) -> tuple[float, float]:
+    """Seconds per token that both models read and compare, and per step that both models generate."""
+    prompts = job.suite.prompts[:TRIAL_PROMPTS]
+    asked = {
+        side: [job.tokenizers.encode(side, job.rendering.render(prompt.text), "").ids for prompt in prompts]
+        for side in SIDES
+    }
+    readers = {"base": job.pair.base, "target": job.pair.target}
+    sequences = build_sequences(
+        "trial",
+        prompts,
+        {(prompt.id, side): prompt.text for prompt in prompts for side in SIDES},
+        job.rendering,
+        job.tokenizers,
+        job.first,
+    )
+    tokens = sum(len(sequence.base.ids) for sequence in sequences)
+    best = float("inf")
+    for _ in range(2):  # the first pass also builds kernels
+        started = time.perf_counter()
+        read_pair(job.pair, sequences, job.vocabulary, job.config.sites, Watch())
+        best = min(best, time.perf_counter() - started)
+    started = time.perf_counter()
+    for side in SIDES:
+        generate_answers(readers[side], asked[side], TRIAL_TOKENS, job.pair.device)
+    return best / tokens, (time.perf_counter() - started) / TRIAL_TOKENS
+
+
+def _item_size(job: Job) -> int:
+    dtype = getattr(torch, str(job.pair.dtype).removeprefix("torch."))
+    return int(torch.empty(0, dtype=dtype).element_size())
+
+
+def _row_values(job: Job, shams: int) -> int:
+    """Numbers per kept row over all readers, layers and sites."""
+    first = job.pair.base if job.first == "base" else job.pair.target
+    readers = [job.pair.base, job.pair.target, *[first] * shams]
+    return sum(reader.n_layers * reader.d_model for reader in readers) * len(job.config.sites)
+
+
+def _disk_bytes(job: Job, n_rows: int, shams: int) -> int:
+    """Shards, divergence rows (four lists of 20 and about 100 bytes beside) and mean vectors (float32)."""
+    shards = n_rows * _row_values(job, shams) * _item_size(job)
+    divergences = n_rows * (4 * METHOD.stored_tokens * 4 + 100)
+    means = len(job.suite.prompts) * 4 * _row_values(job, 0) * 4
+    return shards + divergences + means
+
+
+def _memory_bytes(job: Job, n_rows: int, shams: int) -> int:
+    """The largest chunk's activations, the logits and float32 buffers of a batch, and a sham's copy of the weights."""
+    share = min(1.0, CHUNK_PROMPTS / len(job.suite.prompts)) * 1.5  # chunks differ in length
+    chunk = n_rows * share * _row_values(job, 0) * _item_size(job)
+    vocabulary = max(job.pair.base.vocab_size, job.pair.target.vocab_size)
+    logits = (
+        2 * BATCH_TOKENS * vocabulary * _item_size(job) + DIVERGENCE_BUFFERS * BLOCK_ROWS * vocabulary * 4
+    )
+    copy = 0
+    if shams and job.pair.base.model is not job.pair.target.model:
+        copy = sum(weight.numel() * weight.element_size() for weight in job.pair.base.model.parameters())
+    return int(chunk + logits + copy)
+
+
+def _existing(folder: Path) -> Path:
+    """The nearest folder that exists: the project's may not yet."""
+    folder = folder.absolute()
+    return next(candidate for candidate in (folder, *folder.parents) if candidate.is_dir())
+
+
+def free_memory(device: Any) -> int | None:
+    """Free bytes of the accelerator, or of this machine where the system says so."""
+    kind = torch.device(device)
+    if kind.type == "cuda":
+        return int(torch.cuda.mem_get_info(kind)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = {name: value for name, _, value in (line.partition(":") for line in lines)}
+    return int(found["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in found else None
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"

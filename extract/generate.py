@@ -1,0 +1,82 @@
+"""Each model's own greedy answers, in batches with padding on the left."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from transformers import GenerationConfig
+
+if TYPE_CHECKING:
+    from extract.models import Reader
+
+
+class Answer(NamedTuple):
+    """An answer without special tokens; `n_tokens` counts its tokens without the end mark; `finished`: it ended by
+    itself rather than at the limit."""
+
+    text: str
+    n_tokens: int
+    finished: bool
+
+
+@torch.inference_mode()
+def generate_answers(
+    reader: Reader, prompts: Sequence[Sequence[int]], max_new_tokens: int, device: Any
+) -> list[Answer]:
+    """Greedy answers to prompts given as token ids; deterministic for the same batch.
+
+    A model's own sampling settings and penalties are set aside: they would make the answer depend on more than the
+    distribution that the positions' divergences describe.
+    """
+    if not prompts:
+        return []
+    width = max(len(row) for row in prompts)
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask = torch.zeros(len(prompts), width, dtype=torch.long)
+    for number, row in enumerate(prompts):
+        ids[number, width - len(row) :] = torch.tensor(row)
+        mask[number, width - len(row) :] = 1
+    with reader.active() as model:
+        ends = end_ids(model, reader.tokenizer)
+        with warnings.catch_warnings():
+            # Settings of the model's own that greedy decoding ignores are no news.
+            warnings.filterwarnings("ignore", message=".*generation flags.*")
+            output = model.generate(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                generation_config=_greedy(max_new_tokens, ends),
+            )
+    return [_answer(row, ends, reader.tokenizer) for row in output[:, width:].tolist()]
+
+
+def end_ids(model: Any, tokenizer: Any) -> list[int]:
+    """The ids that end an answer: those of the model's generation settings and the tokenizer's own."""
+    declared = model.generation_config.eos_token_id
+    found = declared if isinstance(declared, list) else [declared]
+    return sorted({int(token) for token in (*found, tokenizer.eos_token_id) if token is not None})
+
+
+def _greedy(max_new_tokens: int, ends: list[int]) -> GenerationConfig:
+    return GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        max_new_tokens=max_new_tokens,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=50,
+        eos_token_id=ends or None,
+        pad_token_id=ends[0] if ends else 0,  # after an end mark only, where nothing reads it
+    )
+
+
+def _answer(tokens: list[int], ends: list[int], tokenizer: Any) -> Answer:
+    stop = next((at for at, token in enumerate(tokens) if token in ends), None)
+    own = tokens if stop is None else tokens[:stop]
+    text = tokenizer.decode(own, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    # The limit may fall inside a character; its loose bytes are not text.
+    return Answer(text.rstrip("\ufffd") if stop is None else text, len(own), stop is not None)

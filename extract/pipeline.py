@@ -1,0 +1,205 @@
+"""The extraction of a run from two model references to a store that holds all that the analysis reads.
+
+Base and target go chunk by chunk; sham targets follow over the same texts. Every chunk is one transaction, so a
+killed run goes on at the first chunk that is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from extract.chunks import committed_chunks, extract_chunk, extract_sham_chunk, sequences_of, stored_answers
+from extract.estimate import Estimate, estimate_job
+from extract.models import LoadedPair, load_pair
+from extract.opening import CHUNK_PROMPTS, Job, begin, check_same, prepare, stored_rendering
+from extract.sequences import ReadSequence
+from extract.sham import Sham, ShamError, built_sham, calibrate, why_no_sham
+from extract.watch import Watch
+from fi_store.config import RunConfig
+from fi_store.progress import Progress
+from fi_store.records import PromptSuite
+from fi_store.schema import Run, ShamTarget
+from fi_store.store import Store
+
+CALIBRATION_PROMPTS = 8
+"""Prompts, spread evenly over the set, on whose texts a sham is scaled."""
+RESUMABLE = ("extracting", "failed", "interrupted")
+PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+
+
+def ingest(
+    store: Store, config: RunConfig, suite: PromptSuite, *, progress: Progress, resume: str | None = None
+) -> str:
+    """Extracts a run (or goes on with one) and returns its id; its state is then `extracted`.
+
+    Raises:
+        UsageError: no prompts, or `resume` names a run of other models, prompts or options.
+        ModelError: a reference that cannot be read.
+        ExtractionError: it does not fit the disk or the memory, or a model gives values that are not finite.
+    """
+    previous = store.run(resume) if resume is not None else None
+    pair = _load(config, progress, previous)
+    if previous is not None:
+        check_same(previous, pair, config, suite)
+        if previous.state not in RESUMABLE and not _incomplete(store, previous.id, config, suite):
+            progress.note(f"The extraction of {previous.id} is complete.")
+            return previous.id
+    job = prepare(pair, config, suite, stored_rendering(store, previous.id) if previous is not None else None)
+    for message in (*pair.warnings, *job.warnings):
+        progress.note(message, warning=True)
+    estimate = estimate_job(job, store.folder)
+    progress.note(estimate.sentence())
+    estimate.refuse_excess(store.folder)
+    run_id = begin(store, job) if previous is None else _reopen(store, previous.id)
+    store.event(
+        run_id, "extract", "estimate", estimate.sentence(), value=estimate.seconds, detail=estimate.detail()
+    )
+    watch = Watch()
+    with _state_kept(store, run_id):
+        try:
+            _extract_pair(store, run_id, job, progress, watch)
+            _extract_shams(store, run_id, job, progress, watch)
+        finally:
+            for stage, seconds in watch.seconds.items():
+                store.event(run_id, "extract", "timing", stage, value=seconds)
+    return run_id
+
+
+def estimate(config: RunConfig, suite: PromptSuite, *, progress: Progress) -> Estimate:
+    """What a run would take, without running it. The models are loaded and tried on a few prompts.
+
+    Raises:
+        ExtractionError: it would not fit the disk or the memory.
+    """
+    job = prepare(_load(config, progress, None), config, suite)
+    folder = config.store_path.parent
+    found = estimate_job(job, folder)
+    progress.note(found.sentence())
+    found.refuse_excess(folder)
+    return found
+
+
+def _load(config: RunConfig, progress: Progress, previous: Run | None) -> LoadedPair:
+    """Loads the models; a resumed run keeps the precision that was chosen when it began."""
+    quantization: str = config.quantization
+    if previous is not None and quantization == "auto":
+        quantization = PRECISIONS.get(previous.dtype, "auto")
+    with progress.task("Loading the models"):
+        return load_pair(
+            config.base_model,
+            config.target_model,
+            device=config.device,
+            quantization=quantization,
+            cache_dir=config.cache_dir,
+            trust_remote_code=config.trust_remote_code,
+            note=progress.note,
+        )
+
+
+def _incomplete(store: Store, run_id: str, config: RunConfig, suite: PromptSuite) -> bool:
+    """Whether a chunk of base and target is missing (a later stage may have failed for its own reasons)."""
+    return len(committed_chunks(store, run_id)) * CHUNK_PROMPTS < len(suite.prompts)
+
+
+def _reopen(store: Store, run_id: str) -> str:
+    store.set_state(run_id, "extracting", "extract")
+    with store.session() as unit:
+        unit.execute(sa.update(Run).where(Run.id == run_id).values(finished_at=None))
+    return run_id
+
+
+@contextmanager
+def _state_kept(store: Store, run_id: str) -> Iterator[None]:
+    """Leaves the run in a state that says how its extraction ended."""
+    state = "failed"
+    try:
+        yield
+        state = "extracted"
+    except KeyboardInterrupt:
+        state = "interrupted"
+        raise
+    finally:
+        store.set_state(run_id, state, "extract")
+
+
+def _extract_pair(store: Store, run_id: str, job: Job, progress: Progress, watch: Watch) -> None:
+    done = committed_chunks(store, run_id)
+    with progress.task("Answering and reading", len(job.suite.prompts)) as advance:
+        for number, prompts in enumerate(job.chunks):
+            if number not in done:
+                extract_chunk(store, run_id, job, number, watch)
+            advance(len(prompts))
+
+
+def _extract_shams(store: Store, run_id: str, job: Job, progress: Progress, watch: Watch) -> None:
+    if not job.config.shams:
+        return
+    reason = why_no_sham(job.pair)
+    if reason is not None:
+        _warn(store, run_id, progress, f"No sham target: {reason}.")
+        return
+    with progress.task("Reading sham targets", len(job.suite.prompts) * job.config.shams) as advance:
+        for number in range(job.config.shams):
+            pending = [at for at in range(len(job.chunks)) if at not in _sham_chunks(store, run_id, number)]
+            if not pending:
+                continue
+            with built_sham(job.pair, job.config.seed, number) as sham:
+                try:
+                    with watch.stage("calibrate_sham"):
+                        _set_scale(store, run_id, job, number, sham)
+                except ShamError as error:
+                    _warn(store, run_id, progress, f"No sham target: {error}")
+                    return
+                for at in pending:
+                    extract_sham_chunk(store, run_id, job, at, f"sham_{number}", sham.reader, watch)
+                    advance(len(job.chunks[at]))
+
+
+def _set_scale(store: Store, run_id: str, job: Job, number: int, sham: Sham) -> None:
+    """Scales a sham: as it was when the run was interrupted, or anew."""
+    with store.session() as unit:
+        known = unit.get(ShamTarget, (run_id, number))
+    if known is not None:
+        sham.set_scale(known.scale)
+        return
+    found = calibrate(job.pair, sham, _calibration_sequences(store, run_id, job))
+    with store.session() as unit:
+        unit.add(
+            ShamTarget(
+                run_id=run_id,
+                number=number,
+                seed=job.config.seed,
+                scale=found.scale,
+                relative_difference_pair=found.pair,
+                relative_difference_sham=found.sham,
+            )
+        )
+
+
+def _calibration_sequences(store: Store, run_id: str, job: Job) -> list[ReadSequence]:
+    """Both answers to a few prompts, evenly spread."""
+    prompts = job.suite.prompts
+    count = min(CALIBRATION_PROMPTS, len(prompts))
+    chosen = [at * len(prompts) // count for at in range(count)]
+    sequences: list[ReadSequence] = []
+    for at in chosen:
+        answers = stored_answers(store, run_id, at // CHUNK_PROMPTS)
+        sequences.extend(sequences_of(run_id, job, (prompts[at],), answers))
+    return [sequence for sequence in sequences if sequence.author != "control"]
+
+
+def _sham_chunks(store: Store, run_id: str, number: int) -> set[int]:
+    rows = store.rows(
+        "SELECT DISTINCT chunk FROM activation_shard WHERE run_id = $run AND reader = $reader",
+        run=run_id,
+        reader=f"sham_{number}",
+    )
+    return {int(row["chunk"]) for row in rows}
+
+
+def _warn(store: Store, run_id: str, progress: Progress, message: str) -> None:
+    progress.note(message, warning=True)
+    store.event(run_id, "extract", "warning", message)

@@ -1,0 +1,113 @@
+"""Both models, or one sham target, reading the sequences of a chunk: activations and divergences in row order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from extract.divergence import Divergence, VocabularyMap, diverge
+from extract.hooks import Batch, Readable, make_batch, plan_batches, read_batch
+from extract.rendering import SIDES, Side
+from extract.sequences import ReadSequence
+from extract.watch import Watch
+
+if TYPE_CHECKING:
+    from extract.models import LoadedPair
+
+Activations = dict[tuple[str, int], Tensor]
+"""(site, layer) -> (n_rows, d_model), on the CPU, in the run's dtype, rows in sequence and position order."""
+
+
+@dataclass(frozen=True)
+class PairReading:
+    """What both models made of some sequences."""
+
+    activations: dict[Side, Activations]
+    divergence: Divergence
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """One batch: its sequences, and where their rows lie among all rows."""
+
+    members: list[ReadSequence]
+    rows: Tensor
+
+
+def read_pair(
+    pair: LoadedPair,
+    sequences: Sequence[ReadSequence],
+    vocabulary: VocabularyMap,
+    sites: Sequence[str],
+    watch: Watch,
+) -> PairReading:
+    """Base and target over the same sequences in the same batches, and their divergence at every kept position."""
+    activations: dict[Side, Activations] = {"base": {}, "target": {}}
+    columns: list[Tensor] = []
+    total = sum(len(sequence.classes) for sequence in sequences)
+    for plan in _plan(sequences):
+        logits: dict[Side, Tensor] = {}
+        for side in SIDES:
+            reader = pair.base if side == "base" else pair.target
+            with watch.stage("read_" + side):
+                reading = read_batch(reader, _batch(plan, side, pair.device), sites, logits=True)
+                _scatter(activations[side], reading.activations, plan.rows, total)
+            if reading.logits is None:
+                raise AssertionError("logits were asked for")
+            logits[side] = reading.logits
+        with watch.stage("diverge"):
+            next_ids = {
+                side: [token for member in plan.members for token in member.side(side).next_ids]
+                for side in SIDES
+            }
+            part = diverge(logits["base"], logits["target"], next_ids["base"], next_ids["target"], vocabulary)
+            if not columns:
+                columns = [torch.empty((total, *column.shape[1:]), dtype=column.dtype) for column in part]
+            for whole, column in zip(columns, part, strict=True):
+                whole[plan.rows] = column
+    return PairReading(activations, Divergence(*columns))
+
+
+def read_alone(
+    reader: Readable, side: Side, sequences: Sequence[ReadSequence], sites: Sequence[str], device: Any
+) -> Activations:
+    """One reader over the same sequences, in the tokens of `side`."""
+    activations: Activations = {}
+    total = sum(len(sequence.classes) for sequence in sequences)
+    for plan in _plan(sequences):
+        reading = read_batch(reader, _batch(plan, side, device), sites, logits=False)
+        _scatter(activations, reading.activations, plan.rows, total)
+    return activations
+
+
+def _plan(sequences: Sequence[ReadSequence]) -> list[_Planned]:
+    """The batches of some sequences; one without a kept position (an empty answer) is not read."""
+    kept = [sequence for sequence in sequences if sequence.classes]
+    firsts: list[int] = []
+    at = 0
+    for sequence in kept:
+        firsts.append(at)
+        at += len(sequence.classes)
+    plans = []
+    for group in plan_batches([max(len(sequence.base.ids), len(sequence.target.ids)) for sequence in kept]):
+        rows = torch.cat(
+            [torch.arange(firsts[item], firsts[item] + len(kept[item].classes)) for item in group]
+        )
+        plans.append(_Planned([kept[item] for item in group], rows))
+    return plans
+
+
+def _batch(plan: _Planned, side: Side, device: Any) -> Batch:
+    sides = [member.side(side) for member in plan.members]
+    return make_batch([one.ids for one in sides], [one.kept for one in sides], device)
+
+
+def _scatter(into: Activations, part: Activations, rows: Tensor, total: int) -> None:
+    for key, values in part.items():
+        if key not in into:
+            into[key] = torch.empty((total, values.shape[1]), dtype=values.dtype)
+        into[key][rows] = values.cpu()

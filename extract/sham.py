@@ -1,0 +1,191 @@
+"""Sham targets: as far from the anchor as the real pair is apart, but without content.
+
+METHOD section 3: per matrix W_a + c * D1 P1 (W_o - W_a) P2 D2 with random permutations P and signs D, so that the
+difference keeps its spectrum and loses its meaning; c is found by bisection so that activations move as far as the
+real pair's. The anchor is the canonical first model, so a sham does not depend on which model is called base.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from extract.hooks import NotFiniteError, Readable
+from extract.lora import lora_sham, why_no_lora_sham
+from extract.reading import Activations, read_alone
+from extract.rendering import Side, canonical_first
+from extract.sequences import ReadSequence
+from extract.shuffle import Shuffle
+from fi_store.errors import ExtractionError
+
+if TYPE_CHECKING:
+    from extract.models import LoadedPair, Reader
+
+TOLERANCE = 0.10
+"""How far the sham's relative difference may be from the pair's (METHOD section 3) ..."""
+AIM = 0.03
+"""... and where the search stops early."""
+MAX_TRIALS = 16
+CALIBRATION_SITE = "resid_post"
+
+
+class ShamError(ExtractionError):
+    """A sham target cannot be scaled to the pair."""
+
+
+@dataclass(frozen=True)
+class Sham:
+    """A sham target that reads like a model; `set_scale(c)` moves it."""
+
+    reader: Readable
+    set_scale: Callable[[float], None]
+
+
+class Calibration(NamedTuple):
+    """The scale c and the relative difference norms that the pair and the sham reach on the calibration texts."""
+
+    scale: float
+    pair: float
+    sham: float
+
+
+def why_no_sham(pair: LoadedPair) -> str | None:
+    """The reason why this pair can have no sham; None if it can."""
+    if pair.base.identity.id == pair.target.identity.id:
+        return "the models are the same"
+    if pair.base.model is pair.target.model:
+        return why_no_lora_sham(pair.base, pair.target)
+    if pair.quantization in ("int8", "nf4"):
+        return f"the weights of two full models are {pair.quantization} and cannot be mixed"
+    if pair.base.adapter or pair.target.adapter:
+        return "one model is an adapter on another base than the other model"
+    if type(pair.base.model) is not type(pair.target.model):
+        return "the architectures differ"
+    ours, theirs = (dict(reader.model.named_parameters()) for reader in (pair.base, pair.target))
+    if ours.keys() != theirs.keys():
+        return "the architectures differ"
+    for name, weight in ours.items():
+        left, right = weight.shape, theirs[name].shape
+        if left[1:] != right[1:] or (len(left) < 2 and left != right):
+            return f"the shapes of {name} differ"
+    return None
+
+
+@contextmanager
+def built_sham(pair: LoadedPair, seed: int, number: int) -> Iterator[Sham]:
+    """A sham of the pair for as long as the context lasts, at scale 1; `why_no_sham` must have been None."""
+    shuffle = Shuffle(seed, number)
+    first = canonical_first(pair)
+    anchor, other = (pair.base, pair.target) if first == "base" else (pair.target, pair.base)
+    if pair.base.model is pair.target.model:
+        with lora_sham(anchor, other, shuffle, f"sham_{number}") as (reader, set_scale):
+            yield Sham(reader, set_scale)
+    else:
+        yield _full_sham(anchor, other, shuffle, number)
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """A third full model in memory, with the anchor's structure."""
+
+    reference: str
+    model: Any = field(repr=False)
+    layers: Sequence[nn.Module] = field(repr=False)
+
+    def active(self) -> AbstractContextManager[Any]:
+        @contextmanager
+        def as_it_is() -> Iterator[Any]:
+            yield self.model
+
+        return as_it_is()
+
+
+def _full_sham(anchor: Reader, other: Reader, shuffle: Shuffle, number: int) -> Sham:
+    # Where the anchor keeps its layers is found again in the copy by name.
+    names = {id(module): name for name, module in anchor.model.named_modules()}
+    model = copy.deepcopy(anchor.model)
+    layers = [model.get_submodule(names[id(layer)]) for layer in anchor.layers]
+    ours, theirs = dict(anchor.model.named_parameters()), dict(other.model.named_parameters())
+
+    @torch.no_grad()
+    def set_scale(scale: float) -> None:
+        for name, weight in model.named_parameters():
+            rows = min(len(ours[name]), len(theirs[name]))  # a padded vocabulary has more rows
+            left = ours[name][:rows].float()
+            delta = theirs[name][:rows].float() - left
+            weight[:rows] = (left + scale * shuffle(name, delta)).to(weight.dtype)
+
+    set_scale(1.0)
+    return Sham(_Copy(f"sham {number} of {anchor.reference}", model, layers), set_scale)
+
+
+def relative_difference(anchor: Activations, moved: Activations) -> float:
+    """Mean over layers of mean ||moved - anchor|| / mean ||anchor|| over rows."""
+    shares = [_share(rows, moved[key]) for key, rows in anchor.items()]
+    return sum(shares) / len(shares)
+
+
+def _share(anchor: Tensor, moved: Tensor) -> float:
+    left, right = anchor.float(), moved.float()
+    return float((right - left).norm(dim=1).mean() / left.norm(dim=1).mean())
+
+
+def calibrate(pair: LoadedPair, sham: Sham, sequences: Sequence[ReadSequence]) -> Calibration:
+    """Sets the sham's scale so that its relative difference equals the pair's.
+
+    Raises:
+        ShamError: the models do not differ on these texts, or no scale comes within 10%.
+    """
+    first = canonical_first(pair)
+    anchor, other = (pair.base, pair.target) if first == "base" else (pair.target, pair.base)
+    still = _read(pair, anchor, first, sequences)
+    goal = relative_difference(still, _read(pair, other, "target" if first == "base" else "base", sequences))
+    if goal == 0.0:
+        raise ShamError("the models' activations are equal.")
+
+    def reached(scale: float) -> float:
+        sham.set_scale(scale)
+        try:
+            return relative_difference(still, _read(pair, sham.reader, first, sequences))
+        except NotFiniteError:
+            return float("inf")
+
+    scale, found = bisect(reached, goal)
+    if abs(found / goal - 1) > TOLERANCE:
+        raise ShamError(
+            f"it moves activations by {found:.1%}, the pair by {goal:.1%}, at the best of all scales."
+        )
+    sham.set_scale(scale)
+    return Calibration(scale, goal, found)
+
+
+def _read(pair: LoadedPair, reader: Readable, side: Side, sequences: Sequence[ReadSequence]) -> Activations:
+    return read_alone(reader, side, sequences, (CALIBRATION_SITE,), pair.device)
+
+
+def bisect(reached: Callable[[float], float], goal: float) -> tuple[float, float]:
+    """The scale whose `reached(scale)` is nearest to goal, and what it reached.
+
+    Steps in proportion first (activations move almost linearly with small changes) and halves the bracket
+    geometrically where that leaves it.
+    """
+    low, high = 0.0, float("inf")
+    scale, best = 1.0, (1.0, float("inf"))
+    for _ in range(MAX_TRIALS):
+        found = reached(scale)
+        if abs(found - goal) < abs(best[1] - goal):
+            best = (scale, found)
+        if abs(found / goal - 1) <= AIM:
+            break
+        low, high = (scale, high) if found < goal else (low, scale)
+        guess = scale * goal / found if 0 < found < float("inf") else 0.0
+        if not low < guess < high:
+            guess = scale * 4 if high == float("inf") else (low * high) ** 0.5 if low else high / 4
+        scale = guess
+    return best
