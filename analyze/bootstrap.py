@@ -79,7 +79,11 @@ def mean_interval(
         AnalysisError: NaN or infinite values, fewer than two clusters, shapes that do not fit.
     """
     array = _checked(values, "values")
-    return _interval(array, np.ones_like(array), _divide, clusters, level, draws, seed)
+    found = _interval(array, np.ones_like(array), _divide, clusters, level, draws, seed)
+    # No mean leaves the range of its values; rounding in the sums might, and a share of 1 + 1e-16 reads badly.
+    bottom, top = array.min(axis=0), array.max(axis=0)
+    parts = [np.clip(part, bottom, top) for part in (found.estimate, found.low, found.high)]
+    return Interval(parts[0], parts[1], parts[2], found.corrected)
 
 
 def ratio_interval(
