@@ -82,7 +82,7 @@ def mean_interval(
     found = _interval(array, np.ones_like(array), _divide, clusters, level, draws, seed)
     # No mean leaves the range of its values; rounding in the sums might, and a share of 1 + 1e-16 reads badly.
     bottom, top = array.min(axis=0), array.max(axis=0)
-    parts = [np.clip(part, bottom, top) for part in (found.estimate, found.low, found.high)]
+    parts = [np.asarray(np.clip(part, bottom, top)) for part in (found.estimate, found.low, found.high)]
     return Interval(parts[0], parts[1], parts[2], found.corrected)
 
 
