@@ -77,6 +77,12 @@ class Method:
     """How far a name must beat the best single token and the position class."""
     promoted_share: float = 0.02
     """Share of the positive sum that a promoted token needs to be listed."""
+    match_stable: float = 0.7
+    """Decoder cosine (across spaces: profile correlation) from which a matched result is 'stable' in the later run."""
+    match_minimum: float = 0.5
+    """Mean of decoder cosine and profile correlation under which two runs' results are not the same thing."""
+    match_shared_prompts: int = 8
+    """Shared prompts from which profiles are compared prompt by prompt instead of category by category."""
     max_results: int = 12
     """Results that a run reports at most."""
     stored_tokens: int = 20

@@ -16,6 +16,10 @@ from typing import TYPE_CHECKING
 from fi_store.errors import AnalysisError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
     import torch
 
 WEIGHTS = "weights.safetensors"
@@ -107,6 +111,25 @@ def load_dictionary(folder: Path) -> SparseDictionary:
             f"The dictionary {folder} has tensors {found}, but its configuration says {expected}."
         )
     return SparseDictionary(config, tensors["W_enc"], tensors["b_enc"], tensors["W_dec"], tensors["b_dec"])
+
+
+def load_decoder_rows(folder: Path, latents: Sequence[int]) -> npt.NDArray[np.float32]:
+    """The decoder's unit rows (len(latents), d) of some latents, without torch and without reading the rest.
+
+    Raises:
+        AnalysisError: the file is missing or damaged, or has no such latent.
+    """
+    import numpy as np
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / WEIGHTS, framework="numpy") as file:
+            rows = file.get_slice("W_dec")
+            return np.stack([rows[latent : latent + 1][0] for latent in latents]).astype(np.float32)
+    except (OSError, SafetensorError, IndexError) as error:
+        raise AnalysisError(
+            f"The dictionary {folder} cannot be read: {error}.", hint="fi-store doctor"
+        ) from error
 
 
 def with_threshold(dictionary: SparseDictionary, threshold: float) -> SparseDictionary:
