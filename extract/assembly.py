@@ -10,13 +10,19 @@ import torch
 from extract.adapter import Adapter, attach, misfit
 from extract.dtype import Precision, choose_precision
 from extract.identity import adapter_identity, template_of
-from extract.loading import Loading, Plain, find_source, load_config, load_plain, load_tokenizer
+from extract.loading import (
+    Loading,
+    Plain,
+    find_source,
+    has_tokenizer,
+    load_config,
+    load_plain,
+    load_tokenizer,
+)
 from extract.reader import Reader
 from extract.references import parse_reference
 from extract.source import Source
 from fi_store.errors import ModelError
-
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass
@@ -120,10 +126,9 @@ class Assembly:
         if source.adapter is None:
             identity, tokenizer = base.identity, base.tokenizer
         else:
-            tokenizer = base.tokenizer
-            if all((source.folder / file).is_file() for file in _TOKENIZER_FILES):
-                tokenizer = load_tokenizer(source, self.loading)
-            identity = adapter_identity(source, base.identity, tokenizer)
+            own = has_tokenizer(source)
+            tokenizer = load_tokenizer(source, self.loading) if own else base.tokenizer
+            identity = adapter_identity(source, base.identity, tokenizer, own)
         base_identity = base.identity if source.adapter else None
         return Reader(
             source.reference, model, tokenizer, template_of(tokenizer), name, identity, base_identity

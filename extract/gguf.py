@@ -6,12 +6,15 @@ is made in a temporary folder and moved into place whole: a killed one leaves no
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,9 @@ CONVERSION = 1
 
 RECORD = "conversion.json"
 """File inside a converted folder: source name and hash, pre-tokenizer, warnings, versions."""
+
+ABANDONED_AFTER = 6 * 3600
+"""Seconds after which an unfinished conversion's folder is taken for abandoned."""
 
 DIGITS_FIRST = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
 """Values of `tokenizer.ggml.pre` that split digits off one by one, then by GPT-2's pattern (llama.cpp,
@@ -104,6 +110,7 @@ def _convert_into(source: Path, target: Path) -> None:
         ) from error
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(target.parent)
         with tempfile.TemporaryDirectory(prefix="converting-", dir=target.parent) as work:
             made = Path(work) / "model"
             _convert(source, Path(work), made)
@@ -117,6 +124,13 @@ def _convert_into(source: Path, target: Path) -> None:
             f"{source.name} could not be converted in {target.parent}: {error.strerror or error}.",
             hint="Free some disk space, or choose another folder with --cache-dir.",
         ) from error
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes what killed conversions left; one that is still running is younger."""
+    for left in folder.glob("converting-*"):
+        if time.time() - left.stat().st_mtime > ABANDONED_AFTER:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _convert(source: Path, work: Path, made: Path) -> None:
@@ -133,9 +147,10 @@ def _convert(source: Path, work: Path, made: Path) -> None:
         try:
             tokenizer = TokenizersBackend.from_pretrained(alone, gguf_file="model.gguf")
             config = AutoConfig.from_pretrained(alone, gguf_file="model.gguf")
-            model = AutoModelForCausalLM.from_pretrained(
-                alone, gguf_file="model.gguf", config=config, dtype=torch.bfloat16
-            )
+            with redirect_stderr(io.StringIO()):  # a bar that transformers draws whatever its settings are
+                model = AutoModelForCausalLM.from_pretrained(
+                    alone, gguf_file="model.gguf", config=config, dtype=torch.bfloat16
+                )
         except (ValueError, KeyError, RuntimeError, IndexError, NotImplementedError) as error:
             raise ModelError(
                 f"transformers cannot read {source.name}: {str(error).splitlines()[0]}.",

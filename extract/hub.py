@@ -19,6 +19,8 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
 def fetched_folder(repo: str, revision: str | None, trust_remote_code: bool) -> tuple[Path, str]:
     """The local snapshot of a hub model, downloaded if it is not there, and its commit.
 
+    Where the hub cannot be asked, what was downloaded before is used.
+
     Raises:
         ModelError: unknown, gated or unreachable; no such revision; weights only as pickles; disk full.
     """
@@ -26,29 +28,23 @@ def fetched_folder(repo: str, revision: str | None, trust_remote_code: bool) -> 
     from huggingface_hub.constants import HF_HUB_OFFLINE
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
     at = f"{repo}@{revision}" if revision else repo
+    if HF_HUB_OFFLINE:
+        return _cached(repo, revision, "HF_HUB_OFFLINE is set")
     try:
-        if HF_HUB_OFFLINE:
-            folder = Path(snapshot_download(repo, revision=revision, local_files_only=True))
-            return folder, folder.name
-        info = HfApi().model_info(repo, revision=revision)
-        names = [sibling.rfilename for sibling in info.siblings or []]
+        names = [sibling.rfilename for sibling in HfApi().model_info(repo, revision=revision).siblings or []]
         refuse_pickles(at, names)
-        wanted = _wanted(names, trust_remote_code)
-        folder = Path(snapshot_download(repo, revision=info.sha, allow_patterns=wanted))
-        return folder, str(info.sha)
+        folder = snapshot_download(repo, revision=revision, allow_patterns=_wanted(names, trust_remote_code))
     except GatedRepoError as error:
+        page = f"https://huggingface.co/{repo}"
         raise ModelError(
             f"The hub model {at} asks for an agreement first.",
-            hint=f"Accept it at https://huggingface.co/{repo}, then: hf auth login",
+            hint=f"Accept it at {page}, then: hf auth login",
         ) from error
     except RepositoryNotFoundError as error:
         raise ModelError(
@@ -56,23 +52,39 @@ def fetched_folder(repo: str, revision: str | None, trust_remote_code: bool) -> 
             hint="Check the name; for a private model: hf auth login",
         ) from error
     except RevisionNotFoundError as error:
-        raise ModelError(
-            f"The hub model {repo} has no revision {revision}.", hint=f"https://huggingface.co/{repo}/commits"
-        ) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise ModelError(
-            f"The model {at} is no folder here and not in the hub's cache, and the hub is not asked (offline).",
-            hint="Go online and unset HF_HUB_OFFLINE, or give a local folder, a .gguf file or bundled:smollm2.",
-        ) from error
+        page = f"https://huggingface.co/{repo}/commits"
+        raise ModelError(f"The hub model {repo} has no revision {revision}.", hint=f"See {page}") from error
     except HFValidationError as error:
         raise ModelError(f"{repo!r} is neither a path that exists nor a hub id.") from error
-    except HfHubHTTPError as error:
-        raise ModelError(f"The hub refused {at}: {str(error).splitlines()[0]}") from error
-    except (OSError, RuntimeError) as error:  # no network, a proxy, a full disk
-        raise ModelError(
-            f"The model {at} could not be fetched from the hub: {str(error).splitlines()[0]}.",
-            hint="Check the network and the disk, or give a local folder.",
-        ) from error
+    except ModelError:
+        raise
+    except (
+        Exception
+    ) as error:  # no network, a proxy, a full disk: which class depends on the hub's HTTP client
+        return _cached(repo, revision, str(error).strip().partition("\n")[0] or type(error).__name__)
+    return Path(folder), Path(folder).name
+
+
+def _cached(repo: str, revision: str | None, why: str) -> tuple[Path, str]:
+    """What was downloaded before; `why` is the reason why the hub was not asked."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    at = f"{repo}@{revision}" if revision else repo
+    for settings in ("config.json", "adapter_config.json"):
+        try:
+            # Only one file is asked for: a repository's other files (pickles, say) were never downloaded.
+            folder = Path(
+                snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=[settings])
+            )
+        except (LocalEntryNotFoundError, HFValidationError):
+            continue
+        if (folder / settings).is_file():
+            return folder, folder.name
+    raise ModelError(
+        f"The model {at} is neither a folder here nor in the hub's cache, and the hub cannot be asked ({why}).",
+        hint="Go online and unset HF_HUB_OFFLINE, or give a local folder, a .gguf file or bundled:smollm2.",
+    )
 
 
 def _wanted(names: list[str], trust_remote_code: bool) -> list[str]:

@@ -40,8 +40,13 @@ def whole_identity(source: Source, config: PreTrainedConfig, tokenizer: PreTrain
     return _row(source, tensors_hash(files), tokenizer, facts)
 
 
-def adapter_identity(source: Source, base: Model, tokenizer: PreTrainedTokenizerBase) -> Model:
-    """The row of an adapter on `base`: its weights hash covers the base's, so another base is another model."""
+def adapter_identity(
+    source: Source, base: Model, tokenizer: PreTrainedTokenizerBase, own_tokenizer: bool
+) -> Model:
+    """The row of an adapter on `base`: its weights hash covers the base's, so another base is another model.
+
+    `own_tokenizer` is false when the tokenizer is the base's, whose hash is known.
+    """
     adapter = source.adapter
     if adapter is None:
         raise ModelError(f"{source.reference.text} is not an adapter.")
@@ -54,12 +59,20 @@ def adapter_identity(source: Source, base: Model, tokenizer: PreTrainedTokenizer
         "vocab_size": base.vocab_size,
         "n_parameters": base.n_parameters + adapter.n_parameters,
     }
-    return _row(source, adapter.fingerprint(base.weights_hash), tokenizer, facts)
+    known = None if own_tokenizer else base.tokenizer_hash
+    return _row(source, adapter.fingerprint(base.weights_hash), tokenizer, facts, known)
 
 
-def _row(source: Source, weights: str, tokenizer: PreTrainedTokenizerBase, facts: dict[str, Any]) -> Model:
+def _row(
+    source: Source,
+    weights: str,
+    tokenizer: PreTrainedTokenizerBase,
+    facts: dict[str, Any],
+    known_tokens: str | None = None,
+) -> Model:
     template = template_of(tokenizer)
-    tokens, template_hash = tokenizer_hash(tokenizer), text_hash(template) if template else None
+    template_hash = text_hash(template) if template else None
+    tokens = known_tokens or tokenizer_hash(tokenizer)
     return Model(
         id=content_id("model", weights, tokens, template_hash),
         reference=source.reference.text,

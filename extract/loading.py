@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from extract.adapter import read_adapter
 from extract.dtype import Precision
@@ -97,6 +99,11 @@ def load_tokenizer(source: Source, loading: Loading) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def has_tokenizer(source: Source) -> bool:
+    """Whether the folder holds a tokenizer of its own; most adapter folders don't."""
+    return all((source.folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json"))
+
+
 def load_plain(source: Source, loading: Loading, device: torch.device, precision: Precision) -> Plain:
     """Loads weights, tokenizer and identity of a whole model."""
     from transformers import AutoModelForCausalLM
@@ -113,6 +120,8 @@ def load_plain(source: Source, loading: Loading, device: torch.device, precision
         model, report = loaded
         if not options:
             model = model.to(device)
+    if precision.quantization == "nf4" and device.type == "cpu":
+        _check_nf4_widths(source, model)
     missing = sorted(report["missing_keys"])
     if missing:  # transformers would go on with random numbers in their place
         raise ModelError(
@@ -127,6 +136,8 @@ def load_plain(source: Source, loading: Loading, device: torch.device, precision
 def _bitsandbytes(precision: Precision) -> Any:
     from transformers import BitsAndBytesConfig
 
+    # It would log a line for every product whose input is not float16, that is for every one.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     make: Any = BitsAndBytesConfig
     if precision.quantization == "int8":
         return make(load_in_8bit=True)
@@ -136,6 +147,17 @@ def _bitsandbytes(precision: Precision) -> Any:
         bnb_4bit_compute_dtype=precision.dtype,
         bnb_4bit_use_double_quant=False,
     )
+
+
+def _check_nf4_widths(source: Source, model: nn.Module) -> None:
+    """bitsandbytes' CPU kernels need whole blocks: d_in a multiple of 64, d_out of 32."""
+    for path, module in model.named_modules():
+        if type(module).__name__ == "Linear4bit" and (module.in_features % 64 or module.out_features % 32):
+            raise ModelError(
+                f"{source.reference.text} cannot be read as nf4 on the CPU: {path} is "
+                f"{module.in_features}x{module.out_features}, and whole blocks of 64x32 are needed.",
+                hint="Use --quantization int8 or auto.",
+            )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -210,6 +211,69 @@ def misfit_adapter(folder: Path, base_name: str = "somewhere/else") -> Path:
     return _write_lora(
         folder, base_name, {m: (torch.zeros(4, 56), torch.zeros(56, 4)) for m in modules}, alpha=8
     )
+
+
+def tiny_gguf(file: Path, llama: Path, *, pre: str = "smollm", template: str | None = CHATML) -> Path:
+    """The model of `tiny_llama` as a float32 GGUF file, with the key order and names that llama.cpp's converter uses."""
+    from gguf import GGUFWriter
+
+    config = json.loads((llama / "config.json").read_text(encoding="utf-8"))
+    weights = {
+        name: tensor.float().numpy() for name, tensor in load_file(llama / "model.safetensors").items()
+    }
+    writer = GGUFWriter(file, "llama")
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
+    writer.add_vocab_size(config["vocab_size"])
+    _add_gguf_tokenizer(writer, pre, template)
+    heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
+    for name, weight in weights.items():
+        n_heads = heads.get(name.split(".")[-2])
+        if n_heads:  # llama.cpp rotates interleaved pairs, transformers rotates halves
+            rows, columns = weight.shape
+            weight = (
+                weight.reshape(n_heads, 2, rows // n_heads // 2, columns)
+                .swapaxes(1, 2)
+                .reshape(rows, columns)
+            )
+        for theirs, ours in _GGUF_NAMES:
+            name = name.replace(theirs, ours)
+        writer.add_tensor(name, weight)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
+
+
+_GGUF_NAMES = (
+    ("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("model.layers", "blk"),
+    ("self_attn.q_proj", "attn_q"), ("self_attn.k_proj", "attn_k"), ("self_attn.v_proj", "attn_v"),
+    ("self_attn.o_proj", "attn_output"), ("mlp.gate_proj", "ffn_gate"), ("mlp.up_proj", "ffn_up"),
+    ("mlp.down_proj", "ffn_down"), ("input_layernorm", "attn_norm"), ("post_attention_layernorm", "ffn_norm"),
+)  # fmt: skip
+
+
+def _add_gguf_tokenizer(writer: Any, pre: str, template: str | None) -> None:
+    core = json.loads(core_tokenizer().to_str())["model"]
+    tokens = sorted(core["vocab"], key=core["vocab"].get) + ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(tokens)
+    writer.add_token_types([1] * CORE_VOCABULARY + [3] * 3)
+    writer.add_token_merges([" ".join(pair) for pair in core["merges"]])
+    writer.add_bos_token_id(CORE_VOCABULARY + 1)
+    writer.add_eos_token_id(CORE_VOCABULARY + 2)
+    writer.add_pad_token_id(CORE_VOCABULARY + 2)
+    writer.add_add_bos_token(False)
+    if template:
+        writer.add_chat_template(template)
 
 
 @dataclass(frozen=True)
