@@ -1,17 +1,18 @@
-# The two commands a newcomer needs are `make demo` and `make test`; everything else is here too.
+# A newcomer needs two commands: `make demo` and `make test`. Python 3.11+, make and a package index are enough.
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
-OUT ?=
 
-.PHONY: demo test lint format lock install clean
+.PHONY: demo test lint format install lock clean
 
+# A real pair, offline, to a report: see README.md.
 demo: install
 	$(BIN)/fi-store demo
 
-test: install lint
+# All checks. REQUIRE_ALL=1: a test that lacks a system package (a browser) fails instead of being skipped.
+test: lint
 	$(BIN)/python -m pytest
 
 lint: install
@@ -26,17 +27,20 @@ format: install
 install: $(VENV)/.installed
 
 $(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "fi-store needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
 
 $(VENV)/.installed: requirements.lock pyproject.toml | $(UV)
 	$(UV) pip sync --python $(BIN)/python --require-hashes requirements.lock
-	$(UV) pip install --python $(BIN)/python --no-deps --editable .
+	$(UV) pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
+# Pins every dependency with its hashes, for all platforms. The only way that requirements.lock is made.
 lock: | $(UV)
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --extra demo --group dev \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

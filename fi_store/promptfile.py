@@ -1,7 +1,7 @@
 """Reads one prompt file (YAML or JSON) into prompt records; every complaint names the file and the line.
 
-The format stands in `prompts/README.md`. Files come from people, so nothing in them is trusted: aliases, deep
-nesting and oversized files are refused before anything is built from them.
+The format stands in `prompts/README.md`. Files come from people, so nothing in them is trusted: aliases, tags,
+nesting that is deep and oversized files are refused before anything is built from them.
 """
 
 from __future__ import annotations
@@ -136,6 +136,8 @@ class _Reader:
             line = event.start_mark.line + 1
             if isinstance(event, yaml.AliasEvent):
                 self.fail(line, "aliases (*name) are not allowed in a prompt file")
+            if getattr(event, "tag", None) is not None:
+                self.fail(line, f"tags ({event.tag}) are not allowed in a prompt file")
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
             elif isinstance(event, yaml.CollectionEndEvent):

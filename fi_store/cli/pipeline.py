@@ -11,7 +11,7 @@ import typer
 
 from fi_store.cli.common import RunArgument, StoreOption, open_store, say, size
 from fi_store.cli.options import (
-    REPORT_FIELDS,
+    DEMO_FIELDS,
     RESUMABLE_FIELDS,
     ConfigFile,
     DryRunOption,
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 DEMO_SETTINGS = {"shams": 1, "candidates": 12, "max_new_tokens": 24}
 """METHOD: the demo measures one sham and confirms twelve candidates, so that it ends within minutes on two cores."""
-DEMO_FIELDS = ("output_dir", "store", "cache_dir", "device", "quantization", "seed", *REPORT_FIELDS)
 
 
 @takes_config(DEMO_FIELDS)
