@@ -86,9 +86,14 @@ def _refuse_unusable(suite: PromptSuite) -> None:
 
 def extraction_key(pair: LoadedPair, config: RunConfig, suite: PromptSuite) -> str:
     """Hash of what determines the activations."""
+    return key_of(pair.base.identity.id, pair.target.identity.id, config, suite)
+
+
+def key_of(base_id: str, target_id: str, config: RunConfig, suite: PromptSuite) -> str:
+    """The same for two models that are known by their ids."""
     settings = config.model_dump(mode="json")
     fields = {name: settings[name] for name in EXTRACTION_FIELDS}
-    return ids.content_id("extraction", pair.base.identity.id, pair.target.identity.id, suite.id, fields)
+    return ids.content_id("extraction", base_id, target_id, suite.id, fields)
 
 
 def begin(store: Store, job: Job) -> str:

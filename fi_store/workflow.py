@@ -66,7 +66,7 @@ def extract(store: Store, config: RunConfig, suite: PromptSuite, progress: Progr
         if config.skip_activations:
             from extract.reuse import reuse_extraction
 
-            return reuse_extraction(store, config, suite)
+            return reuse_extraction(store, config, suite, progress=inner)
         from extract.pipeline import ingest
 
         return ingest(store, config, suite, progress=inner)

@@ -8,8 +8,17 @@ from typing import Annotated
 
 import typer
 
-from fi_store.cli.common import FormatOption, ListByDefault, OutputOption, StoreOption, emit, open_store, say
-from fi_store.errors import UsageError
+from fi_store.cli.common import (
+    FormatOption,
+    ListByDefault,
+    OutputOption,
+    StoreOption,
+    emit,
+    open_store,
+    say,
+    size,
+    store_path,
+)
 
 prompts_app = typer.Typer(help="The prompts: list, show, validate.", cls=ListByDefault)
 models_app = typer.Typer(help="The models: list, show.", cls=ListByDefault)
@@ -17,6 +26,9 @@ models_app = typer.Typer(help="The models: list, show.", cls=ListByDefault)
 FilesOption = Annotated[
     list[Path] | None, typer.Option("--prompts-file", help="Prompt files instead of the shipped suite.")
 ]
+
+
+CacheOption = Annotated[Path | None, typer.Option("--cache-dir", help="Where converted models are kept.")]
 
 
 @prompts_app.command("list")
@@ -93,33 +105,50 @@ def validate(
 
 @models_app.command("list")
 def list_models(
-    output_format: FormatOption = "table", output: OutputOption = None, store: StoreOption = None
+    cache_dir: CacheOption = None,
+    output_format: FormatOption = "table",
+    output: OutputOption = None,
+    store: StoreOption = None,
 ) -> None:
-    """List the models that a store knows, with their fingerprints."""
-    with open_store(store) as opened:
-        table = opened.arrow(
-            "SELECT reference, kind, architecture, n_layers, d_model, vocab_size, n_parameters,"
-            " left(weights_hash, 12) AS weights, created_at FROM model ORDER BY created_at, reference"
-        )
-    emit(table, output_format, output)
+    """List the models on this machine, and those that the store's runs have read."""
+    from extract.catalogue import known_models
+
+    rows = [
+        {
+            "reference": known.reference,
+            "where": known.state,
+            "size": size(known.n_bytes),
+            "place": str(known.place or ""),
+        }
+        for known in known_models(cache_dir)
+    ]
+    if store_path(store).exists():
+        with open_store(store) as opened:
+            for row in opened.rows(
+                "SELECT reference, kind, weights_hash FROM model ORDER BY created_at, reference"
+            ):
+                place = f"{row['kind']}, weights {row['weights_hash'][:12]}"
+                rows.append(
+                    {"reference": row["reference"], "where": "in the store", "size": "", "place": place}
+                )
+    emit(rows, output_format, output)
 
 
 @models_app.command("show")
 def show_model(
     reference: Annotated[str, typer.Argument(metavar="MODEL", help="A reference as for --base-model.")],
-    cache_dir: Annotated[
-        Path | None, typer.Option("--cache-dir", help="Where converted models are kept.")
-    ] = None,
+    cache_dir: CacheOption = None,
     output_format: FormatOption = "table",
 ) -> None:
-    """Read what a reference stands for, and its fingerprints, without running it."""
-    if not reference.strip():
-        raise UsageError("The model reference is empty.", hint="fi-store models show bundled:smollm2")
-    from extract.models import describe_reference
+    """Show what a reference stands for.
+
+    Shapes and fingerprints are read from its files; it is not run."""
+    from extract.catalogue import describe_reference
 
     facts = describe_reference(reference, cache_dir)
     if output_format == "table":
+        width = max(map(len, facts))
         for key, value in facts.items():
-            say(f"{key}: {value}")
+            say(f"{key.ljust(width)}  {value}")
     else:
         emit([facts], output_format)
