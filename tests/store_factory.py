@@ -2,7 +2,7 @@
 
 Two runs on the same base (or as many as asked for), 40 prompts in 12 categories, six analysed layers of
 thirty. Everything is drawn from a fixed seed. With `hostile=True` prompts, answers, tokens and names hold
-text that attacks whoever prints it: markup, Markdown, terminal codes, direction overrides, spreadsheet formulas.
+text that attacks whoever prints it: markup, Markdown, terminal codes, direction overrides, formulas.
 """
 
 from __future__ import annotations
@@ -697,10 +697,15 @@ class _Filler:
                     run_id=self.run_id,
                     plan={
                         "candidates": 12,
-                        "floors": {"17/start": 0.12, "23/response": 0.02},
+                        "selected": len(self.groups),
+                        "alpha": 0.05,
                         "seed": 0,
-                        "layers": list(LAYERS),
-                        "clusters": {"D": 20, "C": 20},
+                        "clusters_d": self.halves.count("D"),
+                        "clusters_c": self.halves.count("C"),
+                        "layers": [["resid_post", layer] for layer in LAYERS],
+                        "floors": [[0.01, 0.12, 0.02] for _ in LAYERS],
+                        "shams": ["sham_0"],
+                        "sign_flips": 9999,
                     },
                     opened_before=0,
                     smallest_detectable=0.66,

@@ -1,0 +1,67 @@
+"use strict";
+// Draws the charts of the page from the JSON beside them; where that fails, the still pictures stay as they are.
+(function () {
+  const palettes = JSON.parse(document.getElementById("palettes").textContent);
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const NARROW = 600;
+
+  // Puts colours in place of roles such as "$ink"; data rows are left alone.
+  function coloured(part, colours) {
+    if (typeof part === "string") {
+      return part[0] === "$" && Object.hasOwn(colours, part.slice(1)) ? colours[part.slice(1)] : part;
+    }
+    if (Array.isArray(part)) return part.map((item) => coloured(item, colours));
+    if (part && typeof part === "object") {
+      const made = {};
+      for (const [key, item] of Object.entries(part)) {
+        made[key] = key === "data" || key === "datasets" ? item : coloured(item, colours);
+      }
+      return made;
+    }
+    return part;
+  }
+
+  const refuse = () => Promise.reject(new Error("this page loads nothing"));
+
+  async function draw(figure) {
+    const place = figure.querySelector(".live");
+    const form = figure.clientWidth < NARROW ? "narrow" : "wide";
+    const state = form + (dark.matches ? "-dark" : "-light");
+    if (figure.dataset.state === state) return;
+    figure.dataset.state = state;
+    const colours = dark.matches ? palettes.dark : palettes.light;
+    const chart = JSON.parse(figure.querySelector("script").textContent);
+    const spec = coloured(chart[form], colours);
+    spec.datasets = chart.datasets;
+    place.hidden = false;
+    try {
+      const made = await window.vegaEmbed(place, spec, {
+        ast: true,
+        actions: false,
+        renderer: "svg",
+        defaultStyle: false,
+        tooltip: { disableDefaultStyle: true, theme: "page" },
+        config: coloured(palettes.config, colours),
+        loader: { load: refuse, sanitize: refuse, http: refuse, file: refuse },
+      });
+      if (figure.view) figure.view.finalize();
+      figure.view = made.view;
+      figure.classList.add("drawn");
+    } catch (error) {
+      place.hidden = true;
+      figure.classList.remove("drawn");
+      figure.dataset.state = "failed";
+      console.warn("The chart " + figure.dataset.chart + " stays a picture: " + error.message);
+    }
+  }
+
+  const figures = Array.from(document.querySelectorAll("figure.chart"));
+  const all = () => figures.forEach(draw);
+  dark.addEventListener("change", all);
+  let waiting = 0;
+  window.addEventListener("resize", () => {
+    window.clearTimeout(waiting);
+    waiting = window.setTimeout(all, 150);
+  });
+  all();
+})();

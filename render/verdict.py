@@ -1,0 +1,146 @@
+"""The report's first lines: the verdict in a sentence or two, and the key figures with what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fi_store.schema import Run
+from fi_store.schema_results import AnalysisPlan, PairGate
+from render import words
+
+Row = dict[str, Any]
+
+SAME = "no_behavioural_difference"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A key figure: its name, value, interval or second line, and what it means in plain words."""
+
+    name: str
+    value: str
+    detail: str
+    meaning: str
+
+
+def verdict(
+    gate: PairGate, plan: AnalysisPlan | None, findings: Sequence[Row], n_shifts: int
+) -> tuple[str, str]:
+    """The headline and one or two sentences under it."""
+    agreement = words.percent(gate.agreement)
+    if gate.verdict == SAME:
+        body = (
+            f"On {words.count(gate.n_units, 'held-out prompt')} both models predict practically the same words "
+            f"(the most likely next word is the same in {agreement} of all places)."
+        )
+        if n_shifts:
+            body += f" What moved inside the models ({words.count(n_shifts, 'shift')}, listed below) stays inside."
+        return "No behavioural difference on these prompts.", body
+    if not findings:
+        detectable = (
+            f" A run of this size finds effects from about {words.decimal(plan.smallest_detectable)} standard "
+            "deviations above the floor; more prompts find smaller ones."
+            if plan is not None
+            else ""
+        )
+        return (
+            "The models answer differently, but no single change could be pinned down.",
+            f"Their most likely next words agree in {agreement} of all places, yet no group of features passed the "
+            f"tests on the prompts that were held back.{detectable}",
+        )
+    one = len(findings) == 1
+    head = (
+        f"{words.count(len(findings), 'change')} {'holds' if one else 'hold'} on prompts that were not used to find "
+        f"{'it' if one else 'them'}."
+    )
+    return head, f"Strongest: {findings[0]['name']} ({words.CHANGES[findings[0]['change']]})."
+
+
+def key_facts(
+    gate: PairGate,
+    plan: AnalysisPlan | None,
+    findings: Sequence[Row],
+    floors: Sequence[Row],
+    dictionaries: Sequence[Row],
+    run: Run,
+) -> tuple[Fact, ...]:
+    facts = [
+        Fact(
+            "Changes found",
+            str(len(findings)),
+            _tiers(findings),
+            "Results that held on prompts which were kept back until everything else was fixed.",
+        ),
+        Fact(
+            "Gap between the models",
+            f"{words.amount(gate.gap)} nats",
+            f"per answer token, 95% {words.amounts(gate.gap_low, gate.gap_high)}",
+            "How much more each model believes in its own answer than the other model does.",
+        ),
+        Fact(
+            "Difference of predictions",
+            f"{words.amount(gate.kl_symmetric)} nats",
+            f"symmetric KL per token, 95% {words.amounts(gate.kl_low, gate.kl_high)}",
+            "How far apart the two models' next-word probabilities are on the same text.",
+        ),
+        Fact(
+            "Same next word",
+            words.percent(gate.agreement),
+            "of the places in the answers",
+            "How often both models' most likely next word is the same.",
+        ),
+    ]
+    if plan is not None:
+        found, held = plan.plan.get("clusters_d"), plan.plan.get("clusters_c", gate.n_units)
+        facts.append(
+            Fact(
+                "Prompts",
+                f"{found} + {held}" if found is not None else str(gate.n_units),
+                "to search + held back to confirm",
+                "Prompts of one family count as one; both halves hold every category.",
+            )
+        )
+        facts.append(
+            Fact(
+                "Smallest detectable effect",
+                words.decimal(plan.smallest_detectable),
+                "standard deviations above the floor",
+                "An effect of this size is found four times out of five; weaker ones are missed more often.",
+            )
+        )
+    if floors:
+        values = [row[name] for row in floors for name in ("prompt", "start", "response")]
+        shams = run.config.get("shams", 0)
+        facts.append(
+            Fact(
+                "Floor",
+                f"{words.amount(min(values))} to {words.amount(max(values))}",
+                f"from {words.count(shams, 'sham target')}"
+                if shams
+                else "no sham target: the configured minimum",
+                "What a scrambled change of the same size reaches; an effect must exceed it.",
+            )
+        )
+    if dictionaries:
+        shares = [row["dark_matter"] for row in dictionaries]
+        facts.append(
+            Fact(
+                "Dark matter",
+                f"{words.percent(min(shares))} to {words.percent(max(shares))}",
+                "of the models' difference, by layer",
+                "What the dictionaries cannot rebuild; whatever happens in there stays unseen.",
+            )
+        )
+    return tuple(facts)
+
+
+def _tiers(findings: Sequence[Row]) -> str:
+    if not findings:
+        return "on the held-back prompts"
+    untested = sum(row["causal_status"] == "not tested causally" for row in findings)
+    if untested == len(findings):
+        return "confirmed, not tested causally"
+    proven = sum(row["tier"] == "finding" for row in findings)
+    return f"{proven} shown to matter, {len(findings) - proven} observed"
