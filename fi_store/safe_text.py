@@ -20,8 +20,8 @@ _RUNS_OF_BLANKS = re.compile(r"\s+")
 def visible(text: str, *, keep_newlines: bool = False) -> str:
     """The text with every control and format character shown instead of obeyed.
 
-    Escape sequences become control pictures (U+241B for ESC), direction overrides and zero-width characters
-    their code point in brackets, so that nothing moves the cursor, reorders or hides what is read.
+    An escape, a direction override or a zero-width character becomes its code point in brackets, as `[U+001B]`, so
+    that nothing moves the cursor, reorders or hides what is read. A tab becomes blanks; a line break `↵` or itself.
     """
     return "".join(_shown(character, keep_newlines) for character in text)
 
@@ -29,14 +29,11 @@ def visible(text: str, *, keep_newlines: bool = False) -> str:
 def _shown(character: str, keep_newlines: bool) -> str:
     if character == "\n":
         return "\n" if keep_newlines else "↵"
-    code = ord(character)
-    if code < 0x20:
-        return "    " if keep_newlines and character == "\t" else chr(0x2400 + code)
-    if code == 0x7F:
-        return "\u2421"
+    if character == "\t":
+        return "    "
     kind = unicodedata.category(character)
     if kind in ("Cc", "Cs", "Zl", "Zp") or (kind == "Cf" and character not in _KEPT_FORMAT):
-        return f"[U+{code:04X}]"
+        return f"[U+{ord(character):04X}]"
     return character
 
 

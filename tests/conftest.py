@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from store_factory import FilledStore
     from tiny import TinyModels
 
 
@@ -20,3 +21,29 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
     from tiny import build  # torch and transformers take seconds to import; most tests don't need them
 
     return build(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def plain_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
+    """Two analysed synthetic runs; see `tests/store_factory.py`. Read it, never write into it."""
+    from store_factory import fill_store
+
+    return fill_store(tmp_path_factory.mktemp("plain") / "fi-store.duckdb")
+
+
+@pytest.fixture(scope="session")
+def hostile_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
+    """One run whose prompts, answers, tokens and names attack whoever prints them. Read only."""
+    from store_factory import fill_store
+
+    return fill_store(
+        tmp_path_factory.mktemp("hostile") / "fi-store.duckdb", runs=("different",), hostile=True
+    )
+
+
+@pytest.fixture(scope="session")
+def same_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
+    """One run of a pair without a behavioural difference. Read only."""
+    from store_factory import fill_store
+
+    return fill_store(tmp_path_factory.mktemp("same") / "fi-store.duckdb", runs=("same",))
