@@ -293,9 +293,9 @@ def _boxes(points: Sequence[Row], frame: _Frame, boxes: Sequence[Box], legend: a
         for box in boxes
     ]
     base = alt.Chart(charts.data(rows))
-    stroke = alt.Stroke("change:N", scale=charts.change_scale(), legend=None)
-    panels = base.mark_rect(fill="$paper", cornerRadius=5, strokeWidth=1.4).encode(
-        x="x:Q", x2="x2:Q", y="y:Q", y2="y2:Q", stroke=stroke
+    colour = alt.Color("change:N", scale=charts.change_scale(), legend=legend)
+    panels = base.mark_rect(filled=False, fill="$paper", cornerRadius=5, strokeWidth=1.4).encode(
+        x="x:Q", x2="x2:Q", y="y:Q", y2="y2:Q", color=colour
     )
     text: dict[str, Any] = {
         "align": "left",

@@ -7,6 +7,7 @@ still pictures (SVG, and PNG at twice the size) that vl-convert draws without a 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from render.callouts import callout_chart
 
 PNG_SCALE = 2.0
 Spec = dict[str, Any]
+_INNER_ID = re.compile(r'(?<=\bid=")(?:clip|gradient_)\d+(?=")|(?<=url\(#)(?:clip|gradient_)\d+(?=\))')
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,14 @@ def to_svg(spec: Spec) -> str:
     """The still picture of a specification, in the light form."""
     import vl_convert
 
-    return str(vl_convert.vegalite_to_svg(_ready(spec), vl_version=vega_lite_version(), allowed_base_urls=[]))
+    svg = str(vl_convert.vegalite_to_svg(_ready(spec), vl_version=vega_lite_version(), allowed_base_urls=[]))
+    return _renumbered(svg)
+
+
+def _renumbered(svg: str) -> str:
+    """The picture with its inner ids counted from 1: Vega counts on over all pictures of a process."""
+    numbers: dict[str, str] = {}
+    return _INNER_ID.sub(lambda found: numbers.setdefault(found[0], f"part{len(numbers) + 1}"), svg)
 
 
 def to_png(spec: Spec) -> bytes:

@@ -209,4 +209,5 @@ def setting(value: Any) -> str:
         return ", ".join(setting(item) for item in value)
     if isinstance(value, dict):
         return "; ".join(f"{category(str(key))}: {setting(item)}" for key, item in value.items())
-    return str(value)
+    text = str(value)
+    return SITES.get(text, text)
