@@ -59,7 +59,7 @@ class RichDisplay:
         self._line(f"Warning: {message}" if warning else message, style="yellow" if warning else None)
 
     def _line(self, text: str, style: str | None) -> None:
-        self._console.print(visible(text, keep_newlines=True), style=style, markup=False)
+        self._console.print(visible(text, keep_newlines=True), style=style, markup=False, highlight=False)
 
     def _start(self) -> Progress:
         self._bars = Progress(

@@ -104,7 +104,7 @@ def _limited(prompts: Sequence[PromptRecord], limit: int | None) -> list[PromptR
 
 def _refuse_doubles(paths: Sequence[Path], read: Sequence[PromptFile]) -> None:
     keys: dict[str, str] = {}
-    contents: dict[str, str] = {}
+    contents: dict[tuple[str, str], str] = {}
     for path, file in zip(paths, read, strict=True):
         for prompt, line in zip(file.prompts, file.lines, strict=True):
             place = f"{path}, line {line}"
@@ -112,11 +112,12 @@ def _refuse_doubles(paths: Sequence[Path], read: Sequence[PromptFile]) -> None:
             if prompt.key in keys:
                 first = keys[prompt.key]
                 raise PromptFileError(f"{place}: the id {prompt.key!r} stands already at {first}.", hint=hint)
-            if prompt.id in contents:
+            content = (prompt.category, prompt.text)
+            if content in contents:
                 raise PromptFileError(
-                    f"{place}: the same prompt stands already at {contents[prompt.id]}.", hint=hint
+                    f"{place}: the same prompt stands already at {contents[content]}.", hint=hint
                 )
-            keys[prompt.key] = contents[prompt.id] = place
+            keys[prompt.key] = contents[content] = place
 
 
 def _check_categories(wanted: Sequence[str], prompts: Sequence[PromptRecord]) -> None:

@@ -39,6 +39,22 @@ class InterruptedRunError(FiStoreError):
     exit_code = 130
 
 
+def check_inputs(config: RunConfig) -> None:
+    """Refuses what can be seen to be wrong before a store is made or a model is loaded.
+
+    Raises:
+        ModelError: a reference that stands for nothing.
+        UsageError: a crosscoder file that is not one.
+    """
+    from analyze.crosscoder_file import read_crosscoder_file
+    from extract.references import parse_reference
+
+    for reference in (config.base_model, config.target_model):
+        parse_reference(reference)
+    if config.crosscoder_file is not None:
+        read_crosscoder_file(config.crosscoder_file)
+
+
 def execute(store: Store, config: RunConfig, suite: PromptSuite, progress: Progress) -> Outcome:
     """A whole new run: extraction (or an earlier one), analysis, report."""
     run_id = extract(store, config, suite, progress)

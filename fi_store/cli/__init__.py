@@ -19,6 +19,9 @@ from fi_store.cli import database, inputs, pipeline, questions, runs
 from fi_store.cli.common import print_error, print_failure
 from fi_store.errors import FiStoreError
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
+
 app = typer.Typer(
     name="fi-store",
     help="What changed between two language models, feature by feature, kept in a DuckDB store.",
@@ -84,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug and isinstance(error, Exception):
             traceback.print_exc()
         return _explain(error)
+    if code == INTERRUPTED:  # Typer turns Ctrl-C into this exit code, in silence
+        print_error("Interrupted.")
     return code if isinstance(code, int) else 0
 
 
@@ -95,7 +100,7 @@ def _explain(error: BaseException) -> int:
         return _explain_usage(error)
     if isinstance(error, (Abort, KeyboardInterrupt)):
         print_error("Interrupted.")
-        return 130
+        return INTERRUPTED
     if isinstance(error, BrokenPipeError):
         # The reader (head, less) left: nothing to say, and nothing more to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -88,6 +88,7 @@ def ingest(
     from fi_store.store import Store
 
     suite = _suite(config)
+    workflow.check_inputs(config)
     with Store.open(config.store_path, create=True) as store, _display() as display:
         progress = _progress(display)
         run_id = workflow.extract(store, config, suite, progress)
@@ -144,6 +145,7 @@ def _run_new(config: RunConfig) -> None:
     from fi_store.store import Store
 
     suite = _suite(config)
+    workflow.check_inputs(config)
     with Store.open(config.store_path, create=True) as store, _display() as display:
         progress = _progress(display)
         outcome = workflow.execute(store, config, suite, progress)

@@ -51,8 +51,9 @@ def query(
         say(f"\n{found.sql}")
         return
     get_query(name)  # a wrong name is said before a missing store
+    parameters = _pairs(param or [])
     with open_store(store) as opened:
-        emit(run_query(opened, name, **_pairs(param or [])), output_format, output)
+        emit(run_query(opened, name, **parameters), output_format, output)
 
 
 def sql(
