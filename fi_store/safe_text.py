@@ -10,7 +10,7 @@ import unicodedata
 
 _KEPT_FORMAT = "\u00ad\u200c\u200d"
 """Soft hyphen and the joiners that emoji and several scripts need; they cannot reorder or hide text."""
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#!|~@$^])")
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~@$])")
 _LINE_START = re.compile(r"(?m)^(\s*)([-+=>]|\d+(?=[.)](?:\s|$)))")
 _LINK_START = re.compile(r"(?i)(?<=[a-z])(:)(?=//)|(?<=\bwww)(\.)")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

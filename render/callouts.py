@@ -15,7 +15,7 @@ import altair as alt
 import pyarrow as pa
 
 from fi_store.safe_text import one_line
-from render import charts, theme, words
+from render import charts, words
 
 Row = dict[str, Any]
 
@@ -189,11 +189,11 @@ def callout_chart(table: pa.Table, width: int = charts.WIDE) -> Any | None:
         bands = len({point["layer"] for point in points})
         limit = min(LIMIT, max([1.0, *(abs(point["x"]) for point in points)])) * 1.06
         frame, boxes = _Frame(plot, max(300.0, 56.0 * bands), 0.0, float(plot), limit, bands), []
-    present = {point["change"] for point in points}
-    shown = [name for name in theme.CHANGE_ORDER if name in present]
-    legend = alt.Legend(title=None, values=shown, columns=7 if wide else 3)
-    layers = [_rows_of_layers(frame), *_points(points, frame, legend)]
-    layers += _boxes(points, frame, boxes, legend) if wide else [_numbers(points)]
+    present = sorted({point["change"] for point in points})
+    columns = 7 if wide else 3
+    colour, shape = charts.change_colour(present, columns), charts.change_shape(present, columns)
+    layers = [_rows_of_layers(frame), *_points(points, frame, colour, shape)]
+    layers += _boxes(points, frame, boxes, colour) if wide else [_numbers(points)]
     chart = alt.layer(*layers).properties(width=plot, height=frame.height)
     return chart.resolve_scale(color="shared", shape="shared")
 
@@ -254,14 +254,13 @@ def _rows_of_layers(frame: _Frame) -> Any:
     )
 
 
-def _points(points: Sequence[Row], frame: _Frame, legend: alt.Legend) -> list[Any]:
+def _points(points: Sequence[Row], frame: _Frame, colour: alt.Color, shape: alt.Shape) -> list[Any]:
     labels = sorted({point["layer"] for point in points})
-    scale = alt.Scale(domain=list(theme.CHANGE_ORDER), range=list(theme.CHANGE_SHAPES))
     base = alt.Chart(charts.data(points)).encode(
         x=_x(frame),
         y=_y(frame, labels),
-        color=alt.Color("change:N", scale=charts.change_scale(), legend=legend),
-        shape=alt.Shape("change:N", scale=scale, legend=legend),
+        color=colour,
+        shape=shape,
         tooltip=[
             alt.Tooltip("name:N", title="result"),
             alt.Tooltip("change:N", title="class"),
@@ -278,7 +277,7 @@ def _points(points: Sequence[Row], frame: _Frame, legend: alt.Legend) -> list[An
     return [rest, members]
 
 
-def _boxes(points: Sequence[Row], frame: _Frame, boxes: Sequence[Box], legend: alt.Legend) -> list[Any]:
+def _boxes(points: Sequence[Row], frame: _Frame, boxes: Sequence[Box], colour: alt.Color) -> list[Any]:
     rows = [
         {
             "x": frame.ratio(box.left),
@@ -293,7 +292,6 @@ def _boxes(points: Sequence[Row], frame: _Frame, boxes: Sequence[Box], legend: a
         for box in boxes
     ]
     base = alt.Chart(charts.data(rows))
-    colour = alt.Color("change:N", scale=charts.change_scale(), legend=legend)
     panels = base.mark_rect(filled=False, fill="$paper", cornerRadius=5, strokeWidth=1.4).encode(
         x="x:Q", x2="x2:Q", y="y:Q", y2="y2:Q", color=colour
     )
@@ -308,10 +306,10 @@ def _boxes(points: Sequence[Row], frame: _Frame, boxes: Sequence[Box], legend: a
     position: dict[str, Any] = {"x": alt.X("text_x:Q"), "y": alt.Y("y:Q")}
     heads = base.mark_text(fontWeight=700, **text).encode(text="head:N", **position)
     bodies = base.mark_text(**text).encode(text="body:N", **position)
-    return [_ties(points, frame, boxes, legend), panels, heads, bodies]
+    return [_ties(points, frame, boxes, colour), panels, heads, bodies]
 
 
-def _ties(points: Sequence[Row], frame: _Frame, boxes: Sequence[Box], legend: alt.Legend) -> Any:
+def _ties(points: Sequence[Row], frame: _Frame, boxes: Sequence[Box], colour: alt.Color) -> Any:
     """Lines from a box to each of its features, the strongest one thicker."""
     by_rank = {box.rank: box for box in boxes}
     lines = []
@@ -336,7 +334,7 @@ def _ties(points: Sequence[Row], frame: _Frame, boxes: Sequence[Box], legend: al
             x2="x2:Q",
             y2="y2:Q",
             strokeWidth=alt.StrokeWidth("weight:Q", scale=None),
-            color=alt.Color("change:N", scale=charts.change_scale(), legend=legend),
+            color=colour,
         )
     )
 

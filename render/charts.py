@@ -1,8 +1,8 @@
 """Altair charts as pure functions of saved queries' tables: first the rows that a chart shows, then the drawing.
 
 Every chart is drawn for a page width (`WIDE` or `NARROW` pixels) and carries no colours of its own beyond the
-theme's styles and ranges, so that one specification serves light and dark pages. The callout chart stands in
-`render.callouts`.
+theme's roles, so that one specification serves light and dark pages. The similarity of layers stands in
+`render.similarity`, the callout chart in `render.callouts`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,6 @@ from render import theme, words
 
 WIDE = 960
 NARROW = 340
-OUTSIDE = "outside file"
-PLACE_ORDER = ("in the answer", "right before the answer", "in the prompt", OUTSIDE)
-PANELS = (
-    ("cka", "similarity"),
-    ("cosine", None),
-    ("relative_difference", "difference"),
-)
-"""Our metric, and the outside file's metric that is drawn in the same panel."""
-
 Row = dict[str, Any]
 
 
@@ -35,11 +26,21 @@ def data(rows: Iterable[Row]) -> alt.InlineData:
     return alt.InlineData(values=list(rows))
 
 
-def change_colour(present: Sequence[str], *, legend: bool = True, field: str = "change") -> alt.Color:
+def change_colour(present: Sequence[str], columns: int) -> alt.Color:
     """The colour channel of change classes; the domain is always complete, so that a class keeps its colour."""
+    return alt.Color("change:N", scale=change_scale(), legend=change_legend(present, columns))
+
+
+def change_legend(present: Sequence[str], columns: int) -> alt.Legend:
+    """The classes that the chart shows, in their order."""
     shown = [name for name in theme.CHANGE_ORDER if name in present]
-    drawn = alt.Legend(title=None, values=shown, columns=4) if legend else None
-    return alt.Color(f"{field}:N", scale=change_scale(), legend=drawn)
+    return alt.Legend(title=None, values=shown, columns=columns)
+
+
+def change_shape(present: Sequence[str], columns: int) -> alt.Shape:
+    """The shape channel of change classes; its legend merges with the colours'."""
+    scale = alt.Scale(domain=list(theme.CHANGE_ORDER), range=list(theme.CHANGE_SHAPES))
+    return alt.Shape("change:N", scale=scale, legend=change_legend(present, columns))
 
 
 def change_scale() -> alt.Scale:
@@ -47,117 +48,16 @@ def change_scale() -> alt.Scale:
     return alt.Scale(domain=list(theme.CHANGE_ORDER), range=[f"${name}" for name in theme.CHANGE_ORDER])
 
 
+def legend_columns(width: int) -> int:
+    """How many classes stand side by side."""
+    return 7 if width > 800 else 4 if width > 600 else 2
+
+
 def fitted(chart: Any, width: int, height: int) -> Any:
     """A single view whose outer size, axes included, is `width` by `height`."""
     return chart.properties(
         width=width, height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding")
     )
-
-
-# Similarity by layer
-
-
-def similarity_rows(table: pa.Table) -> list[Row]:
-    """One point per panel, series and layer: same-depth comparisons, or else each base layer's best match.
-
-    Of an outside file only parameters of one layer are drawn; the report says how many rows name none or two.
-    """
-    best: dict[tuple[str, str, int, str], Row] = {}
-    panels = {name: panel for panel, pair in enumerate(PANELS) for name in pair if name}
-    for row in table.to_pylist():
-        if row["metric"] not in panels or row["layer_base"] is None:
-            continue
-        outside = row["source"] != "fi-store"
-        if outside and row["layer_base"] != row["layer_target"]:
-            continue
-        series = OUTSIDE if outside else words.place(row["position_class"])
-        point = {
-            "panel": panels[row["metric"]],
-            "series": series,
-            "layer": row["layer_base"],
-            "value": row["value"],
-            "low": row["ci_low"],
-            "high": row["ci_high"],
-            "label": one_line(row["label"], 60),
-            "same_depth": row["layer_base"] == row["layer_target"],
-        }
-        key = (row["metric"], series, row["layer_base"], row["label"] if outside else "")
-        if key not in best or _nearer(point, best[key], row["metric"]):
-            best[key] = point
-    return sorted(best.values(), key=lambda point: (point["panel"], point["series"], point["layer"]))
-
-
-def _nearer(point: Row, other: Row, metric: str) -> bool:
-    if point["same_depth"] != other["same_depth"]:
-        return bool(point["same_depth"])
-    return bool(
-        point["value"] < other["value"] if "difference" in metric else point["value"] > other["value"]
-    )
-
-
-def layer_similarity(table: pa.Table, width: int = WIDE) -> Any | None:
-    """Small multiples over layers: CKA, cosine and size of the difference, with 95% bands; None without rows."""
-    rows = similarity_rows(table)
-    present = [panel for panel in range(len(PANELS)) if any(row["panel"] == panel for row in rows)]
-    if not present:
-        return None
-    across = len(present) if width > 600 else 1
-    panel_width = (width - 52 * across) // across
-    series = [name for name in PLACE_ORDER if any(row["series"] == name for row in rows)]
-    legend = alt.Legend(title=None, values=series, columns=4 if across > 1 else 2)
-    charts = [
-        _similarity_panel([row for row in rows if row["panel"] == panel], panel, panel_width, legend)
-        for panel in present
-    ]
-    drawn = alt.hconcat(*charts, spacing=20) if across > 1 else alt.vconcat(*charts, spacing=22)
-    return drawn.resolve_scale(color="shared", x="shared")
-
-
-def _similarity_panel(rows: list[Row], panel: int, width: int, legend: alt.Legend) -> Any:
-    title = words.METRICS[PANELS[panel][0]]
-    zero = panel == 2
-    base = alt.Chart(data(rows)).encode(
-        x=alt.X("layer:Q", title="Layer", axis=alt.Axis(tickMinStep=1, grid=False, format="d")),
-        color=alt.Color(
-            "series:O",
-            sort=list(PLACE_ORDER),
-            scale=alt.Scale(domain=list(PLACE_ORDER), range=[f"$series{i}" for i in range(len(PLACE_ORDER))]),
-            legend=legend,
-        ),
-    )
-    scale = alt.Scale(zero=zero, nice=True)
-    axis = alt.Axis(title=None, tickCount=5, format=".2~f")
-    ours = alt.FieldOneOfPredicate(field="series", oneOf=list(PLACE_ORDER[:3]))
-    tooltip = [
-        alt.Tooltip("layer:Q", title="layer"),
-        alt.Tooltip("series:N", title="read"),
-        alt.Tooltip("value:Q", title="value", format=".3f"),
-        alt.Tooltip("low:Q", title="95% from", format=".3f"),
-        alt.Tooltip("high:Q", title="95% to", format=".3f"),
-    ]
-    band = (
-        base.transform_filter(ours)
-        .mark_area(opacity=0.18, line=False)
-        .encode(y=alt.Y("low:Q", scale=scale, axis=axis), y2="high:Q")
-    )
-    line = (
-        base.transform_filter(ours)
-        .mark_line(strokeWidth=2)
-        .encode(y=alt.Y("value:Q", scale=scale, axis=axis))
-    )
-    dots = (
-        base.transform_filter(ours)
-        .mark_circle(size=26, opacity=1, aria=False)
-        .encode(y="value:Q", tooltip=tooltip)
-    )
-    parts = [band, line, dots]
-    if any(row["series"] == OUTSIDE for row in rows):
-        parts.append(
-            base.transform_filter(alt.FieldEqualPredicate(field="series", equal=OUTSIDE))
-            .mark_point(shape="diamond", size=60, filled=False, strokeWidth=1.6, opacity=1)
-            .encode(y="value:Q", tooltip=[alt.Tooltip("label:N", title="parameter"), *tooltip[:3]])
-        )
-    return alt.layer(*parts).properties(title=title, width=width, height=210)
 
 
 # Features by change class and layer
@@ -196,7 +96,7 @@ def feature_distribution(table: pa.Table, width: int = WIDE) -> Any | None:
         .encode(
             y=alt.Y("layer:N", title="Layer", sort=order),
             x=alt.X("n:Q", title="Living features", stack="zero", axis=alt.Axis(tickMinStep=1, tickCount=6)),
-            color=change_colour(sorted(present)),
+            color=change_colour(sorted(present), legend_columns(width)),
             order=alt.Order("place:Q"),
             tooltip=[
                 alt.Tooltip("layer:N", title="layer"),
@@ -207,7 +107,11 @@ def feature_distribution(table: pa.Table, width: int = WIDE) -> Any | None:
         )
     )
     n_layers = len({row["layer"] for row in rows})
-    return fitted(chart, width, 120 + 34 * n_layers + (30 if width < 600 and len(present) > 3 else 0))
+    return fitted(
+        chart,
+        width,
+        110 + 34 * n_layers + (0 if width > 800 else 18 * (len(present) // legend_columns(width))),
+    )
 
 
 # Results by category
@@ -263,7 +167,9 @@ def category_heatmap(table: pa.Table, width: int = WIDE) -> Any | None:
     colour = alt.Color(
         "effect:Q",
         scale=alt.Scale(domain=[-largest, 0, largest], range=["$low", "$middle", "$high"], interpolate="lab"),
-        legend=alt.Legend(title="Mean effect", gradientLength=180, format=".2~f", tickCount=3),
+        legend=alt.Legend(
+            title="Mean effect", gradientLength=180 if wide else 130, format=".2~f", tickCount=3
+        ),
     )
     cells = base.mark_rect(cornerRadius=2).encode(color=colour)
     rings = base.transform_filter("datum.sure").mark_point(
@@ -338,19 +244,11 @@ def alignment(table: pa.Table, width: int = WIDE) -> Any | None:
         .mark_text(dx=9, dy=-8, fontWeight=700, fontSize=11.5)
         .encode(text=alt.Text("rank:Q", format="d"))
     )
-    colour, shape = change_colour(present), _change_shape(present)
+    columns = legend_columns(width)
+    colour, shape = change_colour(present, columns), change_shape(present, columns)
     points = [chart.encode(color=colour, shape=shape) for chart in (rest, named)]
     side = min(width, 620)
     return fitted(alt.layer(diagonal, *points, labels), side, side if width < 600 else 560)
-
-
-def _change_shape(present: Sequence[str]) -> alt.Shape:
-    shown = [name for name in theme.CHANGE_ORDER if name in present]
-    return alt.Shape(
-        "change:N",
-        scale=alt.Scale(domain=list(theme.CHANGE_ORDER), range=list(theme.CHANGE_SHAPES)),
-        legend=alt.Legend(title=None, values=shown, columns=4),
-    )
 
 
 # How far the answers differ in each category

@@ -21,6 +21,7 @@ from fi_store.query import run_query
 from fi_store.store import Store
 from render import charts, theme
 from render.callouts import callout_chart
+from render.similarity import layer_similarity
 
 PNG_SCALE = 2.0
 Spec = dict[str, Any]
@@ -50,7 +51,7 @@ KINDS = (
     Kind(
         "similarity",
         "layer_similarity",
-        charts.layer_similarity,
+        layer_similarity,
         "How alike the layers are",
         "Both models read the same text. A value of 1 means that a layer holds the same (CKA: the same structure; "
         "cosine: the same direction); the size of the difference is relative to the base's activations. "

@@ -79,6 +79,8 @@ class ReportData:
     @property
     def title(self) -> str:
         """`What changed from A to B`."""
+        if self.run.base_model_id == self.run.target_model_id:
+            return f"{self.base} against itself"
         return f"What changed from {self.base} to {self.target}"
 
 

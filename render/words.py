@@ -124,7 +124,7 @@ def amounts(low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return ""
     size = max(abs(low), abs(high))
-    digits = 2 if size == 0 else max(0, min(5, 2 - math.floor(math.log10(size))))
+    digits = 2 if size == 0 else max(2, min(5, 1 - math.floor(math.log10(size))))
     return interval(low, high, digits)
 
 
@@ -190,11 +190,10 @@ def wrapped(text: str, width: int, lines: int) -> list[str]:
 
 def model_name(reference: str) -> str:
     """What a model is called in a sentence: the last part of a path, or a short reference as it is."""
-    bare = reference.rstrip("/")
-    tail = bare.rsplit("/", 1)[-1]
-    if tail in ("adapter", "model", "checkpoint", "final") and "/" in bare:
-        tail = "/".join(bare.rsplit("/", 2)[-2:])
-    return tail or reference
+    parts = [part for part in reference.rstrip("/").split("/") if part]
+    while len(parts) > 1 and parts[-1] in ("adapter", "model", "checkpoint", "final"):
+        parts.pop()
+    return parts[-1] if parts else reference
 
 
 def setting(value: Any) -> str:

@@ -18,7 +18,7 @@ from store_factory import CATEGORIES, LAYERS, PLANTED, FilledStore
 from fi_store.progress import Progress
 from fi_store.query import run_query
 from fi_store.store import Store
-from render import callouts, charts, theme
+from render import callouts, charts, similarity, theme
 from render.figures import KINDS, draw, draw_figures, write_figures
 
 
@@ -57,7 +57,7 @@ def test_similarity_takes_equal_depth_and_else_the_best_match() -> None:
             {"metric": "other", "layer_base": 5, "layer_target": 5, "value": 0.8},
         ]
     )
-    rows = charts.similarity_rows(table)
+    rows = similarity.similarity_rows(table)
     assert [(row["panel"], row["layer"], row["value"]) for row in rows] == [
         (0, 0, 0.70),
         (0, 5, 0.8),
@@ -105,13 +105,13 @@ def test_an_outside_file_stands_beside_our_figures() -> None:
             },
         ]
     )
-    rows = [row for row in charts.similarity_rows(table) if row["series"] == charts.OUTSIDE]
+    rows = [row for row in similarity.similarity_rows(table) if row["series"] == similarity.OUTSIDE]
     assert [(row["panel"], row["value"]) for row in rows] == [(0, 0.8), (0, 0.7)]
 
 
 def test_similarity_of_the_store(store: Store) -> None:
-    rows = charts.similarity_rows(run_query(store, "layer_similarity"))
-    ours = [row for row in rows if row["series"] != charts.OUTSIDE]
+    rows = similarity.similarity_rows(run_query(store, "layer_similarity"))
+    ours = [row for row in rows if row["series"] != similarity.OUTSIDE]
     assert {row["layer"] for row in ours} == set(range(30))
     assert {row["series"] for row in ours} == {"in the prompt", "right before the answer", "in the answer"}
     assert all(row["low"] <= row["value"] <= row["high"] for row in ours)

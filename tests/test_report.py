@@ -172,7 +172,7 @@ def test_a_pair_without_a_difference_gets_a_whole_report(same_store: FilledStore
     assert PLANTED[0].name in said
     assert "What moved inside" in said
     assert "not used to find" not in said
-    assert "# What changed from" in files[1].read_text(encoding="utf-8")
+    assert "# bundled:smollm2 against itself" in files[1].read_text(encoding="utf-8")
 
 
 def test_a_difference_without_results_is_said_plainly(plain_store: FilledStore, tmp_path: Path) -> None:
@@ -337,5 +337,5 @@ def test_numbers_in_words() -> None:
     assert words.layers([23, 17, 17]) == "layers 17 and 23"
     assert words.wrapped("one two three four", 8, 2) == ["one two", "three…"]
     assert words.wrapped("x" * 20, 8, 3) == ["x" * 8, "x" * 8, "xxxx"]
-    assert words.model_name("adapters/steps/adapter") == "steps/adapter"
+    assert words.model_name("adapters/steps/adapter") == "steps"
     assert words.model_name("org/model-7b@main") == "model-7b@main"

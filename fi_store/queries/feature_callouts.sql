@@ -1,7 +1,7 @@
 -- name: feature_callouts
 -- description: Living features by activity ratio and layer; those that belong to a result carry its rank and name, and one of them holds the box.
 -- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
--- parameter: points integer = 1200 -- how many features at most; members of results first, then by effect
+-- parameter: points integer = 700 -- how many features at most; members of results first, then by effect
 -- chart: callouts
 WITH members AS (
     SELECT member.feature_id, member.group_id, member.weight, member.side, finding.rank, finding.tier,
