@@ -43,8 +43,10 @@ CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Initialisations after which the adapter only fits a base whose weights were changed too."""
 MERGE_HINT = "Merge it into its base with peft (merge_and_unload, save_pretrained) and give that folder."
 
+FROZEN = "base_layer.weight"
+"""peft saves an adapted embedding's own, unchanged weight along; it must fit, and is not loaded."""
 _PREFIX = "base_model.model."
-_PARTS = (".lora_A.weight", ".lora_B.weight", ".lora_B.bias", ".lora_embedding_A", ".lora_embedding_B",
+_PARTS = (f".{FROZEN}", ".lora_A.weight", ".lora_B.weight", ".lora_B.bias", ".lora_embedding_A", ".lora_embedding_B",
           ".lora_magnitude_vector.weight", ".lora_magnitude_vector")  # fmt: skip
 
 
@@ -62,7 +64,7 @@ class Adapter:
     @property
     def n_parameters(self) -> int:
         """Elements of the stored tensors."""
-        return sum(entry.n_elements for entry in self.tensors)
+        return sum(entry.n_elements for entry in self.tensors if split_name(entry.name)[1] != FROZEN)
 
     def fingerprint(self, base_hash: str) -> str:
         """SHA-256 over the base's weights hash, the adapter's tensors and the settings that matter."""
@@ -95,7 +97,8 @@ def read_adapter(path: Path) -> Adapter:
     replaced: set[str] = set()
     for entry in tensors:
         module, part = split_name(entry.name)
-        (replaced if part in ("weight", "bias") else modules).add(module)
+        if part != FROZEN:
+            (replaced if part in ("weight", "bias") else modules).add(module)
     base_name = raw.get("base_model_name_or_path")
     settings = {key: raw.get(key) for key in USED} | {"modules_to_save": sorted(replaced)}
     return Adapter(
@@ -182,7 +185,7 @@ def _expected(part: str, shape: tuple[int, ...], d_in: int, d_out: int) -> tuple
         return (first, d_in), first
     if part in ("lora_B.weight", "lora_embedding_B"):
         return (d_out, last), last
-    if part == "weight":  # linear weights are (out, in), embeddings (rows, width)
+    if part in ("weight", FROZEN):  # linear weights are (out, in), embeddings (rows, width)
         return ((d_out, d_in) if shape != (d_in, d_out) else shape), None
     return (d_out,), None
 
@@ -215,7 +218,10 @@ def attach(model: Any, adapter: Adapter, name: str, device: torch.device, dtype:
         lora_dropout=0.0,
     )
     wrapped: Any
-    tensors = {key: tensor.to(device, dtype) for key, tensor in load_file(adapter.path / WEIGHTS).items()}
+    stored = load_file(adapter.path / WEIGHTS)
+    tensors = {
+        key: tensor.to(device, dtype) for key, tensor in stored.items() if split_name(key)[1] != FROZEN
+    }
     with quiet_libraries():
         if isinstance(model, PeftModel):
             wrapped = model
@@ -225,7 +231,7 @@ def attach(model: Any, adapter: Adapter, name: str, device: torch.device, dtype:
                 plain, config, name, autocast_adapter_dtype=False, low_cpu_mem_usage=True
             )
         result: Any = set_peft_model_state_dict(wrapped, tensors, name, low_cpu_mem_usage=True)
-        wrapped.base_model.set_adapter([], inference_mode=True)
+        switch(wrapped, [])
     unset = [key for key, parameter in wrapped.named_parameters() if parameter.is_meta]
     if result.unexpected_keys or unset:
         example = (list(result.unexpected_keys) + unset)[0]
@@ -235,3 +241,19 @@ def attach(model: Any, adapter: Adapter, name: str, device: torch.device, dtype:
         )
     wrapped.requires_grad_(False)
     return wrapped.eval()
+
+
+def switch(model: Any, names: list[str]) -> None:
+    """Makes these adapters of a PeftModel act, and no others; none at all leaves the plain weights."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    if names:
+        model.base_model.set_adapter(names, inference_mode=True)
+        return
+    for (
+        module
+    ) in model.modules():  # peft's own function refuses an empty list where whole modules were replaced
+        if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper):
+            module.set_adapter([], inference_mode=True)
+    model.base_model.active_adapter = []

@@ -73,8 +73,8 @@ def describe_reference(
     """What a reference stands for: kind, architecture, sizes, fingerprint, template.
 
     Keys: reference, kind, revision, folder, architecture, n_layers, d_model, vocab_size, n_parameters, id,
-    weights_hash, tokenizer_hash, has_chat_template, base (name that an adapter gives, else None), warnings. A hub model is
-    downloaded and a GGUF file converted if that was not done before; for an adapter its base is read too.
+    weights_hash, tokenizer_hash, has_chat_template, base (name that an adapter gives, else None), warnings. A hub
+    model is downloaded and a GGUF file converted if that was not done before; for an adapter its base is read too.
 
     Raises:
         ModelError: the reference, or the base that an adapter names, cannot be read.

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import shutil
+import struct
 import sys
 import tempfile
 import time
@@ -28,6 +29,18 @@ CONVERSION = 1
 
 RECORD = "conversion.json"
 """File inside a converted folder: source name and hash, pre-tokenizer, warnings, versions."""
+
+UNREADABLE = (
+    ValueError,
+    KeyError,
+    IndexError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    ArithmeticError,
+    struct.error,
+)
+"""What transformers raises for a damaged file or an architecture that it does not know."""
 
 ABANDONED_AFTER = 6 * 3600
 """Seconds after which an unfinished conversion's folder is taken for abandoned."""
@@ -151,7 +164,7 @@ def _convert(source: Path, work: Path, made: Path) -> None:
                 model = AutoModelForCausalLM.from_pretrained(
                     alone, gguf_file="model.gguf", config=config, dtype=torch.bfloat16
                 )
-        except (ValueError, KeyError, RuntimeError, IndexError, NotImplementedError) as error:
+        except UNREADABLE as error:
             raise ModelError(
                 f"transformers cannot read {source.name}: {str(error).splitlines()[0]}.",
                 hint="Use the original model's hub id or folder instead.",

@@ -128,12 +128,12 @@ def weight_files(folder: Path, model: str) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ModelError(
                 f"{index} is not an index of weights ({error}).", hint="Download it again."
             ) from error
-        files = [folder / Path(str(name)).name for name in names]
+        files = sorted({folder / Path(str(name)).name for name in names})  # never outside the folder
         for file in files:
             if not file.is_file():
                 raise ModelError(

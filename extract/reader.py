@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from extract.adapter import switch
 from extract.references import ModelReference
 from fi_store.errors import ModelError
 from fi_store.schema import Model
@@ -53,11 +54,11 @@ class Reader:
             yield self.plain
             return
         before = list(inner.active_adapters)
-        inner.base_model.set_adapter([self.adapter] if self.adapter else [], inference_mode=True)
+        switch(inner, [self.adapter] if self.adapter else [])
         try:
             yield self.plain
         finally:
-            inner.base_model.set_adapter(before, inference_mode=True)
+            switch(inner, before)
 
     @property
     def layers(self) -> list[nn.Module]:

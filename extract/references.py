@@ -47,6 +47,8 @@ def parse_reference(text: str) -> ModelReference:
             GGUF, or a text that cannot be a hub id.
     """
     text = text.strip()
+    if not text:
+        raise ModelError("No model was named.", hint=f"A model is {_FORMS}.")
     if text.startswith("bundled:"):
         name = text.removeprefix("bundled:")
         if name not in BUNDLED:

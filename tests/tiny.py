@@ -74,12 +74,10 @@ def save_tokenizer(
     template: str | None = None,
 ) -> int:
     """Writes the shared tokenizer with these special tokens after its core; returns its length."""
+    core = core_tokenizer()
+    core.add_special_tokens(special)  # in this order, whatever their roles
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core_tokenizer(),
-        eos_token=eos,
-        pad_token=pad or eos,
-        bos_token=bos,
-        model_max_length=512,
+        tokenizer_object=core, eos_token=eos, pad_token=pad or eos, bos_token=bos, model_max_length=512
     )
     tokenizer.add_special_tokens({"additional_special_tokens": special})
     tokenizer.chat_template = template
@@ -214,7 +212,7 @@ def misfit_adapter(folder: Path, base_name: str = "somewhere/else") -> Path:
 
 
 def tiny_gguf(file: Path, llama: Path, *, pre: str = "smollm", template: str | None = CHATML) -> Path:
-    """The model of `tiny_llama` as a float32 GGUF file, with the key order and names that llama.cpp's converter uses."""
+    """The model of `tiny_llama` as a float32 GGUF file, as llama.cpp's converter would write it."""
     from gguf import GGUFWriter
 
     config = json.loads((llama / "config.json").read_text(encoding="utf-8"))
@@ -262,7 +260,7 @@ _GGUF_NAMES = (
 
 def _add_gguf_tokenizer(writer: Any, pre: str, template: str | None) -> None:
     core = json.loads(core_tokenizer().to_str())["model"]
-    tokens = sorted(core["vocab"], key=core["vocab"].get) + ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokens = [*sorted(core["vocab"], key=core["vocab"].get), "<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
