@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from transformers import GenerationConfig
+
+from extract.prefix import prefix_cache, shared_length
 
 if TYPE_CHECKING:
     from extract.models import Reader
@@ -34,21 +35,26 @@ def generate_answers(
     if not prompts:
         return []
     width = max(len(row) for row in prompts)
+    # The tokens that all prompts open with stand first; padding comes after them, before the rest.
+    n_shared = shared_length(prompts, min(len(row) for row in prompts) - 1)
     ids = torch.zeros(len(prompts), width, dtype=torch.long)
     mask = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask[:, :n_shared] = 1
     for number, row in enumerate(prompts):
-        ids[number, width - len(row) :] = torch.tensor(row)
-        mask[number, width - len(row) :] = 1
-    with reader.active() as model:
+        tokens = torch.tensor(row)
+        ids[number, :n_shared] = tokens[:n_shared]
+        ids[number, width - len(row) + n_shared :] = tokens[n_shared:]
+        mask[number, width - len(row) + n_shared :] = 1
+    with reader.active() as active:
+        model: Any = active
         ends = end_ids(model, reader.tokenizer)
-        with warnings.catch_warnings():
-            # Settings of the model's own that greedy decoding ignores are no news.
-            warnings.filterwarnings("ignore", message=".*generation flags.*")
-            output = model.generate(
-                input_ids=ids.to(device),
-                attention_mask=mask.to(device),
-                generation_config=_greedy(max_new_tokens, ends),
-            )
+        past = prefix_cache(model, prompts[0][:n_shared], len(prompts), device) if n_shared else None
+        output = model.generate(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            past_key_values=past,
+            generation_config=_greedy(max_new_tokens, ends),
+        )
     return [_answer(row, ends, reader.tokenizer) for row in output[:, width:].tolist()]
 
 
@@ -60,7 +66,7 @@ def end_ids(model: Any, tokenizer: Any) -> list[int]:
 
 
 def _greedy(max_new_tokens: int, ends: list[int]) -> GenerationConfig:
-    return GenerationConfig(
+    return GenerationConfig(  # type: ignore[no-untyped-call]
         do_sample=False,
         num_beams=1,
         max_new_tokens=max_new_tokens,

@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from extract.prefix import prefix_cache, shared_length
+from extract.references import ModelReference
 from fi_store.errors import ExtractionError
 
 LENGTH_STEP = 16
 """Batches are padded to multiples of this: kernels are rebuilt for every new shape."""
-BATCH_TOKENS = 2048
+BATCH_TOKENS = 3072
 """Padded tokens of one forward pass."""
 CHILDREN = {
     "attn_out": ("self_attn", "attn", "attention", "self_attention"),
@@ -35,22 +37,30 @@ class Readable(Protocol):
     """What the extraction needs of a model; `extract.models.Reader` and sham targets are such."""
 
     @property
-    def reference(self) -> str: ...
+    def reference(self) -> ModelReference: ...
     @property
     def layers(self) -> Sequence[nn.Module]: ...
     def active(self) -> AbstractContextManager[Any]: ...
 
 
-class Batch(NamedTuple):
+@dataclass(frozen=True)
+class Batch:
     """Right-padded sequences and which positions are kept.
 
-    ids, mask: (B, T) int64; rows, columns: (n,) int64, the kept positions, sequence by sequence.
+    ids, mask: (B, T) int64; rows, columns: (n,) int64, the kept positions, sequence by sequence; the first `n_shared`
+    tokens are the same in all sequences, and none of them is kept.
     """
 
     ids: Tensor
     mask: Tensor
     rows: Tensor
     columns: Tensor
+    n_shared: int
+
+    def without_shared(self) -> Batch:
+        """The part that follows the shared tokens; its mask still covers them."""
+        at = self.n_shared
+        return Batch(self.ids[:, at:], self.mask, self.rows, self.columns - at, 0)
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,9 @@ def make_batch(
     ids: Sequence[Sequence[int]], kept: Sequence[Sequence[int]], device: torch.device | str
 ) -> Batch:
     """Pads on the right; the mask, not an id, says what is padding (it may equal the end mark)."""
-    width = padded_length(max(len(row) for row in ids))
+    # At least the first kept position must be left to the pass that is read.
+    n_shared = shared_length(ids, min((positions[0] for positions in kept if positions), default=0))
+    width = n_shared + padded_length(max(len(row) for row in ids) - n_shared)
     tokens = torch.zeros(len(ids), width, dtype=torch.long)
     mask = torch.zeros(len(ids), width, dtype=torch.long)
     for number, row in enumerate(ids):
@@ -92,7 +104,7 @@ def make_batch(
         [number for number, positions in enumerate(kept) for _ in positions], dtype=torch.long
     )
     columns = torch.tensor([position for positions in kept for position in positions], dtype=torch.long)
-    return Batch(tokens.to(device), mask.to(device), rows.to(device), columns.to(device))
+    return Batch(tokens.to(device), mask.to(device), rows.to(device), columns.to(device), n_shared)
 
 
 @torch.inference_mode()
@@ -104,19 +116,28 @@ def read_batch(reader: Readable, batch: Batch, sites: Sequence[str], *, logits: 
         ExtractionError: a layer lacks the module of a site.
     """
     activations: dict[tuple[str, int], Tensor] = {}
-    with (
-        reader.active() as model,
-        _captured(reader, batch, sites, activations),
-        _narrowed(model, batch, logits) as cut,
-    ):
-        output = model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
-        head = None
-        if logits:
-            head = output[0] if cut() else output[batch.rows, batch.columns]
+    head = None
+    with reader.active() as model:
+        past = None
+        if batch.n_shared:
+            past = prefix_cache(
+                model, batch.ids[0, : batch.n_shared].tolist(), len(batch.ids), batch.ids.device
+            )
+        if past is not None:
+            batch = batch.without_shared()
+        with _captured(reader, batch, sites, activations), _narrowed(model, batch, logits) as cut:
+            output = model(
+                input_ids=batch.ids,
+                attention_mask=batch.mask,
+                past_key_values=past,
+                use_cache=past is not None,
+            ).logits
+            if logits:
+                head = output[0] if cut() else output[batch.rows, batch.columns]
     for (site, layer), rows in activations.items():
         if not bool(torch.isfinite(rows).all()):
             raise NotFiniteError(
-                f"{reader.reference} gives activations that are not finite (layer {layer}, {site}).",
+                f"{reader.reference.text} gives activations that are not finite (layer {layer}, {site}).",
                 hint="try another precision, for example --quantization fp32",
             )
     return Reading(activations, head)
@@ -154,7 +175,7 @@ def site_module(reader: Readable, layer: nn.Module, number: int, site: str) -> n
         if isinstance(child, nn.Module):
             return child
     raise ExtractionError(
-        f"Layer {number} of {reader.reference} ({type(layer).__name__}) has no module for {site}.",
+        f"Layer {number} of {reader.reference.text} ({type(layer).__name__}) has no module for {site}.",
         hint="leave it out with --sites resid_post",
     )
 

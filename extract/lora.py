@@ -8,14 +8,16 @@ stays active beside the sham's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from extract.adapter import switch
 from extract.hooks import Readable
+from extract.references import ModelReference
 from extract.shuffle import Shuffle
 
 if TYPE_CHECKING:
@@ -27,15 +29,16 @@ def why_no_lora_sham(base: Reader, target: Reader) -> str | None:
     for reader in (base, target):
         if reader.adapter is None:
             continue
-        settings = reader.model.peft_config[reader.adapter]
+        model: Any = reader.model
+        settings = model.peft_config[reader.adapter]
         if str(getattr(settings.peft_type, "value", settings.peft_type)) != "LORA":
-            return f"{reader.reference} is an adapter of kind {settings.peft_type}, not LoRA"
+            return f"{reader.reference.text} is an adapter of kind {settings.peft_type}, not LoRA"
         if settings.use_dora or settings.modules_to_save or settings.bias != "none":
-            return f"{reader.reference} changes more than LoRA matrices"
+            return f"{reader.reference.text} changes more than LoRA matrices"
         if not all(
             hasattr(layer, "lora_A") and reader.adapter in layer.lora_A for layer in _adapted(reader).values()
         ):
-            return f"{reader.reference} adapts modules that are not linear"
+            return f"{reader.reference.text} adapts modules that are not linear"
     return None
 
 
@@ -71,41 +74,43 @@ def lora_sham(
                 layer.scaling[name] = scale
 
         set_scale(1.0)
-        model.base_model.set_adapter(before, inference_mode=True)
-        yield _WithAdapters(f"{name} of {anchor.reference}", model, anchor.layers, active), set_scale
+        switch(model, before)  # adding an adapter may switch it on
+        reference = replace(anchor.reference, text=f"{name} of {anchor.reference.text}")
+        yield _WithAdapters(reference, anchor, active), set_scale
     finally:
+        switch(model, before)
         model.delete_adapter(name)
-        model.base_model.set_adapter(before, inference_mode=True)
 
 
 @dataclass(frozen=True)
 class _WithAdapters:
     """The shared model with some adapters switched on."""
 
-    reference: str
-    model: Any = field(repr=False)
-    layers: Sequence[nn.Module] = field(repr=False)
+    reference: ModelReference
+    anchor: Reader = field(repr=False)
     adapters: list[str]
 
-    def active(self) -> AbstractContextManager[Any]:
-        @contextmanager
-        def switched() -> Iterator[Any]:
-            before = list(self.model.active_adapters)
-            self.model.base_model.set_adapter(self.adapters, inference_mode=True)
-            try:
-                yield self.model
-            finally:
-                self.model.base_model.set_adapter(before, inference_mode=True)
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        return self.anchor.layers
 
-        return switched()
+    @contextmanager
+    def active(self) -> Iterator[Any]:
+        model: Any = self.anchor.model
+        before = list(model.active_adapters)
+        switch(model, self.adapters)
+        try:
+            yield self.anchor.plain
+        finally:
+            switch(model, before)
 
 
 def _adapted(reader: Reader) -> dict[str, Any]:
     """Path -> LoRA layer, for every module that this reader's adapter changes."""
     from peft.tuners.lora import LoraLayer
 
-    found = {}
-    for path, module in reader.model.base_model.model.named_modules():
+    found: dict[str, Any] = {}
+    for path, module in reader.plain.named_modules():
         if isinstance(module, LoraLayer) and reader.adapter in (*module.lora_A, *module.lora_embedding_A):
             found[path] = module
     return found

@@ -21,7 +21,7 @@ from fi_store.versions import recorded_versions
 if TYPE_CHECKING:
     from extract.models import LoadedPair
 
-CHUNK_PROMPTS = 16
+CHUNK_PROMPTS = 32
 """Prompts that are answered, read and committed together: what a killed run can lose."""
 
 
@@ -51,6 +51,7 @@ def prepare(
 ) -> Job:
     """Decides rendering, tokenization, vocabulary and units; a resumed run brings its own `rendering`."""
     _refuse_unusable(suite)
+    _refuse_layers(pair, config)
     texts = [text for prompt in suite.prompts for text in (prompt.text, prompt.control) if text]
     warnings: list[str] = []
     if rendering is None:
@@ -84,6 +85,15 @@ def _refuse_unusable(suite: PromptSuite) -> None:
         seen[prompt.id] = prompt.key
 
 
+def _refuse_layers(pair: LoadedPair, config: RunConfig) -> None:
+    """Refuses a layer that the models lack now, rather than after they have run."""
+    if config.layers in ("auto", "all"):
+        return
+    depth = min(pair.base.identity.n_layers, pair.target.identity.n_layers)
+    if max(int(number) for number in config.layers.split(",")) >= depth:
+        raise UsageError(f"--layers {config.layers}: the models have {depth} layers, numbered from 0.")
+
+
 def extraction_key(pair: LoadedPair, config: RunConfig, suite: PromptSuite) -> str:
     """Hash of what determines the activations."""
     return key_of(pair.base.identity.id, pair.target.identity.id, config, suite)
@@ -101,9 +111,13 @@ def begin(store: Store, job: Job) -> str:
     run_id = ids.run_id()
     pair, suite = job.pair, job.suite
     with store.session() as unit:
-        entities: list[Any] = [pair.base.identity]
-        if pair.target.identity.id != pair.base.identity.id:
-            entities.append(pair.target.identity)
+        models = [
+            pair.base.base_identity,
+            pair.target.base_identity,
+            pair.base.identity,
+            pair.target.identity,
+        ]
+        entities: list[Any] = list({model.id: model for model in models if model is not None}.values())
         created = now()
         entities.append(
             PromptSet(

@@ -44,7 +44,7 @@ def ingest(
     pair = _load(config, progress, previous)
     if previous is not None:
         check_same(previous, pair, config, suite)
-        if previous.state not in RESUMABLE and not _incomplete(store, previous.id, config, suite):
+        if previous.state not in RESUMABLE:
             progress.note(f"The extraction of {previous.id} is complete.")
             return previous.id
     job = prepare(pair, config, suite, stored_rendering(store, previous.id) if previous is not None else None)
@@ -97,11 +97,6 @@ def _load(config: RunConfig, progress: Progress, previous: Run | None) -> Loaded
             trust_remote_code=config.trust_remote_code,
             note=progress.note,
         )
-
-
-def _incomplete(store: Store, run_id: str, config: RunConfig, suite: PromptSuite) -> bool:
-    """Whether a chunk of base and target is missing (a later stage may have failed for its own reasons)."""
-    return len(committed_chunks(store, run_id)) * CHUNK_PROMPTS < len(suite.prompts)
 
 
 def _reopen(store: Store, run_id: str) -> str:

@@ -74,7 +74,8 @@ def choose_rendering(pair: LoadedPair, texts: Iterable[str]) -> tuple[Rendering,
     source = having[0]
     if len(having) == 2 and readers["base"].chat_template != readers["target"].chat_template:
         warnings.append(
-            f"The models have different chat templates; both read the texts in that of {readers[source].reference}."
+            "The models have different chat templates; both read the texts in that of "
+            f"{readers[source].reference.text}."
         )
     reader = readers[source]
     prefix, suffix = _take_apart(reader)
@@ -82,7 +83,7 @@ def choose_rendering(pair: LoadedPair, texts: Iterable[str]) -> tuple[Rendering,
     changed = sum(_apply(reader, text.strip()) != rendering.render(text).text for text in texts)
     if changed:
         warnings.append(
-            f"The chat template of {reader.reference} rewrites {changed} of the prompts; they are read unchanged."
+            f"The chat template of {reader.reference.text} rewrites {changed} of the prompts; they are read unchanged."
         )
     return rendering, warnings
 
@@ -91,7 +92,7 @@ def _take_apart(reader: Reader) -> tuple[str, str]:
     rendered = _apply(reader, SENTINEL)
     if rendered.count(SENTINEL) != 1:
         raise ExtractionError(
-            f"The chat template of {reader.reference} writes a user's text {rendered.count(SENTINEL)} times.",
+            f"The chat template of {reader.reference.text} writes a user's text {rendered.count(SENTINEL)} times.",
             hint="use a model whose template writes a user message once",
         )
     prefix, suffix = rendered.split(SENTINEL)
@@ -106,6 +107,6 @@ def _apply(reader: Reader, text: str) -> str:
         )
     except (TemplateError, ValueError, TypeError) as error:
         raise ExtractionError(
-            f"The chat template of {reader.reference} fails on a user message: {error}."
+            f"The chat template of {reader.reference.text} fails on a user message: {error}."
         ) from error
     return str(rendered)

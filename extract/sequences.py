@@ -102,7 +102,7 @@ def make_tokenizers(pair: LoadedPair, rendering: Rendering, texts: Sequence[str]
     for side, reader in readers:
         if not getattr(reader.tokenizer, "is_fast", False):
             raise ExtractionError(
-                f"The tokenizer of {reader.reference} gives no character offsets.",
+                f"The tokenizer of {reader.reference.text} gives no character offsets.",
                 hint="use a model with a tokenizer.json",
             )
         # A chat template writes its own first token; the plain form leaves it to the tokenizer.

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from extract.hooks import NotFiniteError, Readable
 from extract.lora import lora_sham, why_no_lora_sham
 from extract.reading import Activations, read_alone
+from extract.references import ModelReference
 from extract.rendering import Side, canonical_first
 from extract.sequences import ReadSequence
 from extract.shuffle import Shuffle
@@ -94,16 +95,13 @@ def built_sham(pair: LoadedPair, seed: int, number: int) -> Iterator[Sham]:
 class _Copy:
     """A third full model in memory, with the anchor's structure."""
 
-    reference: str
+    reference: ModelReference
     model: Any = field(repr=False)
     layers: Sequence[nn.Module] = field(repr=False)
 
-    def active(self) -> AbstractContextManager[Any]:
-        @contextmanager
-        def as_it_is() -> Iterator[Any]:
-            yield self.model
-
-        return as_it_is()
+    @contextmanager
+    def active(self) -> Iterator[Any]:
+        yield self.model
 
 
 def _full_sham(anchor: Reader, other: Reader, shuffle: Shuffle, number: int) -> Sham:
@@ -116,13 +114,16 @@ def _full_sham(anchor: Reader, other: Reader, shuffle: Shuffle, number: int) -> 
     @torch.no_grad()
     def set_scale(scale: float) -> None:
         for name, weight in model.named_parameters():
+            if weight.ndim == 0:
+                continue
             rows = min(len(ours[name]), len(theirs[name]))  # a padded vocabulary has more rows
             left = ours[name][:rows].float()
             delta = theirs[name][:rows].float() - left
             weight[:rows] = (left + scale * shuffle(name, delta)).to(weight.dtype)
 
     set_scale(1.0)
-    return Sham(_Copy(f"sham {number} of {anchor.reference}", model, layers), set_scale)
+    reference = replace(anchor.reference, text=f"sham_{number} of {anchor.reference.text}")
+    return Sham(_Copy(reference, model, layers), set_scale)
 
 
 def relative_difference(anchor: Activations, moved: Activations) -> float:
