@@ -19,11 +19,11 @@ from render import charts, words
 
 Row = dict[str, Any]
 
-BOX_WIDTH = 236
+BOX_WIDTH = 206
 BOX_GAP = 10
 LINE_HEIGHT = 15
 BOX_PADDING = 8
-CHARACTERS = 34
+CHARACTERS = 29
 """Characters of a box's line at 12 px that surely fit into its width."""
 LIMIT = 4.0
 """Log2 ratios beyond this stand on the edge: 16 times as active."""
@@ -209,7 +209,8 @@ def _x(frame: _Frame) -> alt.X:
         titleAnchor="middle",
         titleX=(frame.left + frame.right) / 2,
         values=ticks,
-        labelExpr="datum.value == 0 ? 'same' : (datum.value < 0 ? '÷' : '×') + pow(2, abs(datum.value))",
+        labelExpr="datum.value == 0 ? 'same' : (datum.value < 0 ? '÷' : '×') + pow(2, abs(datum.value))"
+        f" + (abs(datum.value) >= {LIMIT} ? '+' : '')",
         domain=False,
         ticks=False,
         labelFlush=False,

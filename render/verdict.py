@@ -130,7 +130,8 @@ def key_facts(
                 "Dark matter",
                 f"{words.percent(min(shares))} to {words.percent(max(shares))}",
                 "of the models' difference, by layer",
-                "What the dictionaries cannot rebuild; whatever happens in there stays unseen.",
+                "What the dictionaries cannot rebuild; whatever happens in there stays unseen."
+                + (" Above 100%: rebuilt worse than not at all." if max(shares) > 1 else ""),
             )
         )
     return tuple(facts)

@@ -96,12 +96,20 @@ def test_one_feature_of_each_result_holds_the_box(store: Store) -> None:
 
 def test_divergence_is_the_mean_over_both_texts(store: Store, plain_store: FilledStore) -> None:
     top = run_query(store, "prompt_divergence", run=plain_store.runs[1], k=1).to_pylist()[0]
-    expected = store.rows(
-        "SELECT avg(kl) AS kl FROM (SELECT avg((kl_target_base + kl_base_target) / 2) AS kl FROM token_divergence "
-        "WHERE run_id = $run AND prompt_id = $prompt AND position_class = 'response' GROUP BY author)",
+    tokens = store.rows(
+        "SELECT author, position_class, (kl_target_base + kl_base_target) / 2 AS kl FROM token_divergence "
+        "WHERE run_id = $run AND prompt_id = $prompt AND author <> 'control'",
         run=plain_store.runs[1],
         prompt=top["prompt_id"],
-    )[0]["kl"]
+    )
+    start = next(token["kl"] for token in tokens if token["position_class"] == "start")
+    means = []
+    for author in ("base", "target"):
+        answer = [
+            row["kl"] for row in tokens if (row["author"], row["position_class"]) == (author, "response")
+        ]
+        means.append((start + sum(answer)) / (1 + len(answer)))
+    expected = sum(means) / 2
     assert top["kl_symmetric"] == pytest.approx(expected)
     assert top["target_answer"].startswith("Step 1")
     per_category = run_query(store, "category_divergence", run=plain_store.runs[1]).to_pylist()

@@ -6,13 +6,25 @@
 WITH facts AS (
     SELECT extraction_run_id AS id FROM run WHERE run.id = $run
 ),
+answers AS (
+    SELECT prompt_id, author, position_class, next_token_id, (kl_target_base + kl_base_target) / 2 AS kl,
+           agree::DOUBLE AS agree
+    FROM token_divergence
+    WHERE run_id = (SELECT id FROM facts) AND author IN ('base', 'target')
+),
+predictions AS (
+    -- What predicts a token of an answer: the start position (read once, it stands before both answers) and every
+    -- answer token but the last one. Gate 0 counts in the same way.
+    SELECT prompt_id, author, kl, agree FROM answers WHERE position_class = 'response' AND next_token_id IS NOT NULL
+    UNION ALL
+    SELECT start.prompt_id, texts.author, start.kl, start.agree
+    FROM answers AS start
+    JOIN (SELECT DISTINCT prompt_id, author FROM answers WHERE position_class = 'response') AS texts
+      ON texts.prompt_id = start.prompt_id
+    WHERE start.position_class = 'start'
+),
 texts AS (
-    SELECT token.prompt_id, token.author, avg((token.kl_target_base + token.kl_base_target) / 2) AS kl,
-           avg(token.agree::DOUBLE) AS agreement
-    FROM token_divergence AS token
-    WHERE token.run_id = (SELECT id FROM facts) AND token.position_class = 'response'
-      AND token.author IN ('base', 'target')
-    GROUP BY token.prompt_id, token.author
+    SELECT prompt_id, author, avg(kl) AS kl, avg(agree) AS agreement FROM predictions GROUP BY prompt_id, author
 ),
 prompts AS (
     SELECT prompt_id, avg(kl) AS kl_symmetric, avg(agreement) AS agreement FROM texts GROUP BY prompt_id
