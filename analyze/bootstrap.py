@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +55,7 @@ def cluster_weights(clusters: npt.ArrayLike, draws: int, seed: int) -> npt.NDArr
         data.
     """
     index, k = _cluster_index(clusters)
-    return _counts(k, draws, seed)[:, index].astype(np.float32)
+    return cluster_counts(k, draws, seed)[:, index].astype(np.float32)
 
 
 def mean_interval(
@@ -167,7 +168,7 @@ def _interval(
     shape = top.shape[1:]
     columns = math.prod(shape)
     top, bottom = top.reshape(n, columns), bottom.reshape(n, columns)
-    counts = _counts(k, draws, seed).astype(np.float64)
+    counts = cluster_counts(k, draws, seed)
     estimate, low, high = (np.empty(top.shape[1]) for _ in range(3))
     corrected = np.zeros(top.shape[1], dtype=bool)
     for start in range(0, top.shape[1], _COLUMNS):
@@ -274,9 +275,15 @@ def _log2_ratio(top: Floats, bottom: Floats) -> Floats:
     return difference
 
 
-def _counts(k: int, draws: int, seed: int) -> npt.NDArray[np.int64]:
-    """(draws, k): how often each cluster was drawn; every row sums to k."""
-    return np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), size=draws)
+@lru_cache(maxsize=16)
+def cluster_counts(k: int, draws: int, seed: int) -> npt.NDArray[np.float64]:
+    """(draws, k): how often each of k clusters was drawn with replacement; every row sums to k.
+
+    Kept for the last few k, since every interval of a run asks for the same ones; do not write into it.
+    """
+    counts = np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), size=draws).astype(np.float64)
+    counts.flags.writeable = False
+    return counts
 
 
 def _cluster_index(clusters: npt.ArrayLike) -> tuple[npt.NDArray[np.intp], int]:

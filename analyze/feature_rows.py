@@ -15,7 +15,7 @@ from analyze.findings import Result, Tested
 from analyze.groups import attributed_effect
 from analyze.keys import dictionary_id, feature_id
 from analyze.rows import CLASSES, BoolArray, Extraction, FloatArray
-from analyze.significance import explore, pooled_fdr
+from analyze.significance import EXPLORE_BINS, explore, pooled_fdr
 from fi_store.config import METHOD
 
 ALL = "*"
@@ -89,7 +89,8 @@ def summary_columns(
     """Sums of theta by feature, class, category and half, with the exploration table's q on D."""
     units = extraction.units
     parts: list[dict[str, Any]] = []
-    observed, null = [], 0.0
+    observed: list[FloatArray] = []
+    null = np.zeros(len(EXPLORE_BINS) + 1)
     categories = [ALL, *np.unique(units.categories).tolist()]
     for effects in layers:
         live = np.flatnonzero(effects.alive)
@@ -113,7 +114,7 @@ def summary_columns(
                     )
     if not parts:
         return pa.table({})
-    q = pooled_fdr(np.concatenate(observed), np.asarray(null))
+    q = pooled_fdr(np.concatenate(observed), null)
     table = pa.concat_tables([pa.table(part) for part in parts])
     return table.append_column("q_explore", pa.array(q, from_pandas=True))
 

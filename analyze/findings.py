@@ -149,8 +149,8 @@ def describe(
     group, rows = tested.group, extraction.rows
     weights = change_at_tokens(group, layers)
     in_class = rows.own & (rows.position_class == group.position_class)
-    promoted, suppressed = token_effects(extraction, weights, in_class & ~rows.discovery)
-    chosen_on_d = token_effects(extraction, weights, in_class & rows.discovery)
+    promoted, suppressed = token_effects(extraction, weights, group.position_class, ~rows.discovery)
+    chosen_on_d = token_effects(extraction, weights, group.position_class, rows.discovery)
     words = [word for word, _ in (chosen_on_d[0] if group.direction > 0 else chosen_on_d[1])]
     return Result(
         tested=tested,

@@ -1,8 +1,9 @@
 """Gate 1: the features that moved most on D, joined into groups that act as one.
 
-Within a layer two features join when their token-level differences correlate or their decoders point the same way,
-across layers when their per-unit theta profiles correlate; average linkage (METHOD section 4, gate 1). Opposite signs
-may share a group: it then has a side that gains and a side that loses.
+Two features join when their differences happen at the same tokens (cosine of the token-level differences, within and
+across layers) or, within a layer, when their decoders point the same way; average linkage. Opposite signs may share a
+group: it then has a side that gains and a side that loses. The cosine is not centred on purpose: at a position that
+changes in every answer the differences hardly vary, and a correlation would see their noise only (bench/LOG.md).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
@@ -39,11 +41,9 @@ class Group:
     position_class: int
     members: tuple[Member, ...]  # strongest first
     attributed: float  # sum of (|mean theta| - floor) S over members on D, in units of the layers' scales
-
-    @property
-    def direction(self) -> int:
-        """+1 when the gaining side carries more of the attributed effect on D, else -1."""
-        return 1 if sum(m.weight * m.sign for m in self.members) >= 0 else -1
+    direction: (
+        int  # +1: described by what the target gains, -1: by what it loses; see `promoted.spoken_direction`
+    )
 
     @property
     def layer_indices(self) -> list[int]:
@@ -96,7 +96,8 @@ def _groups_of_class(
             )
             for i in inside
         )
-        groups.append(Group(position_class, members, total))
+        heavier = 1 if sum(m.weight * m.sign for m in members) >= 0 else -1
+        groups.append(Group(position_class, members, total, heavier))
     return groups
 
 
@@ -108,30 +109,27 @@ def _closeness(
     latent: IntArray,
 ) -> FloatArray:
     """(c, c) closeness in units of the joining threshold: 1 joins two features, more is closer."""
-    rows, discovery = extraction.rows, extraction.units.discovery
-    token_rows = rows.discovery & rows.own & (rows.position_class == position_class)
-    profile = np.column_stack(
-        [layers[i].theta(position_class)[discovery, j] for i, j in zip(layer, latent, strict=True)]
-    )
-    closeness = np.abs(_correlation(profile)) / METHOD.group_profile_correlation
+    rows = extraction.rows
+    chosen = np.flatnonzero(rows.discovery & rows.own & (rows.position_class == position_class))
+    tokens = np.empty((len(chosen), len(layer)))
+    for index, effects in enumerate(layers):
+        here = np.flatnonzero(layer == index)
+        tokens[:, here] = effects.difference(latent[here])[chosen]
+    closeness = np.abs(_cosine(tokens)) / METHOD.group_token_cosine
     for index, effects in enumerate(layers):
         here = np.flatnonzero(layer == index)
         if len(here) == 0:
             continue
-        tokens = np.abs(_correlation(effects.difference(latent[here])[token_rows]))
-        decoders = effects.dictionary.w_dec[latent[here]].numpy().astype(np.float64)
-        within = np.maximum(
-            tokens / METHOD.group_token_correlation, decoders @ decoders.T / METHOD.group_decoder_cosine
-        )
-        closeness[np.ix_(here, here)] = within
+        decoders = effects.dictionary.w_dec[torch.from_numpy(latent[here])].numpy().astype(np.float64)
+        within = decoders @ decoders.T / METHOD.group_decoder_cosine
+        closeness[np.ix_(here, here)] = np.maximum(closeness[np.ix_(here, here)], within)
     return closeness
 
 
-def _correlation(columns: FloatArray) -> FloatArray:
-    """Correlation of columns; 0 where a column does not vary."""
-    centred = np.asarray(columns, dtype=np.float64) - columns.mean(axis=0)
-    norm = np.sqrt(np.square(centred).sum(axis=0))
-    unit = np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 1e-12)
+def _cosine(columns: FloatArray) -> FloatArray:
+    """Cosines between columns; 0 where a column is zero."""
+    norm = np.sqrt(np.square(columns).sum(axis=0))
+    unit = np.divide(columns, norm, out=np.zeros_like(columns), where=norm > 1e-12)
     return np.asarray(unit.T @ unit)
 
 

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 
-from analyze.bootstrap import cluster_weights
+from analyze.bootstrap import cluster_counts
 from analyze.effects import LayerEffects
 from analyze.groups import Group, token_activity
 from analyze.predicates import Contexts, Predicate, atoms_without_words
@@ -205,12 +204,10 @@ def _score(predicate: Predicate, sample: _Sample, contexts: Contexts, clusters: 
     holds = contexts.evaluate(predicate).astype(np.float64)
     auc, draws, n = {}, {}, {}
     for stratum, negatives in sample.negatives.items():
-        both = np.concatenate([sample.positives, negatives])
-        weights = cluster_weights(clusters[both], METHOD.bootstrap_draws, seed).astype(np.float64)
-        split = len(sample.positives)
+        labels = np.unique(clusters[np.concatenate([sample.positives, negatives])])
+        counts = cluster_counts(len(labels), METHOD.bootstrap_draws, seed)
         rates = [
-            _weighted_rate(weights[:, part], holds[both[part]])
-            for part in (slice(0, split), slice(split, None))
+            _drawn_rate(counts, labels, clusters[part], holds[part]) for part in (sample.positives, negatives)
         ]
         draws[stratum] = (1 + rates[0] - rates[1]) / 2
         auc[stratum] = float((1 + holds[sample.positives].mean() - holds[negatives].mean()) / 2)
@@ -224,9 +221,12 @@ def _score(predicate: Predicate, sample: _Sample, contexts: Contexts, clusters: 
     return Score(auc, low, n, hard, hard_low)
 
 
-def _weighted_rate(weights: npt.NDArray[np.float64], holds: FloatArray) -> FloatArray:
-    total = weights.sum(axis=1)
-    return np.asarray(np.divide(weights @ holds, total, out=np.full(len(total), np.nan), where=total > 0))
+def _drawn_rate(counts: FloatArray, labels: IntArray, clusters: IntArray, holds: FloatArray) -> FloatArray:
+    """(draws,) share of rows where a predicate holds, with whole clusters drawn `counts` (draws, labels) times."""
+    place = np.searchsorted(labels, clusters)
+    hits = counts @ np.bincount(place, weights=holds, minlength=len(labels))
+    total = counts @ np.bincount(place, minlength=len(labels))
+    return np.asarray(np.divide(hits, total, out=np.full(len(total), np.nan), where=total > 0))
 
 
 def _baseline(first: _Sample, confirmation: _Sample, contexts: Contexts) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -18,10 +18,12 @@ from analyze.crosscoder_file import read_crosscoder_file
 from analyze.effects import LayerEffects, measure_effects
 from analyze.findings import Result, Tested, describe, ordered, test_groups
 from analyze.groups import make_groups
+from analyze.keys import dictionary_folder
 from analyze.layers import choose_layers
 from analyze.pair_gate import pair_gate, smallest_detectable
 from analyze.paired_sae import FitOptions, fit_paired_sae
 from analyze.predicates import Contexts
+from analyze.promoted import change_at_tokens, spoken_direction
 from analyze.rows import Extraction, load_extraction
 from analyze.similarity import write_similarity
 from fi_store.config import METHOD, RunConfig, Site
@@ -97,7 +99,7 @@ def _fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, 
             for reader in ("base", "target"):
                 residuals[reader, len(effects)] = activations[reader]
             effects.append(fitted)
-            fitted.dictionary.save(write.dictionary_folder(store, run.id, site, layer))
+            fitted.dictionary.save(dictionary_folder(store, run.id, site, layer))
     return Fitted(effects, residuals)
 
 
@@ -144,6 +146,9 @@ def _conclude(
     layers = fitted.layers
     with progress.task("grouping features"):
         groups = make_groups(layers, extraction) if layers else []
+        groups = [
+            replace(g, direction=spoken_direction(g, extraction, change_at_tokens(g, layers))) for g in groups
+        ]
         selected = groups[: config.candidates]
     n_c = len(set(extraction.units.clusters[~extraction.units.discovery].tolist()))
     if n_c < 2:

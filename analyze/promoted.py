@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from analyze.effects import LayerEffects
 from analyze.groups import Group, token_activity
-from analyze.rows import BoolArray, Extraction, FloatArray, IntArray
+from analyze.rows import PROMPT, RESPONSE, START, BoolArray, Extraction, FloatArray, IntArray
 from fi_store.config import METHOD
 
 LISTED = 10
@@ -35,33 +35,60 @@ def change_at_tokens(group: Group, layers: Sequence[LayerEffects]) -> FloatArray
 
 
 def token_effects(
-    extraction: Extraction, weights: FloatArray, chosen: BoolArray
+    extraction: Extraction, weights: FloatArray, position_class: int, half: BoolArray
 ) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
-    """Promoted and suppressed tokens with their contributions (nats), strongest first.
+    """Promoted and suppressed tokens, strongest first, with their shares of what the group pushes (they sum to 1).
 
-    `weights` (N,): the group's change at each row, `chosen` (N,): the rows that may speak (half C, the class).
-    c_v = weighted mean of v's KL contribution where the change is active minus its mean where it is not.
+    `weights` (N,): the group's change at each row; `half` (N,): the rows that may speak. Per position class
+    c_v = weighted mean of v's KL contribution where the change is active minus its mean where it is not; the shares
+    of the classes are averaged by how much of the change lies in them, since one start of an answer moves more nats
+    than many later tokens do and would hide them. A group of questions speaks at questions, others in answers.
     """
-    active = chosen & (weights > 0)
-    inactive = chosen & (weights <= 0)
     rows = extraction.rows
+    spoken = (PROMPT,) if position_class == PROMPT else (START, RESPONSE)
     found = []
     for ids, values in ((rows.promoted_ids, rows.promoted_kl), (rows.suppressed_ids, rows.suppressed_kl)):
-        found.append(
-            _listed(_contrast(ids, values, weights, active, inactive, rows.author), extraction.token_text)
-        )
+        shares: dict[str, float] = {}
+        shown: dict[str, tuple[float, str]] = {}
+        for place in spoken:
+            chosen = half & rows.own & (rows.position_class == place)
+            contributions = _contrast(ids, values, weights, chosen, rows.author)
+            merged = _merged(contributions, extraction.token_text, shown)
+            positive = sum(value for value in merged.values() if value > 0)
+            change = float(np.maximum(weights[chosen], 0).sum())
+            for key, value in merged.items():
+                if value > 0:
+                    shares[key] = shares.get(key, 0.0) + change * value / positive
+        total = sum(shares.values())
+        ranked = sorted((-share / total, key) for key, share in shares.items())[:LISTED]
+        found.append([(shown[key][1], -share) for share, key in ranked if -share >= METHOD.promoted_share])
     return found[0], found[1]
 
 
+def spoken_direction(group: Group, extraction: Extraction, weights: FloatArray) -> int:
+    """Whether a group is told by what the target gains (+1) or loses (-1); mirrored when the pair is swapped.
+
+    The side whose strongest word carries the larger contribution on D: a behaviour that uses few words is one a
+    person can recognise, the many words that gave way to it are not. Groups of questions keep the heavier side.
+    """
+    rows = extraction.rows
+    if group.position_class == PROMPT:
+        return group.direction
+    chosen = rows.discovery & rows.own & (rows.position_class == group.position_class)
+    strongest = []
+    for ids, values in ((rows.promoted_ids, rows.promoted_kl), (rows.suppressed_ids, rows.suppressed_kl)):
+        contributions = _contrast(ids, values, weights, chosen, rows.author)
+        strongest.append(max(_merged(contributions, extraction.token_text, {}).values(), default=0.0))
+    if strongest[0] == strongest[1]:
+        return group.direction
+    return 1 if strongest[0] > strongest[1] else -1
+
+
 def _contrast(
-    ids: IntArray,
-    values: npt.NDArray[np.float32],
-    weights: FloatArray,
-    active: BoolArray,
-    inactive: BoolArray,
-    author: IntArray,
+    ids: IntArray, values: npt.NDArray[np.float32], weights: FloatArray, chosen: BoolArray, author: IntArray
 ) -> dict[int, float]:
     """Token id -> weighted mean contribution at active rows minus the author-matched mean at inactive rows."""
+    active, inactive = chosen & (weights > 0), chosen & (weights <= 0)
     if not active.any():
         return {}
     share = np.where(active, weights, 0.0)
@@ -79,10 +106,11 @@ def _contrast(
     return {int(t): float(s) for t, s in zip(tokens, sums, strict=True) if t >= 0}
 
 
-def _listed(contributions: dict[int, float], text: dict[int, str]) -> list[tuple[str, float]]:
-    """Pieces merged by case and leading space (shown in their strongest form), byte pieces dropped, top ten."""
+def _merged(
+    contributions: dict[int, float], text: dict[int, str], shown: dict[str, tuple[float, str]]
+) -> dict[str, float]:
+    """Contributions merged by case and leading space, byte pieces dropped; `shown` keeps each word's strongest form."""
     merged: dict[str, float] = {}
-    shown: dict[str, tuple[float, str]] = {}
     for token, value in contributions.items():
         piece = text.get(token, "")
         key = piece.strip().casefold()
@@ -90,6 +118,4 @@ def _listed(contributions: dict[int, float], text: dict[int, str]) -> list[tuple
             continue
         merged[key] = merged.get(key, 0.0) + value
         shown[key] = max(shown.get(key, (float("-inf"), "")), (value, piece.strip()))
-    positive = sum(value for value in merged.values() if value > 0)
-    ranked = sorted(((v, k) for k, v in merged.items() if v > 0), key=lambda item: (-item[0], item[1]))
-    return [(shown[k][1], v) for v, k in ranked[:LISTED] if v >= METHOD.promoted_share * positive]
+    return merged

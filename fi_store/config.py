@@ -53,12 +53,10 @@ class Method:
     """Upper 95% limit of the mean symmetric KL (nats/token) up to which the behaviour counts as unchanged ..."""
     gate0_agreement: float = 0.95
     """... when the most likely tokens also agree on at least this share of positions."""
-    group_token_correlation: float = 0.6
-    """Within a layer: correlation of token-level feature differences that joins two features."""
+    group_token_cosine: float = 0.6
+    """Cosine of token-level feature differences that joins two features, within and across layers."""
     group_decoder_cosine: float = 0.7
     """Within a layer: decoder cosine that joins two features."""
-    group_profile_correlation: float = 0.7
-    """Across layers: correlation of per-unit theta profiles that joins two features."""
     ratio_epsilon: float = 0.01
     """Share of the median activity that is added to both sides of a ratio."""
     ratio_shared: float = 1.25
