@@ -20,7 +20,7 @@ from analyze.groups import Group, group_floor, group_scores, token_activity
 from analyze.names import Candidate, name_group
 from analyze.predicates import Contexts
 from analyze.promoted import change_at_tokens, token_effects
-from analyze.rows import BoolArray, Extraction, FloatArray
+from analyze.rows import PROMPT, BoolArray, Extraction, FloatArray
 from analyze.significance import Confirmation, category_contrasts, cluster_means, confirm
 from fi_store.config import METHOD
 
@@ -160,7 +160,9 @@ def describe(
         suppressed=suppressed,
         triggers=_triggers(weights, in_class & ~rows.discovery, contexts),
         names=name_group(group, layers, extraction, contexts, seed) if naming else [],
-        behaviour=check_behaviour(extraction, answers, words, group.position_class, group.direction),
+        behaviour=None
+        if group.position_class == PROMPT
+        else check_behaviour(extraction, answers, words, group.position_class, group.direction),
         examples=_examples(group, layers, extraction, weights, in_class & ~rows.discovery),
     )
 

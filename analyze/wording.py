@@ -1,11 +1,11 @@
-"""Turns measured parts into the words of a result: its name (12 words at most), its description and its sentence."""
+"""Turns measured parts into the words of a result: its name (12 words at most), its sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from analyze.predicates import Predicate
-from analyze.rows import CLASSES
+from analyze.rows import CLASSES, PROMPT
 
 NAME_WORDS = 12
 WHERE = {"prompt": "within questions", "start": "opening an answer", "response": "within answers"}
@@ -25,11 +25,26 @@ def quoted(tokens: Sequence[str], limit: int) -> str:
     return ", ".join(f"'{token}'" for token in tokens[:limit])
 
 
-def make_name(direction: int, tokens: Sequence[str], position_class: int, predicate: Predicate | None) -> str:
-    """What the group pushes and when it fires, in at most 12 words; `predicate` is None for an unnamed group."""
+def make_name(
+    direction: int,
+    pushed: Sequence[str],
+    triggers: Sequence[str],
+    position_class: int,
+    predicate: Predicate | None,
+) -> str:
+    """What the group pushes and when it fires, in at most 12 words; `predicate` is None for an unnamed group.
+
+    A group that fires within questions pushes nothing there, so it is told by the words that set it off.
+    """
     when = predicate.phrase if predicate is not None else WHERE[CLASSES[position_class]]
+    more = "more" if direction > 0 else "less"
     for count in (3, 2, 1):
-        what = f"{'more' if direction > 0 else 'less'} {quoted(tokens, count)}" if tokens else "activity"
+        if position_class == PROMPT or not pushed:
+            what = f"{more} activity" + (
+                f" on {quoted(triggers, count)}" if triggers and predicate is None else ""
+            )
+        else:
+            what = f"{more} {quoted(pushed, count)}"
         name = f"{what} {when}"
         if len(name.split()) <= NAME_WORDS:
             return name

@@ -27,7 +27,9 @@ class Synthetic:
     direction: torch.Tensor  # (d,)
 
 
-def make(n_units: int = 60, d: int = 32, strength: float = 6.0, seed: int = 0, dtype=torch.float32) -> Synthetic:
+def make(
+    n_units: int = 60, d: int = 32, strength: float = 6.0, seed: int = 0, dtype=torch.float32
+) -> Synthetic:
     random = np.random.default_rng(seed)
     unit, author, cls, position, sequence = [], [], [], [], []
     next_sequence = 0
@@ -37,15 +39,25 @@ def make(n_units: int = 60, d: int = 32, strength: float = 6.0, seed: int = 0, d
             classes = [PROMPT] * 5 + [START] if who in (BASE, CONTROL) else []
             classes += [RESPONSE] * 8 if who != CONTROL else []
             for c in classes:
-                unit.append(u), author.append(who), cls.append(c), position.append(place), sequence.append(next_sequence)
+                (
+                    unit.append(u),
+                    author.append(who),
+                    cls.append(c),
+                    position.append(place),
+                    sequence.append(next_sequence),
+                )
                 place += 1
             next_sequence += 1
     n = len(unit)
-    categories = np.asarray(["planted" if u % 3 == 0 else "other" if u % 3 == 1 else "third" for u in range(n_units)])
+    categories = np.asarray(
+        ["planted" if u % 3 == 0 else "other" if u % 3 == 1 else "third" for u in range(n_units)]
+    )
     discovery = random.permutation(n_units) % 2 == 0
     units = Units([f"p{u}" for u in range(n_units)], np.arange(n_units), categories, discovery)
     token = random.integers(0, len(WORDS) - 2, n)
-    fires = (np.asarray(cls) == RESPONSE) & (categories[np.asarray(unit)] == "planted") & (random.random(n) < 0.8)
+    fires = (
+        (np.asarray(cls) == RESPONSE) & (categories[np.asarray(unit)] == "planted") & (random.random(n) < 0.8)
+    )
     promoted = np.tile(np.asarray([[0, 1]]), (n, 1))
     promoted[fires] = [PUSHED, 0]
     kl = np.where(fires[:, None], [[0.9, 0.05]], [[0.05, 0.05]]).astype(np.float32)

@@ -1,0 +1,165 @@
+"""The analysis core on a planted difference: theta, floors, groups, confirmation, classes, tokens; and its mirror."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from analyze.classes import classify, ratio_class, readability
+from analyze.effects import LayerEffects, measure_effects, sham_floor
+from analyze.findings import category_table, test_groups
+from analyze.groups import Group, group_scores, make_groups
+from analyze.paired_sae import FitOptions, fit_paired_sae
+from analyze.promoted import change_at_tokens, spoken_direction, token_effects
+from analyze.rows import RESPONSE, START
+from fi_store.config import METHOD
+from tests.synthetic import Synthetic, make, swapped
+
+test_groups.__test__ = False  # type: ignore[attr-defined]
+
+
+def measured(data: Synthetic, first: str = "base") -> LayerEffects:
+    second = "target" if first == "base" else "base"
+    train = torch.from_numpy(data.extraction.rows.discovery)
+    options = FitOptions("resid_post", 0, n_latents=64, k=4, steps=250, batch=256, seed=0)
+    dictionary = fit_paired_sae(data.activations[first][train], data.activations[second][train], options)
+    return measure_effects(data.extraction, dictionary, data.activations, first, METHOD.floor_minimum)
+
+
+@pytest.fixture(scope="module")
+def data() -> Synthetic:
+    return make()
+
+
+@pytest.fixture(scope="module")
+def effects(data: Synthetic) -> LayerEffects:
+    return measured(data)
+
+
+@pytest.fixture(scope="module")
+def groups(data: Synthetic, effects: LayerEffects) -> list[Group]:
+    found = make_groups([effects], data.extraction)
+    return [
+        replace(g, direction=spoken_direction(g, data.extraction, change_at_tokens(g, [effects])))
+        for g in found
+    ]
+
+
+def test_theta_is_the_scaled_difference_of_unit_means(data: Synthetic, effects: LayerEffects) -> None:
+    codes, rows = effects.codes, data.extraction.rows
+    latent = int(np.argmax(np.abs(effects.theta(RESPONSE)).mean(axis=0)))
+    both = np.concatenate([codes[r].toarray()[rows.discovery, latent] for r in ("base", "target")])
+    scale = np.sqrt(np.square(both[both > 0]).mean())
+    unit = 7
+    means = []
+    for reader in ("target", "base"):
+        f = codes[reader].toarray()[:, latent]
+        texts = [
+            f[(rows.unit == unit) & (rows.author == a) & (rows.position_class == RESPONSE)].mean()
+            for a in (0, 1)
+        ]
+        means.append(np.mean(texts))
+    assert effects.theta(RESPONSE)[unit, latent] == pytest.approx((means[0] - means[1]) / scale, rel=1e-4)
+
+
+def test_the_floor_is_the_larger_of_minimum_and_shams() -> None:
+    thetas = [np.full((4, 3), 0.2, dtype=np.float32), np.full((4, 3), 0.4, dtype=np.float32)]
+    assert sham_floor(thetas, np.ones(3, bool), 0.01) == pytest.approx(0.3)
+    assert sham_floor(thetas, np.zeros(3, bool), 0.01) == 0.01
+    assert sham_floor([], np.ones(3, bool), 0.05) == 0.05
+
+
+def test_the_first_group_is_the_planted_direction_and_holds_on_c(data, effects, groups) -> None:
+    first = groups[0]
+    assert first.position_class == RESPONSE
+    assert first.direction == 1
+    span = torch.linalg.qr(effects.dictionary.w_dec[[member.latent for member in first.members]].T)[0]
+    assert float((span.T @ data.direction).norm()) > 0.9
+    tested = test_groups(groups, [effects], data.extraction, 0)
+    assert tested[0].p_adjusted < 0.01
+    assert tested[0].low > tested[0].floor
+    assert all(abs(item.effect) < 0.2 * tested[0].effect for item in tested[1:])
+
+
+def test_its_category_its_tokens_and_its_class(data, effects, groups) -> None:
+    first, extraction = groups[0], data.extraction
+    table = category_table(first, [effects], extraction, 0)
+    assert table[0].category == "planted"
+    assert table[0].p_adjusted is not None
+    assert table[0].p_adjusted < 0.01
+    promoted, _ = token_effects(
+        extraction, change_at_tokens(first, [effects]), RESPONSE, ~extraction.rows.discovery
+    )
+    assert promoted[0][0] == "Plan"
+    residuals = {(r, 0): data.activations[r] for r in ("base", "target")}
+    change = classify(first, [effects], extraction, residuals)
+    assert change.name == "added"
+    assert change.r2_base is not None
+    assert change.r2_base < 0.2 < 0.5 < (change.r2_target or 0)
+
+
+def test_swapping_the_pair_mirrors_everything(data, effects, groups) -> None:
+    mirror = swapped(data)
+    other = measured(mirror, first="target")
+    assert torch.equal(other.dictionary.w_dec, effects.dictionary.w_dec)
+    np.testing.assert_array_equal(other.theta(RESPONSE), -effects.theta(RESPONSE))
+    np.testing.assert_array_equal(other.floors, effects.floors)
+    found = [
+        replace(g, direction=spoken_direction(g, mirror.extraction, change_at_tokens(g, [other])))
+        for g in make_groups([other], mirror.extraction)
+    ]
+    assert [[m.latent for m in g.members] for g in found] == [[m.latent for m in g.members] for g in groups]
+    assert [g.direction for g in found] == [-g.direction for g in groups]
+    np.testing.assert_allclose(group_scores(found[0], [other]), -group_scores(groups[0], [effects]))
+    one, two = (
+        test_groups(groups, [effects], data.extraction, 0),
+        test_groups(found, [other], mirror.extraction, 0),
+    )
+    np.testing.assert_array_equal([item.p_adjusted for item in one], [item.p_adjusted for item in two])
+    residuals = {(r, 0): mirror.activations[r] for r in ("base", "target")}
+    assert classify(found[0], [other], mirror.extraction, residuals).name == "removed"
+    _, suppressed = token_effects(
+        mirror.extraction, change_at_tokens(found[0], [other]), RESPONSE, ~mirror.extraction.rows.discovery
+    )
+    assert suppressed[0][0] == "Plan"
+
+
+def test_a_pair_without_a_difference_confirms_nothing() -> None:
+    data = make(strength=0.0, seed=5)
+    effects = measured(data)
+    groups = make_groups([effects], data.extraction)
+    tested = test_groups(groups, [effects], data.extraction, 0)
+    assert not any(item.confirmed(0.05) for item in tested)
+
+
+def test_a_change_present_in_too_few_clusters_is_too_rare_to_test(data, effects, groups) -> None:
+    rare = replace(data.extraction.units, discovery=np.arange(60) >= 10)
+    tested = test_groups(groups[:1], [effects], replace(data.extraction, units=rare), 0)
+    assert tested[0].note is not None
+    assert "too rare" in tested[0].note
+    assert not tested[0].confirmed(0.05)
+
+
+def test_readability_needs_rows(data, effects, groups) -> None:
+    start = replace(groups[0], position_class=START)
+    residuals = {(r, 0): data.activations[r] for r in ("base", "target")}
+    assert readability(start, [effects], data.extraction, residuals) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "name"),
+    [
+        (0.4, 2.0, "strengthened"),
+        (-2.0, -0.4, "weakened"),
+        (-0.1, 0.1, "shared"),
+        (-0.1, 2.0, "undetermined"),
+        (0.1, 0.9, "undetermined"),
+    ],
+)
+def test_ratio_classes_are_symmetric(low: float, high: float, name: str) -> None:
+    mirror = {"strengthened": "weakened", "weakened": "strengthened"}
+    assert ratio_class(low, high) == name
+    assert ratio_class(-high, -low) == mirror.get(name, name)
