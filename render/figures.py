@@ -46,7 +46,8 @@ KINDS = (
         callout_chart,
         "Where the changes sit",
         "Every point is one feature of a layer: to the right, the target uses it more than the base does; to the left, "
-        "less (×2 means twice as active). The boxes name the results and are tied to the features they consist of.",
+        "less (×2 means twice as active). The boxes name the results and are tied to the features they consist of "
+        "(on a narrow page, numbers stand for the boxes).",
     ),
     Kind(
         "similarity",

@@ -18,7 +18,7 @@ from store_factory import CATEGORIES, LAYERS, PLANTED, FilledStore
 from fi_store.progress import Progress
 from fi_store.query import run_query
 from fi_store.store import Store
-from render import callouts, charts, similarity, theme
+from render import callout_layout, charts, similarity, theme
 from render.figures import KINDS, draw, draw_figures, write_figures
 
 
@@ -169,7 +169,7 @@ def test_boxes_never_overlap_and_stay_inside_when_they_fit(
     boxes: list[tuple[float, float]], high: float
 ) -> None:
     wanted, heights = [wish for wish, _ in boxes], [height for _, height in boxes]
-    tops = callouts.spread(wanted, heights, 0.0, high, 10.0)
+    tops = callout_layout.spread(wanted, heights, 0.0, high, 10.0)
     order = sorted(range(len(boxes)), key=lambda i: tops[i])
     for above, below in pairwise(order):
         assert tops[above] + heights[above] + 10.0 <= tops[below] + 1e-6
@@ -179,13 +179,13 @@ def test_boxes_never_overlap_and_stay_inside_when_they_fit(
 
 
 def test_a_box_with_room_stands_at_its_point() -> None:
-    assert callouts.spread([100.0, 300.0], [40.0, 40.0], 0.0, 400.0, 10.0) == [80.0, 280.0]
-    assert callouts.spread([100.0, 100.0], [40.0, 40.0], 0.0, 400.0, 10.0) == [55.0, 105.0]
+    assert callout_layout.spread([100.0, 300.0], [40.0, 40.0], 0.0, 400.0, 10.0) == [80.0, 280.0]
+    assert callout_layout.spread([100.0, 100.0], [40.0, 40.0], 0.0, 400.0, 10.0) == [55.0, 105.0]
 
 
 def test_every_result_has_a_box_on_its_side(store: Store) -> None:
-    points = callouts.point_rows(run_query(store, "feature_callouts"))
-    frame, boxes = callouts.lay_out(points, 880)
+    points = callout_layout.point_rows(run_query(store, "feature_callouts"))
+    frame, boxes = callout_layout.lay_out(points, 880)
     assert sorted(box.rank for box in boxes) == list(range(1, len(PLANTED) + 1))
     for box in boxes:
         planted = PLANTED[box.rank - 1]
@@ -198,10 +198,18 @@ def test_every_result_has_a_box_on_its_side(store: Store) -> None:
 
 
 def test_frame_maps_pixels_and_data_back() -> None:
-    frame = callouts._Frame(880, 400, 262, 618, 4.0, 6)
+    frame = callout_layout.Frame(880, 400, 262, 618, 4.0, 6)
     assert frame.ratio(frame.x(1.7)) == pytest.approx(1.7)
     assert frame.band(frame.y(2.3)) == pytest.approx(2.3)
     assert (frame.x(-4.0), frame.x(4.0)) == (262, 618)
+
+
+def test_numbers_on_one_spot_share_a_label() -> None:
+    frame = callout_layout.Frame(300, 300, 0, 300, 4.0, 3)
+    spots = [(3, 1.0, 1.0), (1, 1.0, 1.0), (2, -3.0, 1.0), (4, 1.05, 1.05)]
+    points = [{"rank": rank, "x": x, "y": y, "boxed": True} for rank, x, y in spots]
+    points.append({"rank": 1, "x": 0.0, "y": 0.0, "boxed": False})
+    assert [row["ranks"] for row in callout_layout.number_rows(points, frame)] == ["1, 3, 4", "2"]
 
 
 def test_points_are_clipped_and_keep_their_band() -> None:
@@ -210,8 +218,8 @@ def test_points_are_clipped_and_keep_their_band() -> None:
     table = pa.Table.from_pylist(
         [{**row, "log2_ratio": 9.0}, {**row, "layer": 4, "log2_ratio": -9.0}, {**row, "log2_ratio": None}]
     )
-    points = callouts.point_rows(table)
-    assert [point["x"] for point in points] == [callouts.LIMIT, -callouts.LIMIT]
+    points = callout_layout.point_rows(table)
+    assert [point["x"] for point in points] == [callout_layout.LIMIT, -callout_layout.LIMIT]
     assert [round(point["y"]) for point in points] == [1, 0]
 
 
