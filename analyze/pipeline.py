@@ -19,7 +19,6 @@ from analyze.effects import LayerEffects, measure_effects
 from analyze.findings import Result, Tested, describe, ordered, test_groups
 from analyze.groups import make_groups
 from analyze.keys import dictionary_folder
-from analyze.layers import choose_layers
 from analyze.pair_gate import pair_gate, smallest_detectable
 from analyze.paired_sae import FitOptions, fit_paired_sae
 from analyze.predicates import Contexts
@@ -28,6 +27,7 @@ from analyze.rows import Extraction, load_extraction
 from analyze.similarity import write_similarity
 from fi_store.config import METHOD, RunConfig, Site
 from fi_store.errors import AnalysisError
+from fi_store.layers import choose_layers
 from fi_store.progress import Progress
 from fi_store.schema import Model, Run
 from fi_store.store import Store

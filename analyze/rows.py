@@ -125,7 +125,7 @@ class Extraction:
             if shard["state"] != "present":
                 raise AnalysisError(
                     f"The activations of layer {layer} ({site}, {reader}) were removed from disk.",
-                    hint="fi-store run … --keep-activations all, then analyze again",
+                    hint="fi-store run with --keep-activations all, then analyze again",
                 )
             path = self.store.folder / shard["path"]
             try:
@@ -140,7 +140,10 @@ class Extraction:
                 )
             parts.append(part)
         if not parts:
-            raise AnalysisError(f"There are no activations of layer {layer} ({site}, {reader}) in this run.")
+            raise AnalysisError(
+                f"The extraction wrote no activations of layer {layer} ({site}, {reader}).",
+                hint="fi-store run without --skip-activations, or with --keep-activations all once",
+            )
         whole = torch.cat(parts)
         if whole.shape[0] != self.rows.n:
             raise AnalysisError(

@@ -10,12 +10,13 @@ from extract.facts import divergence_table, mentioned_tokens, summary_table, tok
 from extract.generate import Answer, generate_answers
 from extract.hooks import Readable
 from extract.opening import Job
-from extract.reading import read_alone, read_pair
+from extract.reading import Activations, read_alone, read_pair
 from extract.rendering import SIDES, Side
 from extract.sequences import ReadSequence, build_sequences
 from extract.shards import full_disk_explained, write_shards
 from extract.watch import Watch
 from fi_store import schema
+from fi_store.layers import written_layers
 from fi_store.records import PromptRecord
 from fi_store.schema_facts import ActivationSummary, RunToken, TokenDivergence
 from fi_store.store import Store, write_facts
@@ -42,7 +43,7 @@ def extract_chunk(store: Store, run_id: str, job: Job, number: int, watch: Watch
             shard
             for side in SIDES
             for shard in write_shards(
-                store.folder, run_id, side, number, first_row, reading.activations[side]
+                store.folder, run_id, side, number, first_row, analysed(job, reading.activations[side])
             )
         ]
         divergence = divergence_table(run_id, number, first_row, sequences, reading)
@@ -66,10 +67,16 @@ def extract_sham_chunk(
         activations = read_alone(reader, job.first, sequences, job.config.sites, job.pair.device)
     with watch.stage("write"):
         shards = write_shards(
-            store.folder, run_id, name, number, _next_row(store, run_id, number), activations
+            store.folder, run_id, name, number, _next_row(store, run_id, number), analysed(job, activations)
         )
         with full_disk_explained(store.folder, run_id), store.session() as unit:
             unit.add_all(shards)
+
+
+def analysed(job: Job, activations: Activations) -> Activations:
+    """The layers whose token-level activations go to disk; summaries cover all layers."""
+    layers = set(written_layers(job.config, job.n_layers))
+    return {key: rows for key, rows in activations.items() if key[1] in layers}
 
 
 def sequences_of(

@@ -21,6 +21,7 @@ from extract.sham import why_no_sham
 from extract.watch import Watch
 from fi_store.config import METHOD
 from fi_store.errors import ExtractionError
+from fi_store.layers import written_layers
 
 TRIAL_PROMPTS = 4
 TRIAL_TOKENS = 4
@@ -145,10 +146,11 @@ def _row_values(job: Job, shams: int) -> int:
 
 def _disk_bytes(job: Job, n_rows: int, shams: int) -> int:
     """Shards, divergence rows (four lists of 20 and about 100 bytes beside) and mean vectors (float32)."""
-    shards = n_rows * _row_values(job, shams) * _item_size(job)
+    written = len(written_layers(job.config, job.n_layers)) / job.n_layers
+    shards = n_rows * _row_values(job, shams) * _item_size(job) * written
     divergences = n_rows * (4 * METHOD.stored_tokens * 4 + 100)
     means = len(job.suite.prompts) * 4 * _row_values(job, 0) * 4
-    return shards + divergences + means
+    return int(shards) + divergences + means
 
 
 def _memory_bytes(job: Job, n_rows: int, shams: int) -> int:

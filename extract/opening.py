@@ -40,6 +40,11 @@ class Job:
     warnings: list[str]
 
     @property
+    def n_layers(self) -> int:
+        """Layers that both models have."""
+        return min(self.pair.base.n_layers, self.pair.target.n_layers)
+
+    @property
     def chunks(self) -> list[tuple[PromptRecord, ...]]:
         """The prompts in file order, in portions of `CHUNK_PROMPTS`."""
         prompts = self.suite.prompts

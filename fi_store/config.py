@@ -160,7 +160,8 @@ class RunConfig(BaseModel):
     )
     alpha: float = Field(default=METHOD.alpha, gt=0, lt=1, description="Level of the adjusted p.")
     keep_activations: KeepActivations = Field(
-        default="analysed", description="Which token-level activations stay on disk after the analysis."
+        default="analysed",
+        description="Token-level activations: of all layers, of the analysed ones, or none once the analysis is done.",
     )
     crosscoder_file: Path | None = Field(
         default=None, description="JSON similarities from elsewhere, shown beside our own."
