@@ -13,6 +13,7 @@ from extract.units import Unit, assign_units
 from fi_store import ids
 from fi_store.config import EXTRACTION_FIELDS, RunConfig
 from fi_store.errors import UsageError
+from fi_store.layers import choose_layers
 from fi_store.records import PromptRecord, PromptSuite
 from fi_store.schema import Prompt, PromptSet, PromptSetMember, Run, RunUnit
 from fi_store.store import Store, add_missing, now
@@ -56,7 +57,8 @@ def prepare(
 ) -> Job:
     """Decides rendering, tokenization, vocabulary and units; a resumed run brings its own `rendering`."""
     _refuse_unusable(suite)
-    _refuse_layers(pair, config)
+    depth = min(pair.base.n_layers, pair.target.n_layers)
+    choose_layers(config.layers, depth)  # refuses a layer that is not there before the models run
     texts = [text for prompt in suite.prompts for text in (prompt.text, prompt.control) if text]
     warnings: list[str] = []
     if rendering is None:
@@ -88,15 +90,6 @@ def _refuse_unusable(suite: PromptSuite) -> None:
                 f"The prompts {seen[prompt.id]} and {prompt.key} are the same.", hint="fi-store prompts"
             )
         seen[prompt.id] = prompt.key
-
-
-def _refuse_layers(pair: LoadedPair, config: RunConfig) -> None:
-    """Refuses a layer that the models lack now, rather than after they have run."""
-    if config.layers in ("auto", "all"):
-        return
-    depth = min(pair.base.identity.n_layers, pair.target.identity.n_layers)
-    if max(int(number) for number in config.layers.split(",")) >= depth:
-        raise UsageError(f"--layers {config.layers}: the models have {depth} layers, numbered from 0.")
 
 
 def extraction_key(pair: LoadedPair, config: RunConfig, suite: PromptSuite) -> str:
@@ -197,7 +190,7 @@ def stored_rendering(store: Store, run_id: str) -> Rendering:
     """How the run's prompts were rendered when it began (a template may write another date today)."""
     (row,) = store.rows(
         "SELECT detail->>'source' AS source, detail->>'prefix' AS prefix, detail->>'suffix' AS suffix FROM run_event "
-        "WHERE run_id = $run AND kind = 'choice' AND detail->>'prefix' IS NOT NULL",
+        "WHERE run_id = $run AND kind = 'choice' AND (detail->>'prefix') IS NOT NULL",  # -> binds weakly in DuckDB
         run=run_id,
     )
     return Rendering(row["source"], row["prefix"], row["suffix"])

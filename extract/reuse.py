@@ -18,6 +18,7 @@ from extract.source import Source
 from fi_store import ids
 from fi_store.config import EXTRACTION_FIELDS, RunConfig
 from fi_store.errors import ModelError, NotFoundError
+from fi_store.layers import choose_layers
 from fi_store.progress import Progress
 from fi_store.records import PromptSuite
 from fi_store.schema import Model, Run
@@ -134,20 +135,20 @@ def _what_differs(
 
 
 def _check_activations(store: Store, run: Run, config: RunConfig) -> None:
-    """Refuses an extraction whose activations were removed, all or at the layers that are asked for."""
+    """Refuses an extraction without the activations of a layer that is asked for (not kept, or removed)."""
     rows = store.rows(
         "SELECT layer FROM activation_shard WHERE run_id = $run GROUP BY layer HAVING bool_and(state = 'present')",
         run=run.id,
     )
     present = {int(row["layer"]) for row in rows}
-    asked = (
-        {int(text) for text in config.layers.split(",")} if config.layers not in ("auto", "all") else set()
-    )
-    missing = asked - present
-    if present and not missing:
-        return
-    where = f"layers {', '.join(map(str, sorted(missing)))}" if present else "every layer"
-    raise NotFoundError(
-        f"The activations of run {run.id} at {where} were removed.",
-        hint="leave --skip-activations out, and give --keep-activations all",
-    )
+    depth = store.rows(
+        "SELECT min(n_layers) AS n FROM model WHERE id IN ($base, $target)",
+        base=run.base_model_id,
+        target=run.target_model_id,
+    )[0]["n"]
+    missing = sorted(set(choose_layers(config.layers, depth)) - present)
+    if missing:
+        raise NotFoundError(
+            f"Run {run.id} has no activations of layer {', '.join(map(str, missing))} any more.",
+            hint="leave --skip-activations out, and give --keep-activations all",
+        )
