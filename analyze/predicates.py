@@ -45,7 +45,7 @@ QUESTION_PATTERNS: Mapping[str, tuple[str, str]] = {
     "hypothetical": (r"\b(?:suppose|imagine|had|were|would|what if)\b", "hypothetical questions"),
     "comparison": (r"\b(?:than|as .{1,20} as|compare|like|is to)\b", "comparisons"),
     "chance": (r"\b(?:chance|probab\w*|likely|percent|random|odds|dice|coin)\b|%", "questions of chance"),
-    "procedure": (r"\b(?:step|steps|first|then|after|before)\b", "questions about an order of events"),
+    "procedure": (r"\b(?:first|then|next|after|before)\b", "questions about an order of events"),
     "request": (
         r"^(?:write|describe|list|name|give|tell|rewrite|summari[sz]e|suggest|make)\b",
         "plain requests",

@@ -68,7 +68,7 @@ def _sentence(result: Result, numbers: Sequence[int], name: str) -> str:
     p = p_phrase(tested.p_adjusted, 1 / (METHOD.sign_flips + 1))
     claim = f"{layers_phrase(numbers)}: {name} - {VERBS[result.change.name]}"
     size = (
-        f"theta {tested.effect:+.2f} [{tested.low:+.2f}, {tested.high:+.2f}] against a floor of {tested.floor:.2f}, "
+        f"θ {tested.effect:+.2f} [{tested.low:+.2f}, {tested.high:+.2f}] against a floor of {tested.floor:.2f}, "
         f"{p}, {tested.n_units} held-out prompts"
     )
     if behaviour is None:

@@ -59,8 +59,8 @@ def layers_phrase(layers: Sequence[int]) -> str:
 
 
 def p_phrase(p: float, smallest: float) -> str:
-    """'p 0.003', or 'p < 0.0001' at the resolution of the test."""
-    return f"p < {2 * smallest:.0e}".replace("e-0", "e-") if p <= smallest * 1.01 else f"p {p:.2g}"
+    """'p 0.003', or 'p ≤ 0.0001' at the resolution of the test."""
+    return f"p ≤ {smallest:.2g}" if p <= smallest * 1.01 else f"p {p:.2g}"
 
 
 def percent(rate: float) -> str:

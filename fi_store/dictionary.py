@@ -7,7 +7,6 @@ imported inside functions. Tensors, float32: `W_enc` (d, m), `b_enc` (m), `W_dec
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -87,7 +86,7 @@ class SparseDictionary:
             (inside / CONFIG).write_text(json.dumps(asdict(self.config), indent=1), encoding="utf-8")
             if folder.exists():
                 folder.rename(Path(temporary) / "old")
-            os.replace(inside, folder)
+            inside.replace(folder)
 
 
 def load_dictionary(folder: Path) -> SparseDictionary:
