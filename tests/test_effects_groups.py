@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from synthetic import Synthetic, make, swapped
 
 from analyze.classes import classify, ratio_class, readability
 from analyze.effects import LayerEffects, measure_effects, sham_floor
@@ -16,7 +17,6 @@ from analyze.paired_sae import FitOptions, fit_paired_sae
 from analyze.promoted import change_at_tokens, spoken_direction, token_effects
 from analyze.rows import RESPONSE, START
 from fi_store.config import METHOD
-from tests.synthetic import Synthetic, make, swapped
 
 test_groups.__test__ = False  # type: ignore[attr-defined]
 

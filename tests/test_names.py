@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from synthetic import WORDS, make
 
 from analyze.behaviour import check_behaviour
 from analyze.effects import LayerEffects
@@ -23,7 +24,6 @@ from analyze.predicates import (
 )
 from analyze.rows import PROMPT, RESPONSE, START, Extraction
 from analyze.wording import NAME_WORDS, layers_phrase, make_name, p_phrase
-from tests.synthetic import WORDS, make
 
 
 class Questions:
