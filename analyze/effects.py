@@ -46,8 +46,13 @@ class LayerEffects:
 
     def theta(self, position_class: int) -> npt.NDArray[np.float32]:
         """(n, m) theta of every unit and latent in a position class."""
-        difference = self.means["target", position_class] - self.means["base", position_class]
-        return np.asarray(difference / self.scale, dtype=np.float32)
+        return self.theta_between("base", "target", position_class)
+
+    def theta_between(self, before: str, after: str, position_class: int) -> npt.NDArray[np.float32]:
+        """(n, m) theta with two readers in the places of base and target."""
+        return scaled_difference(
+            self.means[before, position_class], self.means[after, position_class], self.scale
+        )
 
     def difference(self, latents: IntArray) -> FloatArray:
         """(N, len(latents)) token-level (f^target - f^base) / S."""
@@ -122,6 +127,13 @@ def measure_effects(
         floors,
         quality,
     )
+
+
+def scaled_difference(
+    before: npt.NDArray[np.float32], after: npt.NDArray[np.float32], scale: FloatArray
+) -> npt.NDArray[np.float32]:
+    """theta: (after - before) / S, unit means (n, m) and scales (m,)."""
+    return np.asarray((after - before) / scale, dtype=np.float32)
 
 
 def sham_floor(thetas: list[npt.NDArray[np.float32]], alive: BoolArray, minimum: float) -> float:

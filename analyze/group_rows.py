@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analyze.effects import LayerEffects
-from analyze.findings import Tested
 from analyze.groups import Group
 from analyze.keys import dictionary_folder, dictionary_id, feature_id
 from analyze.rows import CLASSES
+from analyze.sham_runs import ShamRun
 from fi_store.store import Store
 
 
@@ -41,26 +41,33 @@ def dictionary_row(store: Store, run_id: str, effects: LayerEffects) -> dict[str
     }
 
 
-def group_row(
+def sham_row(run_id: str, sham: ShamRun) -> dict[str, Any]:
+    return {"run_id": run_id, "number": sham.number, "n_tested": sham.tested, "n_confirmed": sham.confirmed}
+
+
+def group_rows(
     run_id: str,
-    own_id: str,
-    number: int,
-    group: Group,
     groups: Sequence[Group],
+    ids: Mapping[int, str],
     layers: Sequence[LayerEffects],
-    tested: Sequence[Tested],
-) -> dict[str, Any]:
-    return {
-        "id": own_id,
-        "run_id": run_id,
-        "number": number,
-        "position_class": CLASSES[group.position_class],
-        "layers": sorted({layers[index].layer for index in group.layer_indices}),
-        "n_features": len(group.members),
-        "attributed": group.attributed,
-        "share": group.attributed / sum(other.attributed for other in groups),
-        "selected": number <= len(tested),
-    }
+    n_selected: int,
+) -> list[dict[str, Any]]:
+    """One row a group, numbered from 1 in the order of D; the first `n_selected` went on to C."""
+    whole = sum(group.attributed for group in groups)
+    return [
+        {
+            "id": ids[id(group)],
+            "run_id": run_id,
+            "number": number,
+            "position_class": CLASSES[group.position_class],
+            "layers": sorted({layers[index].layer for index in group.layer_indices}),
+            "n_features": len(group.members),
+            "attributed": group.attributed,
+            "share": group.attributed / whole,
+            "selected": number <= n_selected,
+        }
+        for number, group in enumerate(groups, start=1)
+    ]
 
 
 def member_rows(

@@ -16,7 +16,7 @@ from analyze import write
 from analyze.behaviour import load_answers
 from analyze.crosscoder_file import read_crosscoder_file
 from analyze.effects import LayerEffects, measure_effects
-from analyze.findings import Result, Tested, describe, ordered, test_groups
+from analyze.findings import Tested, describe, ordered, test_groups
 from analyze.groups import make_groups
 from analyze.keys import dictionary_folder
 from analyze.pair_gate import pair_gate, smallest_detectable
@@ -24,6 +24,7 @@ from analyze.paired_sae import FitOptions, fit_paired_sae
 from analyze.predicates import Contexts
 from analyze.promoted import change_at_tokens, spoken_direction
 from analyze.rows import Extraction, load_extraction
+from analyze.sham_runs import run_shams
 from analyze.similarity import write_similarity
 from fi_store.config import METHOD, RunConfig, Site
 from fi_store.errors import AnalysisError
@@ -161,27 +162,35 @@ def _conclude(
     with progress.task("testing on the confirmation half"):
         gate = pair_gate(store, run.id)
         tested: list[Tested] = test_groups(selected, layers, extraction, config.seed)
-    confirmed = [item for item in tested if item.confirmed(config.alpha)]
-    results: list[Result] = []
-    with progress.task("naming and describing", len(confirmed)) as advance:
+    with progress.task("naming and describing", len(tested)) as advance:
         contexts, answers = Contexts(extraction), load_answers(extraction)
-        for item in confirmed:
-            results.append(
-                describe(
-                    item,
-                    layers,
-                    extraction,
-                    fitted.residuals,
-                    contexts,
-                    answers,
-                    seed=config.seed,
-                    naming=not config.skip_naming,
+        described = []
+        for item in tested:
+            if item.confirmed(config.alpha):
+                naming = not config.skip_naming
+                described.append(
+                    describe(
+                        item,
+                        layers,
+                        extraction,
+                        fitted.residuals,
+                        contexts,
+                        answers,
+                        seed=config.seed,
+                        naming=naming,
+                    )
                 )
-            )
             advance(1)
-    different = gate.verdict == "different"
-    results = ordered(results)[: METHOD.max_results]
-    with progress.task("writing results"):
-        write.results(
-            store, run, config, extraction, layers, groups, tested, results, gate, different=different
+    with progress.task("searching the shams"):
+        shams = run_shams(
+            layers,
+            extraction,
+            "base" if run.canonical_first == "base" else "target",
+            candidates=config.candidates,
+            alpha=config.alpha,
+            minimum_floor=config.feature_threshold,
+            seed=config.seed,
         )
+    with progress.task("writing results"):
+        found = write.Conclusions(groups, tested, ordered(described)[: METHOD.max_results], gate, shams)
+        write.results(store, run, config, extraction, layers, found)

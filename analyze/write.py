@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import sqlalchemy as sa
 
 from analyze.effects import LayerEffects
 from analyze.feature_rows import effect_columns, feature_columns, summary_columns, token_columns
 from analyze.findings import Result, Tested
-from analyze.group_rows import dictionary_row, group_row, member_rows
+from analyze.group_rows import dictionary_row, group_rows, member_rows, sham_row
 from analyze.groups import Group
 from analyze.keys import group_id
 from analyze.result_rows import example_rows, finding_row, name_rows
 from analyze.rows import Extraction
+from analyze.sham_runs import ShamRun
 from fi_store.config import METHOD, RunConfig
 from fi_store.schema import Base, Run
 from fi_store.schema_facts import Effect, FeatureActivation, FeatureSummary
@@ -29,6 +32,7 @@ from fi_store.schema_results import (
     FindingExample,
     LayerSimilarity,
     PairGate,
+    ShamResult,
 )
 from fi_store.store import Store, now, write_facts
 
@@ -90,52 +94,69 @@ def plan(
         )
 
 
+@dataclass(frozen=True)
+class Conclusions:
+    """What an analysis found, ready to be written."""
+
+    groups: Sequence[Group]  # all, in the order of D
+    tested: Sequence[Tested]  # those that went on to C
+    results: Sequence[Result]  # confirmed ones, in their final order
+    gate: PairGate
+    shams: Sequence[ShamRun]
+
+    @property
+    def different(self) -> bool:
+        """Gate 0 is open."""
+        return self.gate.verdict == "different"
+
+
 def results(
     store: Store,
     run: Run,
     config: RunConfig,
     extraction: Extraction,
     layers: Sequence[LayerEffects],
-    groups: Sequence[Group],
-    tested: Sequence[Tested],
-    found: Sequence[Result],
-    gate: PairGate,
-    *,
-    different: bool,
+    found: Conclusions,
 ) -> None:
     """Replaces everything that was concluded about a run, in one transaction."""
-    ids = {id(group): group_id(run.id, number) for number, group in enumerate(groups, start=1)}
-    in_groups = sorted({(m.layer_index, m.latent) for group in groups for m in group.members})
+    ids = {id(group): group_id(run.id, number) for number, group in enumerate(found.groups, start=1)}
+    in_groups = sorted({(m.layer_index, m.latent) for group in found.groups for m in group.members})
     with store.session() as unit:
+
+        def put(table: type[Base], rows: Sequence[Mapping[str, Any]] | Mapping[str, Any] | pa.Table) -> None:
+            if not isinstance(rows, Mapping | pa.Table):
+                rows = {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+            write_facts(unit, table, rows, replace={"run_id": run.id})
+
         unit.execute(sa.delete(PairGate).where(PairGate.run_id == run.id))
-        unit.add(gate)
-        replace = {"run_id": run.id}
-
-        def put(table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
-            columns = {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
-            write_facts(unit, table, columns, replace=replace)
-
+        unit.add(found.gate)
+        put(ShamResult, [sham_row(run.id, sham) for sham in found.shams])
         put(Dictionary, [dictionary_row(store, run.id, effects) for effects in layers])
-        write_facts(unit, Feature, feature_columns(run.id, layers, extraction), replace=replace)
-        write_facts(
-            unit, FeatureSummary, summary_columns(run.id, layers, extraction, config.seed), replace=replace
-        )
-        write_facts(unit, FeatureActivation, token_columns(run.id, layers, in_groups), replace=replace)
+        put(Feature, feature_columns(run.id, layers, extraction))
+        put(FeatureSummary, summary_columns(run.id, layers, extraction, config.seed))
+        put(FeatureActivation, token_columns(run.id, layers, in_groups))
+        put(FeatureGroup, group_rows(run.id, found.groups, ids, layers, len(found.tested)))
         put(
-            FeatureGroup,
-            [group_row(run.id, ids[id(g)], n, g, groups, layers, tested) for n, g in enumerate(groups, 1)],
+            FeatureGroupMember,
+            [row for g in found.groups for row in member_rows(run.id, ids[id(g)], g, layers)],
         )
-        put(FeatureGroupMember, [row for g in groups for row in member_rows(run.id, ids[id(g)], g, layers)])
-        write_facts(unit, Effect, effect_columns(run.id, tested, found, ids), replace=replace)
-        put(FeatureName, [row for r in found for row in name_rows(run.id, ids[id(r.tested.group)], r)])
+        put(Effect, effect_columns(run.id, found.tested, found.results, ids))
         put(
             Finding,
             [
-                finding_row(run.id, ids[id(r.tested.group)], rank, r, layers, different=different)
-                for rank, r in enumerate(found, start=1)
+                finding_row(run.id, own, rank, r, layers, different=found.different)
+                for rank, own, r in _ranked(found, ids)
             ],
         )
+        put(FeatureName, [row for _, own, r in _ranked(found, ids) for row in name_rows(run.id, own, r)])
         put(
             FindingExample,
-            [row for r in found for row in example_rows(run.id, ids[id(r.tested.group)], r, extraction)],
+            [row for _, own, r in _ranked(found, ids) for row in example_rows(run.id, own, r, extraction)],
         )
+
+
+def _ranked(found: Conclusions, ids: Mapping[int, str]) -> list[tuple[int, str, Result]]:
+    """(rank, group id, result), the first result at rank 1."""
+    return [
+        (rank, ids[id(result.tested.group)], result) for rank, result in enumerate(found.results, start=1)
+    ]

@@ -38,6 +38,16 @@ class AnalysisPlan(Base):
     created_at: Mapped[dt.datetime]
 
 
+class ShamResult(Base):
+    """What the same search finds when a sham takes the target's place (floors from the other shams)."""
+
+    __tablename__ = "sham_result"
+    run_id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n_tested: Mapped[int]  # groups that went on to C
+    n_confirmed: Mapped[int]  # groups that passed gate 2
+
+
 class LayerSimilarity(Base):
     """How alike two layers are: one metric with a 95% interval over clusters. Outside files stand beside our own."""
 

@@ -103,6 +103,7 @@ def read_report(store: Store, run: Run) -> ReportData:
     cards = _cards(store, run.id)
     shifts = _rows(store, "internal_shifts", run.id)
     floors = _floors(plan)
+    shams = _rows(store, "sham_targets", run.id)
     findings = tuple(card.row for card in cards)
     dictionaries = _rows(store, "dictionary_quality", run.id)
     headline, sentence = verdict(gate, plan, findings, len(shifts))
@@ -113,7 +114,7 @@ def read_report(store: Store, run: Run) -> ReportData:
         headline=headline,
         verdict=sentence,
         same=same,
-        facts=key_facts(gate, plan, findings, floors, dictionaries, run),
+        facts=key_facts(gate, plan, findings, floors, dictionaries, shams),
         cards=cards,
         shifts=shifts,
         prompts=_rows(store, "prompt_divergence", run.id, k=SHOWN_PROMPTS),
@@ -126,7 +127,7 @@ def read_report(store: Store, run: Run) -> ReportData:
         ),
         timings=_rows(store, "stage_timings", run.id),
         models=_rows(store, "run_models", run.id),
-        shams=_rows(store, "sham_targets", run.id),
+        shams=shams,
         floors=floors,
         gate=gate,
         plan=plan,

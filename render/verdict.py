@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fi_store.schema import Run
 from fi_store.schema_results import AnalysisPlan, PairGate
 from render import words
 
@@ -58,19 +57,33 @@ def verdict(
     return head, f"Strongest: {findings[0]['name']} ({words.CHANGES[findings[0]['change']]})."
 
 
+def _on_shams(shams: Sequence[Row]) -> str:
+    """What the same search found on the shams, where there were enough of them to ask."""
+    counts = [str(sham["n_confirmed"]) for sham in shams if sham["n_confirmed"] is not None]
+    return f"; the same search on shams: {', '.join(counts)}" if counts else ""
+
+
+def _floor_source(shams: Sequence[Row]) -> str:
+    return (
+        f"from {words.count(len(shams), 'sham target')}"
+        if shams
+        else "no sham target: the configured minimum"
+    )
+
+
 def key_facts(
     gate: PairGate,
     plan: AnalysisPlan | None,
     findings: Sequence[Row],
     floors: Sequence[Row],
     dictionaries: Sequence[Row],
-    run: Run,
+    shams: Sequence[Row],
 ) -> tuple[Fact, ...]:
     facts = [
         Fact(
             "Changes found",
             str(len(findings)),
-            _tiers(findings),
+            _tiers(findings) + _on_shams(shams),
             "Results that held on prompts which were kept back until everything else was fixed.",
         ),
         Fact(
@@ -112,14 +125,11 @@ def key_facts(
         )
     if floors:
         values = [row[name] for row in floors for name in ("prompt", "start", "response")]
-        shams = run.config.get("shams", 0)
         facts.append(
             Fact(
                 "Floor",
                 f"{words.amount(min(values))} to {words.amount(max(values))}",
-                f"from {words.count(shams, 'sham target')}"
-                if shams
-                else "no sham target: the configured minimum",
+                _floor_source(shams),
                 "What a scrambled change of the same size reaches; an effect must exceed it.",
             )
         )

@@ -1,0 +1,66 @@
+"""What the same search finds on targets without content: printed beside the findings (METHOD sections 3 and 8).
+
+A sham takes the target's place: its features are grouped on D and tested once on C exactly like the pair's. Its floors
+come from the *other* shams, since a floor that a sham has set itself can hardly be exceeded by it; so it takes two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analyze.effects import LayerEffects, sham_floor
+from analyze.findings import test_groups
+from analyze.groups import make_groups
+from analyze.rows import CLASSES, Extraction
+
+
+@dataclass(frozen=True)
+class ShamRun:
+    """How many groups of one sham were tested, and how many passed gate 2."""
+
+    number: int
+    tested: int
+    confirmed: int
+
+
+def run_shams(
+    layers: Sequence[LayerEffects],
+    extraction: Extraction,
+    anchor: str,
+    *,
+    candidates: int,
+    alpha: float,
+    minimum_floor: float,
+    seed: int,
+) -> list[ShamRun]:
+    """One entry per sham; empty with fewer than two shams. `anchor` is the reader that they were built around."""
+    if len(extraction.shams) < 2:
+        return []
+    found = []
+    for number, sham in enumerate(extraction.shams):
+        seen = [_seen_from(effects, extraction, anchor, sham, minimum_floor) for effects in layers]
+        tested = test_groups(make_groups(seen, extraction)[:candidates], seen, extraction, seed)
+        found.append(ShamRun(number, len(tested), sum(item.confirmed(alpha) for item in tested)))
+    return found
+
+
+def _seen_from(
+    effects: LayerEffects, extraction: Extraction, anchor: str, sham: str, minimum_floor: float
+) -> LayerEffects:
+    """The layer with the anchor as base and the sham as target, floors from the other shams."""
+    others = [other for other in extraction.shams if other != sham]
+    means = {("base", c): effects.means[anchor, c] for c in range(len(CLASSES))}
+    means |= {("target", c): effects.means[sham, c] for c in range(len(CLASSES))}
+    floors = [
+        sham_floor(
+            [effects.theta_between(anchor, other, c)[extraction.units.discovery] for other in others],
+            effects.alive,
+            minimum_floor,
+        )
+        for c in range(len(CLASSES))
+    ]
+    codes = {"base": effects.codes[anchor], "target": effects.codes[sham]}
+    return replace(effects, means=means, codes=codes, floors=np.asarray(floors))
