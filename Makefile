@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 
-.PHONY: demo test lint format install lock clean
+.PHONY: demo test lint format docs install lock clean
 
 # A real pair, offline, to a report: see README.md.
 demo: install
@@ -23,6 +23,10 @@ lint: install
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The file tree of README.md and docs/commands.md, from the files' and the commands' own words.
+docs: install
+	$(BIN)/python docs/generate.py
 
 install: $(VENV)/.installed
 

@@ -80,6 +80,8 @@ def _csv_cell(value: Any) -> Any:
         return ""
     if isinstance(value, bool | int | float):
         return value
+    if isinstance(value, dt.datetime | dt.date):
+        return value.isoformat()
     return spreadsheet_cell(value if isinstance(value, str) else _json_text(value))
 
 

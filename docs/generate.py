@@ -1,0 +1,157 @@
+"""Writes what documents itself: the file tree of README.md and docs/commands.md. Run by `make docs`.
+
+A file's line in the tree is the first sentence of its own docstring, heading or front matter; the commands come
+from the command line's own help. A test holds both to be as this program would write them.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+
+from fi_store.cli import app
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+COMMANDS = ROOT / "docs" / "commands.md"
+BEGIN, END = "<!-- files: written by docs/generate.py -->\n", "<!-- end of files -->\n"
+WIDTH = 100
+TOP = "the top folder"
+GIVEN = {
+    ".ci/run": "Installs the system packages that tests need and runs all checks",
+    ".gitignore": "What is made, not written",
+    "CHANGELOG.md": "What changed, for those who use it",
+    "CONTRIBUTING.md": "How to change it, on one page",
+    "LICENSE": "Apache-2.0",
+    "Makefile": "make demo, make test and the rest",
+    "README.md": "This page",
+    "alembic.ini": "Alembic's settings, for those who write migrations",
+    "bench/planted/organisms/demo.json": "Which of the folders beside it the demo compares",
+    "docs/report.png": "The picture above",
+    "pyproject.toml": "The package, its dependencies and the tools' settings",
+    "requirements.lock": "Every dependency with its version and hashes, made by make lock",
+    "migrations/script.py.mako": "The form of a new migration",
+    "render/templates/how.html.j2": "The page's paragraph on how to read it",
+    "render/templates/method.html.j2": "The page's method and limits",
+    "render/templates/parts.html.j2": "Pieces that the page repeats: a result, a figure, a table",
+    "render/templates/provenance.html.j2": "The page's models, versions and timings",
+    "render/templates/report.css": "How the page looks, in a light and a dark form",
+    "render/templates/report.html.j2": "The HTML report",
+    "render/templates/report.js": "Draws the page's charts from the JSON beside them",
+    "render/templates/report.md.j2": "The Markdown report",
+}
+"""Files that cannot say it themselves."""
+
+
+def tree() -> str:
+    """The repository's files as Markdown: a block for each folder, a line for each file."""
+    names = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    lines = {name: line for name in sorted(names) if name and (line := describe(name)) is not None}
+    blocks = []
+    for title, chosen in _folders(list(lines)).items():
+        short = {name: name if title == TOP else name.removeprefix(title) for name in chosen}
+        width = max(map(len, short.values()))
+        rows = [f"{short[name].ljust(width)}  {lines[name]}" for name in chosen]
+        blocks.append(f"**{title}**\n\n```text\n" + "\n".join(rows) + "\n```\n")
+    return "\n".join(blocks)
+
+
+def _folders(names: list[str]) -> dict[str, list[str]]:
+    """Folder -> its files, the top folder first."""
+    found: dict[str, list[str]] = {TOP: []}
+    for name in names:
+        folder = str(Path(name).parents[1 if name.endswith("card.json") else 0])
+        found.setdefault(TOP if folder in (".", ".ci") else folder + "/", []).append(name)
+    return found
+
+
+def describe(name: str) -> str | None:
+    """One line on a file; None for those that have none of their own (weights, type markers, an organism's card)."""
+    path = ROOT / name
+    if name in GIVEN:
+        return GIVEN[name]
+    if name.endswith(("py.typed", ".safetensors", "adapter_config.json")):
+        return None
+    if name.endswith(".py"):
+        return first_sentence(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
+    if name.endswith(".sql"):
+        return first_sentence(_after("-- description: ", path))
+    if name.endswith(".yaml"):
+        return first_sentence(_after("description: ", path).strip('"'))
+    if name.endswith(".md"):
+        return _after("# ", path)
+    if name.endswith("card.json"):
+        return "What was planted in the adapter beside it"
+    raise SystemExit(f"docs/generate.py does not know how to describe {name}; say it in GIVEN")
+
+
+def _after(start: str, path: Path) -> str:
+    """What follows `start` on the first line that begins with it."""
+    return next(line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith(start))[
+        len(start) :
+    ]
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence on one line; a long one is cut after its last clause that fits."""
+    flat = " ".join(text.split("\n\n")[0].split())
+    sentence = re.split(r"(?<=[a-z0-9`)])[.](?:\s|$)", flat)[0].rstrip(".")
+    if len(sentence) <= WIDTH:
+        return sentence
+    cuts = [found.start() for found in re.finditer(r"[,:;] ", sentence) if 20 <= found.start() <= WIDTH]
+    return sentence[: cuts[-1]] if cuts else sentence[: sentence.rindex(" ", 0, WIDTH)] + " ..."
+
+
+def commands() -> str:
+    """Every command with every argument and option, in the words of `--help`."""
+    parts = [
+        "# Commands\n",
+        "Every command, argument and option. Written by `make docs` from what `--help` says.\n",
+        "`RUN` is a run's id, a unique beginning of it, or `latest`. Exit codes: 0, 1 for a failure, 2 for wrong "
+        "usage, 130 when interrupted. `--debug` shows the traceback of an error, in any command.\n",
+    ]
+    root: Any = get_command(app)
+    for path, command in walk(root, "fi-store"):
+        parts.append(f"## {path}\n")
+        parts.append(re.sub(r"\s+", " ", command.help or "").strip() + "\n")
+        rows = [row for parameter in command.params if (row := _row(parameter)) is not None]
+        if rows:
+            parts.append("| | |\n| --- | --- |\n" + "\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def walk(command: Any, path: str) -> list[tuple[str, Any]]:
+    """Every command below (and with) this one that does something by itself, with its full name."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        return [(path, command)]
+    return [found for name, below in inner.items() for found in walk(below, f"{path} {name}")]
+
+
+def _row(parameter: Any) -> str | None:
+    if parameter.name == "help":
+        return None
+    if parameter.param_type_name == "argument":
+        return f"| `{parameter.metavar or parameter.name.upper()}` | {parameter.help or ''} |"
+    names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
+    text = (parameter.help or "").replace("|", "\\|")
+    return f"| {names} | {text} |"
+
+
+def with_tree(readme: str) -> str:
+    """The README with a fresh file tree between its two marks."""
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{tree()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    README.write_text(with_tree(README.read_text(encoding="utf-8")), encoding="utf-8")
+    COMMANDS.write_text(commands(), encoding="utf-8")
