@@ -8,6 +8,7 @@ real pair's. The anchor is the canonical first model, so a sham does not depend 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -173,11 +174,12 @@ def _read(pair: LoadedPair, reader: Readable, side: Side, sequences: Sequence[Re
 def bisect(reached: Callable[[float], float], goal: float) -> tuple[float, float]:
     """The scale whose `reached(scale)` is nearest to goal, and what it reached.
 
-    Steps in proportion first (activations move almost linearly with small changes) and halves the bracket
-    geometrically where that leaves it.
+    The next scale continues the line through the last two points in logarithms (at first: a line of slope one);
+    where that leaves the bracket, the bracket is halved geometrically.
     """
     low, high = 0.0, float("inf")
     scale, best = 1.0, (1.0, float("inf"))
+    before: tuple[float, float] | None = None
     for _ in range(MAX_TRIALS):
         found = reached(scale)
         if abs(found - goal) < abs(best[1] - goal):
@@ -185,8 +187,20 @@ def bisect(reached: Callable[[float], float], goal: float) -> tuple[float, float
         if abs(found / goal - 1) <= AIM:
             break
         low, high = (scale, high) if found < goal else (low, scale)
-        guess = scale * goal / found if 0 < found < float("inf") else 0.0
+        guess = _continued(before, (scale, found), goal)
         if not low < guess < high:
             guess = scale * 4 if high == float("inf") else (low * high) ** 0.5 if low else high / 4
-        scale = guess
+        before, scale = (scale, found), guess
     return best
+
+
+def _continued(before: tuple[float, float] | None, last: tuple[float, float], goal: float) -> float:
+    """Where a power law through two (scale, reached) points meets goal; 0 if there is none through them."""
+    scale, found = last
+    if not 0 < found < float("inf"):
+        return 0.0
+    slope = 1.0
+    if before is not None and 0 < before[1] < float("inf") and before[0] != scale:
+        slope = math.log(found / before[1]) / math.log(scale / before[0])
+    exponent = math.log(goal / found) / slope if slope > 0 else 0.0
+    return scale * math.exp(exponent) if abs(exponent) < 50 else 0.0
