@@ -19,9 +19,10 @@ from analyze.effects import LayerEffects
 from analyze.groups import Group, group_floor, group_scores, token_activity
 from analyze.names import Candidate, name_group
 from analyze.predicates import Contexts
-from analyze.promoted import change_at_tokens, token_effects
+from analyze.promoted import change_at_tokens, spoken_words, token_effects
 from analyze.rows import PROMPT, BoolArray, Extraction, FloatArray
 from analyze.significance import Confirmation, category_contrasts, cluster_means, confirm
+from analyze.words import Words
 from fi_store.config import METHOD
 
 TRIGGERS = 10
@@ -140,6 +141,7 @@ def describe(
     extraction: Extraction,
     residuals: dict[tuple[str, int], torch.Tensor],
     contexts: Contexts,
+    words: Words,
     answers: dict[str, list[str]],
     *,
     seed: int,
@@ -149,9 +151,9 @@ def describe(
     group, rows = tested.group, extraction.rows
     weights = change_at_tokens(group, layers)
     in_class = rows.own & (rows.position_class == group.position_class)
-    promoted, suppressed = token_effects(extraction, weights, group.position_class, ~rows.discovery)
-    chosen_on_d = token_effects(extraction, weights, group.position_class, rows.discovery)
-    words = [word for word, _ in (chosen_on_d[0] if group.direction > 0 else chosen_on_d[1])]
+    promoted, suppressed = spoken_words(group, layers, extraction, words, ~rows.discovery)
+    chosen_on_d = token_effects(extraction, words, weights, group.position_class, rows.discovery)
+    asked = [word for word, _ in (chosen_on_d[0] if group.direction > 0 else chosen_on_d[1])]
     return Result(
         tested=tested,
         change=classify(group, layers, extraction, residuals),
@@ -162,7 +164,7 @@ def describe(
         names=name_group(group, layers, extraction, contexts, seed) if naming else [],
         behaviour=None
         if group.position_class == PROMPT
-        else check_behaviour(extraction, answers, words, group.position_class, group.direction),
+        else check_behaviour(extraction, answers, asked, group.position_class, group.direction),
         examples=_examples(group, layers, extraction, weights, in_class & ~rows.discovery),
     )
 

@@ -52,7 +52,8 @@ def group_rows(
     layers: Sequence[LayerEffects],
     n_selected: int,
 ) -> list[dict[str, Any]]:
-    """One row a group, numbered from 1 in the order of D; the first `n_selected` went on to C."""
+    """One row a group, leaders first in the order of D, companions after them; the first `n_selected` went on to C."""
+    leaders = {id(other): ids[id(group)] for group in groups for other in group.companions}
     whole = sum(group.attributed for group in groups)
     return [
         {
@@ -65,6 +66,7 @@ def group_rows(
             "attributed": group.attributed,
             "share": group.attributed / whole,
             "selected": number <= n_selected,
+            "leader_id": leaders.get(id(group)),
         }
         for number, group in enumerate(groups, start=1)
     ]

@@ -9,7 +9,7 @@ changes in every answer the differences hardly vary, and a correlation would see
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
 from analyze.effects import LayerEffects
-from analyze.rows import CLASSES, BoolArray, Extraction, FloatArray, IntArray
+from analyze.rows import CLASSES, PROMPT, BoolArray, Extraction, FloatArray, IntArray
 from fi_store.config import METHOD
 
 MAX_CANDIDATES = 256
@@ -41,9 +41,10 @@ class Group:
     position_class: int
     members: tuple[Member, ...]  # strongest first
     attributed: float  # sum of (|mean theta| - floor) S over members on D, in units of the layers' scales
-    direction: (
-        int  # +1: described by what the target gains, -1: by what it loses; see `promoted.spoken_direction`
-    )
+    direction: int
+    """+1: described by what the target gains, -1: by what it loses; see `promoted.spoken_direction`."""
+    companions: tuple[Group, ...] = ()
+    """Groups at other places of an answer that move on the same prompts; told with this one, tested by it."""
 
     @property
     def layer_indices(self) -> list[int]:
@@ -61,11 +62,33 @@ def attributed_effect(effects: LayerEffects, position_class: int, discovery: Boo
 
 
 def make_groups(layers: Sequence[LayerEffects], extraction: Extraction) -> list[Group]:
-    """All groups of all position classes, the largest attributed effect first."""
+    """All groups of all position classes, the largest attributed effect first; companions are inside their leader."""
     groups = []
     for position_class in range(len(CLASSES)):
         groups += _groups_of_class(layers, extraction, position_class)
-    return sorted(groups, key=lambda group: -group.attributed)
+    return _with_companions(sorted(groups, key=lambda group: -group.attributed), layers, extraction)
+
+
+def _with_companions(
+    groups: list[Group], layers: Sequence[LayerEffects], extraction: Extraction
+) -> list[Group]:
+    """Joins groups within answers whose scores move on the same prompts to the same degree.
+
+    The prompt is the unit: what no prompt tells apart is one change, seen at several places of an answer. The
+    strongest group leads; uncentred cosine of the scores on D, average linkage.
+    """
+    answers = [group for group in groups if group.position_class != PROMPT]
+    if len(answers) < 2:
+        return groups
+    discovery = extraction.units.discovery
+    scores = np.column_stack([group_scores(group, layers)[discovery] for group in answers])
+    labels = _cluster(np.abs(_cosine(scores)) / METHOD.group_unit_cosine)
+    joined = []
+    for label in np.unique(labels):
+        leader, *others = (group for group, own in zip(answers, labels, strict=True) if own == label)
+        joined.append(replace(leader, companions=tuple(others)))
+    joined += [group for group in groups if group.position_class == PROMPT]
+    return sorted(joined, key=lambda group: -group.attributed)
 
 
 def _groups_of_class(

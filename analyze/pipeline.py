@@ -26,6 +26,7 @@ from analyze.promoted import change_at_tokens, spoken_direction
 from analyze.rows import Extraction, load_extraction
 from analyze.sham_runs import run_shams
 from analyze.similarity import write_similarity
+from analyze.words import find_words
 from fi_store.config import METHOD, RunConfig, Site
 from fi_store.errors import AnalysisError
 from fi_store.layers import choose_layers
@@ -146,9 +147,11 @@ def _conclude(
     """Candidates on D, the plan, one opening of C, and the results."""
     layers = fitted.layers
     with progress.task("grouping features"):
+        words = find_words(extraction)
         groups = make_groups(layers, extraction) if layers else []
         groups = [
-            replace(g, direction=spoken_direction(g, extraction, change_at_tokens(g, layers))) for g in groups
+            replace(g, direction=spoken_direction(g, extraction, words, change_at_tokens(g, layers)))
+            for g in groups
         ]
         selected = groups[: config.candidates]
     n_c = len(set(extraction.units.clusters[~extraction.units.discovery].tolist()))
@@ -175,6 +178,7 @@ def _conclude(
                         extraction,
                         fitted.residuals,
                         contexts,
+                        words,
                         answers,
                         seed=config.seed,
                         naming=naming,

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from analyze.effects import LayerEffects
 from analyze.groups import Group, token_activity
 from analyze.rows import PROMPT, RESPONSE, START, BoolArray, Extraction, FloatArray, IntArray
+from analyze.words import Words
 from fi_store.config import METHOD
 
 LISTED = 10
@@ -34,10 +35,38 @@ def change_at_tokens(group: Group, layers: Sequence[LayerEffects]) -> FloatArray
     return total
 
 
-def token_effects(
-    extraction: Extraction, weights: FloatArray, position_class: int, half: BoolArray
+def spoken_words(
+    group: Group, layers: Sequence[LayerEffects], extraction: Extraction, words: Words, half: BoolArray
 ) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
-    """Promoted and suppressed tokens, strongest first, with their shares of what the group pushes (they sum to 1).
+    """Promoted and suppressed words of a group and its companions, ten at most, with their shares in their own group.
+
+    The groups speak in turn, the leader first, each its strongest word that has not been said: one place of an answer
+    must not hide the others.
+    """
+    lists = [
+        token_effects(extraction, words, change_at_tokens(part, layers), part.position_class, half)
+        for part in (group, *group.companions[: LISTED - 1])
+    ]
+    return _in_turn([promoted for promoted, _ in lists]), _in_turn([suppressed for _, suppressed in lists])
+
+
+def _in_turn(lists: Sequence[list[tuple[str, float]]]) -> list[tuple[str, float]]:
+    said: dict[str, float] = {}
+    queues = [list(reversed(words)) for words in lists]
+    while len(said) < LISTED and any(queues):
+        for queue in queues:
+            while queue and queue[-1][0] in said:
+                queue.pop()
+            if queue and len(said) < LISTED:
+                word, share = queue.pop()
+                said[word] = share
+    return list(said.items())
+
+
+def token_effects(
+    extraction: Extraction, words: Words, weights: FloatArray, position_class: int, half: BoolArray
+) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+    """Promoted and suppressed words, strongest first, with their shares of what the group pushes (they sum to 1).
 
     `weights` (N,): the group's change at each row; `half` (N,): the rows that may speak. Per position class
     c_v = weighted mean of v's KL contribution where the change is active minus its mean where it is not; the shares
@@ -47,25 +76,23 @@ def token_effects(
     rows = extraction.rows
     spoken = (PROMPT,) if position_class == PROMPT else (START, RESPONSE)
     found = []
-    for ids, values in ((rows.promoted_ids, rows.promoted_kl), (rows.suppressed_ids, rows.suppressed_kl)):
-        shares: dict[str, float] = {}
-        shown: dict[str, tuple[float, str]] = {}
+    for ids, values in ((words.promoted, rows.promoted_kl), (words.suppressed, rows.suppressed_kl)):
+        shares = np.zeros(len(words.shown))
         for place in spoken:
             chosen = half & rows.own & (rows.position_class == place)
-            contributions = _contrast(ids, values, weights, chosen, rows.author)
-            merged = _merged(contributions, extraction.token_text, shown)
-            positive = sum(value for value in merged.values() if value > 0)
-            change = float(np.maximum(weights[chosen], 0).sum())
-            for key, value in merged.items():
-                if value > 0:
-                    shares[key] = shares.get(key, 0.0) + change * value / positive
-        total = sum(shares.values())
-        ranked = sorted((-share / total, key) for key, share in shares.items())[:LISTED]
-        found.append([(shown[key][1], -share) for share, key in ranked if -share >= METHOD.promoted_share])
+            positive = np.maximum(_contrast(ids, values, weights, chosen, rows.author, len(shares)), 0)
+            if positive.any():
+                shares += np.maximum(weights[chosen], 0).sum() * positive / positive.sum()
+        if shares.any():
+            shares /= shares.sum()
+        strongest = np.argsort(-shares, kind="stable")[:LISTED]
+        found.append(
+            [(words.shown[i], float(shares[i])) for i in strongest if shares[i] >= METHOD.promoted_share]
+        )
     return found[0], found[1]
 
 
-def spoken_direction(group: Group, extraction: Extraction, weights: FloatArray) -> int:
+def spoken_direction(group: Group, extraction: Extraction, words: Words, weights: FloatArray) -> int:
     """Whether a group is told by what the target gains (+1) or loses (-1); mirrored when the pair is swapped.
 
     The side whose strongest word carries the larger contribution on D: a behaviour that uses few words is one a
@@ -75,22 +102,27 @@ def spoken_direction(group: Group, extraction: Extraction, weights: FloatArray) 
     if group.position_class == PROMPT:
         return group.direction
     chosen = rows.discovery & rows.own & (rows.position_class == group.position_class)
-    strongest = []
-    for ids, values in ((rows.promoted_ids, rows.promoted_kl), (rows.suppressed_ids, rows.suppressed_kl)):
-        contributions = _contrast(ids, values, weights, chosen, rows.author)
-        strongest.append(max(_merged(contributions, extraction.token_text, {}).values(), default=0.0))
-    if strongest[0] == strongest[1]:
+    gained, lost = (
+        float(_contrast(ids, values, weights, chosen, rows.author, len(words.shown)).max())
+        for ids, values in ((words.promoted, rows.promoted_kl), (words.suppressed, rows.suppressed_kl))
+    )
+    if gained == lost:
         return group.direction
-    return 1 if strongest[0] > strongest[1] else -1
+    return 1 if gained > lost else -1
 
 
 def _contrast(
-    ids: IntArray, values: npt.NDArray[np.float32], weights: FloatArray, chosen: BoolArray, author: IntArray
-) -> dict[int, float]:
-    """Token id -> weighted mean contribution at active rows minus the author-matched mean at inactive rows."""
+    ids: IntArray,
+    values: npt.NDArray[np.float32],
+    weights: FloatArray,
+    chosen: BoolArray,
+    author: IntArray,
+    n_words: int,
+) -> FloatArray:
+    """(n_words,) weighted mean contribution at active rows minus the author-matched mean at inactive rows."""
     active, inactive = chosen & (weights > 0), chosen & (weights <= 0)
     if not active.any():
-        return {}
+        return np.zeros(n_words)
     share = np.where(active, weights, 0.0)
     share = share / share.sum()
     baseline = np.zeros(len(share))
@@ -100,22 +132,7 @@ def _contrast(
             baseline[silent] = share[author == who].sum() / silent.sum()
     net = share - baseline
     used = np.flatnonzero(net)
-    tokens, index = np.unique(ids[used], return_inverse=True)
-    sums = np.zeros(len(tokens))
-    np.add.at(sums, index.reshape(ids[used].shape), values[used] * net[used, None])
-    return {int(t): float(s) for t, s in zip(tokens, sums, strict=True) if t >= 0}
-
-
-def _merged(
-    contributions: dict[int, float], text: dict[int, str], shown: dict[str, tuple[float, str]]
-) -> dict[str, float]:
-    """Contributions merged by case and leading space, byte pieces dropped; `shown` keeps each word's strongest form."""
-    merged: dict[str, float] = {}
-    for token, value in contributions.items():
-        piece = text.get(token, "")
-        key = piece.strip().casefold()
-        if not key or "\ufffd" in piece:
-            continue
-        merged[key] = merged.get(key, 0.0) + value
-        shown[key] = max(shown.get(key, (float("-inf"), "")), (value, piece.strip()))
-    return merged
+    weighted = (values[used] * net[used, None]).astype(np.float64)
+    sums = np.bincount(ids[used].ravel(), weights=weighted.ravel(), minlength=n_words)
+    sums[0] = 0  # the empty word
+    return np.asarray(sums)

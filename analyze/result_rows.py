@@ -96,6 +96,11 @@ def _description(result: Result, numbers: Sequence[int]) -> str:
         f"{sides} {WHERE[CLASSES[group.position_class]]}, {layers_phrase(numbers).lower()}",
         f"activity ratio target/base {2**change.log2_ratio:.2g} [{2**change.low:.2g}, {2**change.high:.2g}]",
     ]
+    if group.companions:
+        parts.append(
+            f"{len(group.companions)} more {'groups' if len(group.companions) > 1 else 'group'} of features "
+            "at other places of the answers move on the same prompts"
+        )
     if change.r2_base is not None and change.r2_target is not None:
         parts.append(
             f"readable from the base's residuals with R2 {change.r2_base:.2f}, the target's {change.r2_target:.2f}"

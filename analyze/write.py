@@ -119,8 +119,9 @@ def results(
     found: Conclusions,
 ) -> None:
     """Replaces everything that was concluded about a run, in one transaction."""
-    ids = {id(group): group_id(run.id, number) for number, group in enumerate(found.groups, start=1)}
-    in_groups = sorted({(m.layer_index, m.latent) for group in found.groups for m in group.members})
+    everyone = [*found.groups, *(other for group in found.groups for other in group.companions)]
+    ids = {id(group): group_id(run.id, number) for number, group in enumerate(everyone, start=1)}
+    in_groups = sorted({(m.layer_index, m.latent) for group in everyone for m in group.members})
     with store.session() as unit:
 
         def put(table: type[Base], rows: Sequence[Mapping[str, Any]] | Mapping[str, Any] | pa.Table) -> None:
@@ -135,10 +136,10 @@ def results(
         put(Feature, feature_columns(run.id, layers, extraction))
         put(FeatureSummary, summary_columns(run.id, layers, extraction, config.seed))
         put(FeatureActivation, token_columns(run.id, layers, in_groups))
-        put(FeatureGroup, group_rows(run.id, found.groups, ids, layers, len(found.tested)))
+        put(FeatureGroup, group_rows(run.id, everyone, ids, layers, len(found.tested)))
         put(
             FeatureGroupMember,
-            [row for g in found.groups for row in member_rows(run.id, ids[id(g)], g, layers)],
+            [row for g in everyone for row in member_rows(run.id, ids[id(g)], g, layers)],
         )
         put(Effect, effect_columns(run.id, found.tested, found.results, ids))
         put(

@@ -55,6 +55,8 @@ class Method:
     """... when the most likely tokens also agree on at least this share of positions."""
     group_token_cosine: float = 0.6
     """Cosine of token-level feature differences that joins two features, within and across layers."""
+    group_unit_cosine: float = 0.9
+    """Cosine of two groups' scores over the prompts of D from which they are told as one change."""
     group_decoder_cosine: float = 0.7
     """Within a layer: decoder cosine that joins two features."""
     ratio_epsilon: float = 0.01

@@ -16,6 +16,7 @@ from analyze.groups import Group, group_scores, make_groups
 from analyze.paired_sae import FitOptions, fit_paired_sae
 from analyze.promoted import change_at_tokens, spoken_direction, token_effects
 from analyze.rows import RESPONSE, START
+from analyze.words import find_words
 from fi_store.config import METHOD
 
 test_groups.__test__ = False  # type: ignore[attr-defined]
@@ -43,7 +44,12 @@ def effects(data: Synthetic) -> LayerEffects:
 def groups(data: Synthetic, effects: LayerEffects) -> list[Group]:
     found = make_groups([effects], data.extraction)
     return [
-        replace(g, direction=spoken_direction(g, data.extraction, change_at_tokens(g, [effects])))
+        replace(
+            g,
+            direction=spoken_direction(
+                g, data.extraction, find_words(data.extraction), change_at_tokens(g, [effects])
+            ),
+        )
         for g in found
     ]
 
@@ -91,7 +97,11 @@ def test_its_category_its_tokens_and_its_class(data, effects, groups) -> None:
     assert table[0].p_adjusted is not None
     assert table[0].p_adjusted < 0.01
     promoted, _ = token_effects(
-        extraction, change_at_tokens(first, [effects]), RESPONSE, ~extraction.rows.discovery
+        extraction,
+        find_words(extraction),
+        change_at_tokens(first, [effects]),
+        RESPONSE,
+        ~extraction.rows.discovery,
     )
     assert promoted[0][0] == "Plan"
     residuals = {(r, 0): data.activations[r] for r in ("base", "target")}
@@ -108,7 +118,12 @@ def test_swapping_the_pair_mirrors_everything(data, effects, groups) -> None:
     np.testing.assert_array_equal(other.theta(RESPONSE), -effects.theta(RESPONSE))
     np.testing.assert_array_equal(other.floors, effects.floors)
     found = [
-        replace(g, direction=spoken_direction(g, mirror.extraction, change_at_tokens(g, [other])))
+        replace(
+            g,
+            direction=spoken_direction(
+                g, mirror.extraction, find_words(mirror.extraction), change_at_tokens(g, [other])
+            ),
+        )
         for g in make_groups([other], mirror.extraction)
     ]
     assert [[m.latent for m in g.members] for g in found] == [[m.latent for m in g.members] for g in groups]
@@ -122,7 +137,11 @@ def test_swapping_the_pair_mirrors_everything(data, effects, groups) -> None:
     residuals = {(r, 0): mirror.activations[r] for r in ("base", "target")}
     assert classify(found[0], [other], mirror.extraction, residuals).name == "removed"
     _, suppressed = token_effects(
-        mirror.extraction, change_at_tokens(found[0], [other]), RESPONSE, ~mirror.extraction.rows.discovery
+        mirror.extraction,
+        find_words(mirror.extraction),
+        change_at_tokens(found[0], [other]),
+        RESPONSE,
+        ~mirror.extraction.rows.discovery,
     )
     assert suppressed[0][0] == "Plan"
 

@@ -55,7 +55,9 @@ def test_confirm_holds_its_family_level() -> None:
     rejected = 0
     for seed in range(120):
         scores = random.standard_t(5, (30, 6))
-        rejected += bool((confirm(scores, np.ones(6), np.zeros(6), np.ones(6, bool), seed).p_adjusted <= 0.05).any())
+        rejected += bool(
+            (confirm(scores, np.ones(6), np.zeros(6), np.ones(6, bool), seed).p_adjusted <= 0.05).any()
+        )
     assert rejected <= 14
 
 
@@ -75,7 +77,9 @@ def test_category_contrasts_find_the_category_and_match_welch() -> None:
     names, contrast, statistic, p = category_contrasts(scores, categories, 0)
     assert names == ["a", "b", "c"]
     assert contrast[0] == pytest.approx(scores[:12].mean() - scores[12:].mean())
-    assert statistic[0] == pytest.approx(stats.ttest_ind(scores[:12], scores[12:], equal_var=False).statistic, rel=1e-6)
+    assert statistic[0] == pytest.approx(
+        stats.ttest_ind(scores[:12], scores[12:], equal_var=False).statistic, rel=1e-6
+    )
     assert p[0] < 0.01
 
 
@@ -108,7 +112,9 @@ def test_exploration_of_pure_noise_finds_nothing_much() -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
 def test_benjamini_hochberg_matches_scipy(p: list[float]) -> None:
-    np.testing.assert_allclose(benjamini_hochberg(np.asarray(p)), stats.false_discovery_control(p), atol=1e-12)
+    np.testing.assert_allclose(
+        benjamini_hochberg(np.asarray(p)), stats.false_discovery_control(p), atol=1e-12
+    )
 
 
 @settings(deadline=None)

@@ -146,6 +146,7 @@ def upgrade() -> None:
         sa.Column("attributed", sa.Double(), nullable=False),
         sa.Column("share", sa.Double(), nullable=False),
         sa.Column("selected", sa.Boolean(), nullable=False),
+        sa.Column("leader_id", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_feature_group")),
     )
     op.create_table(
