@@ -120,7 +120,8 @@ def _store(path: Path) -> Iterator[Observation]:
             if len(missing) > 10:
                 yield Observation("problem", f"... and {len(missing) - 10} more files")
             for row in store.rows(
-                "SELECT id, state FROM run WHERE state IN ('extracting', 'analyzing', 'failed', 'interrupted') AND NOT archived"
+                "SELECT id, state FROM run WHERE NOT archived"
+                " AND state IN ('extracting', 'analyzing', 'failed', 'interrupted')"
             ):
                 yield Observation(
                     "note", f"run {row['id']} is {row['state']}", f"fi-store run --resume {row['id']}"

@@ -19,8 +19,10 @@ from command import fi_store
 from store_factory import FilledStore, fill_store
 
 from fi_store import workflow
+from fi_store.config import RunConfig
 from fi_store.console import RichDisplay
 from fi_store.progress import Progress
+from fi_store.shipped import shipped
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +133,37 @@ def test_what_nobody_expected_is_said_without_a_traceback(
     assert words in result.err
     assert "Traceback" not in result.err
     assert "\x1b" not in result.err
+
+
+def test_the_demo_takes_its_pair_from_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Which organism it compares stands in demo.json and its card; the size of the demo is fixed, its place is not."""
+    organisms = tmp_path / "organisms"
+    (organisms / "some").mkdir(parents=True)
+    (organisms / "demo.json").write_text('{"folder": "some"}')
+    (organisms / "some" / "card.json").write_text(
+        '{"name": "N", "base": "bundled:smollm2", "adapter": "weights"}'
+    )
+    monkeypatch.setattr("fi_store.shipped.shipped", lambda name: organisms)
+    seen: list[RunConfig] = []
+    monkeypatch.setattr("fi_store.cli.pipeline._run_new", seen.append)
+    result = fi_store("demo", "--output-dir", tmp_path / "here", "--seed", 4, "--skip-report")
+    assert result.code == 0, result.err
+    (config,) = seen
+    assert (config.base_model, config.target_model) == (
+        "bundled:smollm2",
+        str(organisms / "some" / "weights"),
+    )
+    assert (config.shams, config.candidates, config.max_new_tokens, config.prompts_file) == (1, 12, 24, ())
+    assert (config.output_dir, config.seed, config.skip_report) == (tmp_path / "here", 4, True)
+    assert fi_store("demo", "--shams", 3).code == 2
+
+
+def test_the_shipped_demo_is_whole() -> None:
+    folder = shipped("organisms")
+    chosen = folder / json.loads((folder / "demo.json").read_text())["folder"]
+    card = json.loads((chosen / "card.json").read_text())
+    assert (chosen / card["adapter"] / "adapter_model.safetensors").is_file()
+    assert card["kind"] == "behaviour"
 
 
 def test_a_reader_that_leaves_is_no_error(filled: FilledStore) -> None:

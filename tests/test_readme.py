@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 SMALL: dict[str, Any] = {
-    "limit_per_category": 6, "shams": 1, "candidates": 3, "n_latents": 32, "k": 4, "dictionary_steps": 15,
+    "limit_per_category": 3, "shams": 1, "candidates": 3, "n_latents": 32, "k": 4, "dictionary_steps": 15,
     "dictionary_batch": 64, "max_new_tokens": 4,
 }  # fmt: skip
 
@@ -89,7 +89,7 @@ def test_the_commands_run(reader: dict[str, str]) -> None:
         Path(text.splitlines()[0].removeprefix("# ")).write_text(mapped(text, reader), encoding="utf-8")
     small = [word for name, value in SMALL.items() for word in ("--" + name.replace("_", "-"), str(value))]
     runs: list[str] = []
-    for line in "\n".join(blocks("sh")[1:]).splitlines():
+    for line in filter(None, "\n".join(blocks("sh")[1:]).splitlines()):
         words = shlex.split(mapped(line, reader))
         assert words[0] == "fi-store", line
         if words[1] in ("run", "ingest") and "--resume" not in words:
@@ -110,7 +110,7 @@ def test_the_commands_run(reader: dict[str, str]) -> None:
 
 def test_the_python_runs(reader: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     def small(file: Path | None, **options: Any) -> Any:
-        return make_config(file, **{**SMALL, "limit_per_category": 16, **options})
+        return make_config(file, **{**SMALL, "limit_per_category": 8, **options})
 
     monkeypatch.setattr(api, "make_config", small)
     for text in blocks("python"):

@@ -83,7 +83,7 @@ CONFIG_OPTIONS = tuple(
         ("crosscoder_file", Path, None, "JSON similarities from elsewhere, shown beside our own."),
         ("skip_activations", bool, None, "Use the newest extraction of this pair and configuration in the store."),
         ("skip_naming", bool, None, "Leave results unnamed."),
-        ("keep_activations", Literal["all", "analysed", "none"], "analysed", "Which token-level activations stay on disk after the analysis."),
+        ("keep_activations", Literal["all", "analysed", "none"], "analysed", "Token-level activations: of all layers, of the analysed ones, or none once the analysis is done."),
         ("skip_visualization", bool, None, "Report without charts."),
         ("skip_report", bool, None, "No report."),
         ("report_format", Literal["markdown", "html", "both"], "both", "markdown, html or both."),

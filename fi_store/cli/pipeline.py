@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,6 +41,7 @@ def demo(options: dict[str, Any]) -> None:
     SmolLM2-135M-Instruct and a fine-tune of it, both shipped; ends with a report."""
     from fi_store.shipped import shipped
 
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here needs the hub, so nothing asks it
     folder = shipped("organisms")
     chosen = folder / json.loads((folder / "demo.json").read_text(encoding="utf-8"))["folder"]
     card = json.loads((chosen / "card.json").read_text(encoding="utf-8"))
