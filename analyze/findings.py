@@ -88,6 +88,7 @@ class Result:
     categories: list[CategoryContrast]  # strongest contrast first
     promoted: list[tuple[str, float]]
     suppressed: list[tuple[str, float]]
+    said: list[str]  # the group's own words in its direction, without its companions'
     triggers: list[str]
     names: list[Candidate]  # the chosen one first
     behaviour: Behaviour | None
@@ -152,14 +153,18 @@ def describe(
     weights = change_at_tokens(group, layers)
     in_class = rows.own & (rows.position_class == group.position_class)
     promoted, suppressed = spoken_words(group, layers, extraction, words, ~rows.discovery)
-    chosen_on_d = token_effects(extraction, words, weights, group.position_class, rows.discovery)
-    asked = [word for word, _ in (chosen_on_d[0] if group.direction > 0 else chosen_on_d[1])]
+    side = 0 if group.direction > 0 else 1
+    asked, said = (
+        [word for word, _ in token_effects(extraction, words, weights, group.position_class, half)[side]]
+        for half in (rows.discovery, ~rows.discovery)
+    )
     return Result(
         tested=tested,
         change=classify(group, layers, extraction, residuals),
         categories=category_table(group, layers, extraction, seed),
         promoted=promoted,
         suppressed=suppressed,
+        said=said,
         triggers=_triggers(weights, in_class & ~rows.discovery, contexts),
         names=name_group(group, layers, extraction, contexts, seed) if naming else [],
         behaviour=None
@@ -262,8 +267,10 @@ def _window(extraction: Extraction, row: int, activity: dict[str, FloatArray]) -
 def ordered(results: Sequence[Result]) -> list[Result]:
     """The order within a tier (METHOD section 4): strength, then the lower limit of |log2 ratio|."""
 
-    def key(result: Result) -> tuple[float, float]:
+    def key(result: Result) -> tuple[bool, float, float]:
         nearest = min(abs(result.change.low), abs(result.change.high))
-        return -result.strength, -nearest if result.change.low * result.change.high > 0 else 0.0
+        # A shift that leaves a feature as active as before is real but small: it comes after the changes.
+        small = result.change.name == "shared"
+        return small, -result.strength, -nearest if result.change.low * result.change.high > 0 else 0.0
 
     return sorted(results, key=key)

@@ -22,9 +22,10 @@ def finding_row(
     chosen = result.names[0] if result.names else None
     named = chosen is not None and chosen.named
     numbers = sorted({layers[index].layer for index in tested.group.layer_indices})
-    tokens = [token for token, _ in (result.promoted if tested.group.direction > 0 else result.suppressed)]
     predicate = chosen.predicate if named and chosen is not None else None
-    name = make_name(tested.group.direction, tokens, result.triggers, tested.group.position_class, predicate)
+    name = make_name(
+        tested.group.direction, result.said, result.triggers, tested.group.position_class, predicate
+    )
     rising = [item for item in result.categories if item.contrast > 0]
     return {
         "run_id": run_id,

@@ -14,7 +14,7 @@ VERBS = {
     "strengthened": "stronger in the target",
     "removed": "gone from the target",
     "weakened": "weaker in the target",
-    "shared": "equally active in both models",
+    "shared": "moved, but by less than a quarter of its activity",
     "redirected": "turned in the target",
     "undetermined": "different in the target",
 }
@@ -36,6 +36,7 @@ def make_name(
 
     A group that fires within questions pushes nothing there, so it is told by the words that set it off.
     """
+    pushed = [word for word in pushed if any(letter.isalnum() for letter in word)] or pushed
     when = predicate.phrase if predicate is not None else WHERE[CLASSES[position_class]]
     more = "more" if direction > 0 else "less"
     for count in (3, 2, 1):

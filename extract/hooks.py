@@ -18,9 +18,9 @@ from extract.prefix import prefix_cache, shared_length
 from extract.references import ModelReference
 from fi_store.errors import ExtractionError
 
-LENGTH_STEP = 16
+LENGTH_STEP = 8
 """Batches are padded to multiples of this: kernels are rebuilt for every new shape."""
-BATCH_TOKENS = 3072
+BATCH_TOKENS = 2048
 """Padded tokens of one forward pass."""
 CHILDREN = {
     "attn_out": ("self_attn", "attn", "attention", "self_attention"),

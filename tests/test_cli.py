@@ -136,10 +136,10 @@ def test_what_nobody_expected_is_said_without_a_traceback(
 
 
 def test_the_demo_takes_its_pair_from_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Which organism it compares stands in demo.json and its card; the size of the demo is fixed, its place is not."""
+    """Pair and size of the demo stand in demo.json and the organism's card; its place is an option."""
     organisms = tmp_path / "organisms"
     (organisms / "some").mkdir(parents=True)
-    (organisms / "demo.json").write_text('{"folder": "some"}')
+    (organisms / "demo.json").write_text('{"folder": "some", "shams": 2, "max_new_tokens": 7}')
     (organisms / "some" / "card.json").write_text(
         '{"name": "N", "base": "bundled:smollm2", "adapter": "weights"}'
     )
@@ -153,7 +153,7 @@ def test_the_demo_takes_its_pair_from_data(monkeypatch: pytest.MonkeyPatch, tmp_
         "bundled:smollm2",
         str(organisms / "some" / "weights"),
     )
-    assert (config.shams, config.candidates, config.max_new_tokens, config.prompts_file) == (1, 12, 24, ())
+    assert (config.shams, config.max_new_tokens, config.prompts_file) == (2, 7, ())
     assert (config.output_dir, config.seed, config.skip_report) == (tmp_path / "here", 4, True)
     assert fi_store("demo", "--shams", 3).code == 2
 

@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from fi_store.store import Store
     from fi_store.workflow import Outcome
 
-DEMO_SETTINGS = {"shams": 1, "candidates": 12, "max_new_tokens": 24}
-"""METHOD: the demo measures one sham and confirms twelve candidates, so that it ends within minutes on two cores."""
-
 
 @takes_config(DEMO_FIELDS)
 def demo(options: dict[str, Any]) -> None:
@@ -43,10 +40,11 @@ def demo(options: dict[str, Any]) -> None:
 
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing here needs the hub, so nothing asks it
     folder = shipped("organisms")
-    chosen = folder / json.loads((folder / "demo.json").read_text(encoding="utf-8"))["folder"]
+    settings = json.loads((folder / "demo.json").read_text(encoding="utf-8"))
+    chosen = folder / settings.pop("folder")
     card = json.loads((chosen / "card.json").read_text(encoding="utf-8"))
     pair = {"base_model": card["base"], "target_model": str(chosen / card["adapter"])}
-    config = configuration({**DEMO_SETTINGS, **pair, **options}, None)
+    config = configuration({**settings, **pair, **options}, None)
     say(f"Base: {card['base']}. Target: the same with the adapter {card['name']}.")
     _run_new(config)
 
