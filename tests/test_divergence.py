@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extract.divergence import BLOCK_ROWS, REST_FLOOR, VocabularyMap, diverge, map_vocabularies
+from fi_store.errors import ExtractionError
 
 
 class Words:
@@ -118,3 +119,8 @@ def test_bfloat16_logits_are_compared_in_float32() -> None:
     wanted = diverge(base.float(), target.float(), [0] * 3, [0] * 3, plain(30))
     assert torch.equal(found.kl_target_base, wanted.kl_target_base)
     torch.testing.assert_close(found.logprob_base, wanted.logprob_base)
+
+
+def test_vocabularies_without_a_common_token_are_refused() -> None:
+    with pytest.raises(ExtractionError, match="no token in common"):
+        map_vocabularies(Words("a"), Words("b"), 1, 1)
