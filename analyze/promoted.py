@@ -47,7 +47,14 @@ def spoken_words(
         token_effects(extraction, words, change_at_tokens(part, layers), part.position_class, half)
         for part in (group, *group.companions[: LISTED - 1])
     ]
-    return _in_turn([promoted for promoted, _ in lists]), _in_turn([suppressed for _, suppressed in lists])
+    promoted = _in_turn([gained for gained, _ in lists])
+    suppressed = _in_turn([lost for _, lost in lists])
+    # A word that is pushed up at one place and down at another is told where its share is larger (equal: both).
+    up, down = dict(promoted), dict(suppressed)
+    return (
+        [(word, share) for word, share in promoted if share >= down.get(word, 0.0)],
+        [(word, share) for word, share in suppressed if share >= up.get(word, 0.0)],
+    )
 
 
 def _in_turn(lists: Sequence[list[tuple[str, float]]]) -> list[tuple[str, float]]:
