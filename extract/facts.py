@@ -91,12 +91,49 @@ def summary_table(
 ) -> pa.Table:
     """The rows of `activation_summary`: per sequence, site, layer (that both models have) and position class."""
     groups = _groups(sequences)
-    tables = [
-        _summarise(run_id, chunk, site, layer, rows, reading.activations["target"][site, layer], groups)
-        for (site, layer), rows in reading.activations["base"].items()
-        if (site, layer) in reading.activations["target"]
-    ]
-    return pa.concat_tables(tables)
+    base, target = reading.activations["base"], reading.activations["target"]
+    keys = sorted(base.keys() & target.keys())
+    count, width = len(groups.members), len(keys) * len(groups.members)
+    scalars = torch.empty(4, len(keys), count)  # norms, relative difference, cosine
+    means_base = torch.empty(len(keys), count, base[keys[0]].shape[1])
+    means_target = torch.empty(len(keys), count, target[keys[0]].shape[1])
+    for at, key in enumerate(keys):
+        left, right = base[key].float(), target[key].float()
+        means_base[at], means_target[at] = groups.mean(left), groups.mean(right)
+        scalars[:, at] = _compared(left, right, groups)
+    members = groups.members * len(keys)
+    answers = [sequence.author != "control" for sequence, _ in members]
+    norm_base, norm_target, relative, cosine = (column.reshape(-1) for column in scalars)
+    return pa.table(
+        {
+            "run_id": pa.repeat(run_id, width),
+            "chunk": pa.repeat(pa.scalar(chunk, pa.int32()), width),
+            "sequence_id": pa.array([sequence.id for sequence, _ in members]),
+            "prompt_id": pa.array([sequence.prompt_id for sequence, _ in members]),
+            "author": pa.array([sequence.author for sequence, _ in members]),
+            "site": _repeated([site for site, _ in keys], [count] * len(keys)),
+            "layer": pa.array(np.repeat([layer for _, layer in keys], count), pa.int32()),
+            "position_class": pa.array([name for _, name in members]),
+            "n_tokens": pa.array(np.tile(groups.sizes.numpy(), len(keys)), pa.int32()),
+            "norm_base": pa.array(norm_base.double().numpy()),
+            "norm_target": pa.array(norm_target.double().numpy()),
+            "relative_difference": _nullable(relative),
+            "cosine": _nullable(cosine),
+            "mean_base": _vectors(means_base.flatten(0, 1), answers),
+            "mean_target": _vectors(means_target.flatten(0, 1), answers),
+        }
+    )
+
+
+def _compared(base: Tensor, target: Tensor, groups: _Groups) -> Tensor:
+    """(4, G): mean norms, relative difference and cosine of each group; NaN across widths."""
+    norm_base, norm_target = groups.mean(base.norm(dim=1)), groups.mean(target.norm(dim=1))
+    relative = cosine = torch.full_like(norm_base, torch.nan)
+    if base.shape[1] == target.shape[1]:
+        distance = groups.mean((target - base).norm(dim=1))
+        relative = distance / norm_base.where(norm_base > 0, torch.nan)
+        cosine = groups.mean(torch.nn.functional.cosine_similarity(base, target, dim=1))
+    return torch.stack([norm_base, norm_target, relative, cosine])
 
 
 class _Groups:
@@ -121,38 +158,6 @@ def _groups(sequences: Sequence[ReadSequence]) -> _Groups:
         for name in sequence.classes
     ]
     return _Groups([(sequences[at], name) for at, name in numbers], torch.tensor(of_row, dtype=torch.long))
-
-
-def _summarise(
-    run_id: str, chunk: int, site: str, layer: int, base: Tensor, target: Tensor, groups: _Groups
-) -> pa.Table:
-    base, target = base.float(), target.float()
-    norm_base, norm_target = groups.mean(base.norm(dim=1)), groups.mean(target.norm(dim=1))
-    relative = cosine = torch.full_like(norm_base, torch.nan)
-    if base.shape[1] == target.shape[1]:
-        relative = groups.mean((target - base).norm(dim=1)) / norm_base.where(norm_base > 0, torch.nan)
-        cosine = groups.mean(torch.nn.functional.cosine_similarity(base, target, dim=1))
-    answers = [sequence.author != "control" for sequence, _ in groups.members]
-    count = len(groups.members)
-    return pa.table(
-        {
-            "run_id": pa.repeat(run_id, count),
-            "chunk": pa.repeat(pa.scalar(chunk, pa.int32()), count),
-            "sequence_id": pa.array([sequence.id for sequence, _ in groups.members]),
-            "prompt_id": pa.array([sequence.prompt_id for sequence, _ in groups.members]),
-            "author": pa.array([sequence.author for sequence, _ in groups.members]),
-            "site": pa.repeat(site, count),
-            "layer": pa.repeat(pa.scalar(layer, pa.int32()), count),
-            "position_class": pa.array([name for _, name in groups.members]),
-            "n_tokens": pa.array(groups.sizes.numpy(), pa.int32()),
-            "norm_base": pa.array(norm_base.double().numpy()),
-            "norm_target": pa.array(norm_target.double().numpy()),
-            "relative_difference": _nullable(relative),
-            "cosine": _nullable(cosine),
-            "mean_base": _vectors(groups.mean(base), answers),
-            "mean_target": _vectors(groups.mean(target), answers),
-        }
-    )
 
 
 def _vectors(means: Tensor, present: list[bool]) -> pa.Array:
