@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from small_runs import small_config, small_suite
 from tiny import TinyModels
@@ -62,10 +64,16 @@ FACTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "CHUNK_PROMPTS", 3)
-    monkeypatch.setattr("extract.pipeline.CHUNK_PROMPTS", 3)
+@pytest.fixture(scope="module", autouse=True)
+def small_chunks() -> Iterator[None]:
+    """Several chunks, on one thread: sums in the same order give the same bits in both processes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening, "CHUNK_PROMPTS", 3)
+        patch.setattr("extract.pipeline.CHUNK_PROMPTS", 3)
+        yield
+    torch.set_num_threads(threads)
 
 
 def run_and_kill(folder: Path, config: RunConfig, stop: tuple[str, int]) -> None:
@@ -80,7 +88,7 @@ def run_and_kill(folder: Path, config: RunConfig, stop: tuple[str, int]) -> None
         count=N_PROMPTS,
     )
     root = Path(__file__).resolve().parent.parent
-    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": str(root)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
     process = subprocess.Popen(
         [sys.executable, "-c", source], cwd=folder, env=environment, stderr=subprocess.PIPE
     )
@@ -113,19 +121,28 @@ def activations(store: Store) -> dict[str, bytes]:
     }
 
 
+@pytest.fixture(scope="module")
+def whole(
+    tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, list[dict[str, object]]], dict[str, bytes]]:
+    """Facts and activations of an extraction that nobody interrupted."""
+    config = small_config(tiny_models.llama, tiny_models.adapter, output_dir=tmp_path_factory.mktemp("whole"))
+    with Store.open(config.store_path, create=True) as store:
+        ingest(store, config, small_suite(N_PROMPTS), progress=Progress())
+        return facts(store), activations(store)
+
+
 @pytest.mark.parametrize(
     "stop", [("target", 1), ("sham_0", 2)], ids=["while the pair reads", "while a sham reads"]
 )
 def test_a_killed_run_resumes_to_the_same_facts(
-    tiny_models: TinyModels, tmp_path: Path, stop: tuple[str, int]
+    tiny_models: TinyModels,
+    tmp_path: Path,
+    whole: tuple[dict[str, list[dict[str, object]]], dict[str, bytes]],
+    stop: tuple[str, int],
 ) -> None:
-    models = tiny_models.llama, tiny_models.adapter
-    whole = small_config(*models, output_dir=tmp_path / "whole")
-    with Store.open(whole.store_path, create=True) as store:
-        ingest(store, whole, small_suite(N_PROMPTS), progress=Progress())
-        expected, expected_shards = facts(store), activations(store)
-
-    killed = small_config(*models, output_dir=tmp_path / "killed")
+    expected, expected_shards = whole
+    killed = small_config(tiny_models.llama, tiny_models.adapter, output_dir=tmp_path / "killed")
     run_and_kill(tmp_path / "killed-process", killed, stop)
     with Store.open(killed.store_path) as store:
         run = store.run()
