@@ -78,4 +78,4 @@ def load_answers(extraction: Extraction) -> dict[str, list[str]]:
 
 def _pattern(word: str, opening: bool) -> str:
     start = r"\A\W*" if opening else r"(?<!\w)"
-    return start + re.escape(word)
+    return start + re.escape(word) + (r"(?!\w)" if word[-1].isalnum() else "")

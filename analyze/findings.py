@@ -88,7 +88,7 @@ class Result:
     categories: list[CategoryContrast]  # strongest contrast first
     promoted: list[tuple[str, float]]
     suppressed: list[tuple[str, float]]
-    said: list[str]  # the group's own words in its direction, without its companions'
+    said: list[str]  # the group's own words in its direction, chosen on D; its name is made of them
     triggers: list[str]
     names: list[Candidate]  # the chosen one first
     behaviour: Behaviour | None
@@ -153,11 +153,8 @@ def describe(
     weights = change_at_tokens(group, layers)
     in_class = rows.own & (rows.position_class == group.position_class)
     promoted, suppressed = spoken_words(group, layers, extraction, words, ~rows.discovery)
-    side = 0 if group.direction > 0 else 1
-    asked, said = (
-        [word for word, _ in token_effects(extraction, words, weights, group.position_class, half)[side]]
-        for half in (rows.discovery, ~rows.discovery)
-    )
+    on_d = token_effects(extraction, words, weights, group.position_class, rows.discovery)
+    said = [word for word, _ in on_d[0 if group.direction > 0 else 1]]
     return Result(
         tested=tested,
         change=classify(group, layers, extraction, residuals),
@@ -165,11 +162,11 @@ def describe(
         promoted=promoted,
         suppressed=suppressed,
         said=said,
-        triggers=_triggers(weights, in_class & ~rows.discovery, contexts),
+        triggers=_triggers(weights, in_class & rows.discovery, contexts),
         names=name_group(group, layers, extraction, contexts, seed) if naming else [],
         behaviour=None
         if group.position_class == PROMPT
-        else check_behaviour(extraction, answers, asked, group.position_class, group.direction),
+        else check_behaviour(extraction, answers, said, group.position_class, group.direction),
         examples=_examples(group, layers, extraction, weights, in_class & ~rows.discovery),
     )
 
@@ -184,6 +181,8 @@ def category_table(
     means = cluster_means(score[:, None], clusters)[:, 0]
     labels, first = np.unique(clusters, return_index=True)
     categories = extraction.units.categories[chosen][first]
+    if len(np.unique(categories)) < 2:
+        return []
     names, contrast, statistic, p = category_contrasts(means, categories, seed)
     out = []
     for i, name in enumerate(names):

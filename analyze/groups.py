@@ -180,7 +180,7 @@ def group_scores(group: Group, layers: Sequence[LayerEffects]) -> FloatArray:
 
 
 def group_floor(group: Group, layers: Sequence[LayerEffects]) -> float:
-    """Weighted mean of the members' floors: an upper bound of what the group's score reaches on the shams."""
+    """Weighted mean of the members' floors: what single features reach on the shams, not the steadier group score."""
     return sum(m.weight * float(layers[m.layer_index].floors[group.position_class]) for m in group.members)
 
 

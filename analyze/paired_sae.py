@@ -56,7 +56,7 @@ def fit_paired_sae(
     rows' dtype, master weights stay float32. Deterministic for a seed and thread count.
 
     Raises:
-        AnalysisError: shapes differ, rows are constant or fewer than latents, k exceeds the latents.
+        AnalysisError: shapes differ, rows are all zero or fewer than latents, k exceeds the latents.
     """
     n, d = first.shape
     if first.shape != second.shape:
@@ -171,8 +171,7 @@ class _Trainer:
         dead = torch.nonzero(self.silent > DEAD_AFTER_STEPS).flatten()
         if len(dead) == 0:
             return torch.zeros(())
-        k = min(len(dead), max(1, self.w_enc.shape[0] // 2))
-        values, places = torch.topk(pre[:, dead], min(k, 4 * self.options.k, len(dead)), dim=1)
+        values, places = torch.topk(pre[:, dead], min(len(dead), 4 * self.options.k), dim=1)
         codes = torch.zeros(pre.shape[0], len(dead)).scatter(1, places, values.relu())
         return (
             error - self._product(codes, self.w_dec[dead])

@@ -51,13 +51,17 @@ def analyze(store: Store, run_id: str, *, progress: Progress) -> None:
     """
     run = store.run(run_id)
     config = RunConfig(**run.config)
-    if run.state == "extracting":
+    if not store.rows(
+        "select 1 from run_event where run_id = $run and kind = 'state' and message = 'extracted' limit 1",
+        run=run.extraction_run_id,
+    ):
         raise AnalysisError(
             f"The extraction of run {run.id} is not finished.", hint=f"fi-store ingest --resume {run.id}"
         )
     with _state(store, run):
         with progress.task("reading the extraction"):
             extraction = load_extraction(store, run)
+            _refuse_too_few(extraction)
         with progress.task("layer similarity"):
             write_similarity(store, run.id)
             if config.crosscoder_file is not None:
@@ -79,6 +83,18 @@ def _state(store: Store, run: Run) -> Iterator[None]:
         store.set_state(run.id, "interrupted" if interrupted else "failed", "analyze")
         raise
     store.set_state(run.id, "analyzed", "analyze")
+
+
+def _refuse_too_few(extraction: Extraction) -> None:
+    """Fewer than two prompt families in a half leave nothing to compare."""
+    units = extraction.units
+    for half, chosen in (("discovery", units.discovery), ("confirmation", ~units.discovery)):
+        families = len(set(units.clusters[chosen].tolist()))
+        if families < 2:
+            raise AnalysisError(
+                f"The {half} half has {families} prompt families; at least 2 are needed.",
+                hint="use more prompts",
+            )
 
 
 def _fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, progress: Progress) -> Fitted:
@@ -155,11 +171,6 @@ def _conclude(
         ]
         selected = groups[: config.candidates]
     n_c = len(set(extraction.units.clusters[~extraction.units.discovery].tolist()))
-    if n_c < 2:
-        raise AnalysisError(
-            f"The confirmation half has {n_c} prompt families; at least 2 are needed.",
-            hint="use more prompts",
-        )
     detectable = smallest_detectable(n_c, max(1, len(selected)), config.alpha, 0.8)
     write.plan(store, run, config, extraction, layers, selected, detectable)
     with progress.task("testing on the confirmation half"):

@@ -103,10 +103,11 @@ def spoken_direction(group: Group, extraction: Extraction, words: Words, weights
     """Whether a group is told by what the target gains (+1) or loses (-1); mirrored when the pair is swapped.
 
     The side whose strongest word carries the larger contribution on D: a behaviour that uses few words is one a
-    person can recognise, the many words that gave way to it are not. Groups of questions keep the heavier side.
+    person can recognise, the many words that gave way to it are not. Groups of
+    questions keep the heavier side, groups whose features all move one way have one side only.
     """
     rows = extraction.rows
-    if group.position_class == PROMPT:
+    if group.position_class == PROMPT or len({member.sign for member in group.members}) == 1:
         return group.direction
     chosen = rows.discovery & rows.own & (rows.position_class == group.position_class)
     gained, lost = (

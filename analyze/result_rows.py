@@ -110,7 +110,9 @@ def _description(result: Result, numbers: Sequence[int]) -> str:
         parts.append(f"next tokens that gain: {quoted([token for token, _ in result.promoted], 5)}")
     if result.suppressed:
         parts.append(f"that lose: {quoted([token for token, _ in result.suppressed], 5)}")
-    standing = [item for item in result.categories if item.p_adjusted is not None and item.contrast > 0]
+    standing = [
+        item for item in result.categories if (item.p_adjusted or 1.0) <= METHOD.alpha and item.contrast > 0
+    ]
     if standing:
         first = standing[0]
         parts.append(

@@ -37,7 +37,7 @@ def run_shams(
     seed: int,
 ) -> list[ShamRun]:
     """One entry per sham; empty with fewer than two shams. `anchor` is the reader that they were built around."""
-    if len(extraction.shams) < 2:
+    if not layers or len(extraction.shams) < 2:
         return []
     found = []
     for number, sham in enumerate(extraction.shams):

@@ -63,6 +63,9 @@ def plan(
         "candidates": config.candidates,
         "selected": len(selected),
         "directions": [group.direction for group in selected],
+        "members": [
+            [[m.layer_index, m.latent, m.weight * m.sign] for m in group.members] for group in selected
+        ],
         "classes": [group.position_class for group in selected],
         "alpha": config.alpha,
         "seed": config.seed,
@@ -79,7 +82,7 @@ def plan(
         others = unit.scalars(
             sa.select(AnalysisPlan.opened_before).where(AnalysisPlan.run_id.in_(siblings))
         ).all()
-        before = sum(count + 1 for count in others) + (mine.opened_before + 1 if mine is not None else 0)
+        before = max([*others, *([mine.opened_before] if mine is not None else [])], default=-1) + 1
         if mine is not None:
             unit.delete(mine)
             unit.flush()

@@ -131,7 +131,7 @@ class RunConfig(BaseModel):
         description="Seed of the split, the dictionaries, shams and resampling.",
     )
     max_new_tokens: int = Field(
-        default=24, ge=1, le=4096, description="Length of each model's own greedy answer."
+        default=24, ge=2, le=4096, description="Length of each model's own greedy answer."
     )
     layers: str = Field(
         default="auto",

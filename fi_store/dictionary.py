@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,12 +95,13 @@ def load_dictionary(folder: Path) -> SparseDictionary:
     Raises:
         AnalysisError: a file is missing, a tensor is absent or has a shape that the configuration contradicts.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         config = DictionaryConfig(**json.loads((folder / CONFIG).read_text(encoding="utf-8")))
         tensors = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise AnalysisError(f"The dictionary {folder} cannot be read: {error}.") from error
     d, m = config.d_model, config.n_latents
     expected = {"W_enc": (d, m), "b_enc": (m,), "W_dec": (m, d), "b_dec": (d,)}
@@ -129,8 +130,3 @@ def load_decoder_rows(folder: Path, latents: Sequence[int]) -> npt.NDArray[np.fl
         raise AnalysisError(
             f"The dictionary {folder} cannot be read: {error}.", hint="fi-store doctor"
         ) from error
-
-
-def with_threshold(dictionary: SparseDictionary, threshold: float) -> SparseDictionary:
-    """The same dictionary with another inference threshold."""
-    return replace(dictionary, config=replace(dictionary.config, threshold=threshold))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub, which reads it once
 
 from typing import TYPE_CHECKING
 
 import pytest
+
+# A shell starts background jobs with SIGINT ignored, and children inherit that; these tests are about Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
     from store_factory import FilledStore
