@@ -136,8 +136,8 @@ def readability(
 def _grouped_r2(x: FloatArray, y: FloatArray, clusters: IntArray) -> float:
     """R^2 of cross-validated ridge predictions at the penalty that predicts best, whole clusters left out.
 
-    One eigendecomposition per fold serves all penalties (Hoerl and Kennard 1970); sklearn's RidgeCV needs minutes
-    for the same at d = 576.
+    One eigendecomposition per fold serves all penalties (Hoerl and Kennard 1970); sklearn's RidgeCV scores
+    every penalty by leaving single rows out, which ignores clusters and is slow at d = 576 (bench/LOG.md).
     """
     errors = np.zeros(len(RIDGE_PENALTIES))
     for train, test in GroupKFold(n_splits=RIDGE_FOLDS).split(x, y, clusters):
