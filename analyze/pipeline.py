@@ -15,12 +15,13 @@ import torch
 from analyze import write
 from analyze.behaviour import load_answers
 from analyze.crosscoder_file import read_crosscoder_file
+from analyze.dictionaries.paired_sae import fit_paired_sae
+from analyze.dictionaries.training import FitOptions
 from analyze.effects import LayerEffects, measure_effects
 from analyze.findings import Tested, describe, ordered, test_groups
 from analyze.groups import make_groups
 from analyze.keys import dictionary_folder
 from analyze.pair_gate import pair_gate, smallest_detectable
-from analyze.paired_sae import FitOptions, fit_paired_sae
 from analyze.predicates import Contexts
 from analyze.promoted import change_at_tokens, spoken_direction
 from analyze.rows import Extraction, load_extraction

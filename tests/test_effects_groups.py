@@ -10,10 +10,11 @@ import torch
 from synthetic import Synthetic, make, swapped
 
 from analyze.classes import classify, ratio_class, readability
+from analyze.dictionaries.paired_sae import fit_paired_sae
+from analyze.dictionaries.training import FitOptions
 from analyze.effects import LayerEffects, measure_effects, sham_floor
 from analyze.findings import category_table, test_groups
 from analyze.groups import Group, group_scores, make_groups
-from analyze.paired_sae import FitOptions, fit_paired_sae
 from analyze.promoted import change_at_tokens, spoken_direction, token_effects
 from analyze.rows import RESPONSE, START
 from analyze.words import find_words

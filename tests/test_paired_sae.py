@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from analyze.paired_sae import FitOptions, common_scale, fit_paired_sae
+from analyze.dictionaries.paired_sae import common_scale, fit_paired_sae
+from analyze.dictionaries.training import FitOptions
 from fi_store.dictionary import load_dictionary
 from fi_store.errors import AnalysisError
 

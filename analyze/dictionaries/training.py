@@ -1,19 +1,14 @@
-"""Learns a paired sparse autoencoder: one BatchTopK dictionary over rows of both models, with one common scale.
+"""Trains a BatchTopK sparse autoencoder by gradient descent: the loop that every learned dictionary shares.
 
 BatchTopK: Bussmann, Leask, Nanda (2024), "BatchTopK Sparse Autoencoders". Auxiliary loss for dead latents: Gao et
-al. (2024), "Scaling and evaluating sparse autoencoders", appendix A.2. Which model is called base is not known here:
-callers pass the rows in canonical order, so that swapping the pair gives the same weights bit by bit.
+al. (2024), "Scaling and evaluating sparse autoencoders", appendix A.2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-
-from fi_store.dictionary import DictionaryConfig, SparseDictionary
-from fi_store.errors import AnalysisError
 
 AUXILIARY_WEIGHT = 1 / 32
 """Weight of the auxiliary loss (Gao et al., appendix A.2)."""
@@ -38,62 +33,7 @@ class FitOptions:
     """Peak of Adam's learning rate; linear warm-up over 5% of the steps and decay over the last 20%."""
 
 
-def common_scale(first: torch.Tensor, second: torch.Tensor) -> float:
-    """s = sqrt(mean over pooled rows of ||x||^2 / d): one scale for both models (METHOD section 2)."""
-    total = sum(float(x.to(torch.float32).square().sum(dtype=torch.float64)) for x in (first, second))
-    return float((total / (first.numel() + second.numel())) ** 0.5)
-
-
-def fit_paired_sae(
-    first: torch.Tensor,
-    second: torch.Tensor,
-    options: FitOptions,
-    advance: Callable[[int], None] = lambda _n: None,
-) -> SparseDictionary:
-    """Fits on paired rows (n, d) of two models of the same width, in canonical order.
-
-    Each step draws `batch / 2` pairs, so both models weigh the same. Products run in bfloat16 where that is the
-    rows' dtype, master weights stay float32. Deterministic for a seed and thread count.
-
-    Raises:
-        AnalysisError: shapes differ, rows are all zero or fewer than latents, k exceeds the latents.
-    """
-    n, d = first.shape
-    if first.shape != second.shape:
-        raise AnalysisError(
-            f"A paired SAE needs equal shapes, found {tuple(first.shape)} and {tuple(second.shape)}."
-        )
-    if options.k > options.n_latents:
-        raise AnalysisError(f"k = {options.k} exceeds the {options.n_latents} latents.")
-    if 2 * n < options.n_latents:
-        raise AnalysisError(
-            f"Layer {options.layer} has {2 * n} rows for {options.n_latents} latents.",
-            hint="use more prompts or --n-latents with a smaller number",
-        )
-    scale = common_scale(first, second)
-    if not scale > 0:
-        raise AnalysisError(f"The activations of layer {options.layer} are all zero.")
-    trainer = _Trainer(first, second, scale, options)
-    for step in range(options.steps):
-        trainer.step(step)
-        advance(1)
-    config = DictionaryConfig(
-        kind="paired_sae",
-        site=options.site,
-        layer=options.layer,
-        d_model=d,
-        n_latents=options.n_latents,
-        k=options.k,
-        seed=options.seed,
-        steps=options.steps,
-        scale=scale,
-        threshold=trainer.threshold(),
-        n_rows=n,
-    )
-    return SparseDictionary(config, *(p.detach().contiguous() for p in trainer.parameters))
-
-
-class _Trainer:
+class Trainer:
     """The state of one fit."""
 
     def __init__(self, first: torch.Tensor, second: torch.Tensor, scale: float, options: FitOptions) -> None:

@@ -1,0 +1,1 @@
+"""The kinds of dictionaries: each learns directions from the rows of two models."""
