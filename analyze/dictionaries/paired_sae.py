@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 
-from analyze.dictionaries.training import FitOptions, Trainer
+from analyze.dictionaries.training import FitOptions, RowSource, Trainer
 from fi_store.dictionary import DictionaryConfig, SparseDictionary
 from fi_store.errors import AnalysisError
 
@@ -50,7 +50,7 @@ def fit_paired_sae(
     scale = common_scale(first, second)
     if not scale > 0:
         raise AnalysisError(f"The activations of layer {options.layer} are all zero.")
-    trainer = Trainer(first, second, scale, options)
+    trainer = Trainer(_pooled_rows(first, second, scale), options)
     for step in range(options.steps):
         trainer.step(step)
         advance(1)
@@ -68,3 +68,13 @@ def fit_paired_sae(
         n_rows=n,
     )
     return SparseDictionary(config, *(p.detach().contiguous() for p in trainer.parameters))
+
+
+def _pooled_rows(first: torch.Tensor, second: torch.Tensor, scale: float) -> RowSource:
+    """A pair gives two rows, one of either model, in units of the common scale."""
+
+    def draw(picked: torch.Tensor) -> torch.Tensor:
+        return torch.cat([first[picked], second[picked]]).to(torch.float32) / scale
+
+    mean = (first.to(torch.float32).mean(0) + second.to(torch.float32).mean(0)) / (2 * scale)
+    return RowSource(len(first), mean, draw, first.dtype)

@@ -6,6 +6,7 @@ al. (2024), "Scaling and evaluating sparse autoencoders", appendix A.2.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -33,23 +34,35 @@ class FitOptions:
     """Peak of Adam's learning rate; linear warm-up over 5% of the steps and decay over the last 20%."""
 
 
-class Trainer:
-    """The state of one fit."""
+@dataclass(frozen=True)
+class RowSource:
+    """Where a fit draws its rows from; what makes a row (one model's, a difference, both models') is up to the kind.
 
-    def __init__(self, first: torch.Tensor, second: torch.Tensor, scale: float, options: FitOptions) -> None:
-        self.rows = (first, second)
-        self.scale = scale
+    `draw` turns indices (p,) of pairs into scaled float32 rows (b, d_in): b = 2p where both models' rows stand below
+    each other, b = p where a pair makes one row.
+    """
+
+    n: int  # pairs
+    mean: torch.Tensor  # (d_in,) float32, mean of the scaled rows: where the decoder's bias starts
+    draw: Callable[[torch.Tensor], torch.Tensor]
+    dtype: torch.dtype  # of the stored activations; bfloat16 ones are multiplied in bfloat16
+
+
+class Trainer:
+    """The state of one fit: `options.batch / 2` pairs of the source a step."""
+
+    def __init__(self, source: RowSource, options: FitOptions) -> None:
+        self.source = source
         self.options = options
         self.random = torch.Generator().manual_seed(options.seed)
-        self.compute = first.dtype if first.dtype == torch.bfloat16 else torch.float32
-        d = first.shape[1]
+        self.compute = source.dtype if source.dtype == torch.bfloat16 else torch.float32
+        d = len(source.mean)
         # Decoder rows start as random unit vectors, the encoder as their transpose (Gao et al., appendix A.1).
         w_dec = torch.nn.functional.normalize(torch.randn(options.n_latents, d, generator=self.random), dim=1)
-        mean = (first.to(torch.float32).mean(0) + second.to(torch.float32).mean(0)) / (2 * scale)
         self.w_dec = w_dec.requires_grad_()
         self.w_enc = w_dec.detach().T.clone().contiguous().requires_grad_()
         self.b_enc = torch.zeros(options.n_latents, requires_grad=True)
-        self.b_dec = mean.requires_grad_()
+        self.b_dec = source.mean.clone().requires_grad_()
         self.optimizer = torch.optim.Adam(
             [self.w_enc, self.b_enc, self.w_dec, self.b_dec], lr=options.learning_rate, fused=True
         )
@@ -67,8 +80,7 @@ class Trainer:
 
     def step(self, number: int) -> None:
         options = self.options
-        picked = torch.randint(self.rows[0].shape[0], (options.batch // 2,), generator=self.random)
-        x = torch.cat([rows[picked] for rows in self.rows]).to(torch.float32) / self.scale  # (batch, d)
+        x = self.source.draw(torch.randint(self.source.n, (options.batch // 2,), generator=self.random))
         # The encoder sees b_dec as a constant: its gradient comes from the reconstruction, and one product is saved.
         pre = self._product(x - self.b_dec.detach(), self.w_enc) + self.b_enc  # (batch, m)
         codes = self._batch_top_k(pre.relu())
