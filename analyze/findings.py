@@ -40,7 +40,9 @@ class CategoryContrast:
     low: float
     high: float
     statistic: float | None
-    p_adjusted: float | None  # None where too few clusters
+    p_adjusted: (
+        float | None
+    )  # over the categories and over the results that were selected; None: too few clusters
     n_units: int
 
 
@@ -147,8 +149,12 @@ def describe(
     *,
     seed: int,
     naming: bool,
+    confirmed_share: float,
 ) -> Result:
-    """Everything that is said about a confirmed group; evidence comes from C, choices from D."""
+    """Everything that is said about a confirmed group; evidence comes from C, choices from D.
+
+    `confirmed_share`: R/K, confirmed of tested groups.
+    """
     group, rows = tested.group, extraction.rows
     weights = change_at_tokens(group, layers)
     in_class = rows.own & (rows.position_class == group.position_class)
@@ -158,7 +164,7 @@ def describe(
     return Result(
         tested=tested,
         change=classify(group, layers, extraction, residuals),
-        categories=category_table(group, layers, extraction, seed),
+        categories=category_table(group, layers, extraction, seed, confirmed_share),
         promoted=promoted,
         suppressed=suppressed,
         said=said,
@@ -172,9 +178,17 @@ def describe(
 
 
 def category_table(
-    group: Group, layers: Sequence[LayerEffects], extraction: Extraction, seed: int
+    group: Group,
+    layers: Sequence[LayerEffects],
+    extraction: Extraction,
+    seed: int,
+    confirmed_share: float,
 ) -> list[CategoryContrast]:
-    """Contrasts of the group's score in its own direction, category by category, on C; strongest first."""
+    """Contrasts of the group's score in its own direction, category by category, on C; strongest first.
+
+    Only R of K groups are asked, so the level is alpha R/K (Benjamini and Bogomolov 2014, "Selective inference on
+    multiple families of hypotheses"); said here by dividing the p by `confirmed_share` = R/K.
+    """
     chosen = ~extraction.units.discovery
     clusters = extraction.units.clusters[chosen]
     score = group_scores(group, layers)[chosen] * group.direction
@@ -200,7 +214,7 @@ def category_table(
                 float(interval.low),
                 float(interval.high),
                 float(statistic[i]) if tested else None,
-                float(p[i]) if tested else None,
+                min(1.0, float(p[i]) / confirmed_share) if tested else None,
                 int(inside.sum()),
             )
         )

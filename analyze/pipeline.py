@@ -179,6 +179,7 @@ def _conclude(
         tested: list[Tested] = test_groups(selected, layers, extraction, config.seed)
     with progress.task("naming and describing", len(tested)) as advance:
         contexts, answers = Contexts(extraction), load_answers(extraction)
+        share = sum(item.confirmed(config.alpha) for item in tested) / max(1, len(tested))
         described = []
         for item in tested:
             if item.confirmed(config.alpha):
@@ -194,6 +195,7 @@ def _conclude(
                         answers,
                         seed=config.seed,
                         naming=naming,
+                        confirmed_share=share,
                     )
                 )
             advance(1)

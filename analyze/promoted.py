@@ -7,7 +7,8 @@ almost every feature with the same words; the subtraction leaves what belongs to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -40,34 +41,31 @@ def spoken_words(
 ) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
     """Promoted and suppressed words of a group and its companions, ten at most, with their shares in their own group.
 
-    The groups speak in turn, the leader first, each its strongest word that has not been said: one place of an answer
-    must not hide the others.
+    Each group's shares sum to 1, and a word counts by its largest: one place of an answer must not hide the others.
     """
     lists = [
         token_effects(extraction, words, change_at_tokens(part, layers), part.position_class, half)
-        for part in (group, *group.companions[: LISTED - 1])
+        for part in (group, *group.companions)
     ]
-    promoted = _in_turn([gained for gained, _ in lists])
-    suppressed = _in_turn([lost for _, lost in lists])
+    promoted = _largest_shares(gained for gained, _ in lists)
+    suppressed = _largest_shares(lost for _, lost in lists)
     # A word that is pushed up at one place and down at another is told where its share is larger (equal: both).
-    up, down = dict(promoted), dict(suppressed)
     return (
-        [(word, share) for word, share in promoted if share >= down.get(word, 0.0)],
-        [(word, share) for word, share in suppressed if share >= up.get(word, 0.0)],
+        _strongest({word: share for word, share in promoted.items() if share >= suppressed.get(word, 0.0)}),
+        _strongest({word: share for word, share in suppressed.items() if share >= promoted.get(word, 0.0)}),
     )
 
 
-def _in_turn(lists: Sequence[list[tuple[str, float]]]) -> list[tuple[str, float]]:
-    said: dict[str, float] = {}
-    queues = [list(reversed(words)) for words in lists]
-    while len(said) < LISTED and any(queues):
-        for queue in queues:
-            while queue and queue[-1][0] in said:
-                queue.pop()
-            if queue and len(said) < LISTED:
-                word, share = queue.pop()
-                said[word] = share
-    return list(said.items())
+def _largest_shares(lists: Iterable[list[tuple[str, float]]]) -> dict[str, float]:
+    """Word -> its largest share in any of the groups, in order of first appearance."""
+    largest: dict[str, float] = {}
+    for word, share in itertools.chain.from_iterable(lists):
+        largest[word] = max(share, largest.get(word, 0.0))
+    return largest
+
+
+def _strongest(shares: dict[str, float]) -> list[tuple[str, float]]:
+    return sorted(shares.items(), key=lambda item: -item[1])[:LISTED]
 
 
 def token_effects(

@@ -93,7 +93,11 @@ def test_the_first_group_is_the_planted_direction_and_holds_on_c(data, effects, 
 
 def test_its_category_its_tokens_and_its_class(data, effects, groups) -> None:
     first, extraction = groups[0], data.extraction
-    table = category_table(first, [effects], extraction, 0)
+    table = category_table(first, [effects], extraction, 0, 1.0)
+    halved = category_table(first, [effects], extraction, 0, 0.5)
+    assert [row.p_adjusted for row in halved] == [
+        row.p_adjusted and min(1, 2 * row.p_adjusted) for row in table
+    ]
     assert table[0].category == "planted"
     assert table[0].p_adjusted is not None
     assert table[0].p_adjusted < 0.01
