@@ -414,7 +414,7 @@ def test_a_run_that_was_stopped_resumes(how: signal.Signals, tiny_models: TinyMo
         "--limit-per-category",
         16,
         "--max-new-tokens",
-        24,
+        48,
         "--output-dir",
         tmp_path,
         "--shams",
