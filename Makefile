@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 
-.PHONY: demo test lint format docs install lock clean
+.PHONY: demo test lint format docs install lock clean bench-planted
 
 # A real pair, offline, to a report: see README.md.
 demo: install
@@ -45,6 +45,10 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(UV)
 lock: | $(UV)
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --extra demo --group dev \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+# What is found where the truth is known. OUT=file.json, PART=name for one part, QUICK=1 for a short form.
+bench-planted: install
+	$(BIN)/python -m bench.planted.run --out $(OUT) $(if $(PART),--part $(PART)) $(if $(QUICK),--quick)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
