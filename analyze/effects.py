@@ -14,19 +14,20 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 
+from analyze.pair_reading import PairReading, missed_share, read_pair
 from analyze.rows import CLASSES, BoolArray, Extraction, FloatArray, IntArray
 from fi_store.config import METHOD
-from fi_store.dictionary import SparseDictionary
+from fi_store.dictionary import SIDES, Dictionary
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How well a dictionary reconstructs, by model and half."""
+    """How well a dictionary reconstructs, by model and half; None where its kind has no such figure."""
 
-    explained: Mapping[tuple[str, str], float]  # (reader, half) -> explained variance
+    explained: Mapping[tuple[str, str], float | None]  # (reader, half) -> explained variance
     l0: Mapping[str, float]  # reader -> mean active latents per row
     dead_share: float  # latents that fire nowhere on D in either model
-    dark_matter: float  # share of ||target - base||^2 on C that the reconstructions' difference leaves over
+    dark_matter: float | None  # share of ||target - base||^2 on C that is left over; None across widths
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,9 @@ class LayerEffects:
 
     site: str
     layer: int
-    dictionary: SparseDictionary
-    codes: Mapping[str, sp.csc_array]  # reader -> (N, m) float32
+    dictionary: Dictionary
+    anchor: str  # the reader that is the dictionary's first model
+    codes: Mapping[str, sp.csc_array]  # reader -> (N, m) float32; see `beside`
     scale: FloatArray  # (m,) S_j; 1 where the latent never fires
     alive: BoolArray  # (m,)
     fires: Mapping[str, IntArray]  # reader -> (m,) firing rows on D
@@ -54,6 +56,10 @@ class LayerEffects:
             self.means[before, position_class], self.means[after, position_class], self.scale
         )
 
+    def side(self, reader: str) -> int:
+        """The dictionary's side that base or target is."""
+        return 0 if reader == self.anchor else 1
+
     def difference(self, latents: IntArray) -> FloatArray:
         """(N, len(latents)) token-level (f^target - f^base) / S."""
         delta = (self.codes["target"][:, latents] - self.codes["base"][:, latents]).toarray()
@@ -66,67 +72,99 @@ class LayerEffects:
 
 def measure_effects(
     extraction: Extraction,
-    dictionary: SparseDictionary,
+    dictionary: Dictionary,
     activations: Mapping[str, torch.Tensor],
     anchor: str,
     minimum_floor: float,
 ) -> LayerEffects:
-    """Encodes every reader's rows and reduces them to units.
+    """Reads every reader's rows through the dictionary and reduces them to units.
 
-    `activations` maps each reader to (N, d); `anchor` is the reader that the shams were built around.
+    `activations` maps each reader to (N, d); `anchor` is the first model in canonical order, around which the shams
+    were built. A sham stands where the other model stands: beside the anchor.
     """
-    rows, n = extraction.rows, extraction.units.n
-    codes, explained, l0, reconstructed = {}, {}, {}, {}
-    for reader, x in activations.items():
-        dense = dictionary.encode(x)
-        codes[reader] = sp.csc_array(dense.numpy())
-        if reader in ("base", "target"):
-            reconstructed[reader] = dictionary.decode(dense)
-            for half, chosen in (("D", rows.discovery), ("C", ~rows.discovery)):
-                explained[reader, half] = _explained(x, reconstructed[reader], chosen & rows.own)
-            l0[reader] = float((dense > 0).sum(dim=1).double().mean())
+    rows = extraction.rows
+    other = "target" if anchor == "base" else "base"
+    reading = read_pair(dictionary, (activations[anchor], activations[other]), rows.position_class)
+    codes = {anchor: reading.activity[0], other: reading.activity[1]}
+    for sham in extraction.shams:
+        pair = activations[anchor], activations[sham]
+        seen = read_pair(dictionary, pair, rows.position_class, SIDES if dictionary.coupled else (1,))
+        codes[sham] = seen.activity[1]
+        codes[beside(anchor, sham)] = seen.activity.get(0, codes[anchor])
     on_d = sp.csr_array(rows.discovery.astype(np.float64)[None, :])
     fires = {reader: _row(on_d @ (codes[reader] > 0)).astype(np.int64) for reader in ("base", "target")}
     total = fires["base"] + fires["target"]
     squares = sum(_row(on_d @ codes[reader].power(2)) for reader in ("base", "target"))
     scale = np.sqrt(np.divide(squares, total, out=np.ones_like(squares), where=total > 0))
     alive = total >= METHOD.alive_tokens
-    means = {}
-    for position_class in range(len(CLASSES)):
-        weights = rows.unit_means(position_class, n)
-        for reader in activations:
-            means[reader, position_class] = (weights @ codes[reader]).toarray().astype(np.float32)
-    floors = np.asarray(
-        [
-            sham_floor(
-                [
-                    (means[s, c] - means[anchor, c])[extraction.units.discovery] / scale
-                    for s in extraction.shams
-                ],
-                alive,
-                minimum_floor,
-            )
-            for c in range(len(CLASSES))
-        ]
-    )
-    quality = Quality(
-        explained,
-        l0,
-        float((total == 0).mean()),
-        _dark_matter(activations, reconstructed, ~rows.discovery & rows.own),
-    )
+    means = _unit_means(extraction, codes)
+    floors = [
+        sham_floor(
+            [
+                scaled_difference(means[beside(anchor, s), c], means[s, c], scale)[extraction.units.discovery]
+                for s in extraction.shams
+            ],
+            alive,
+            minimum_floor,
+        )
+        for c in range(len(CLASSES))
+    ]
     return LayerEffects(
-        dictionary.config.site,
-        dictionary.config.layer,
-        dictionary,
-        codes,
-        scale,
-        alive,
-        fires,
-        means,
-        floors,
-        quality,
+        site=dictionary.config.site,
+        layer=dictionary.config.layer,
+        dictionary=dictionary,
+        anchor=anchor,
+        codes=codes,
+        scale=scale,
+        alive=alive,
+        fires=fires,
+        means=means,
+        floors=np.asarray(floors),
+        quality=_quality(extraction, reading, activations, anchor, float((total == 0).mean())),
     )
+
+
+def _unit_means(
+    extraction: Extraction, codes: Mapping[str, sp.csc_array]
+) -> dict[tuple[str, int], npt.NDArray[np.float32]]:
+    """(reader, position class) -> (n, m); what is the same array in `codes` is averaged once."""
+    means: dict[tuple[str, int], npt.NDArray[np.float32]] = {}
+    for position_class in range(len(CLASSES)):
+        weights = extraction.rows.unit_means(position_class, extraction.units.n)
+        known: dict[int, npt.NDArray[np.float32]] = {}
+        for reader, code in codes.items():
+            if id(code) not in known:
+                known[id(code)] = (weights @ code).toarray().astype(np.float32)
+            means[reader, position_class] = known[id(code)]
+    return means
+
+
+def _quality(
+    extraction: Extraction,
+    reading: PairReading,
+    activations: Mapping[str, torch.Tensor],
+    anchor: str,
+    dead_share: float,
+) -> Quality:
+    rows = extraction.rows
+    readers = (anchor, "target" if anchor == "base" else "base")
+    pair = activations[readers[0]], activations[readers[1]]
+    halves = (("D", rows.discovery & rows.own), ("C", ~rows.discovery & rows.own))
+    return Quality(
+        explained={
+            (reader, half): reading.explained(side, pair[side], chosen)
+            for side, reader in enumerate(readers)
+            for half, chosen in halves
+        },
+        l0={reader: reading.activity[side].nnz / rows.n for side, reader in enumerate(readers)},
+        dead_share=dead_share,
+        dark_matter=missed_share(reading, pair, halves[1][1]),
+    )
+
+
+def beside(anchor: str, sham: str) -> str:
+    """The reader that the anchor is when it is read together with a sham: a coupled dictionary sees it anew there."""
+    return f"{anchor} beside {sham}"
 
 
 def scaled_difference(
@@ -150,23 +188,3 @@ def sham_floor(thetas: list[npt.NDArray[np.float32]], alive: BoolArray, minimum:
 
 def _row(product: sp.csr_array | sp.csc_array) -> FloatArray:
     return np.asarray(product.toarray()[0], dtype=np.float64)
-
-
-def _explained(x: torch.Tensor, reconstruction: torch.Tensor, chosen: BoolArray) -> float:
-    """1 - residual / total variance over the chosen rows."""
-    index = torch.from_numpy(chosen)
-    true = x[index].to(torch.float32)
-    residual = (true - reconstruction[index]).square().sum(dtype=torch.float64)
-    total = (true - true.mean(dim=0)).square().sum(dtype=torch.float64)
-    return float(1 - residual / total) if total > 0 else 0.0
-
-
-def _dark_matter(
-    activations: Mapping[str, torch.Tensor], reconstructed: Mapping[str, torch.Tensor], chosen: BoolArray
-) -> float:
-    """Share of the squared activation difference that the difference of reconstructions misses (may exceed 1)."""
-    index = torch.from_numpy(chosen)
-    true = activations["target"][index].to(torch.float32) - activations["base"][index].to(torch.float32)
-    reached = reconstructed["target"][index] - reconstructed["base"][index]
-    total = true.square().sum(dtype=torch.float64)
-    return float((true - reached).square().sum(dtype=torch.float64) / total) if total > 0 else 0.0

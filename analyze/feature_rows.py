@@ -38,7 +38,10 @@ def _features_of_layer(run_id: str, effects: LayerEffects, extraction: Extractio
     best = size.argmax(axis=0)
     ratio, change = _ratios(effects, extraction, best)
     alive = effects.alive
-    norms = effects.dictionary.w_dec.norm(dim=1).double().numpy() * effects.dictionary.config.scale
+    norms = {
+        reader: effects.dictionary.decoder(effects.side(reader)).norm(dim=1).double().numpy()
+        for reader in ("base", "target")
+    }
     return pa.table(
         {
             "id": [feature_id(run_id, effects, j) for j in range(m)],
@@ -51,8 +54,8 @@ def _features_of_layer(run_id: str, effects: LayerEffects, extraction: Extractio
             "n_fire_base": effects.fires["base"],
             "n_fire_target": effects.fires["target"],
             "scale": effects.scale,
-            "decoder_norm_base": norms,
-            "decoder_norm_target": norms,
+            "decoder_norm_base": norms["base"],
+            "decoder_norm_target": norms["target"],
             "position_class": [CLASSES[c] if live else None for c, live in zip(best, alive, strict=True)],
             "change": change,
             "log2_ratio": [float(r) if live else None for r, live in zip(ratio, alive, strict=True)],

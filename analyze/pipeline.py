@@ -15,7 +15,7 @@ import torch
 from analyze import write
 from analyze.behaviour import load_answers
 from analyze.crosscoder_file import read_crosscoder_file
-from analyze.dictionaries.paired_sae import fit_paired_sae
+from analyze.dictionaries.fit import fit_dictionary
 from analyze.dictionaries.training import FitOptions
 from analyze.effects import LayerEffects, measure_effects
 from analyze.findings import Tested, describe, ordered, test_groups
@@ -100,7 +100,7 @@ def _refuse_too_few(extraction: Extraction) -> None:
 
 def _fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, progress: Progress) -> Fitted:
     """One dictionary per site and analysed layer; none for identical or incomparable models."""
-    reason = _no_dictionary_reason(store, run)
+    reason = _no_dictionary_reason(store, run, config)
     if reason is not None:
         store.event(run.id, "analyze", "warning", reason)
         progress.note(reason, warning=True)
@@ -141,18 +141,23 @@ def _fit_one(
         batch=config.dictionary_batch,
         seed=config.seed,
     )
-    dictionary = fit_paired_sae(activations[first][train], activations[second][train], options, advance)
+    rows = activations[first][train], activations[second][train]
+    classes = torch.from_numpy(extraction.rows.position_class)[train]
+    dictionary = fit_dictionary(config.dictionary, rows, classes, options, advance)
     return measure_effects(extraction, dictionary, activations, first, config.feature_threshold)
 
 
-def _no_dictionary_reason(store: Store, run: Run) -> str | None:
+def _no_dictionary_reason(store: Store, run: Run, config: RunConfig) -> str | None:
     found = store.rows(
         "select count(*) as n, count(relative_difference) as comparable, max(relative_difference) as largest"
         " from activation_summary where run_id = $run",
         run=run.extraction_run_id,
     )[0]
-    if found["comparable"] < found["n"]:
-        return "The models have different widths: no paired dictionary can be learned, layers are compared by CKA."
+    if found["comparable"] < found["n"] and config.dictionary != "crosscoder":
+        return (
+            "The models have different widths, and only a crosscoder (--dictionary crosscoder) can be learned from "
+            "them: layers are compared by CKA."
+        )
     if found["largest"] == 0:
         return "The models' activations are identical on every text, so there is nothing to look for inside."
     return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analyze.effects import LayerEffects, sham_floor
+from analyze.effects import LayerEffects, beside, sham_floor
 from analyze.findings import test_groups
 from analyze.groups import make_groups
 from analyze.rows import CLASSES, Extraction
@@ -52,15 +52,18 @@ def _seen_from(
 ) -> LayerEffects:
     """The layer with the anchor as base and the sham as target, floors from the other shams."""
     others = [other for other in extraction.shams if other != sham]
-    means = {("base", c): effects.means[anchor, c] for c in range(len(CLASSES))}
+    means = {("base", c): effects.means[beside(anchor, sham), c] for c in range(len(CLASSES))}
     means |= {("target", c): effects.means[sham, c] for c in range(len(CLASSES))}
     floors = [
         sham_floor(
-            [effects.theta_between(anchor, other, c)[extraction.units.discovery] for other in others],
+            [
+                effects.theta_between(beside(anchor, other), other, c)[extraction.units.discovery]
+                for other in others
+            ],
             effects.alive,
             minimum_floor,
         )
         for c in range(len(CLASSES))
     ]
-    codes = {"base": effects.codes[anchor], "target": effects.codes[sham]}
+    codes = {"base": effects.codes[beside(anchor, sham)], "target": effects.codes[sham]}
     return replace(effects, means=means, codes=codes, floors=np.asarray(floors))

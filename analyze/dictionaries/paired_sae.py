@@ -10,15 +10,9 @@ from collections.abc import Callable
 
 import torch
 
+from analyze.dictionaries.inputs import check_rows, common_scale, pooled_mean
 from analyze.dictionaries.training import FitOptions, RowSource, Trainer
-from fi_store.dictionary import DictionaryConfig, SparseDictionary
-from fi_store.errors import AnalysisError
-
-
-def common_scale(first: torch.Tensor, second: torch.Tensor) -> float:
-    """s = sqrt(mean over pooled rows of ||x||^2 / d): one scale for both models (METHOD section 2)."""
-    total = sum(float(x.to(torch.float32).square().sum(dtype=torch.float64)) for x in (first, second))
-    return float((total / (first.numel() + second.numel())) ** 0.5)
+from fi_store.dictionary import DictionaryConfig, PairedSae
 
 
 def fit_paired_sae(
@@ -26,30 +20,17 @@ def fit_paired_sae(
     second: torch.Tensor,
     options: FitOptions,
     advance: Callable[[int], None] = lambda _n: None,
-) -> SparseDictionary:
+) -> PairedSae:
     """Fits on paired rows (n, d) of two models of the same width, in canonical order.
 
     Each step draws `batch / 2` pairs, so both models weigh the same. Products run in bfloat16 where that is the
     rows' dtype, master weights stay float32. Deterministic for a seed and thread count.
 
     Raises:
-        AnalysisError: shapes differ, rows are all zero or fewer than latents, k exceeds the latents.
+        AnalysisError: as `check_rows`.
     """
-    n, d = first.shape
-    if first.shape != second.shape:
-        raise AnalysisError(
-            f"A paired SAE needs equal shapes, found {tuple(first.shape)} and {tuple(second.shape)}."
-        )
-    if options.k > options.n_latents:
-        raise AnalysisError(f"k = {options.k} exceeds the {options.n_latents} latents.")
-    if 2 * n < options.n_latents:
-        raise AnalysisError(
-            f"Layer {options.layer} has {2 * n} rows for {options.n_latents} latents.",
-            hint="use more prompts or --n-latents with a smaller number",
-        )
+    check_rows(first, second, options.layer, n_latents=options.n_latents, k=options.k, rows_per_pair=2)
     scale = common_scale(first, second)
-    if not scale > 0:
-        raise AnalysisError(f"The activations of layer {options.layer} are all zero.")
     trainer = Trainer(_pooled_rows(first, second, scale), options)
     for step in range(options.steps):
         trainer.step(step)
@@ -58,16 +39,20 @@ def fit_paired_sae(
         kind="paired_sae",
         site=options.site,
         layer=options.layer,
-        d_model=d,
+        d_model=first.shape[1],
+        d_second=first.shape[1],
         n_latents=options.n_latents,
         k=options.k,
         seed=options.seed,
         steps=options.steps,
         scale=scale,
+        input_scales=(scale, scale),
         threshold=trainer.threshold(),
-        n_rows=n,
+        n_rows=len(first),
     )
-    return SparseDictionary(config, *(p.detach().contiguous() for p in trainer.parameters))
+    w_enc, b_enc, w_dec, b_dec = (p.detach().contiguous() for p in trainer.parameters)
+    threshold = torch.full((options.n_latents,), config.threshold)
+    return PairedSae(config, w_dec=w_dec, w_enc=w_enc, b_enc=b_enc, b_dec=b_dec, threshold=threshold)
 
 
 def _pooled_rows(first: torch.Tensor, second: torch.Tensor, scale: float) -> RowSource:
@@ -76,5 +61,4 @@ def _pooled_rows(first: torch.Tensor, second: torch.Tensor, scale: float) -> Row
     def draw(picked: torch.Tensor) -> torch.Tensor:
         return torch.cat([first[picked], second[picked]]).to(torch.float32) / scale
 
-    mean = (first.to(torch.float32).mean(0) + second.to(torch.float32).mean(0)) / (2 * scale)
-    return RowSource(len(first), mean, draw, first.dtype)
+    return RowSource(len(first), pooled_mean(first, second, scale), draw, first.dtype)

@@ -1,0 +1,105 @@
+"""The file format of a dictionary: one folder with `cfg.json` and `weights.safetensors` (float32), never pickle.
+
+Every kind has the tensor `W_dec` (m, d): its latents' directions as unit rows. Torch is imported inside functions.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fi_store.errors import AnalysisError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+WEIGHTS = "weights.safetensors"
+CONFIG = "cfg.json"
+
+
+@dataclass(frozen=True)
+class DictionaryConfig:
+    """What a dictionary is besides its weights. `first` and `second` are the models in canonical order."""
+
+    kind: str
+    site: str
+    layer: int
+    d_model: int
+    """Width of the first model ..."""
+    d_second: int
+    """... and of the second one."""
+    n_latents: int
+    k: int
+    seed: int
+    steps: int
+    scale: float
+    """s: the unit of activities, the root mean square of the pooled activations' components."""
+    input_scales: tuple[float, float]
+    """What the first and the second model's input (a difference: both entries) is divided by before encoding."""
+    threshold: float
+    """Pre-activations up to this value are zero at inference (BatchTopK, Bussmann et al. 2024, section 3)."""
+    n_rows: int
+    """Pairs of rows that it was trained on."""
+
+    @property
+    def same_width(self) -> bool:
+        """Both models' activations lie in spaces of one width."""
+        return self.d_model == self.d_second
+
+
+def save_folder(config: DictionaryConfig, tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Writes the folder; it appears whole or not at all."""
+    from safetensors.torch import save_file
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".dictionary-") as temporary:
+        inside = Path(temporary) / "new"
+        inside.mkdir()
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, inside / WEIGHTS)
+        (inside / CONFIG).write_text(json.dumps(asdict(config), indent=1), encoding="utf-8")
+        if folder.exists():
+            folder.rename(Path(temporary) / "old")
+        inside.replace(folder)
+
+
+def load_folder(folder: Path) -> tuple[DictionaryConfig, dict[str, torch.Tensor]]:
+    """Configuration and tensors of a dictionary folder.
+
+    Raises:
+        AnalysisError: a file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        values["input_scales"] = tuple(values["input_scales"])
+        return DictionaryConfig(**values), load_file(folder / WEIGHTS)
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise AnalysisError(f"The dictionary {folder} cannot be read: {error}.") from error
+
+
+def load_decoder_rows(folder: Path, latents: Sequence[int]) -> npt.NDArray[np.float32]:
+    """The decoder's unit rows (len(latents), d) of some latents, without torch and without reading the rest.
+
+    Raises:
+        AnalysisError: the file is missing or damaged, or has no such latent.
+    """
+    import numpy as np
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / WEIGHTS, framework="numpy") as file:
+            rows = file.get_slice("W_dec")
+            return np.stack([rows[latent : latent + 1][0] for latent in latents]).astype(np.float32)
+    except (OSError, SafetensorError, IndexError) as error:
+        raise AnalysisError(
+            f"The dictionary {folder} cannot be read: {error}.", hint="fi-store doctor"
+        ) from error
