@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
+from analyze.dictionaries.codes import Codes, largest
+
 AUXILIARY_WEIGHT = 1 / 32
 """Weight of the auxiliary loss (Gao et al., appendix A.2)."""
 DEAD_AFTER_STEPS = 50
@@ -49,29 +51,32 @@ class RowSource:
 
 
 class Trainer:
-    """The state of one fit: `options.batch / 2` pairs of the source a step."""
+    """The state of one fit: `options.batch / 2` pairs of the source a step. Gradients are written out by hand, since
+    only the nonzero codes have any.
+    """
 
     def __init__(self, source: RowSource, options: FitOptions) -> None:
         self.source = source
         self.options = options
         self.random = torch.Generator().manual_seed(options.seed)
         self.compute = source.dtype if source.dtype == torch.bfloat16 else torch.float32
-        d = len(source.mean)
-        # Decoder rows start as random unit vectors, the encoder as their transpose (Gao et al., appendix A.1).
-        w_dec = torch.nn.functional.normalize(torch.randn(options.n_latents, d, generator=self.random), dim=1)
-        self.w_dec = w_dec.requires_grad_()
-        self.w_enc = w_dec.detach().T.clone().contiguous().requires_grad_()
-        self.b_enc = torch.zeros(options.n_latents, requires_grad=True)
-        self.b_dec = source.mean.clone().requires_grad_()
+        # Decoder rows start as random unit vectors, the encoder as their copy (Gao et al., appendix A.1).
+        shape = (options.n_latents, len(source.mean))
+        self.w_dec = torch.nn.functional.normalize(torch.randn(shape, generator=self.random), dim=1)
+        self.encoder = self.w_dec.clone()  # (m, d), transposed: its gradient is a sum of rows too
+        self.b_enc = torch.zeros(options.n_latents)
+        self.b_dec = source.mean.clone()
         self.optimizer = torch.optim.Adam(
-            [self.w_enc, self.b_enc, self.w_dec, self.b_dec], lr=options.learning_rate, fused=True
+            [self.encoder, self.b_enc, self.w_dec, self.b_dec], lr=options.learning_rate, fused=True
         )
         self.silent = torch.zeros(options.n_latents, dtype=torch.long)
         self.smallest: list[float] = []
+        self._pre = torch.empty(0, options.n_latents, dtype=self.compute)  # written anew in every step
 
     @property
     def parameters(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        return self.w_enc, self.b_enc, self.w_dec, self.b_dec
+        """W_enc (d, m), b_enc (m,), W_dec (m, d) with unit rows, b_dec (d,)."""
+        return self.encoder.T, self.b_enc, self.w_dec, self.b_dec
 
     def threshold(self) -> float:
         """Mean of the smallest winning activations of the last steps."""
@@ -79,62 +84,84 @@ class Trainer:
         return sum(last) / len(last)
 
     def step(self, number: int) -> None:
+        """Draws a batch and moves the weights."""
         options = self.options
         x = self.source.draw(torch.randint(self.source.n, (options.batch // 2,), generator=self.random))
         # The encoder sees b_dec as a constant: its gradient comes from the reconstruction, and one product is saved.
-        pre = self._product(x - self.b_dec.detach(), self.w_enc) + self.b_enc  # (batch, m)
-        codes = self._batch_top_k(pre.relu())
-        error = x - self._product(codes, self.w_dec) - self.b_dec
-        loss = error.square().mean() / x.square().mean()
-        loss = loss + AUXILIARY_WEIGHT * self._auxiliary(pre, error.detach())
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        centred = x - self.b_dec
+        pre = self._encode(centred)
+        codes = self._batch_top_k(pre)
+        self._zero_gradients()
+        # Relative squared error ||x - x'||^2 / ||x||^2, and the auxiliary loss on what it leaves over.
+        error = self._descend(codes, centred, centred, 1 / max(float(x.square().sum()), 1e-12))
+        dead = self._dead_codes(pre)
+        if dead is not None:
+            weight = AUXILIARY_WEIGHT / max(float(error.square().sum()), 1e-12)
+            self._descend(dead, centred, error, weight, bias=False)
         self._project_decoder_gradient()
         for group in self.optimizer.param_groups:
             group["lr"] = options.learning_rate * _schedule(number, options.steps)
         self.optimizer.step()
-        with torch.no_grad():
-            self.w_dec.div_(self.w_dec.norm(dim=1, keepdim=True).clamp_min(1e-8))
+        self.w_dec.div_(self.w_dec.norm(dim=1, keepdim=True).clamp_min(1e-8))
 
-    def _product(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        return (left.to(self.compute) @ right.to(self.compute)).to(torch.float32)
+    def _encode(self, centred: torch.Tensor) -> torch.Tensor:
+        """(batch, m) in the compute dtype; the buffer is kept, since mapping new memory takes as long as filling it."""
+        if len(self._pre) != len(centred):
+            self._pre = torch.empty(len(centred), self.options.n_latents, dtype=self.compute)
+        weights = self.encoder.to(self.compute).T
+        return torch.addmm(self.b_enc.to(self.compute), centred.to(self.compute), weights, out=self._pre)
 
-    def _batch_top_k(self, active: torch.Tensor) -> torch.Tensor:
+    def _batch_top_k(self, pre: torch.Tensor) -> Codes:
         """Keeps the k * batch largest activations of the whole batch."""
-        smallest = self._smallest_winner(active.detach().flatten(), self.options.k * active.shape[0])
-        self.smallest.append(smallest)
-        kept = active * (active >= smallest)
-        fired = (kept.detach() > 0).any(dim=0)
-        self.silent = torch.where(fired, 0, self.silent + 1)
-        return kept
-
-    def _smallest_winner(self, flat: torch.Tensor, wanted: int) -> float:
-        """The `wanted`-th largest value, above zero. Exact; the last step's value first cuts most of the entries off,
-        since a top-k over all of them costs as much as three of the products."""
-        if self.smallest:
-            likely = flat[flat > 0.7 * self.smallest[-1]]
-            flat = likely if len(likely) >= wanted else flat
-        return max(
-            float(torch.topk(flat, wanted, sorted=False).values.min()), torch.finfo(torch.float32).tiny
+        codes, smallest = largest(
+            pre, self.options.k * pre.shape[0], self.smallest[-1] if self.smallest else 0.0
         )
+        self.smallest.append(smallest)
+        self.silent += 1
+        self.silent[codes.latents] = 0
+        return codes
 
-    def _auxiliary(self, pre: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
-        """Dead latents reconstruct what the live ones left over."""
+    def _zero_gradients(self) -> None:
+        for parameter in (self.encoder, self.b_enc, self.w_dec, self.b_dec):
+            parameter.grad = None
+
+    def _descend(
+        self, codes: Codes, centred: torch.Tensor, wanted: torch.Tensor, weight: float, *, bias: bool = True
+    ) -> torch.Tensor:
+        """Adds the gradients of `weight * ||wanted - decoded||^2` and returns the error `wanted - decoded`."""
+        values = codes.values.requires_grad_()
+        decoded = codes.decode(values, self.w_dec)
+        error = wanted - decoded.detach()
+        towards = error * (-2 * weight)
+        (slope,) = torch.autograd.grad(decoded, values, towards)
+        order = codes.by_latent()
+        _add(self.w_dec, codes.collect(values.detach(), towards, order))
+        _add(self.encoder, codes.collect(slope, centred, order))
+        _add(self.b_enc, torch.zeros_like(self.b_enc).index_add_(0, codes.latents, slope))
+        if bias:
+            _add(self.b_dec, towards.sum(dim=0))
+        return error
+
+    def _dead_codes(self, pre: torch.Tensor) -> Codes | None:
+        """What dead latents would fire, 4 k of them a row at most."""
         dead = torch.nonzero(self.silent > DEAD_AFTER_STEPS).flatten()
         if len(dead) == 0:
-            return torch.zeros(())
+            return None
         values, places = torch.topk(pre[:, dead], min(len(dead), 4 * self.options.k), dim=1)
-        codes = torch.zeros(pre.shape[0], len(dead)).scatter(1, places, values.relu())
-        return (
-            error - self._product(codes, self.w_dec[dead])
-        ).square().mean() / error.square().mean().clamp_min(1e-12)
+        rows, columns = torch.nonzero(values > 0, as_tuple=True)
+        if len(rows) == 0:
+            return None
+        return Codes(rows, dead[places[rows, columns]], values[rows, columns].float(), *pre.shape)
 
     def _project_decoder_gradient(self) -> None:
         """Removes the part of the gradient that only changes the norm of the unit decoder rows."""
         gradient = self.w_dec.grad
         if gradient is not None:
-            with torch.no_grad():
-                gradient -= (gradient * self.w_dec).sum(dim=1, keepdim=True) * self.w_dec
+            gradient -= (gradient * self.w_dec).sum(dim=1, keepdim=True) * self.w_dec
+
+
+def _add(parameter: torch.Tensor, gradient: torch.Tensor) -> None:
+    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
 
 def _schedule(step: int, steps: int) -> float:
