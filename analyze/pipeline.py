@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from analyze import write
+from analyze.basis import basis_warning
 from analyze.behaviour import load_answers
 from analyze.crosscoder_file import read_crosscoder_file
 from analyze.dictionaries.fit import fit_dictionary
@@ -181,6 +182,9 @@ def _conclude(
     write.plan(store, run, config, extraction, layers, selected, detectable)
     with progress.task("testing on the confirmation half"):
         gate = pair_gate(store, run.id)
+        if (turned := basis_warning(store, run.id, gate)) is not None:
+            store.event(run.id, "analyze", "warning", turned)
+            progress.note(turned, warning=True)
         tested: list[Tested] = test_groups(selected, layers, extraction, config.seed)
     with progress.task("naming and describing", len(tested)) as advance:
         contexts, answers = Contexts(extraction), load_answers(extraction)

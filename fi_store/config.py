@@ -53,6 +53,10 @@ class Method:
     """Upper 95% limit of the mean symmetric KL (nats/token) up to which the behaviour counts as unchanged ..."""
     gate0_agreement: float = 0.95
     """... when the most likely tokens also agree on at least this share of positions."""
+    basis_apart: float = 0.5
+    """Without a difference in behaviour: median relative difference norm from which the bases may differ ..."""
+    basis_cka: float = 0.95
+    """... if the median CKA of the layers is at least this."""
     group_token_cosine: float = 0.6
     """Cosine of token-level feature differences that joins two features, within and across layers."""
     group_unit_cosine: float = 0.9
