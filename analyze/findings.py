@@ -15,6 +15,7 @@ import torch
 from analyze.behaviour import Behaviour, check_behaviour
 from analyze.bootstrap import mean_interval
 from analyze.classes import Change, classify
+from analyze.concepts import Bank, Told
 from analyze.effects import LayerEffects
 from analyze.groups import Group, group_floor, group_scores, token_activity
 from analyze.names import Candidate, name_group
@@ -92,6 +93,7 @@ class Result:
     suppressed: list[tuple[str, float]]
     said: list[str]  # the group's own words in its direction, chosen on D; its name is made of them
     triggers: list[str]
+    told: Told | None  # the concept that those words speak of
     names: list[Candidate]  # the chosen one first
     behaviour: Behaviour | None
     examples: list[Example]
@@ -146,6 +148,7 @@ def describe(
     contexts: Contexts,
     words: Words,
     answers: dict[str, list[str]],
+    bank: Bank,
     *,
     seed: int,
     naming: bool,
@@ -160,7 +163,9 @@ def describe(
     in_class = rows.own & (rows.position_class == group.position_class)
     promoted, suppressed = spoken_words(group, layers, extraction, words, ~rows.discovery)
     on_d = token_effects(extraction, words, weights, group.position_class, rows.discovery)
-    said = [word for word, _ in on_d[0 if group.direction > 0 else 1]]
+    pushed = on_d[0 if group.direction > 0 else 1]
+    said = [word for word, _ in pushed]
+    speaks = naming and group.position_class != PROMPT
     return Result(
         tested=tested,
         change=classify(group, layers, extraction, residuals),
@@ -169,7 +174,8 @@ def describe(
         suppressed=suppressed,
         said=said,
         triggers=_triggers(weights, in_class & rows.discovery, contexts),
-        names=name_group(group, layers, extraction, contexts, seed) if naming else [],
+        told=bank.tell(pushed, extraction, answers, group.direction) if speaks else None,
+        names=name_group(group, layers, extraction, contexts, seed, bank.predicates) if naming else [],
         behaviour=None
         if group.position_class == PROMPT
         else check_behaviour(extraction, answers, said, group.position_class, group.direction),

@@ -67,9 +67,17 @@ class _Sample:
 
 
 def name_group(
-    group: Group, layers: Sequence[LayerEffects], extraction: Extraction, contexts: Contexts, seed: int
+    group: Group,
+    layers: Sequence[LayerEffects],
+    extraction: Extraction,
+    contexts: Contexts,
+    seed: int,
+    more: Sequence[Predicate] = (),
 ) -> list[Candidate]:
-    """Candidates, the chosen one first; empty when the group fires too rarely to say anything."""
+    """Candidates, the chosen one first; empty when the group fires too rarely to say anything.
+
+    `more`: predicates beside those of the grammar, such as the concept bank's.
+    """
     owner = "target" if group.direction > 0 else "base"
     activity = token_activity(group, layers, owner, group.direction)
     rows, units = extraction.rows, extraction.units
@@ -82,7 +90,7 @@ def name_group(
     if any(sample is None for sample in samples):
         return []
     first, second, confirmation = (sample for sample in samples if sample is not None)
-    atoms = atoms_without_words() + _word_atoms(first, contexts)
+    atoms = [*atoms_without_words(), *_word_atoms(first, contexts), *more]
     ranked = _rank(_joined(_rank(atoms, first, contexts)[:PAIRED]) + atoms, first, contexts)[: 4 * PAIRED]
     clusters = units.clusters[rows.unit]
     scored = [(_score(p, second, contexts, clusters, seed), p) for p in ranked]
@@ -179,7 +187,7 @@ def _word_atoms(sample: _Sample, contexts: Contexts) -> list[Predicate]:
 def _joined(atoms: list[Predicate]) -> list[Predicate]:
     """AND of atoms of different kinds, OR of atoms of the same kind."""
     out = []
-    for a, b in combinations(atoms, 2):
+    for a, b in combinations((atom for atom in atoms if not atom.parts), 2):
         if a.kind != b.kind:
             out.append(Predicate("and", parts=(a, b)))
         elif a.kind in ("line", "question"):

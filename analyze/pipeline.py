@@ -15,6 +15,7 @@ import torch
 from analyze import write
 from analyze.basis import basis_warning
 from analyze.behaviour import load_answers
+from analyze.concepts import Bank, ConceptContexts
 from analyze.crosscoder_file import read_crosscoder_file
 from analyze.dictionaries.fit import fit_dictionary
 from analyze.dictionaries.training import FitOptions
@@ -23,7 +24,6 @@ from analyze.findings import Tested, describe, ordered, test_groups
 from analyze.groups import make_groups
 from analyze.keys import dictionary_folder
 from analyze.pair_gate import pair_gate, smallest_detectable
-from analyze.predicates import Contexts
 from analyze.promoted import change_at_tokens, spoken_direction
 from analyze.rows import Extraction, load_extraction
 from analyze.sham_runs import run_shams
@@ -187,7 +187,7 @@ def _conclude(
             progress.note(turned, warning=True)
         tested: list[Tested] = test_groups(selected, layers, extraction, config.seed)
     with progress.task("naming and describing", len(tested)) as advance:
-        contexts, answers = Contexts(extraction), load_answers(extraction)
+        contexts, answers, bank = ConceptContexts(extraction), load_answers(extraction), Bank()
         share = sum(item.confirmed(config.alpha) for item in tested) / max(1, len(tested))
         described = []
         for item in tested:
@@ -202,6 +202,7 @@ def _conclude(
                         contexts,
                         words,
                         answers,
+                        bank,
                         seed=config.seed,
                         naming=naming,
                         confirmed_share=share,

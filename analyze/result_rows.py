@@ -24,7 +24,12 @@ def finding_row(
     numbers = sorted({layers[index].layer for index in tested.group.layer_indices})
     predicate = chosen.predicate if named and chosen is not None else None
     name = make_name(
-        tested.group.direction, result.said, result.triggers, tested.group.position_class, predicate
+        tested.group.direction,
+        result.told.words if result.told else result.said,
+        result.triggers,
+        tested.group.position_class,
+        predicate,
+        result.told.concept.phrase if result.told else None,
     )
     rising = [item for item in result.categories if item.contrast > 0]
     return {
@@ -105,6 +110,13 @@ def _description(result: Result, numbers: Sequence[int]) -> str:
     if change.r2_base is not None and change.r2_target is not None:
         parts.append(
             f"readable from the base's residuals with R2 {change.r2_base:.2f}, the target's {change.r2_target:.2f}"
+        )
+    if result.told is not None:
+        told = result.told
+        parts.append(
+            f"{quoted(told.words, 3)} speak of {told.concept.phrase}, found in {percent(told.rate_target)} of the "
+            f"target's and {percent(told.rate_base)} of the base's answers "
+            f"({p_phrase(told.p_value, 0.0001)}): {told.concept.description.rstrip('.')}"
         )
     if result.promoted:
         parts.append(f"next tokens that gain: {quoted([token for token, _ in result.promoted], 5)}")

@@ -31,16 +31,20 @@ def make_name(
     triggers: Sequence[str],
     position_class: int,
     predicate: Predicate | None,
+    concept: str | None,
 ) -> str:
     """What the group pushes and when it fires, in at most 12 words; `predicate` is None for an unnamed group.
 
-    A group that fires within questions pushes nothing there, so it is told by the words that set it off.
+    A group that fires within questions pushes nothing there, so it is told by the words that set it off. `concept`:
+    the phrase that the pushed words speak of, which then stand behind it.
     """
     pushed = [word for word in pushed if any(letter.isalnum() for letter in word)] or pushed
     when = predicate.phrase if predicate is not None else WHERE[CLASSES[position_class]]
     more = "more" if direction > 0 else "less"
     for count in (3, 2, 1):
-        if position_class == PROMPT or not pushed:
+        if concept is not None:
+            what = f"{more} {concept} ({quoted(pushed, count)})"
+        elif position_class == PROMPT or not pushed:
             what = f"{more} activity" + (
                 f" on {quoted(triggers, count)}" if triggers and predicate is None else ""
             )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from synthetic import WORDS, make
 
 from analyze.behaviour import check_behaviour
+from analyze.concepts import Bank
 from analyze.effects import LayerEffects
 from analyze.groups import Group, Member
 from analyze.names import name_group
@@ -174,9 +175,43 @@ def test_phrases_read_like_english() -> None:
     st.sampled_from([1, -1]),
     st.sampled_from([PROMPT, START, RESPONSE]),
     st.sampled_from([None, *atoms_without_words()]),
+    st.sampled_from([None, "hedged statements", "names of people in the news"]),
 )
-def test_names_have_twelve_words_at_most(pushed, triggers, direction, position_class, predicate) -> None:
-    assert 1 <= len(make_name(direction, pushed, triggers, position_class, predicate).split()) <= NAME_WORDS
+def test_names_have_twelve_words_at_most(
+    pushed, triggers, direction, position_class, predicate, concept
+) -> None:
+    name = make_name(direction, pushed, triggers, position_class, predicate, concept)
+    assert 1 <= len(name.split()) <= NAME_WORDS
+    assert concept is None or concept in name
+
+
+def test_a_concept_is_told_when_its_words_carry_the_push_and_the_answers_show_it(
+    extraction: Extraction,
+) -> None:
+    bank, n = Bank(), extraction.units.n
+    pushed = [("Perhaps", 0.4), ("might", 0.3), ("lamp", 0.3)]
+    hedged = ["Perhaps it might rain."] * n
+    plain = ["The lamp stands on the table."] * n
+    told = bank.tell(pushed, extraction, {"base": plain, "target": hedged}, 1)
+    assert told is not None
+    assert told.concept.phrase == "hedged statements"
+    assert told.words == ("Perhaps", "might")
+    assert (told.rate_base, told.rate_target) == (0.0, 1.0)
+    # Nothing is told when the other model says it, when nobody does, or when one common word is all there is.
+    assert bank.tell(pushed, extraction, {"base": hedged, "target": plain}, 1) is None
+    assert bank.tell(pushed, extraction, {"base": plain, "target": plain}, 1) is None
+    assert bank.spoken_of([("so", 0.9), ("lamp", 0.1)]) == []
+    # Swapping the pair and the direction tells the same.
+    mirrored = bank.tell(pushed, extraction, {"base": hedged, "target": plain}, -1)
+    assert mirrored is not None
+    assert mirrored.concept == told.concept
+
+
+def test_a_concept_found_on_d_alone_is_not_told(extraction: Extraction) -> None:
+    discovery = extraction.units.discovery
+    target = ["Perhaps it might rain." if chosen else "It rains." for chosen in discovery]
+    answers = {"base": ["It rains."] * extraction.units.n, "target": target}
+    assert Bank().tell([("perhaps", 0.5), ("might", 0.5)], extraction, answers, 1) is None
 
 
 def test_behaviour_counts_openings_on_c_only(extraction: Extraction) -> None:
