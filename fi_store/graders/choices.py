@@ -1,0 +1,151 @@
+"""Reads which of the offered options a reply decides for: by name, by letter, or by ruling out the others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from fi_store.graders import statements as st
+from fi_store.graders.text import Mention, Reply, denied, mentions, phrase
+
+_OTHER_WORDS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("yes",): ("yeah", "yep", "yup"),
+    ("no",): ("nope", "nah"),
+}
+_UNKNOWN = tuple(
+    tuple(words.split())
+    for words in (
+        "unknown", "undetermined", "uncertain", "cannot tell", "can't tell", "cannot say", "can't say", "cannot know",
+        "can't know", "cannot be determined", "can't be determined", "cannot be known", "cannot be concluded",
+        "not enough information", "insufficient information", "impossible to tell", "impossible to say",
+        "impossible to know", "not possible to tell", "not possible to say", "can not be determined", "can not tell",
+        "cannot determine", "can't determine", "not known", "undecided", "undecidable",
+    )
+)  # fmt: skip
+"""Ways to say that nothing can be said; all mean the option that is one of them."""
+_JOINED = re.compile(
+    r"[\s\"')\]]{0,3}(?:,?\s?\b(?:or|nor)\b|,|/)[\s\"'(\[]{0,3}(?:(?:the|an?|option)\s)?(?:[^\W\d]{1,12}\s){0,2}",
+    re.IGNORECASE,
+)
+_OFFERED = re.compile(r"\b(?:or|nor)\b|/", re.IGNORECASE)
+_NEITHER = re.compile(r"\b(?:neither|not)\W{1,3}(?:(?:the|option|either)\s)?\W{0,2}$", re.IGNORECASE)
+_HEDGED = re.compile(
+    r"\b(?:could|might|may|possibly|perhaps|maybe|either|whether|if|not sure|unclear|depends)\b",
+    re.IGNORECASE,
+)
+_OPENS = re.compile(
+    r"(?:[\s\"'(\[:=>*.,-]|(?:the|an?|option|choice|answer|pair|statement|it is|it's|that is|that's|this is|definitely"
+    r"|clearly|certainly|obviously|simply|probably|most likely|likely|well|ok|okay|sure|of course|indeed)\b){0,12}",
+    re.IGNORECASE,
+)
+_ENDED = re.compile(r"[\"')\]]{0,3}\s?(?:[.,;:!?\n]|-|$)|[\"')\]]")
+_REASONED = re.compile(
+    rf"{_ENDED.pattern}|\s(?:because|since|as|rather|instead|not|due|over)\b", re.IGNORECASE
+)
+_NO_SAID = re.compile(
+    rf"{_ENDED.pattern}|\s(?:it|that|this|they|he|she|we|you|i|because|since|as|not|there|but)\b",
+    re.IGNORECASE,
+)
+_LONE_LETTER = re.compile(rf"([a-z])(?={_REASONED.pattern})", re.IGNORECASE)
+
+SHORT = 8
+"""Words up to which the first sentence of a reply that was cut later on is taken for its answer."""
+
+
+class Options:
+    """The options of a choice, ready to be looked for."""
+
+    def __init__(self, options: Sequence[str]) -> None:
+        self.n = len(options)
+        self.phrases: list[tuple[str, ...]] = []
+        self.means: list[int] = []
+        for index, option in enumerate(options):
+            said = phrase(option)
+            others = _UNKNOWN if said in _UNKNOWN else [(word,) for word in _OTHER_WORDS.get(said, ())]
+            for one in (said, *others):
+                self.phrases.append(one)
+                self.means.append(index)
+
+    def whole(self, said: tuple[str, ...]) -> int | None:
+        """The option that words are, without anything else."""
+        return next((means for one, means in zip(self.phrases, self.means, strict=True) if said == one), None)
+
+    def read(self, text: str) -> st.Reading[object]:
+        """The one option that a text stands for: the one that it opens with, or names, or leaves."""
+        opened = self.opening(text)
+        if opened is not None:
+            return opened
+        found = self._find(text)
+        offered = _offered(text, found)
+        wanted: set[int] = set()
+        refused: set[int] = set()
+        for place, one in enumerate(found):
+            if offered.get(place) or (place not in offered and denied(text, one.start, one.end)):
+                refused.add(one.which)
+            elif place not in offered:
+                wanted.add(one.which)
+        if len(wanted) == 1:
+            return wanted.pop()
+        left = set(range(self.n)) - refused
+        if not wanted and refused and len(left) == 1:
+            return left.pop()
+        return st.UNDECIDED if wanted or offered else None
+
+    def opening(self, text: str) -> int | None:
+        """The option with which a text opens, if a mark, a bracket or the end stands after it."""
+        opens = _OPENS.match(text)
+        start = opens.end() if opens is not None else 0
+        letter = _LONE_LETTER.match(text, start)
+        if letter is not None:
+            return self.whole((letter[1].casefold(),))
+        found = self._find(text[: start + 200])
+        if not found or found[0].start > start or _offered(text, found).get(0) is not None:
+            return None
+        said = text[found[0].start : found[0].end].casefold()
+        ended = _NO_SAID if said in ("yes", "no") else _REASONED
+        return found[0].which if ended.match(text, found[0].end) else None
+
+    def _find(self, text: str) -> list[Mention]:
+        """Where the text names an option; "no" counts as an answer only, not as in "no reason"."""
+        return [
+            one._replace(which=self.means[one.which])
+            for one in mentions(text, self.phrases)
+            if self.phrases[one.which] != ("no",) or _NO_SAID.match(text, one.end)
+        ]
+
+
+def find_choice(segment: Reply, known: Options) -> st.Reading[st.Found]:
+    """The position of the option that a reply (or the part of one after a correction) decides for."""
+    concluded = st.concluded(segment)
+    bare = [one for one in concluded if known.opening(one.text) is not None]
+    opened, said = st.opening(segment), st.said(segment)
+    first = [one for one in opened if len(one.text.split()) <= SHORT and not _HEDGED.search(one.text)]
+    everything = [st.Statement(segment.text, 0, st.SAID)] if said else []
+    last = [one for one in said[-1:] if not _HEDGED.search(one.text)]
+    return st.settle(
+        [
+            (sorted([*st.stated(segment), *bare], key=lambda one: one.start), known.read),
+            (opened, known.opening),
+            (concluded, known.read),
+            (st.in_bold(segment), known.read),
+            (everything, known.read),
+            (last, known.read),
+            ([] if said else first, known.read),
+        ]
+    )
+
+
+def _offered(text: str, found: list[Mention]) -> dict[int, bool]:
+    """The mentions (by position) that are only offered, as in "A or B"; True for those after "neither"."""
+    offered: dict[int, bool] = {}
+    first = 0
+    while first < len(found):
+        last = first
+        while last + 1 < len(found) and _JOINED.fullmatch(text[found[last].end : found[last + 1].start]):
+            last += 1
+        between = text[found[first].end : found[last].start]
+        if last > first and _OFFERED.search(between):
+            refused = bool(_NEITHER.search(text[max(0, found[first].start - 20) : found[first].start]))
+            offered |= dict.fromkeys(range(first, last + 1), refused)
+        first = last + 1
+    return offered

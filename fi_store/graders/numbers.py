@@ -1,0 +1,243 @@
+"""Reads the number that a statement gives: digits, fractions, percent, words, with signs, units and currency."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from fi_store.graders import statements as st
+from fi_store.graders.spelled import SCALE, spelled
+from fi_store.graders.text import Reply
+
+_PLAIN = r"(?>\d{1,3}(?:,\d{3})++(?:\.\d{1,30})?+|\d{1,30}+(?:\.\d{1,30}|,(?:\d{1,2}|\d{4,30})(?![\d,]))?+|\.\d{1,30})"
+_CURRENCY = r"(?:[€£¥]|US\b|USD\b|EUR\b|GBP\b)\s?"
+_DIGITS = re.compile(
+    rf"""(?<![\w/])(?<!\d[.,:])(?P<sign>(?<![\w)\]%.])(?:-|\+|(?:minus|negative)\s))?(?:{_CURRENCY})?(?P<inner>-)?
+        (?P<number>0,\d{{1,30}}(?![\d,])|{_PLAIN})(?![\d:]|\.\d|,\d)
+        (?:(?:\s?|\sand\s|-)(?P<over>\d{{1,9}})/(?P<under>\d{{1,9}})(?![\d/])|\s?/\s?(?P<below>\d{{1,30}})(?![\d/]|\.\d))?
+        (?:\s?[x×*]\s?10\s?\^\s?[{{(]?(?P<power>-?\d{{1,2}})[}})]?|e(?P<exponent>[+-]?\d{{1,2}})(?!\w))?
+        (?:\s(?P<scale>hundred|thousand|million|billion|dozen)\b)?
+        (?P<ordinal>(?:st|nd|rd|th)\b)?
+        (?P<percent>\s?(?:%|percent\b|per\scent\b|pct\b))?""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_COUNTED = re.compile(
+    r"\b(?:steps?|premises?|cases?|examples?|parts?|figures?|equations?|rules?|questions?|scenarios?|method)\s#?\d{1,3}\b",
+    re.IGNORECASE,
+)
+_OUT_OF = re.compile(
+    r"(?<![\w.,/])(\d{1,9})\s(?:out\sof|in)\s(?:every\s)?(\d{1,9})(?![\w/]|[.,]\d)", re.IGNORECASE
+)
+_OPERATOR = re.compile(
+    r"\s?(?:[^\W\d]{1,15}\s){0,2}(?:(?:[-+×*÷/]|(?<![^\W\d])x)\s?"
+    r"|(?:times|plus|minus|divided by|multiplied by|less)\s)[(\s]{0,2}$",
+    re.IGNORECASE,
+)
+_EQUALS = re.compile(r"(?:=|≈|\bequals?\b|\bmakes\b|\bgives\b)\s?(?:about\s|only\s)?$", re.IGNORECASE)
+_RANGE = re.compile(
+    r"\s?(?:[^\W\d]{1,15}\s)?(?:or|to|-|through)\s?(?:perhaps\s|maybe\s|even\s|about\s)?", re.IGNORECASE
+)
+_AND = re.compile(r"\s?(?:,|and|,\sand)\s?", re.IGNORECASE)
+_TOLD = re.compile(
+    r"(?:=|≈|\b(?:is|are|was|were|be|equals|leaves|left with|remains?|makes|gives|get|total of|total|have|has|had"
+    r"|costs?|needs?|takes?|contains|becomes|only))\s"
+    r"(?:(?:exactly|about|only|just|a total of|now|still|at least|at)\s)?$",
+    re.IGNORECASE,
+)
+_REASON = re.compile(
+    r"\b(?:because|since|given that|due to|as there)\b|\((?=[^)\n]{0,80}[=+×*÷])", re.IGNORECASE
+)
+_CHECK = re.compile(r"\b(?:check|verif\w+|double-check)\b", re.IGNORECASE)
+_NONE = re.compile(r"\W{0,3}(?:none|nothing|nil)\b", re.IGNORECASE)
+DIRECT = 8
+"""Words up to which a statement with several numbers may still be taken to open with its answer."""
+
+
+class Number(NamedTuple):
+    """A number in a text: its value, whether a percent sign or a proportion form stands with it, and its place."""
+
+    value: Fraction
+    percent: bool
+    text: str
+    start: int
+    end: int
+    ordinal: bool = False
+
+
+def numbers(text: str, *, proportions: bool = False) -> list[Number]:
+    """Every number that a text names, in order; "3 in 8" is one number when `proportions` are asked for."""
+    found = [*_from_digits(text), *_from_words(text)]
+    if proportions:
+        for one in _OUT_OF.finditer(text):
+            if int(one[2]):
+                found = [other for other in found if other.end <= one.start() or other.start >= one.end()]
+                found.append(Number(Fraction(int(one[1]), int(one[2])), False, one[0], *one.span()))
+    skipped = [counted.span() for counted in _COUNTED.finditer(text)]
+    kept = [one for one in found if not any(start <= one.start < end for start, end in skipped)]
+    return sorted(kept, key=lambda one: one.start)
+
+
+def _from_digits(text: str) -> Iterator[Number]:
+    for one in _DIGITS.finditer(text):
+        written = one["number"]
+        if re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d+)?", written) and not written.startswith("0,"):
+            written = written.replace(",", "")
+        value = Fraction(written.replace(",", "."))
+        if one["over"]:
+            if not int(one["under"]):
+                continue
+            value += Fraction(int(one["over"]), int(one["under"]))
+        elif one["below"]:
+            if not int(one["below"]):
+                continue
+            value /= int(one["below"])
+        value *= Fraction(10) ** int(one["power"] or one["exponent"] or 0)
+        value *= SCALE.get((one["scale"] or "").lower(), 1)
+        sign = (one["sign"] or one["inner"] or "").strip().lower()
+        yield Number(
+            -value if sign in ("-", "minus", "negative") else value,
+            bool(one["percent"]), one[0].strip(), one.start(), one.end(), bool(one["ordinal"]),
+        )  # fmt: skip
+
+
+def _from_words(text: str) -> Iterator[Number]:
+    for one in spelled(text):
+        yield Number(
+            one.value, one.percent, text[one.start : one.end].strip(), one.start, one.end, one.ordinal
+        )
+
+
+def plain_number(text: str) -> Fraction | None:
+    """A number as a prompt file writes it: a plain decimal or a fraction; None for anything else."""
+    if not re.fullmatch(r"-?\d{1,30}(?:\.\d{1,30}|/\d{1,30})?", text.strip()):
+        return None
+    try:
+        return Fraction(text.strip())
+    except ZeroDivisionError:
+        return None
+
+
+def find_number(segment: Reply, grader: Mapping[str, Any]) -> st.Reading[st.Found]:
+    """The number that a reply (or the part of one after a correction) gives."""
+    share = bool(grader.get("percent"))
+    unit = str(grader.get("unit") or "")
+    if unit and any(character.isdigit() for character in unit):
+        segment = Reply(segment.text.replace(unit, " " * len(unit)), segment.bold)
+
+    def direct(text: str) -> st.Reading[object]:
+        return _direct(text, share)
+
+    def flowing(text: str) -> st.Reading[object]:
+        return _flowing(text, share)
+
+    said = st.said(segment)
+    results = [one for one in said if re.search(r"=\s?-?[\d.,/€£]+", one.text)]
+    return st.settle(
+        [
+            (st.stated(segment), direct),
+            (sorted([*st.concluded(segment), *results], key=lambda one: one.start), flowing),
+            (st.in_bold(segment), direct),
+            (said, flowing),
+        ]
+    )
+
+
+def _direct(text: str, share: bool) -> st.Reading[object]:
+    """The number with which a statement opens, or the result of the sum that it opens with."""
+    cut = _REASON.search(text)
+    clause = text[: cut.start()] if cut is not None else text
+    found = numbers(clause, proportions=share)
+    if not found:
+        return Number(Fraction(0), False, "0", 0, 1) if _NONE.match(clause) else None
+    found = [one for one in found if not one.ordinal] or found
+    if len(found) == 1:
+        return found[0]
+    result = _result(clause, found)
+    if result is not None:
+        return result
+    first, second = found[:2]
+    lead = len(clause[: first.start].split())
+    if _is_range(clause, first, second) or (lead < 2 and _AND.fullmatch(clause[first.end : second.start])):
+        return st.UNDECIDED
+    if _OPERATOR.search(clause[first.end : second.start]) or _AND.fullmatch(clause[first.end : second.start]):
+        return None
+    return first if len(clause.split()) <= DIRECT and lead <= DIRECT // 2 else None
+
+
+def _flowing(text: str, share: bool) -> st.Reading[object]:
+    """The number that a sentence leads up to: its last result, else what it says there is, else its last number."""
+    if _CHECK.search(text):
+        return None
+    cut = _REASON.search(text)
+    clause = text[: cut.start()] if cut is not None and numbers(text[: cut.start()]) else text
+    found = [one for one in numbers(clause, proportions=share) if not one.ordinal]
+    if not found:
+        ordinals = numbers(clause)
+        return ordinals[-1] if ordinals and len(clause.split()) <= DIRECT else None
+    result = _result(clause, found)
+    if result is not None:
+        return result
+    free = [one for place, one in enumerate(found) if not _in_sum(clause, found, place)]
+    if not free:
+        return None
+    told = [one for one in free if _TOLD.search(clause[max(0, one.start - 40) : one.start])]
+    chosen = (told or free)[-1]
+    if any(_is_range(clause, a, b) for a, b in pairwise(found) if chosen in (a, b)):
+        return st.UNDECIDED
+    return chosen
+
+
+def _in_sum(clause: str, found: list[Number], place: int) -> bool:
+    """Whether a number is part of a sum ("5 x 8", or "40 -" where the text ends) and so no answer by itself."""
+    one = found[place]
+    before = found[place - 1].end if place else None
+    after = found[place + 1].start if place + 1 < len(found) else None
+    if before is not None and _OPERATOR.search(clause[before : one.start]):
+        return True
+    if after is None:
+        return bool(re.match(r"\s?[-+×x*÷/=]\W{0,3}$", clause[one.end :]))
+    return bool(_OPERATOR.search(clause[one.end : after]))
+
+
+def _is_range(clause: str, first: Number, second: Number) -> bool:
+    """Two numbers that are offered rather than given: "30 or 40", "30 to 40", "between 30 and 40"."""
+    between = clause[first.end : second.start]
+    if _RANGE.fullmatch(between):
+        return True
+    return between.strip() == "and" and clause[: first.start].rstrip().lower().endswith("between")
+
+
+def _result(clause: str, found: list[Number]) -> Number | None:
+    """The number after the last equals sign, unless a sum goes on there."""
+    for place in range(len(found) - 1, -1, -1):
+        one = found[place]
+        if not _EQUALS.search(clause[max(0, one.start - 20) : one.start]):
+            continue
+        following = found[place + 1].start if place + 1 < len(found) else len(clause)
+        goes_on = clause[one.end : following]
+        if _OPERATOR.search(goes_on) or re.match(r"\s?[-+×*÷/]\s?\d?", goes_on):
+            return (
+                found[0]
+                if place == 1 and re.fullmatch(r"\D{0,3}=\D{0,3}", clause[found[0].end : one.start])
+                else None
+            )
+        return one
+    return None
+
+
+def equals(found: Number, answer: str, grader: Mapping[str, Any]) -> bool:
+    """Whether a number that was read is the answer, within the tolerance.
+
+    With `percent` the answer is a proportion: a percent sign divides by 100, and so does a bare number above 1 where
+    the answer is not.
+    """
+    right = plain_number(answer)
+    if right is None:
+        return False
+    value = found.value
+    if grader.get("percent") and (found.percent or (abs(value) > 1 >= abs(right))):
+        value /= 100
+    return abs(value - right) <= Fraction(str(grader.get("tolerance", 0)))

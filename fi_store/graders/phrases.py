@@ -1,0 +1,88 @@
+"""Reads the word or phrase that a reply gives as its answer, and judges it by a phrase or a pattern."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from fi_store.graders import statements as st
+from fi_store.graders.text import Reply, denied, is_cut, mentions, words
+
+SHORT = 6
+"""Words up to which a statement is an answer even when it is not the right one."""
+TOLD = 25
+"""Words up to which a sentence without any cue is taken for the answer."""
+
+_CUT = re.compile(
+    r"\b(?:because|since|as|which|where|while|although|given|due to|who|so|not|rather than|instead of)\b"
+    r"|[;(\n]|:(?!\d)| - ",
+    re.IGNORECASE,
+)
+_COORDINATED_BEFORE = re.compile(r"\b(?:or|either)\s(?:the\s|an?\s)?[\"'(]{0,2}$", re.IGNORECASE)
+_COORDINATED_AFTER = re.compile(r"[\"')]{0,2},?\s(?:or)\b", re.IGNORECASE)
+_JOINED_BEFORE = re.compile(r"\b(?:and|both)\s(?:the\s|an?\s)?[\"'(]{0,2}$", re.IGNORECASE)
+_JOINED_AFTER = re.compile(r"[\"')]{0,2},?\sand\b", re.IGNORECASE)
+
+Holds = Callable[[str], "bool | None"]
+"""Whether a text gives the right answer: True, False, or None when it names it beside others without deciding."""
+
+
+def names_one_of(accepted: Sequence[tuple[str, ...]]) -> Holds:
+    """Judges by phrases: one of them stands in the text, not denied and not beside another answer."""
+
+    def holds(text: str) -> bool | None:
+        if words(text) in accepted:
+            return True
+        undecided = False
+        for one in mentions(text, accepted):
+            before, after = text[max(0, one.start - 20) : one.start], text[one.end : one.end + 20]
+            if _COORDINATED_BEFORE.search(before) or _COORDINATED_AFTER.match(after):
+                undecided = True
+            elif _JOINED_BEFORE.search(before) or _JOINED_AFTER.match(after):
+                continue
+            elif not denied(text, one.start, one.end):
+                return True
+        return None if undecided else False
+
+    return holds
+
+
+def find_phrase(segment: Reply, holds: Holds) -> st.Reading[st.Found]:
+    """The statement that a reply (or the part of one after a correction) gives as its answer: (text, right)."""
+
+    def short(text: str) -> st.Reading[object]:
+        said = _CUT.split(text, maxsplit=1)[0] if not _CUT.match(text) else text
+        return _judged(said.strip(" .,!?\"'\n"), holds, up_to=SHORT)
+
+    def right(text: str) -> st.Reading[object]:
+        return _judged(text, holds, up_to=0)
+
+    def any_way(text: str) -> st.Reading[object]:
+        return _judged(text, holds, up_to=TOLD)
+
+    said = st.said(segment)
+    ends = [*said[:1], *said[-1:]]
+    opened = st.opening(segment)
+    if is_cut(segment.text):
+        return st.settle([(st.stated(segment), short), (opened, right)])
+    return st.settle(
+        [
+            (st.stated(segment), short),
+            (st.in_bold(segment)[-1:], right),
+            (st.concluded(segment)[-1:], any_way),
+            (ends, right),
+            (opened, any_way),
+            (said[-1:], any_way),
+        ]
+    )
+
+
+def _judged(text: str, holds: Holds, *, up_to: int) -> st.Reading[object]:
+    """(text, right or not) of a statement; a wrong one counts up to a number of words only."""
+    said = text.strip()
+    if not words(said):
+        return None
+    verdict = holds(said)
+    if verdict is None:
+        return st.UNDECIDED
+    return (said, verdict) if verdict or len(words(said)) <= up_to else None

@@ -1,0 +1,87 @@
+"""Reads which items of a known list a reply names, and in which order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from fi_store.graders import statements as st
+from fi_store.graders.text import Reply, denied, mentions, phrase, sentences
+
+_BETWEEN_ITEMS = re.compile(r"\s?(?:,\s?and\b|,|;|\n|&|\band\b|->|→|>)\s?", re.IGNORECASE)
+_OR = re.compile(r"[\s\"')\]]{0,3},?\s?\bor\b\s?(?:the\s|an?\s)?[\"'(\[]{0,3}", re.IGNORECASE)
+_LIST_LINE = 8
+"""Words up to which a line is taken for an item of a list."""
+
+
+def whole_set(text: str, universe: Sequence[str]) -> tuple[int, ...] | None:
+    """The items that a text lists, without anything else."""
+    known = {phrase(item): index for index, item in enumerate(universe)}
+    items = [phrase(piece) for piece in _BETWEEN_ITEMS.split(text)]
+    found = [known[item] for item in items if item in known]
+    return tuple(found) if found and len(found) == len([item for item in items if item]) else None
+
+
+def find_set(segment: Reply, universe: Sequence[str]) -> st.Reading[st.Found]:
+    """The items (positions in `universe`, in the order of naming) that a reply gives as its answer."""
+    known = [phrase(item) for item in universe]
+
+    def read(text: str) -> st.Reading[object]:
+        return _named(text, known)
+
+    def several(text: str) -> st.Reading[object]:
+        found = _named(text, known)
+        return found if isinstance(found, tuple) and len(set(found)) > 1 else None
+
+    text = segment.text
+    stated = [one._replace(text=_with_lines(text, one)) for one in st.stated(segment)]
+    lines = _list_lines(text, known)
+    said = st.said(segment)
+    everything = [st.Statement(text, 0, st.SAID)] if said else []
+    return st.settle(
+        [(stated, read), (st.concluded(segment), read), (lines, several), (said, several), (everything, read)]
+    )
+
+
+def same_items(found: tuple[int, ...], answer: tuple[int, ...], *, ordered: bool) -> bool:
+    """Whether items that were read are those of the answer: in any order, or in its order when `ordered`."""
+    if not ordered:
+        return set(found) == set(answer)
+    if len(set(answer)) == len(answer):  # nothing in it comes twice: a repeated mention is only talk
+        found = tuple(dict.fromkeys(found))
+    return found == answer
+
+
+def _named(text: str, known: Sequence[tuple[str, ...]]) -> tuple[int, ...] | st.Undecided | None:
+    found = [one for one in mentions(text, known) if not denied(text, one.start, one.end)]
+    if any(_OR.fullmatch(text[a.end : b.start]) for a, b in pairwise(found)):
+        return st.UNDECIDED
+    return tuple(one.which for one in found) or None
+
+
+def _with_lines(text: str, statement: st.Statement) -> str:
+    """A statement with the short lines that follow it, when it is a list."""
+    end = statement.start + len(statement.text)
+    if not statement.text.endswith("\n"):
+        return statement.text
+    for line in text[end : end + 2000].split("\n"):
+        if len(line.split()) > _LIST_LINE:
+            break
+        end += len(line) + 1
+    return text[statement.start : end]
+
+
+def _list_lines(text: str, known: Sequence[tuple[str, ...]]) -> list[st.Statement]:
+    """The last run of short lines that each name an item, as one statement."""
+    run: list[tuple[int, int]] = []
+    best: list[tuple[int, int]] = []
+    start = 0
+    for line in text.split("\n"):
+        if len(line.split()) <= _LIST_LINE and len(sentences(line)) <= 1 and mentions(line, known):
+            run.append((start, start + len(line)))
+            best = run if len(run) > 1 else best
+        else:
+            run = []
+        start += len(line) + 1
+    return [st.Statement(text[best[0][0] : best[-1][1]], best[0][0], st.SAID)] if best else []
