@@ -93,7 +93,7 @@ def summary_columns(
     units = extraction.units
     parts: list[dict[str, Any]] = []
     observed: list[FloatArray] = []
-    null = np.zeros(len(EXPLORE_BINS) + 1)
+    null = np.zeros(EXPLORE_BINS)
     categories = [ALL, *np.unique(units.categories).tolist()]
     for effects in layers:
         live = np.flatnonzero(effects.alive)

@@ -88,12 +88,12 @@ def category_contrasts(
 def explore(theta: npt.NDArray[np.float32], clusters: IntArray, seed: int) -> tuple[FloatArray, FloatArray]:
     """|t| of every column of theta (units, m) against zero, and the null's |t| of 1,000 flips by cluster, binned.
 
-    Returns (observed (m,), null counts (len(EXPLORE_BINS) + 1,)); columns without variation are NaN. Pool the counts
+    Returns (observed (m,), null counts (EXPLORE_BINS,)); columns without variation are NaN. Pool the counts
     over all tables, then ask `pooled_fdr`.
     """
     means = cluster_means(np.asarray(theta, dtype=np.float64), clusters)
     n = len(means)
-    counts = np.zeros(len(EXPLORE_BINS) + 1)
+    counts = np.zeros(EXPLORE_BINS)
     if n < 3:
         return np.full(theta.shape[1], np.nan), counts
     squares = np.square(means).sum(axis=0)
@@ -105,19 +105,25 @@ def explore(theta: npt.NDArray[np.float32], clusters: IntArray, seed: int) -> tu
     null = np.abs(
         _studentised(flips @ means[:, varied].astype(np.float32) / n, squares[varied].astype(np.float32), n)
     )
-    places = np.searchsorted(EXPLORE_BINS, null.ravel(), side="right")
-    counts += np.bincount(places, minlength=len(EXPLORE_BINS) + 1)
+    counts += np.bincount(_bin(null).ravel(), minlength=EXPLORE_BINS)
     return observed, counts
 
 
-EXPLORE_BINS = np.linspace(0, 60, 6001)
-"""Edges of the exploration null's histogram of |t|."""
+EXPLORE_BINS = 6001
+"""Bins of the exploration null's histogram of |t|; the last one is open."""
+EXPLORE_WIDTH = 0.01
+
+
+def _bin(t: npt.NDArray[np.floating]) -> npt.NDArray[np.int32]:
+    """The bin of each |t|."""
+    return np.minimum(t / EXPLORE_WIDTH, EXPLORE_BINS - 1).astype(np.int32)
 
 
 def pooled_fdr(observed: FloatArray, null_counts: FloatArray) -> FloatArray:
     """q of each |t|: expected null exceedances over observed exceedances, made monotone (Storey and Tibshirani 2003).
 
-    `null_counts` is the pooled histogram of all flips over `EXPLORE_BINS`; NaN stays NaN.
+    `null_counts` is the pooled histogram of all flips; an observed value counts as exceeded by the null of its own bin,
+    which errs on the safe side. NaN stays NaN.
     """
     valid = ~np.isnan(observed)
     q = np.full(observed.shape, np.nan)
@@ -128,7 +134,7 @@ def pooled_fdr(observed: FloatArray, null_counts: FloatArray) -> FloatArray:
     exceed = (
         np.cumsum(null_counts[::-1])[::-1] / METHOD.explore_permutations
     )  # expected per flip, from a bin upward
-    expected = exceed[np.searchsorted(EXPLORE_BINS, t[order], side="right")]
+    expected = exceed[_bin(t[order])]
     raw = expected / np.arange(1, t.size + 1)
     monotone = np.minimum.accumulate(raw[::-1])[::-1]
     values = np.empty_like(t)
