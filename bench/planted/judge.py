@@ -1,0 +1,127 @@
+"""The hit rule: does a result say what a card says was planted? The rule's text stands in organisms/README.md."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+Row = Mapping[str, Any]
+"""A row of the saved query `top_findings`."""
+
+ORGANISMS = Path(__file__).parent / "organisms"
+MIRROR = {
+    "added": "removed", "removed": "added", "strengthened": "weakened", "weakened": "strengthened",
+    "promoted_tokens": "suppressed_tokens", "suppressed_tokens": "promoted_tokens",
+}  # fmt: skip
+LISTED = 10
+"""Tokens of a result that count, strongest first."""
+NEEDED = 2
+"""Expected tokens that must be among them."""
+LETTERS = 4
+"""Letters from which a token may match as the beginning of another."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a result must say; `side` is the list that holds the planted words (suppressed in a mirrored pair)."""
+
+    change: tuple[str, ...]
+    categories: tuple[str, ...]
+    tokens: tuple[str, ...]
+    concepts: tuple[str, ...]
+    side: str = "promoted_tokens"
+
+
+@dataclass(frozen=True)
+class Card:
+    """One organism: `kind` is behaviour or null, `target` its adapter folder."""
+
+    name: str
+    base: str
+    target: Path
+    kind: str
+    expected: Expected
+
+
+def read_card(folder: Path) -> Card:
+    """The card of an organism's folder."""
+    content = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    expected = Expected(**{name: tuple(values) for name, values in content["expected"].items()})
+    return Card(content["name"], content["base"], folder / content["adapter"], content["kind"], expected)
+
+
+def read_cards(folders: Sequence[Path], kind: str) -> list[Card]:
+    """The cards of one kind: of these folders (an organism, or a folder of organisms), else of all shipped ones."""
+    found = [
+        path.parent
+        for folder in folders or (ORGANISMS,)
+        for path in (
+            [folder / "card.json"] if (folder / "card.json").exists() else sorted(folder.glob("*/card.json"))
+        )
+    ]
+    return [card for card in map(read_card, found) if card.kind == kind]
+
+
+def mirrored(expected: Expected) -> Expected:
+    """What the same organism asks for when base and target change places."""
+    change = tuple(MIRROR[name] for name in expected.change)
+    return replace(expected, change=change, side=MIRROR[expected.side])
+
+
+def matches(token: str, expected: str) -> bool:
+    """Equal, or one begins with the other and the shorter has at least four letters."""
+    a, b = sorted((token.strip().casefold(), expected.strip().casefold()), key=len)
+    return a == b or (len(a) >= LETTERS and b.startswith(a))
+
+
+def hits(row: Row, expected: Expected) -> bool:
+    """Whether one result hits."""
+    listed = row[expected.side][:LISTED]
+    tokens = {word for word in expected.tokens if any(matches(token, word) for token in listed)}
+    strongest = row["categories"][:1]
+    category = not expected.categories or any(name in expected.categories for name in strongest)
+    name = _own_words(row["name"], listed)
+    concept = any(part.casefold() in name for part in expected.concepts)
+    return row["change"] in expected.change and len(tokens) >= NEEDED and (category or concept)
+
+
+def hit_at(rows: Sequence[Row], expected: Expected, k: int) -> bool:
+    """Whether one of the k first results hits."""
+    return any(hits(row, expected) for row in rows[:k])
+
+
+def permuted_hits(rows: Sequence[Row], expected: Expected, k: int, *, draws: int, seed: int) -> float:
+    """Share of hits at k when the categories' names are dealt out anew: what the category alone does not earn."""
+    names = sorted(category_names())
+    generator = random.Random(seed)
+    found = 0
+    for _ in range(draws):
+        dealt = dict(zip(names, generator.sample(names, len(names)), strict=True))
+        found += hit_at([with_categories(row, dealt) for row in rows[:k]], expected, k)
+    return found / draws
+
+
+def with_categories(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
+    """A result whose categories have other names; a category that `names` lacks keeps its own."""
+    return {**row, "categories": [names.get(name, name) for name in row["categories"]]}
+
+
+@cache
+def category_names() -> frozenset[str]:
+    """The shipped category names, as the last section of organisms/README.md lists them."""
+    text = (ORGANISMS / "README.md").read_text(encoding="utf-8")
+    section = text.partition("## Category names\n")[2].partition("\n\n")[0]
+    return frozenset(re.findall(r"[a-z]+(?:_[a-z]+)+", section))
+
+
+def _own_words(name: str, listed: Sequence[str]) -> str:
+    """A name in small letters, without the words of category names that are not among the listed tokens too."""
+    spoken = {token.strip().casefold() for token in listed}
+    borrowed = {word for category in category_names() for word in category.split("_")} - spoken
+    return re.sub(r"[^\W_]+", lambda found: "" if found[0] in borrowed else found[0], name.casefold())
