@@ -46,9 +46,11 @@ lock: | $(UV)
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --extra demo --group dev \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
-# What is found where the truth is known. OUT=file.json, PART=name for one part, QUICK=1 for a short form.
+# What is found where the truth is known. OUT=file.json, PART=name for one part, QUICK=1 for a short form,
+# ORGANISMS="dir ..." for other folders with cards than the shipped ones.
 bench-planted: install
-	$(BIN)/python -m bench.planted.run --out $(OUT) $(if $(PART),--part $(PART)) $(if $(QUICK),--quick)
+	$(BIN)/python -m bench.planted.run --out $(OUT) $(if $(PART),--part $(PART)) $(if $(QUICK),--quick) \
+		$(if $(ORGANISMS),--organisms $(ORGANISMS))
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
