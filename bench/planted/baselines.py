@@ -1,0 +1,89 @@
+"""Two cheap ways to name a run, judged by the same rule as its results: what the pipeline must beat.
+
+- *Strongest category*: one result named by the category whose answers diverge most, with the words that the whole run
+  promotes and suppresses most (all answer positions weigh the same, so no feature has a say).
+- *Random latent*: alive features drawn at random, each told by the same code as a real result.
+
+The first knows no change class, so it is given the one that the card expects: it is a bound from above.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from analyze.behaviour import load_answers
+from analyze.findings import describe, test_groups
+from analyze.groups import Group, Member
+from analyze.predicates import Contexts
+from analyze.promoted import token_effects
+from analyze.result_rows import finding_row
+from analyze.rows import CLASSES, RESPONSE
+from analyze.words import Words, find_words
+from bench.planted.judge import Expected
+from bench.planted.reopen import Reopened
+from fi_store.query import run_query
+from fi_store.store import Store
+
+
+def strongest_category(store: Store, opened: Reopened, words: Words) -> dict[str, Any]:
+    """The result that needs no features; its `change` is filled in by `with_given_change`."""
+    extraction = opened.extraction
+    same = np.ones(extraction.rows.n)
+    gained, lost = token_effects(extraction, words, same, RESPONSE, ~extraction.rows.discovery)
+    divergence = run_query(store, "category_divergence", run=opened.run_id).to_pylist()
+    category = max(divergence, key=lambda row: row["kl_symmetric"])["category"]
+    return {
+        "change": "",
+        "name": category.replace("_", " "),
+        "categories": [category],
+        "promoted_tokens": [word for word, _ in gained],
+        "suppressed_tokens": [word for word, _ in lost],
+    }
+
+
+def with_given_change(row: dict[str, Any], expected: Expected) -> dict[str, Any]:
+    """The row with a change class that the card accepts."""
+    return {**row, "change": expected.change[0]}
+
+
+def random_latents(opened: Reopened, words: Words, count: int, seed: int) -> list[dict[str, Any]]:
+    """The rows of some alive features as if each were a confirmed group, in the place where it moved most on D."""
+    extraction, layers = opened.extraction, opened.layers
+    alive = [(index, int(j)) for index, layer in enumerate(layers) for j in np.flatnonzero(layer.alive)]
+    drawn = np.random.default_rng(seed).choice(len(alive), size=min(count, len(alive)), replace=False)
+    groups = [_alone(opened, *alive[place]) for place in drawn]
+    contexts, answers = Contexts(extraction), load_answers(extraction)
+    rows = []
+    for group in groups:
+        (tested,) = test_groups([group], layers, extraction, opened.config.seed)
+        result = describe(
+            *(tested, layers, extraction, opened.residuals, contexts, words, answers),
+            seed=opened.config.seed,
+            naming=False,
+            confirmed_share=1.0,
+        )
+        rows.append(finding_row(opened.run_id, "random", 1, result, layers, different=True))
+    return rows
+
+
+def _alone(opened: Reopened, layer_index: int, latent: int) -> Group:
+    """A group of one feature."""
+    discovery = opened.extraction.units.discovery
+    moved = [
+        float(opened.layers[layer_index].theta(place)[discovery, latent].mean())
+        for place in range(len(CLASSES))
+    ]
+    place = int(np.argmax(np.abs(moved)))
+    sign = 1 if moved[place] >= 0 else -1
+    return Group(place, (Member(layer_index, latent, 1.0, sign),), abs(moved[place]), sign)
+
+
+def baseline_rows(store: Store, opened: Reopened, count: int, seed: int) -> dict[str, Any]:
+    """Both baselines of a run, ready to be judged by any card."""
+    words = find_words(opened.extraction)
+    return {
+        "strongest_category": strongest_category(store, opened, words),
+        "random_latents": random_latents(opened, words, count, seed),
+    }

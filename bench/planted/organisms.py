@@ -1,0 +1,146 @@
+"""Behaviours that were planted by fine-tuning: does the run's first result name them, forward and mirrored?
+
+Every card of kind `behaviour` goes through the public command with its base as base and as target, with several seeds.
+The findings are judged by their own card (hit at 1 and at 3), by every other card, and with category names dealt out
+anew; two baselines are judged beside them (`baselines.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.planted.baselines import baseline_rows, with_given_change
+from bench.planted.judge import Card, Expected, hit_at, mirrored, permuted_hits, read_cards
+from bench.planted.reopen import reopen
+from bench.planted.runs import Finished, Runs, load_settings
+from bench.results import Figure, PartResult
+
+DIRECTIONS = ("forward", "mirrored")
+NEEDED_SHARE = 2 / 3
+"""Share of the seeds in which the first result must hit."""
+FOREIGN_SHARE = 0.10
+
+
+def run(quick: bool, work: Path, organisms: Sequence[Path]) -> PartResult:
+    """Makes (or reads) every run, judges it, and sums up."""
+    settings = load_settings("organisms", quick=quick)
+    cards = read_cards(organisms, "behaviour")
+    runs = Runs(work)
+    judged = [
+        judge_run(runs, card, direction, seed, cards, settings)
+        for seed in settings["seeds"]
+        for card in cards
+        for direction in DIRECTIONS
+    ]
+    return PartResult(figures(judged, judgeable=not quick), {"runs": judged})
+
+
+def judge_run(
+    runs: Runs, card: Card, direction: str, seed: int, cards: Sequence[Card], settings: dict[str, Any]
+) -> dict[str, Any]:
+    """One run with everything that was judged about it, as JSON values."""
+    found = compare(runs, card, direction, seed, settings)
+    keep = seed == settings["seeds"][0] and direction == "forward"  # nulls.py reads one of these again
+    baselines = runs.once(
+        f"baselines of {found.run_id}", lambda: _baselines(runs, found, seed, settings, keep=keep)
+    )
+    return {
+        "organism": card.name,
+        "direction": direction,
+        "seed": seed,
+        "seconds": found.seconds,
+        "gate": found.gate["verdict"],
+        "findings": found.findings,
+        **verdicts(found.findings, baselines, card, direction, cards, settings["label_draws"], seed),
+    }
+
+
+def compare(runs: Runs, card: Card, direction: str, seed: int, settings: dict[str, Any]) -> Finished:
+    """The run of a card's pair in a direction."""
+    pair = (card.base, card.target) if direction == "forward" else (card.target, card.base)
+    return runs.compare(*pair, {**settings["options"], "seed": seed})
+
+
+def _baselines(
+    runs: Runs, found: Finished, seed: int, settings: dict[str, Any], *, keep: bool
+) -> dict[str, Any]:
+    with runs.open() as store:
+        rows = baseline_rows(store, reopen(store, found.run_id), settings["random_latents"], seed)
+    if not keep:
+        runs.remove_activations(found.run_id)
+    return rows
+
+
+def verdicts(
+    findings: Sequence[dict[str, Any]],
+    baselines: dict[str, Any],
+    card: Card,
+    direction: str,
+    cards: Sequence[Card],
+    draws: int,
+    seed: int,
+) -> dict[str, Any]:
+    """What the hit rule says of a run's findings and baselines."""
+    expected = turned(card, direction)
+    others = [turned(other, direction) for other in cards if other.name != card.name]
+    guess = with_given_change(baselines["strongest_category"], expected)
+    latents = baselines["random_latents"]
+    return {
+        "hit_1": hit_at(findings, expected, 1),
+        "hit_3": hit_at(findings, expected, 3),
+        "foreign": [hit_at(findings, other, 3) for other in others],
+        "permuted_3": permuted_hits(findings, expected, 3, draws=draws, seed=seed),
+        "category_baseline": hit_at([guess], expected, 1),
+        "latent_baseline": sum(hit_at([row], expected, 1) for row in latents) / max(1, len(latents)),
+    }
+
+
+def turned(card: Card, direction: str) -> Expected:
+    """What a card expects of a pair in this direction."""
+    return card.expected if direction == "forward" else mirrored(card.expected)
+
+
+def figures(judged: Sequence[dict[str, Any]], *, judgeable: bool) -> list[Figure]:
+    """The table of the part; nothing is judged in the quick form."""
+
+    def ok(holds: bool) -> bool | None:
+        return holds if judgeable else None
+
+    out = []
+    pairs = dict.fromkeys((one["organism"], one["direction"]) for one in judged)
+    for name, direction in pairs:
+        own = [one for one in judged if (one["organism"], one["direction"]) == (name, direction)]
+        first, three = share(own, "hit_1"), share(own, "hit_3")
+        where = f"{name}, {direction}"
+        first_name = own[0]["findings"][0]["name"] if own[0]["findings"] else "no result"
+        out += [
+            Figure(
+                f"hit at 1: {where}",
+                first,
+                "of seeds",
+                "at least 2 in 3",
+                ok(first >= NEEDED_SHARE),
+                first_name,
+            ),
+            Figure(f"hit at 3: {where}", three, "of seeds", "always", ok(three == 1)),
+        ]
+    foreign = [hit for one in judged for hit in one["foreign"]]
+    if foreign:
+        rate = sum(foreign) / len(foreign)
+        out.append(
+            Figure("hit at 3 by other cards", rate, "of pairs", "at most 0.10", ok(rate <= FOREIGN_SHARE))
+        )
+    out += [
+        Figure("hit at 3, category names dealt anew", share(judged, "permuted_3"), "of runs", "", None),
+        Figure("baseline: strongest category", share(judged, "category_baseline"), "of runs", "", None),
+        Figure("baseline: a random latent", share(judged, "latent_baseline"), "of latents", "", None),
+        Figure("seconds of a run", share(judged, "seconds"), "s", "", None, "mean"),
+    ]
+    return out
+
+
+def share(rows: Sequence[dict[str, Any]], name: str) -> float:
+    """Mean of a verdict over runs."""
+    return sum(float(row[name]) for row in rows) / len(rows)

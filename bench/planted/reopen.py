@@ -1,0 +1,76 @@
+"""Reads an analysed run of a store again, for what its results do not hold: features, effects, activations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from analyze.effects import LayerEffects, measure_effects
+from analyze.findings import test_groups
+from analyze.groups import make_groups
+from analyze.rows import CLASSES, BoolArray, Extraction, load_extraction
+from fi_store.config import RunConfig
+from fi_store.dictionary import load_dictionary
+from fi_store.store import Store
+
+
+@dataclass(frozen=True)
+class Reopened:
+    """An analysed run in memory. `residuals`: (reader, index into `layers`) -> (N, d)."""
+
+    run_id: str
+    config: RunConfig
+    extraction: Extraction
+    layers: list[LayerEffects]
+    residuals: dict[tuple[str, int], torch.Tensor]
+
+
+def reopen(store: Store, run_id: str) -> Reopened:
+    """The extraction, the dictionaries and the effects of a run, as its analysis saw them."""
+    run = store.run(run_id)
+    config = RunConfig(**run.config)
+    extraction = load_extraction(store, run)
+    layers: list[LayerEffects] = []
+    residuals: dict[tuple[str, int], torch.Tensor] = {}
+    for row in store.rows(
+        "select site, layer, path from dictionary where run_id = $run order by site, layer", run=run.id
+    ):
+        activations = {r: extraction.activations(r, row["site"], row["layer"]) for r in extraction.readers}
+        for reader in ("base", "target"):
+            residuals[reader, len(layers)] = activations[reader]
+        dictionary = load_dictionary(store.folder / row["path"])
+        anchor = "base" if run.canonical_first == "base" else "target"
+        layers.append(measure_effects(extraction, dictionary, activations, anchor, config.feature_threshold))
+    return Reopened(run.id, config, extraction, layers, residuals)
+
+
+def permuted_labels(effects: LayerEffects, extraction: Extraction, flipped: BoolArray) -> LayerEffects:
+    """The layer with base and target exchanged in the units where `flipped` (n,) is True.
+
+    What both models share (scales, which features are alive) and what the shams set (floors) stays.
+    """
+    means = dict(effects.means)
+    for place in range(len(CLASSES)):
+        base, target = means["base", place], means["target", place]
+        means["base", place] = np.where(flipped[:, None], target, base)
+        means["target", place] = np.where(flipped[:, None], base, target)
+    moves = flipped[extraction.rows.unit].astype(np.float32)
+    moved, kept = sp.diags_array(moves), sp.diags_array(1 - moves)
+    base_code, target_code = effects.codes["base"], effects.codes["target"]
+    codes = dict(effects.codes)
+    codes["base"] = sp.csc_array(kept @ base_code + moved @ target_code)
+    codes["target"] = sp.csc_array(kept @ target_code + moved @ base_code)
+    return replace(effects, means=means, codes=codes)
+
+
+def confirmed_after_permuting(opened: Reopened, seed: int) -> int:
+    """How many groups pass gate 2 when every prompt cluster's labels are dealt by a coin."""
+    units = opened.extraction.units
+    coin = np.random.default_rng(seed).random(int(units.clusters.max()) + 1) < 0.5
+    layers = [permuted_labels(one, opened.extraction, coin[units.clusters]) for one in opened.layers]
+    groups = make_groups(layers, opened.extraction)[: opened.config.candidates]
+    tested = test_groups(groups, layers, opened.extraction, opened.config.seed)
+    return sum(item.confirmed(opened.config.alpha) for item in tested)
