@@ -1,0 +1,104 @@
+"""Pairs in which there is nothing to find, and how often something is found all the same.
+
+The base against itself; certified self-distilled adapters; two edits that keep the function (permuted MLP neurons, a
+turned residual basis); shams in the target's place; and base/target labels dealt by a coin in a real pair's effects.
+int8 and nf4 copies are left out: `--quantization` holds for both models of a pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.planted.judge import read_cards
+from bench.planted.organisms import compare
+from bench.planted.preserving import permute_neurons, turn_basis
+from bench.planted.reopen import confirmed_after_permuting, reopen
+from bench.planted.runs import BUNDLED, Finished, Runs, load_settings
+from bench.results import Figure, PartResult
+from extract.catalogue import describe_reference
+
+SHAM_GOAL = 2
+PERMUTATION_GOAL = 15
+KL_SMALL = 0.01
+"""Nats per token under which a function-preserving edit counts as exact up to rounding."""
+BASIS_WARNING = "basis differs"
+
+
+def run(quick: bool, work: Path, organisms: Sequence[Path]) -> PartResult:
+    """Every kind of null, the quick ones first."""
+    settings = load_settings("nulls", quick=quick)
+    runs = Runs(work)
+    pairs = {"the base against itself": runs.compare(BUNDLED, BUNDLED, settings["options"])}
+    for card in read_cards(organisms, "null"):
+        pairs[f"null adapter {card.name}"] = runs.compare(card.base, card.target, settings["options"])
+    source = Path(describe_reference(BUNDLED, runs.cache_dir)["folder"])
+    for name, edit in (("permuted neurons", permute_neurons), ("turned basis", turn_basis)):
+        folder = edit(source, work / "models" / name.replace(" ", "-"), seed=0)
+        pairs[name] = runs.compare(BUNDLED, folder, settings["options"])
+    found = [
+        figure for name, pair in pairs.items() for figure in pair_figures(name, pair, judgeable=not quick)
+    ]
+    raw: dict[str, Any] = {"pairs": {name: vars(pair) for name, pair in pairs.items()}}
+    behaviour = read_cards(organisms, "behaviour")[0]
+    shams = _shams(runs, settings, behaviour.base, behaviour.target)
+    raw["shams"] = shams
+    found.append(sham_figure(shams, judgeable=not quick))
+    opened = compare(runs, behaviour, "forward", 0, load_settings("organisms", quick=quick))
+    raw["permutations"] = permutations(runs, opened.run_id, settings["permutations"])
+    found.append(permutation_figure(raw["permutations"], judgeable=not quick))
+    return PartResult(found, raw)
+
+
+def pair_figures(name: str, pair: Finished, *, judgeable: bool) -> list[Figure]:
+    """No finding; for an edit that keeps the function also a small KL, and where the basis is turned the warning."""
+
+    def ok(holds: bool) -> bool | None:
+        return holds if judgeable else None
+
+    inside = f"{len(pair.shifts)} internal shifts, KL {pair.gate['kl_symmetric']:.2g} nats per token"
+    n = len(pair.findings)
+    found = [Figure(f"findings: {name}", n, "findings", "0", ok(n == 0), inside)]
+    if name in ("permuted neurons", "turned basis"):
+        kl = pair.gate["kl_symmetric"]
+        found.append(Figure(f"KL: {name}", kl, "nats per token", f"at most {KL_SMALL}", ok(kl <= KL_SMALL)))
+    if name == "turned basis":
+        warned = any(BASIS_WARNING in message for message in pair.warnings)
+        found.append(Figure(f"warning '{BASIS_WARNING}': {name}", float(warned), "of runs", "1", ok(warned)))
+    return found
+
+
+def _shams(runs: Runs, settings: dict[str, Any], base: str, target: Path) -> list[dict[str, Any]]:
+    """What the same search finds on each sham of one run, floors from the other shams."""
+    pair = runs.compare(base, target, {**settings["options"], "shams": settings["shams"]})
+    return runs.query("sham_targets", pair.run_id)
+
+
+def sham_figure(shams: Sequence[dict[str, Any]], *, judgeable: bool) -> Figure:
+    """How many shams have any confirmed group."""
+    hit = sum((sham["n_confirmed"] or 0) > 0 for sham in shams)
+    detail = "confirmed: " + ", ".join(str(sham["n_confirmed"]) for sham in shams)
+    goal = f"at most {SHAM_GOAL}"
+    verdict = hit <= SHAM_GOAL if judgeable else None
+    return Figure("shams with a confirmed group", hit, f"of {len(shams)}", goal, verdict, detail)
+
+
+def permutations(runs: Runs, run_id: str, count: int) -> list[int]:
+    """Confirmed groups in each of some label permutations of a run."""
+
+    def make() -> dict[str, Any]:
+        with runs.open() as store:
+            opened = reopen(store, run_id)
+        return {"confirmed": [confirmed_after_permuting(opened, seed) for seed in range(count)]}
+
+    confirmed: list[int] = runs.once(f"{count} permutations of {run_id}", make)["confirmed"]
+    return confirmed
+
+
+def permutation_figure(confirmed: Sequence[int], *, judgeable: bool) -> Figure:
+    """How many permutations have any confirmed group."""
+    hit = sum(count > 0 for count in confirmed)
+    verdict = hit <= PERMUTATION_GOAL if judgeable else None
+    goal = f"at most {PERMUTATION_GOAL}"
+    return Figure("label permutations with a confirmed group", hit, f"of {len(confirmed)}", goal, verdict)
