@@ -1,0 +1,244 @@
+"""The hit rule and what is judged by it: matches, mirrors, borrowed words, permuted categories, tables, the driver."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.planted import edits, nulls, organisms, run, runs
+from bench.planted.judge import (
+    Card,
+    Expected,
+    category_names,
+    hit_at,
+    hits,
+    matches,
+    mirrored,
+    permuted_hits,
+    read_card,
+    read_cards,
+)
+from bench.results import PartResult, read_raw
+
+EXPECTED = Expected(("added", "strengthened"), ("formal_logic",), ("Premise", "therefore", "or"), ("proof",))
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    """A result that hits by its category."""
+    return {
+        "change": "added",
+        "name": "more 'Premises' opening an answer",
+        "categories": ["formal_logic", "chain_of_thought"],
+        "promoted_tokens": ["Premises", " Therefore", "x"],
+        "suppressed_tokens": ["The"],
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("token", "expected", "same"),
+    [
+        ("Step", "step", True),
+        (" steps", "Step", True),
+        ("prem", "Premise", True),
+        ("pre", "Premise", False),
+        ("or", "order", False),
+        ("or", "OR", True),
+        ("mise", "Premise", False),
+    ],
+)
+def test_tokens_match_from_their_beginning(token: str, expected: str, same: bool) -> None:
+    assert matches(token, expected) == matches(expected, token) == same
+
+
+@pytest.mark.parametrize(
+    ("changes", "hit"),
+    [
+        ({}, True),
+        ({"change": "removed"}, False),
+        ({"promoted_tokens": ["Premises", "premise"]}, False),  # one expected token only
+        ({"promoted_tokens": [*"abcdefghi", "Premise", "Therefore"]}, False),  # the eleventh does not count
+        ({"categories": ["chain_of_thought", "formal_logic"]}, False),
+        ({"categories": []}, False),
+        ({"categories": [], "name": "more 'Premises' in proofs"}, True),
+        ({"categories": [], "name": "a better PROOF"}, True),
+    ],
+)
+def test_a_hit_needs_change_tokens_and_one_of_two(changes: dict[str, Any], hit: bool) -> None:
+    assert hits(row(**changes), EXPECTED) == hit
+
+
+def test_words_of_category_names_do_not_count_unless_they_are_promoted() -> None:
+    asked = replace(EXPECTED, categories=("none",), concepts=("step",))
+    name = "more 'So' on step by step reasoning"
+    assert not hits(row(name=name), asked)
+    assert not hits(row(name="more 'So' on step_by_step_reasoning"), asked)
+    assert hits(row(name=name, promoted_tokens=["Premise", "therefore", "Step"]), asked)
+    assert hits(row(name="more steps"), asked)  # not a category's word
+
+
+def test_no_category_is_asked_for_where_the_card_names_none() -> None:
+    assert hits(row(categories=[]), replace(EXPECTED, categories=()))
+
+
+def test_a_mirrored_pair_is_judged_by_what_is_suppressed() -> None:
+    lost = row(change="removed", promoted_tokens=["The"], suppressed_tokens=["Premise", "therefore"])
+    assert hits(lost, mirrored(EXPECTED))
+    assert not hits(lost, EXPECTED)
+    assert not hits(row(), mirrored(EXPECTED))
+    assert mirrored(mirrored(EXPECTED)) == EXPECTED
+
+
+def test_hit_at_k_looks_at_the_first_k() -> None:
+    rows = [row(change="shared"), row(change="weakened"), row()]
+    assert [hit_at(rows, EXPECTED, k) for k in (1, 2, 3)] == [False, False, True]
+    assert not hit_at([], EXPECTED, 3)
+
+
+def test_dealt_category_names_keep_only_what_the_name_earns() -> None:
+    by_category = permuted_hits([row()], EXPECTED, 1, draws=400, seed=0)
+    # 1 in 23 names; 400 draws: a binomial leaves [0.01, 0.10] with odds under 1 in 1,000
+    assert 0.01 <= by_category <= 0.10
+    assert permuted_hits([row(name="a proof")], EXPECTED, 1, draws=20, seed=0) == 1.0
+    assert permuted_hits([row()], EXPECTED, 1, draws=50, seed=1) == permuted_hits(
+        [row()], EXPECTED, 1, draws=50, seed=1
+    )
+
+
+def test_the_readme_lists_the_categories() -> None:
+    assert {"formal_logic", "general_control", "chain_of_thought"} <= category_names()
+    assert len(category_names()) == 23
+
+
+def test_cards_are_read_from_folders() -> None:
+    shipped = read_cards((), "behaviour")
+    assert len(shipped) >= 3
+    assert all((card.target / "adapter_config.json").exists() for card in shipped)
+    folder = shipped[0].target.parent
+    assert read_cards([folder], "behaviour") == [read_card(folder)]
+    assert read_cards([folder.parent], "behaviour") == shipped
+    assert {card.kind for card in read_cards((), "null")} == {"null"}
+
+
+def test_verdicts_of_a_run() -> None:
+    own = Card("own", "b", Path("t"), "behaviour", EXPECTED)
+    other = Card("other", "b", Path("t"), "behaviour", replace(EXPECTED, tokens=("else", "where")))
+    guess = {
+        "change": "", "name": "formal logic", "categories": ["formal_logic"],
+        "promoted_tokens": ["Premise", "therefore"], "suppressed_tokens": [],
+    }  # fmt: skip
+    baselines = {"strongest_category": guess, "random_latents": [row(), row(change="shared")]}
+    found = organisms.verdicts([row(change="shared"), row()], baselines, own, "forward", [own, other], 10, 0)
+    assert (found["hit_1"], found["hit_3"], found["foreign"]) == (False, True, [False])
+    assert (found["category_baseline"], found["latent_baseline"]) == (True, 0.5)
+    turned = organisms.verdicts([row()], baselines, own, "mirrored", [own, other], 10, 0)
+    assert (turned["hit_3"], turned["category_baseline"], turned["latent_baseline"]) == (False, False, 0.0)
+    judged = [
+        {
+            "organism": "own",
+            "direction": "forward",
+            "seed": seed,
+            "seconds": 1.0,
+            "findings": [row()],
+            **found,
+        }
+        for seed in range(3)
+    ]
+    table = {figure.name: figure for figure in organisms.figures(judged, judgeable=True)}
+    assert table["hit at 1: own, forward"].ok is False
+    assert table["hit at 3: own, forward"].ok is True
+    assert table["hit at 3 by other cards"].value == 0
+    assert all(figure.ok is None for figure in organisms.figures(judged, judgeable=False))
+
+
+def test_the_tables_of_nulls() -> None:
+    gate = {"kl_symmetric": 0.001}
+    pair = runs.Finished("r", 1.0, [], [row()], gate, ["The basis differs: ..."])
+    assert [figure.ok for figure in nulls.pair_figures("turned basis", pair, judgeable=True)] == [True] * 3
+    silent = replace(pair, warnings=[], findings=[row()])
+    verdicts = [figure.ok for figure in nulls.pair_figures("turned basis", silent, judgeable=True)]
+    assert verdicts == [False, True, False]
+    shams = [{"n_confirmed": count} for count in (0, 2, None, 1)]
+    assert nulls.sham_figure(shams, judgeable=True).value == 2
+    assert nulls.permutation_figure([0] * 184 + [1] * 16, judgeable=True).ok is False
+    assert nulls.permutation_figure([0] * 185 + [3] * 15, judgeable=True).ok is True
+
+
+def test_the_table_and_the_curve_of_edits(tmp_path: Path) -> None:
+    def one(kind: str, size: float, cosine: float, change: str) -> dict[str, Any]:
+        best = {"cosine": cosine, "change": change, "sign_right": True, "category_right": False}
+        return {
+            "kind": kind, "size": size, "reported": size > 0.5, "confirmed": True, "kl": 0.1, "cosine": cosine,
+            "best": best, "layer_right": True, "earliest": 14,
+        }  # fmt: skip
+
+    judged = [
+        one("new", 0.1, 0.2, "shared"),
+        one("new", 1.0, 0.95, "added"),
+        one("active", 1.0, 0.9, "shared"),
+    ]
+    table = {figure.name: figure for figure in edits.figures(judged, judgeable=True)}
+    assert (table["reported: size 0.1"].value, table["reported: size 1"].value) == (0, 1)
+    assert table["smallest cosine with u, largest size"].ok is True
+    assert table["active direction called strengthened"].ok is False
+    edits.power_curve(judged).save(tmp_path / "curve.svg")
+    assert "reported as a result" in (tmp_path / "curve.svg").read_text(encoding="utf-8")
+
+
+def test_settings_say_what_the_command_takes() -> None:
+    for part in ("organisms", "nulls", "edits"):
+        for quick in (False, True):
+            settings = runs.load_settings(part, quick=quick)
+            from fi_store.config import RunConfig
+
+            RunConfig(base_model="a", target_model="b", **settings["options"])
+    words = runs.as_words({"skip_visualization": True, "k": 8, "layers": [1, 2]})
+    assert words == ["--skip-visualization", "--k", "8", "--layers", "1,2"]
+
+
+def test_a_ledger_makes_things_once(tmp_path: Path) -> None:
+    made = []
+
+    def make() -> dict[str, Any]:
+        made.append(1)
+        return {"rows": [1]}
+
+    for _ in range(2):
+        assert runs.Runs(tmp_path).once("key", make) == {"rows": [1]}
+    assert len(made) == 1
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_text("a", encoding="utf-8")
+    before = runs.run_key("base", tmp_path / "model", {"k": 1})
+    assert before != runs.run_key("base", tmp_path / "model", {"k": 2})
+    (tmp_path / "model" / "weights").write_text("b", encoding="utf-8")
+    assert before != runs.run_key("base", tmp_path / "model", {"k": 1})
+
+
+def test_a_failed_command_says_so() -> None:
+    with pytest.raises(runs.CommandError, match="ended with 2"):
+        runs.command("no-such-command")
+
+
+def test_the_driver_gives_a_part_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def part(quick: bool, work: Path, organisms: list[Path]) -> PartResult:
+        asked.append((quick, work, organisms))
+        return PartResult([], {"n": 1})
+
+    monkeypatch.setattr(nulls, "run", part)
+    out = tmp_path / "out.json"
+    arguments = ["run", "--out", str(out), "--part", "nulls", "--quick", "--organisms", str(tmp_path)]
+    for _ in range(2):
+        monkeypatch.setattr("sys.argv", arguments)
+        run.main()
+    assert asked == [(True, tmp_path / "out-quick", [tmp_path])]
+    assert read_raw(out)["nulls"]["data"] == {"n": 1}
+    monkeypatch.setattr("sys.argv", arguments[:-2])
+    run.main()
+    assert asked[1][2] == []  # other organisms: run again
+    assert json.loads(out.read_text(encoding="utf-8"))["figures"] == []
