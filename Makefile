@@ -43,7 +43,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(UV)
 
 # Pins every dependency with its hashes, for all platforms. The only way that requirements.lock is made.
 lock: | $(UV)
-	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --extra demo --group dev \
+	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --extra demo --extra rg --group dev \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 # What is found where the truth is known. OUT=file.json, PART=name for one part, QUICK=1 for a short form,
