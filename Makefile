@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 
-.PHONY: demo test lint format docs install lock clean bench-planted
+.PHONY: demo test lint format docs install lock clean bench-planted bench-speed bench-peers bench-peers-lock
 
 # A real pair, offline, to a report: see README.md.
 demo: install
@@ -51,6 +51,20 @@ lock: | $(UV)
 bench-planted: install
 	$(BIN)/python -m bench.planted.run --out $(OUT) $(if $(PART),--part $(PART)) $(if $(QUICK),--quick) \
 		$(if $(ORGANISMS),--organisms $(ORGANISMS))
+
+# Our trainer's speed beside dictionary-learning's. OUT=file.json, QUICK=1 for a short form.
+bench-speed: install
+	$(BIN)/python -m bench.speed.dictionary --out $(OUT) $(if $(QUICK),--quick)
+
+# What we are compared with, in a folder of its own: see bench/speed/README.md.
+PEERS := .bench/peers-dictionary
+bench-peers: install
+	$(UV) pip install --python $(BIN)/python --target $(PEERS) --no-deps --require-hashes -r bench/peers-dictionary.lock
+
+bench-peers-lock: | $(UV)
+	printf 'dictionary-learning==0.1.0\neinops>=0.8\n' | $(UV) pip compile --no-deps --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make bench-peers-lock" \
+		- -o bench/peers-dictionary.lock
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,64 @@
+"""The trainer that ours is compared with: BatchTopKTrainer of dictionary-learning 0.1.0, unchanged.
+
+`make bench-peers` puts it into a folder of its own. The package's `__init__` imports a language-model library (an old
+version that excludes today's transformers), which its trainers do not use; so the package is entered without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+FOLDER = Path(__file__).resolve().parents[2] / ".bench" / "peers-dictionary"
+PACKAGE = "dictionary_learning"
+HOW = "make bench-peers"
+"""The command that installs it."""
+
+
+def installed() -> bool:
+    """Whether the folder is there."""
+    return (FOLDER / PACKAGE).is_dir()
+
+
+def version() -> str:
+    """The installed version."""
+    return next(FOLDER.glob(f"{PACKAGE}-*.dist-info")).name.split("-")[1].removesuffix(".dist")
+
+
+def make_trainer(d: int, n_latents: int, k: int, steps: int, learning_rate: float) -> Any:
+    """Its trainer with our learning rate and schedule (warm-up 5%, decay over the last 20%), else as it comes."""
+    if PACKAGE not in sys.modules:
+        sys.path.append(str(FOLDER))
+        package = ModuleType(PACKAGE)
+        package.__path__ = [str(FOLDER / PACKAGE)]
+        sys.modules[PACKAGE] = package
+    module = importlib.import_module(f"{PACKAGE}.trainers.batch_top_k")
+    return module.BatchTopKTrainer(
+        steps=steps,
+        activation_dim=d,
+        dict_size=n_latents,
+        k=k,
+        layer=0,
+        lm_name="none",
+        lr=learning_rate,
+        warmup_steps=max(1, steps // 20),
+        decay_start=int(0.8 * steps),
+        seed=0,
+        device="cpu",
+    )
+
+
+def parameters(trainer: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """W_enc (d, m), b_enc (m,), W_dec (m, d), b_dec (d,)."""
+    found = trainer.ae
+    return (
+        found.encoder.weight.detach().T,
+        found.encoder.bias.detach(),
+        found.decoder.weight.detach().T,
+        found.b_dec.detach(),
+    )
