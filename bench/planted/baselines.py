@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from analyze.behaviour import load_answers
+from analyze.concepts import Bank, ConceptContexts
 from analyze.findings import describe, test_groups
 from analyze.groups import Group, Member
-from analyze.predicates import Contexts
 from analyze.promoted import token_effects
 from analyze.result_rows import finding_row
 from analyze.rows import CLASSES, RESPONSE
@@ -54,12 +54,12 @@ def random_latents(opened: Reopened, words: Words, count: int, seed: int) -> lis
     alive = [(index, int(j)) for index, layer in enumerate(layers) for j in np.flatnonzero(layer.alive)]
     drawn = np.random.default_rng(seed).choice(len(alive), size=min(count, len(alive)), replace=False)
     groups = [_alone(opened, *alive[place]) for place in drawn]
-    contexts, answers = Contexts(extraction), load_answers(extraction)
+    contexts, answers, bank = ConceptContexts(extraction), load_answers(extraction), Bank()
     rows = []
     for group in groups:
         (tested,) = test_groups([group], layers, extraction, opened.config.seed)
         result = describe(
-            *(tested, layers, extraction, opened.residuals, contexts, words, answers),
+            *(tested, layers, extraction, opened.residuals, contexts, words, answers, bank),
             seed=opened.config.seed,
             naming=False,
             confirmed_share=1.0,
