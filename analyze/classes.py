@@ -17,8 +17,10 @@ from sklearn.model_selection import GroupKFold
 from analyze.bootstrap import log_ratio_interval
 from analyze.effects import LayerEffects
 from analyze.groups import Group, main_side, token_activity
+from analyze.latent_scaling import scaled_ratio, scaling_sums
 from analyze.rows import BoolArray, Extraction, FloatArray, IntArray
 from fi_store.config import METHOD
+from fi_store.dictionary import Crosscoder
 
 RIDGE_PENALTIES = np.logspace(-1, 5, 13)
 """Penalties that the ridge chooses from, for inputs divided by the layer's scale."""
@@ -71,24 +73,70 @@ def classify(
     residuals: dict[tuple[str, int], torch.Tensor],
 ) -> Change:
     """The change class of a group on C. `residuals`: (reader, layer index) -> (N, d) activations."""
-    chosen = ~extraction.units.discovery
-    clusters = extraction.units.clusters[chosen]
-    interval = log_ratio_interval(
-        unit_activity(group, layers, "target")[chosen],
-        unit_activity(group, layers, "base")[chosen],
-        ratio_epsilon(group, layers, chosen),
-        clusters,
-    )
-    ratio, low, high = float(interval.estimate), float(interval.low), float(interval.high)
+    ratio, low, high = activity_ratio(group, layers, extraction, residuals)
     name = ratio_class(low, high)
     if low >= log2(METHOD.ratio_added) or high <= -log2(METHOD.ratio_added):
         r2_base, r2_target = readability(group, layers, extraction, residuals)
         own, other = (r2_target, r2_base) if low > 0 else (r2_base, r2_target)
         absent = other is not None and other <= METHOD.readable_r2_absent
-        if absent and own is not None and own >= METHOD.readable_r2_present:
+        present = own is not None and own >= METHOD.readable_r2_present
+        if absent and present and _truly_specific(group, layers, "target" if low > 0 else "base"):
             name = "added" if low > 0 else "removed"
         return Change(name, ratio, low, high, r2_base, r2_target)
     return Change(name, ratio, low, high)
+
+
+def activity_ratio(
+    group: Group,
+    layers: Sequence[LayerEffects],
+    extraction: Extraction,
+    residuals: dict[tuple[str, int], torch.Tensor],
+) -> tuple[float, float, float]:
+    """lambda = log2(target / base) on C with its 90% interval over clusters: of the main side's activity, or, where
+    latent scaling was measured, of its beta_act in the group's position class (METHOD section 5)."""
+    if layers[group.members[0].layer_index].scaling is not None:
+        return _scaled_ratio(group, layers, extraction, residuals)
+    chosen = ~extraction.units.discovery
+    interval = log_ratio_interval(
+        unit_activity(group, layers, "target")[chosen],
+        unit_activity(group, layers, "base")[chosen],
+        ratio_epsilon(group, layers, chosen),
+        extraction.units.clusters[chosen],
+    )
+    return float(interval.estimate), float(interval.low), float(interval.high)
+
+
+def _scaled_ratio(
+    group: Group,
+    layers: Sequence[LayerEffects],
+    extraction: Extraction,
+    residuals: dict[tuple[str, int], torch.Tensor],
+) -> tuple[float, float, float]:
+    rows = extraction.rows
+    chosen = ~rows.discovery & rows.own & (rows.position_class == group.position_class)
+    index, clusters = torch.from_numpy(np.flatnonzero(chosen)), extraction.units.clusters[rows.unit[chosen]]
+    sums, weights, scales = [], [], []
+    for at in {member.layer_index: None for member in main_side(group)}:
+        effects = layers[at]
+        members = [member for member in main_side(group) if member.layer_index == at]
+        assert isinstance(effects.dictionary, Crosscoder)
+        pair = residuals[effects.readers[0], at][index], residuals[effects.readers[1], at][index]
+        latents = np.asarray([member.latent for member in members])
+        sums.append(scaling_sums(effects.dictionary, pair, clusters, latents))
+        weights.append(np.asarray([member.weight for member in members]))
+        scales.append(effects.dictionary.config.input_scales)
+    ratio, low, high = scaled_ratio(sums, weights, scales, level=0.90, seed=0)
+    return (ratio, low, high) if layers[0].anchor == "base" else (-ratio, -high, -low)
+
+
+def _truly_specific(group: Group, layers: Sequence[LayerEffects], reader: str) -> bool:
+    """Where latent scaling was measured: the group's strongest latent is truly this model's."""
+    member = main_side(group)[0]
+    effects = layers[member.layer_index]
+    if effects.scaling is None:
+        return True
+    owned = effects.scaling.sums.own[member.latent] == effects.side(reader)
+    return bool(owned) and effects.scaling.specific(member.latent)
 
 
 def ratio_class(low: float, high: float) -> str:

@@ -7,17 +7,18 @@ on D (METHOD section 3): free of scale, and it changes sign exactly when the pai
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 
-from analyze.pair_reading import PairReading, missed_share, read_pair
+from analyze.latent_scaling import LatentScaling, latent_scaling
+from analyze.pair_reading import PairReading, mean_shift_reach, missed_share, read_pair
 from analyze.rows import CLASSES, BoolArray, Extraction, FloatArray, IntArray
 from fi_store.config import METHOD
-from fi_store.dictionary import SIDES, Dictionary
+from fi_store.dictionary import SIDES, Crosscoder, Dictionary
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Quality:
     l0: Mapping[str, float]  # reader -> mean active latents per row
     dead_share: float  # latents that fire nowhere on D in either model
     dark_matter: float | None  # share of ||target - base||^2 on C that is left over; None across widths
+    mean_shift: float | None  # share of it that the mean shift of D, by position class, reaches on C
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class LayerEffects:
     means: Mapping[tuple[str, int], npt.NDArray[np.float32]]  # (reader, position class) -> (n, m) unit means
     floors: FloatArray  # (3,) per position class
     quality: Quality
+    scaling: LatentScaling | None = None  # a crosscoder's of one width, once C is open
 
     def theta(self, position_class: int) -> npt.NDArray[np.float32]:
         """(n, m) theta of every unit and latent in a position class."""
@@ -55,6 +58,11 @@ class LayerEffects:
         return scaled_difference(
             self.means[before, position_class], self.means[after, position_class], self.scale
         )
+
+    @property
+    def readers(self) -> tuple[str, str]:
+        """base and target in the dictionary's order."""
+        return (self.anchor, "target" if self.anchor == "base" else "base")
 
     def side(self, reader: str) -> int:
         """The dictionary's side that base or target is."""
@@ -159,6 +167,25 @@ def _quality(
         l0={reader: reading.activity[side].nnz / rows.n for side, reader in enumerate(readers)},
         dead_share=dead_share,
         dark_matter=missed_share(reading, pair, halves[1][1]),
+        mean_shift=mean_shift_reach(pair, rows.position_class, rows.discovery, halves[1][1]),
+    )
+
+
+def with_scaling(
+    effects: LayerEffects, extraction: Extraction, pair: tuple[torch.Tensor, torch.Tensor], seed: int
+) -> LayerEffects:
+    """The layer with its latent scaling on C; unchanged unless it is a crosscoder of models of one width.
+
+    `pair`: all rows (N, d) of both models in canonical order.
+    """
+    dictionary = effects.dictionary
+    if not isinstance(dictionary, Crosscoder) or not dictionary.config.same_width:
+        return effects
+    chosen = np.flatnonzero(~extraction.rows.discovery & extraction.rows.own)
+    clusters = extraction.units.clusters[extraction.rows.unit[chosen]]
+    index = torch.from_numpy(chosen)
+    return replace(
+        effects, scaling=latent_scaling(dictionary, (pair[0][index], pair[1][index]), clusters, seed)
     )
 
 

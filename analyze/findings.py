@@ -6,7 +6,7 @@ behaviour, what moved inside is an internal shift and never a finding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -283,13 +283,17 @@ def _window(extraction: Extraction, row: int, activity: dict[str, FloatArray]) -
     )
 
 
-def ordered(results: Sequence[Result]) -> list[Result]:
-    """The order within a tier (METHOD section 4): strength, then the lower limit of |log2 ratio|."""
+def ordered(results: Sequence[Result], recurrences: Mapping[int, float]) -> list[Result]:
+    """The order within a tier (METHOD section 4): strength, then the lower limit of |log2 ratio|, then recurrence.
 
-    def key(result: Result) -> tuple[bool, float, float]:
+    `recurrences`: share of the other seeds by `id(group)`; empty with one seed.
+    """
+
+    def key(result: Result) -> tuple[bool, float, float, float]:
         nearest = min(abs(result.change.low), abs(result.change.high))
         # A shift that leaves a feature as active as before is real but small: it comes after the changes.
         small = result.change.name == "shared"
-        return small, -result.strength, -nearest if result.change.low * result.change.high > 0 else 0.0
+        known = -nearest if result.change.low * result.change.high > 0 else 0.0
+        return small, -result.strength, known, -recurrences.get(id(result.tested.group), 0.0)
 
     return sorted(results, key=key)

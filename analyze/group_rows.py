@@ -1,15 +1,19 @@
-"""The rows of dictionaries, groups and their members, as the store's tables want them."""
+"""The rows of dictionaries, latent scaling, groups and their members, as the store's tables want them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from analyze.effects import LayerEffects
 from analyze.groups import Group
 from analyze.keys import dictionary_folder, dictionary_id, feature_id
+from analyze.latent_scaling import PARTS
 from analyze.rows import CLASSES
 from analyze.sham_runs import ShamRun
+from fi_store.config import METHOD
 from fi_store.store import Store
 
 
@@ -38,6 +42,7 @@ def dictionary_row(store: Store, run_id: str, effects: LayerEffects) -> dict[str
         "l0_target": quality.l0["target"],
         "dead_share": quality.dead_share,
         "dark_matter": quality.dark_matter,
+        "mean_shift": quality.mean_shift,
     }
 
 
@@ -51,8 +56,12 @@ def group_rows(
     ids: Mapping[int, str],
     layers: Sequence[LayerEffects],
     n_selected: int,
+    recurrences: Mapping[int, float],
 ) -> list[dict[str, Any]]:
-    """One row a group, leaders first in the order of D, companions after them; the first `n_selected` went on to C."""
+    """One row a group, leaders first in the order of D, companions after them; the first `n_selected` went on to C.
+
+    `recurrences`: share of the other seeds by `id(group)`; empty with one seed.
+    """
     leaders = {id(other): ids[id(group)] for group in groups for other in group.companions}
     whole = sum(group.attributed for group in groups)
     return [
@@ -67,6 +76,7 @@ def group_rows(
             "share": group.attributed / whole,
             "selected": number <= n_selected,
             "leader_id": leaders.get(id(group)),
+            "recurrence": recurrences.get(id(group)),
         }
         for number, group in enumerate(groups, start=1)
     ]
@@ -85,3 +95,51 @@ def member_rows(
         }
         for member in group.members
     ]
+
+
+def scaling_rows(run_id: str, layers: Sequence[LayerEffects]) -> list[dict[str, Any]]:
+    """Latent scaling of every latent of a crosscoder that fires on C; nothing for other kinds."""
+    rows = []
+    for effects in layers:
+        if effects.scaling is None:
+            continue
+        sums, nu = effects.scaling.sums, effects.scaling.nu
+        base, target = effects.side("base"), effects.side("target")
+        norms = [effects.dictionary.decoder(side).norm(dim=1).double().numpy() for side in (base, target)]
+        relative = ((norms[1] - norms[0]) / np.maximum(np.maximum(*norms), 1e-12) + 1) / 2
+        betas = {
+            f"beta_{part}_{name}": sums.beta(part, side)
+            for part in PARTS
+            for name, side in (("base", base), ("target", target))
+        }
+        limits = {
+            f"nu_{part}{end}": nu[part][i] for part in nu for i, end in enumerate(("", "_low", "_high"))
+        }
+        for latent in np.flatnonzero(sums.tokens):
+            rows.append(
+                {
+                    "run_id": run_id,
+                    "feature_id": feature_id(run_id, effects, int(latent)),
+                    "candidate": _candidate(float(relative[latent])),
+                    "relative_norm": float(relative[latent]),
+                    "owner": effects.readers[int(sums.own[latent])],
+                    "n_tokens": int(sums.tokens[latent]),
+                    "n_clusters": int(sums.clusters[latent]),
+                    **{name: float(values[latent]) for name, values in betas.items()},
+                    **{
+                        name: float(values[latent]) if np.isfinite(values[latent]) else None
+                        for name, values in limits.items()
+                    },
+                    "specific": effects.scaling.specific(int(latent)),
+                }
+            )
+    return rows
+
+
+def _candidate(relative_norm: float) -> str:
+    """What the decoders' norms alone suggest (Minder et al. 2025, section 2)."""
+    if abs(relative_norm - 0.5) <= METHOD.relative_norm_shared:
+        return "shared"
+    if relative_norm > METHOD.relative_norm_specific:
+        return "target_only"
+    return "base_only" if relative_norm < 1 - METHOD.relative_norm_specific else "between"

@@ -66,10 +66,15 @@ def make_groups(layers: Sequence[LayerEffects], extraction: Extraction) -> list[
     groups = []
     for position_class in range(len(CLASSES)):
         groups += _groups_of_class(layers, extraction, position_class)
-    return _with_companions(sorted(groups, key=lambda group: -group.attributed), layers, extraction)
+    return _join_companions(sorted(groups, key=lambda group: -group.attributed), layers, extraction)
 
 
-def _with_companions(
+def with_companions(groups: Sequence[Group]) -> list[Group]:
+    """Groups in their order, then the companions that are told with them."""
+    return [*groups, *(other for group in groups for other in group.companions)]
+
+
+def _join_companions(
     groups: list[Group], layers: Sequence[LayerEffects], extraction: Extraction
 ) -> list[Group]:
     """Joins groups within answers whose scores move on the same prompts to the same degree.

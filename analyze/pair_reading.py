@@ -11,8 +11,7 @@ import torch
 
 from analyze.dictionaries.inputs import BLOCK
 from analyze.rows import BoolArray, FloatArray, IntArray
-from fi_store.dictionary import SIDES, Dictionary
-from fi_store.dictionary.kinds import scaled_difference
+from fi_store.dictionary import SIDES, Dictionary, scaled_difference
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,27 @@ def missed_share(
     index = torch.from_numpy(np.flatnonzero(chosen))
     total = float(_squared_norms(scaled_difference((rows[0][index], rows[1][index]), 1.0)).sum())
     return float(reading.missed[chosen].sum() / total) if total > 0 else 0.0
+
+
+def mean_shift_reach(
+    rows: tuple[torch.Tensor, torch.Tensor], classes: IntArray, learned: BoolArray, chosen: BoolArray
+) -> float | None:
+    """Share of the squared difference of the chosen rows that the mean shift of each position class reaches.
+
+    The shift is the mean over the `learned` rows; what every dictionary is compared with. None across widths.
+    """
+    if rows[0].shape != rows[1].shape:
+        return None
+    reached = total = 0.0
+    for position_class in np.unique(classes[learned]):
+        here = torch.from_numpy(np.flatnonzero(learned & (classes == position_class)))
+        shift = scaled_difference((rows[0][here], rows[1][here]), 1.0).mean(dim=0)
+        held = torch.from_numpy(np.flatnonzero(chosen & (classes == position_class)))
+        difference = scaled_difference((rows[0][held], rows[1][held]), 1.0)
+        whole = float(_squared_norms(difference).sum())
+        reached += whole - float(_squared_norms(difference - shift).sum())
+        total += whole
+    return reached / total if total > 0 else 0.0
 
 
 def _squared_norms(x: torch.Tensor) -> torch.Tensor:

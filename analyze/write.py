@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from analyze.effects import LayerEffects
 from analyze.feature_rows import effect_columns, feature_columns, summary_columns, token_columns
 from analyze.findings import Result, Tested
-from analyze.group_rows import dictionary_row, group_rows, member_rows, sham_row
-from analyze.groups import Group
+from analyze.group_rows import dictionary_row, group_rows, member_rows, scaling_rows, sham_row
+from analyze.groups import Group, with_companions
 from analyze.keys import group_id
 from analyze.result_rows import example_rows, finding_row, name_rows
 from analyze.rows import Extraction
@@ -30,6 +30,7 @@ from fi_store.schema_results import (
     FeatureName,
     Finding,
     FindingExample,
+    LatentScaling,
     LayerSimilarity,
     PairGate,
     ShamResult,
@@ -106,6 +107,7 @@ class Conclusions:
     results: Sequence[Result]  # confirmed ones, in their final order
     gate: PairGate
     shams: Sequence[ShamRun]
+    recurrences: Mapping[int, float]  # id(group) -> share of the other seeds; empty with one seed
 
     @property
     def different(self) -> bool:
@@ -122,7 +124,7 @@ def results(
     found: Conclusions,
 ) -> None:
     """Replaces everything that was concluded about a run, in one transaction."""
-    everyone = [*found.groups, *(other for group in found.groups for other in group.companions)]
+    everyone = with_companions(found.groups)
     ids = {id(group): group_id(run.id, number) for number, group in enumerate(everyone, start=1)}
     in_groups = sorted({(m.layer_index, m.latent) for group in everyone for m in group.members})
     with store.session() as unit:
@@ -137,9 +139,10 @@ def results(
         put(ShamResult, [sham_row(run.id, sham) for sham in found.shams])
         put(Dictionary, [dictionary_row(store, run.id, effects) for effects in layers])
         put(Feature, feature_columns(run.id, layers, extraction))
+        put(LatentScaling, scaling_rows(run.id, layers))
         put(FeatureSummary, summary_columns(run.id, layers, extraction, config.seed))
         put(FeatureActivation, token_columns(run.id, layers, in_groups))
-        put(FeatureGroup, group_rows(run.id, everyone, ids, layers, len(found.tested)))
+        put(FeatureGroup, group_rows(run.id, everyone, ids, layers, len(found.tested), found.recurrences))
         put(
             FeatureGroupMember,
             [row for g in everyone for row in member_rows(run.id, ids[id(g)], g, layers)],

@@ -19,7 +19,7 @@ from fi_store.errors import ConfigError
 Quantization = Literal["auto", "fp32", "fp16", "bf16", "int8", "nf4"]
 KeepActivations = Literal["all", "analysed", "none"]
 Site = Literal["resid_post", "attn_out", "mlp_out"]
-DictionaryKind = Literal["paired_sae"]
+DictionaryKind = Literal["paired_sae", "crosscoder", "diff_sae", "pca", "mean_diff"]
 ReportFormat = Literal["markdown", "html", "both"]
 
 
@@ -63,6 +63,10 @@ class Method:
     """Cosine of two groups' scores over the prompts of D from which they are told as one change."""
     group_decoder_cosine: float = 0.7
     """Within a layer: decoder cosine that joins two features."""
+    recurrence_cosine: float = 0.7
+    """Cosine between a group's leading direction and another seed's group from which the group recurs."""
+    pretrained_explained: float = 0.2
+    """Explained variance on D of either model that a ready dictionary needs to stand in for a learned one."""
     ratio_epsilon: float = 0.01
     """Share of the median activity that is added to both sides of a ratio."""
     ratio_shared: float = 1.25
@@ -73,6 +77,20 @@ class Method:
     """Ridge R^2 from the lacking model up to which a feature counts as not readable there."""
     readable_r2_present: float = 0.5
     """Ridge R^2 from the owning model that the feature must reach for 'added' or 'removed'."""
+    scaling_nu_error: float = 0.2
+    """Crosscoder: |nu| of the error under which a latent counts as truly one model's ..."""
+    scaling_nu_reconstruction: float = 0.5
+    """... when |nu| of the reconstruction is also under this."""
+    scaling_own_low: float = 0.1
+    """Lower limit that the own beta must exceed before nu has a meaning."""
+    scaling_tokens: int = 200
+    """Firing tokens of C that latent scaling needs ..."""
+    scaling_clusters: int = 12
+    """... in at least this many clusters."""
+    relative_norm_specific: float = 0.9
+    """Relative decoder norm from which a crosscoder's latent is a candidate for the target alone (1 - x: the base)."""
+    relative_norm_shared: float = 0.1
+    """Distance from 1/2 up to which a relative decoder norm counts as shared."""
     name_auc_random_low: float = 0.75
     """Lower limit of the AUC against random negatives that a name needs."""
     name_auc_hard_low: float = 0.60
@@ -148,6 +166,16 @@ class RunConfig(BaseModel):
     dictionary: DictionaryKind = Field(
         default="paired_sae", description="The kind of dictionary that is learned."
     )
+    dictionary_seeds: int = Field(
+        default=1,
+        ge=1,
+        le=20,
+        description="Dictionaries per layer: the first is analysed, the others say what recurs.",
+    )
+    dictionary_file: Path | None = Field(
+        default=None,
+        description="A folder with a ready sparse autoencoder, used at its layer instead of a learned one.",
+    )
     n_latents: int = Field(default=1024, ge=8, le=2**20, description="Latents per dictionary.")
     k: int = Field(default=16, ge=1, description="Latents that fire per token on average (BatchTopK).")
     dictionary_steps: int = Field(default=500, ge=1, description="Training steps per dictionary.")
@@ -191,6 +219,10 @@ class RunConfig(BaseModel):
     def _consistent(self) -> RunConfig:
         if self.k > self.n_latents:
             raise ValueError(f"k = {self.k} is larger than n_latents = {self.n_latents}")
+        if self.dictionary_seeds > 1 and (self.dictionary_file or self.dictionary in ("pca", "mean_diff")):
+            raise ValueError(
+                "dictionary_seeds asks for dictionaries that a seed changes; this one is always the same"
+            )
         if self.skip_report and self.crosscoder_file is not None and self.skip_visualization:
             raise ValueError("crosscoder_file is shown in charts and reports only, and both are skipped")
         return self

@@ -86,14 +86,17 @@ class Dictionary(Base):
     path: Mapped[str]  # relative to the folder of the store
     scale: Mapped[float]  # s, the common input scale
     threshold: Mapped[float]
-    ev_base_d: Mapped[float]  # explained variance, base, discovery half
-    ev_target_d: Mapped[float]
-    ev_base_c: Mapped[float]
-    ev_target_c: Mapped[float]
+    ev_base_d: Mapped[
+        float | None
+    ]  # explained variance, base, discovery half; null for kinds of the difference
+    ev_target_d: Mapped[float | None]
+    ev_base_c: Mapped[float | None]
+    ev_target_c: Mapped[float | None]
     l0_base: Mapped[float]
     l0_target: Mapped[float]
     dead_share: Mapped[float]
-    dark_matter: Mapped[float]  # share of ||t - b||^2 that the dictionary does not reconstruct, C
+    dark_matter: Mapped[float | None]  # share of ||t - b||^2 that is not reconstructed, C; null across widths
+    mean_shift: Mapped[float | None]  # share of ||t - b||^2 that the mean shift of D reaches, C
 
 
 class Feature(Base):
@@ -118,6 +121,34 @@ class Feature(Base):
     theta: Mapped[float | None]  # mean theta on D in that class
 
 
+class LatentScaling(Base):
+    """How much of a crosscoder's latent is in each model, on C (METHOD section 5)."""
+
+    __tablename__ = "latent_scaling"
+    run_id: Mapped[str] = mapped_column(primary_key=True)
+    feature_id: Mapped[str] = mapped_column(primary_key=True)
+    candidate: Mapped[str]  # base_only, target_only, shared, between: by relative decoder norm
+    relative_norm: Mapped[float]  # r, 0: only the base's decoder is not zero, 1: only the target's
+    owner: Mapped[str]  # base, target: whose decoder is longer
+    n_tokens: Mapped[int]  # firing tokens of C
+    n_clusters: Mapped[int]
+    beta_err_base: Mapped[float]
+    beta_err_target: Mapped[float]
+    beta_rec_base: Mapped[float]
+    beta_rec_target: Mapped[float]
+    beta_act_base: Mapped[float]
+    beta_act_target: Mapped[float]
+    nu_err: Mapped[
+        float | None
+    ]  # other / owner; null where the latent fires too rarely or the owner's beta is small
+    nu_err_low: Mapped[float | None]  # 95% limits over clusters
+    nu_err_high: Mapped[float | None]
+    nu_rec: Mapped[float | None]
+    nu_rec_low: Mapped[float | None]
+    nu_rec_high: Mapped[float | None]
+    specific: Mapped[bool]  # truly one model's: |nu_err| < 0.2 and |nu_rec| < 0.5
+
+
 class FeatureGroup(Base):
     """Features of one or several layers that act as one, in the order of the candidates on D."""
 
@@ -132,6 +163,9 @@ class FeatureGroup(Base):
     share: Mapped[float]  # of all candidates' attributed effect
     selected: Mapped[bool]  # among the K that went on to C
     leader_id: Mapped[str | None]  # the group that this one is told with: it moves on the same prompts
+    recurrence: Mapped[
+        float | None
+    ]  # share of the other dictionary seeds where it recurs; null with one seed
 
 
 class FeatureGroupMember(Base):

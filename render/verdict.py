@@ -133,18 +133,28 @@ def key_facts(
                 "What a scrambled change of the same size reaches; an effect must exceed it.",
             )
         )
-    if dictionaries:
-        shares = [row["dark_matter"] for row in dictionaries]
+    shares = [row["dark_matter"] for row in dictionaries if row["dark_matter"] is not None]
+    if shares:
         facts.append(
             Fact(
                 "Dark matter",
                 f"{words.percent(min(shares))} to {words.percent(max(shares))}",
                 "of the models' difference, by layer",
                 "What the dictionaries cannot rebuild; whatever happens in there stays unseen."
-                + (" Above 100%: rebuilt worse than not at all." if max(shares) > 1 else ""),
+                + (" Above 100%: rebuilt worse than not at all." if max(shares) > 1 else "")
+                + _mean_shift(dictionaries),
             )
         )
     return tuple(facts)
+
+
+def _mean_shift(dictionaries: Sequence[Row]) -> str:
+    """How much more of the difference the dictionaries rebuild than the mean shift, which is one direction."""
+    gains = [row["beyond_mean_shift"] for row in dictionaries if row["beyond_mean_shift"] is not None]
+    if not gains:
+        return ""
+    low, high = (f"{100 * value:+.0f}" for value in (min(gains), max(gains)))
+    return f" Against the mean shift alone they rebuild {low} to {high} percentage points of it."
 
 
 def _tiers(findings: Sequence[Row]) -> str:

@@ -107,6 +107,7 @@ class FeatureRows:
                     l0_target=16.2,
                     dead_share=0.11,
                     dark_matter=0.35 + layer / 200,
+                    mean_shift=0.22,
                 )
             )
             for latent in range(N_LATENTS):
@@ -142,8 +143,27 @@ class FeatureRows:
                 self.features.append(row)
         self._plant(size)
         rows += [r.Feature(**row) for row in self.features]
+        rows += [self._scaling(row) for row in self.features[:6]]
         with self.store.session() as unit:
             unit.add_all(rows)
+
+    def _scaling(self, feature: dict[str, Any]) -> r.LatentScaling:
+        """Every third latent looks like the target's alone, and is; the others are shared."""
+        alone = feature["latent"] % 3 == 0
+        nu = 0.05 if alone else 0.97
+        return r.LatentScaling(
+            run_id=self.run_id,
+            feature_id=feature["id"],
+            candidate="target_only" if alone else "shared",
+            relative_norm=0.95 if alone else 0.52,
+            owner="target",
+            n_tokens=300,
+            n_clusters=20,
+            **{f"beta_{part}_base": nu for part in ("err", "rec", "act")},
+            **{f"beta_{part}_target": 1.0 for part in ("err", "rec", "act")},
+            **{f"nu_{part}{end}": nu for part in ("err", "rec") for end in ("", "_low", "_high")},
+            specific=alone,
+        )
 
     def _plant(self, size: float) -> None:
         for number, planted in enumerate(PLANTED):

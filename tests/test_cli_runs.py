@@ -107,7 +107,7 @@ def second(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) ->
         "--max-new-tokens", 3, "--sites", "resid_post,mlp_out", "--layers", "1",
         "--n-latents", 32, "--dictionary-steps", 25, "--dictionary-batch", 64, "--candidates", 2, "--shams", 0,
         "--feature-threshold", 0.25, "--alpha", 0.2, "--skip-naming", "--skip-visualization", "--no-skip-report",
-        "--crosscoder-file", folder / "outside.json", "--dictionary", "paired_sae",
+        "--crosscoder-file", folder / "outside.json", "--dictionary", "crosscoder",
     )  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def third(first: Made, tiny_models: TinyModels, tmp_path_factory: pytest.TempPat
     return make(
         tmp_path_factory.mktemp("third"), "--base-model", tiny_models.llama, "--target-model", tiny_models.planted,
         *SMALL, "--alpha", 0.9, "--keep-activations", "all", "--skip-activations", "--skip-naming", "--skip-report",
-        store=first.store,
+        "--dictionary-seeds", 2, store=first.store,
     )  # fmt: skip
 
 
@@ -158,7 +158,12 @@ EFFECTS: dict[str, Callable[[Made, Made, Made], bool]] = {
         {site for site, _ in a.plan["layers"]} == {"resid_post"}
         and {site for site, _ in b.plan["layers"]} == {"resid_post", "mlp_out"}
     ),
-    "dictionary": lambda a, b, c: b.value(DICTIONARY.format("kind")) == "paired_sae",
+    "dictionary": lambda a, b, c: b.value(DICTIONARY.format("kind")) == "crosscoder",
+    "dictionary_seeds": lambda a, b, c: (
+        a.rows("SELECT 1 FROM feature_group WHERE run_id = $run AND recurrence IS NOT NULL") == []
+        and c.rows("SELECT 1 FROM feature_group WHERE run_id = $run AND recurrence IS NULL") == []
+    ),
+    "dictionary_file": lambda a, b, c: True,  # tests/test_kinds_run.py
     "n_latents": lambda a, b, c: [x.value(DICTIONARY.format("n_latents")) for x in (a, b)] == [64, 32],
     "k": lambda a, b, c: [x.value(DICTIONARY.format("k")) for x in (a, b)] == [8, 4],
     "dictionary_steps": lambda a, b, c: [x.value(DICTIONARY.format("steps")) for x in (a, b)] == [40, 25],

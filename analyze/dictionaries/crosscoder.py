@@ -50,7 +50,7 @@ def fit_crosscoder(
         n_rows=len(first),
     )
     w_enc, b_enc, w_both, b_dec = (p.detach().contiguous() for p in trainer.parameters)
-    w_dec = larger_decoder(w_both, first.shape[1], scales) if same else w_both
+    w_dec = larger_decoder(w_both, first.shape[1], scales) if same else w_both.clone()
     return Crosscoder(config, w_dec=w_dec, w_enc=w_enc, b_enc=b_enc, b_dec=b_dec, w_both=w_both)
 
 

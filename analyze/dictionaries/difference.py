@@ -14,8 +14,7 @@ import torch
 from analyze.dictionaries.inputs import BLOCK, check_rows, common_scale, pooled_mean
 from analyze.dictionaries.training import FitOptions, RowSource, Trainer
 from analyze.rows import CLASSES
-from fi_store.dictionary import DictionaryConfig, DiffSae, MeanDiff, Pca
-from fi_store.dictionary.kinds import project, scaled_difference
+from fi_store.dictionary import DictionaryConfig, DiffSae, MeanDiff, Pca, project, scaled_difference
 from fi_store.errors import AnalysisError
 
 

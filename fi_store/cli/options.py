@@ -52,6 +52,7 @@ class ConfigOption:
 
 
 _QUANTIZATION = Literal["auto", "fp32", "fp16", "bf16", "int8", "nf4"]
+_DICTIONARY = Literal["paired_sae", "crosscoder", "diff_sae", "pca", "mean_diff"]
 
 CONFIG_OPTIONS = tuple(
     ConfigOption(*row)
@@ -71,7 +72,9 @@ CONFIG_OPTIONS = tuple(
         ("seed", int, "0", "Seed of the split, the dictionaries, shams and resampling."),
         ("layers", str, "auto", "Layers to analyse: auto, all, or numbers such as 5,11,17."),
         ("sites", list[str], "resid_post", "Where activations are read."),
-        ("dictionary", Literal["paired_sae"], "paired_sae", "The kind of dictionary that is learned."),
+        ("dictionary", _DICTIONARY, "paired_sae", "The kind of dictionary that is learned."),
+        ("dictionary_seeds", int, "1", "Dictionaries per layer: the first is analysed, the others say what recurs."),
+        ("dictionary_file", Path, None, "A folder with a ready sparse autoencoder, used at its layer instead of a learned one."),
         ("n_latents", int, "1024", "Latents per dictionary."),
         ("k", int, "16", "Latents that fire per token on average (BatchTopK)."),
         ("dictionary_steps", int, "500", "Training steps per dictionary."),

@@ -3,19 +3,11 @@
 They stand on the floor because extraction (probes), analysis (training) and cross-run matching all read them.
 """
 
+from fi_store.dictionary.autoencoders import Crosscoder, PairedSae
+from fi_store.dictionary.differences import DiffSae, MeanDiff, Pca, project, scaled_difference
 from fi_store.dictionary.folder import DictionaryConfig, load_decoder_rows
-from fi_store.dictionary.kinds import (
-    KINDS,
-    SIDES,
-    Crosscoder,
-    Dictionary,
-    DiffSae,
-    MeanDiff,
-    PairedSae,
-    Pca,
-    Reading,
-    load_dictionary,
-)
+from fi_store.dictionary.kinds import KINDS, load_dictionary
+from fi_store.dictionary.protocol import SIDES, Dictionary, Reading
 
 __all__ = [
     "KINDS",
@@ -30,4 +22,6 @@ __all__ = [
     "Reading",
     "load_decoder_rows",
     "load_dictionary",
+    "project",
+    "scaled_difference",
 ]

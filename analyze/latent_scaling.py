@@ -1,0 +1,163 @@
+"""Latent scaling: how much of a crosscoder's latent is in each model, measured by regression on C (METHOD section 5).
+
+A crosscoder may give one decoder only to what both models have ("complete shrinkage", "latent decoupling"): Minder et
+al. (2025), "Robustly identifying concepts introduced during chat fine-tuning using crosscoders". So each model's
+reconstruction error with the latent's own part put back (err), its reconstruction (rec) and its activations (act) are
+regressed on the latent's code along one direction d, the longer decoder: beta = sum f <y, d> / (||d||^2 sum f^2), in
+each model's normalised units. nu is the other model's beta over the beta of the model with the longer decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+import torch
+
+from analyze.bootstrap import bca_limits, cluster_counts, ratio_interval
+from analyze.dictionaries.inputs import BLOCK
+from analyze.rows import FloatArray, IntArray
+from fi_store.config import METHOD
+from fi_store.dictionary import SIDES, Crosscoder
+
+PARTS = ("err", "rec", "act")
+
+
+@dataclass(frozen=True)
+class ScalingSums:
+    """Sums over k clusters for m latents; a model's beta is its part's total over that of `squares`."""
+
+    own: IntArray  # (m,) the side whose decoder is longer in raw units
+    parts: dict[tuple[str, int], FloatArray]  # (part, side) -> (k, m) sum f <y, d>
+    squares: FloatArray  # (k, m) ||d||^2 sum f^2
+    tokens: IntArray  # (m,) rows where the latent fires
+    clusters: IntArray  # (m,) clusters where it fires
+
+    def beta(self, part: str, side: int) -> FloatArray:
+        """(m,); 0 where the latent never fires."""
+        total = self.squares.sum(axis=0)
+        sums = self.parts[part, side].sum(axis=0)
+        return np.asarray(np.divide(sums, total, out=np.zeros_like(total), where=total > 0))
+
+    def by_side(self, part: str, *, own: bool) -> FloatArray:
+        """(k, m) sums of the model with the longer decoder, or of the other one."""
+        second = self.own if own else 1 - self.own
+        return np.where(second == 1, self.parts[part, 1], self.parts[part, 0])
+
+
+@dataclass(frozen=True)
+class LatentScaling:
+    """Latent scaling of one crosscoder; NaN where a figure is undefined."""
+
+    sums: ScalingSums
+    own_low: dict[str, FloatArray]  # err, rec -> (m,) lower 95% limit of the own beta
+    nu: dict[str, npt.NDArray[np.float64]]  # err, rec -> (3, m) estimate and 95% limits
+
+    def specific(self, latent: int) -> bool:
+        """Truly one model's: |nu| is known and small for error and reconstruction."""
+        return bool(
+            abs(self.nu["err"][0, latent]) < METHOD.scaling_nu_error
+            and abs(self.nu["rec"][0, latent]) < METHOD.scaling_nu_reconstruction
+        )
+
+
+def latent_scaling(
+    dictionary: Crosscoder, rows: tuple[torch.Tensor, torch.Tensor], clusters: IntArray, seed: int
+) -> LatentScaling:
+    """Scaling of every latent over rows (n, d) of C in canonical order; `clusters` (n,) hold them together.
+
+    nu is known where the latent fires often enough and the own beta's lower limit is above its minimum.
+    """
+    sums = scaling_sums(dictionary, rows, clusters, np.arange(dictionary.config.n_latents))
+    k, m = sums.squares.shape
+    enough = (sums.tokens >= METHOD.scaling_tokens) & (sums.clusters >= METHOD.scaling_clusters)
+    own_low, nu = {}, {}
+    for part in ("err", "rec"):
+        own_low[part], nu[part] = np.full(m, np.nan), np.full((3, m), np.nan)
+        own, other = sums.by_side(part, own=True), sums.by_side(part, own=False)
+        asked = np.flatnonzero(enough)
+        if k < 2 or len(asked) == 0:
+            continue
+        found = ratio_interval(own[:, asked], sums.squares[:, asked], np.arange(k), seed=seed)
+        own_low[part][asked] = found.low
+        asked = asked[found.low > METHOD.scaling_own_low]
+        if len(asked):
+            ratio = ratio_interval(other[:, asked], own[:, asked], np.arange(k), seed=seed)
+            nu[part][:, asked] = np.stack([ratio.estimate, ratio.low, ratio.high])
+    return LatentScaling(sums, own_low, nu)
+
+
+def scaling_sums(
+    dictionary: Crosscoder, rows: tuple[torch.Tensor, torch.Tensor], clusters: IntArray, latents: IntArray
+) -> ScalingSums:
+    """The sums behind the betas of some latents. Both models must have one width."""
+    index = np.unique(clusters, return_inverse=True)[1]
+    k, chosen = int(index.max(initial=-1)) + 1, torch.from_numpy(latents)
+    scales = dictionary.config.input_scales
+    blocks = [
+        dictionary.w_both[:, dictionary.part(side)] for side in SIDES
+    ]  # (all latents, d), normalised units
+    norms = [block[chosen].norm(dim=1) * scale for block, scale in zip(blocks, scales, strict=True)]
+    own = (norms[1] > norms[0]).long()
+    direction = torch.where(own[:, None] == 1, blocks[1][chosen], blocks[0][chosen])  # (m, d)
+    put_back = [(block[chosen] * direction).sum(dim=1) for block in blocks]
+    parts = {(part, side): np.zeros((k, len(latents))) for part in PARTS for side in SIDES}
+    fired, squares = np.zeros((k, len(latents))), np.zeros((k, len(latents)))
+    for start in range(0, len(index), BLOCK):
+        at = slice(start, start + BLOCK)
+        x = dictionary.inputs((rows[0][at], rows[1][at]))
+        code = dictionary.encode(x)
+        f = code[:, chosen]
+        here = index[at]
+        gather = sp.csr_array((np.ones(len(here)), (here, np.arange(len(here)))), shape=(k, len(here)))
+        squares += gather @ f.square().double().numpy()
+        fired += gather @ (f > 0).double().numpy()
+        for side in SIDES:
+            rebuilt = code @ blocks[side]
+            error = x[:, dictionary.part(side)] - dictionary.b_dec[dictionary.part(side)] - rebuilt
+            along_error, along_rebuilt = error @ direction.T, rebuilt @ direction.T
+            values = (along_error + f * put_back[side], along_rebuilt, along_error + along_rebuilt)
+            for part, value in zip(PARTS, values, strict=True):
+                parts[part, side] += gather @ (f * value).double().numpy()
+    squares *= direction.square().sum(dim=1).double().numpy()
+    return ScalingSums(
+        own.numpy(), parts, squares, fired.sum(axis=0).astype(np.int64), (fired > 0).sum(axis=0)
+    )
+
+
+def scaled_ratio(
+    sums: Sequence[ScalingSums],
+    weights: Sequence[FloatArray],
+    scales: Sequence[tuple[float, float]],
+    level: float,
+    seed: int,
+) -> tuple[float, float, float]:
+    """log2(|beta_act of the second model| / |beta_act of the first|) of a group with its interval over clusters.
+
+    One entry a layer: sums over the same clusters, the members' weights, the input scales (undone here). The betas are
+    averaged with the weights; 1% of their mean size is added to both sides, so that the ratio of an absent feature
+    stays finite.
+    """
+    first, second = (
+        np.sum(
+            [
+                (part.parts["act", side] / np.maximum(part.squares.sum(axis=0), 1e-12)) @ weight * scale[side]
+                for part, weight, scale in zip(sums, weights, scales, strict=True)
+            ],
+            axis=0,
+        )[:, None]
+        for side in SIDES
+    )  # (k, 1) each
+    epsilon = METHOD.ratio_epsilon * (abs(first.sum()) + abs(second.sum())) / 2 + 1e-12
+
+    def ratio(top: FloatArray, bottom: FloatArray) -> FloatArray:
+        return np.asarray(np.log2(np.abs(top) + epsilon) - np.log2(np.abs(bottom) + epsilon))
+
+    counts = cluster_counts(len(first), METHOD.bootstrap_draws, seed)
+    estimate = ratio(second.sum(axis=0), first.sum(axis=0))
+    left_out = ratio(second.sum(axis=0) - second, first.sum(axis=0) - first)
+    low, high, _ = bca_limits(estimate, ratio(counts @ second, counts @ first), left_out, level)
+    return float(estimate[0]), float(low[0]), float(high[0])
