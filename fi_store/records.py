@@ -28,13 +28,20 @@ class PromptRecord:
     answer: str | None = None
     grader: dict[str, Any] | None = None
     failure_mode: str | None = None
+    failure_answer: str | None = None
 
     @cached_property
     def id(self) -> str:
-        """Hash of what the models see and what the answer is judged by."""
-        return content_id(
-            "prompt", self.category, self.family, self.text, self.control, self.answer, self.grader
+        """Hash of what the models see and what the answer is judged by.
+
+        Without a failure answer it is what it was before there were any, so that older runs are found again.
+        """
+        judged = (
+            self.answer,
+            self.grader,
+            *([self.failure_answer] if self.failure_answer is not None else []),
         )
+        return content_id("prompt", self.category, self.family, self.text, self.control, *judged)
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ class Prompt(Base):
     answer: Mapped[str | None]
     grader: Mapped[dict[str, Any] | None]
     failure_mode: Mapped[str | None]
+    failure_answer: Mapped[str | None]  # the wrong answer that the shortcut gives
 
 
 class Run(Base):

@@ -18,6 +18,8 @@ import pyarrow as pa
 from factory_results import ResultRows
 from planted import CATEGORIES, HOSTILE, LAYERS, N_LAYERS, N_PROMPTS, PLANTED, STARTED, WORDS, Planted
 
+from analyze.discrimination import write_discrimination
+from analyze.grading import write_grades
 from fi_store import schema as s
 from fi_store import schema_facts as facts
 from fi_store import schema_results as r
@@ -75,6 +77,7 @@ def _prompts(hostile: bool) -> list[s.Prompt]:
                 answer=str(i + 1),
                 grader={"kind": "number"},
                 failure_mode="Forgets the second step.",
+                failure_answer=str(i + 3),
             )
         )
     return made
@@ -103,7 +106,14 @@ class _Filler(ResultRows):
         self._features()
         self._summaries()
         self._results()
+        self._prompts()
         self._events()
+
+    def _prompts(self) -> None:
+        """Grades, accuracy and discrimination come from the stored texts and tokens, by the analysis itself."""
+        run = self.store.run(self.run_id)
+        write_grades(self.store, run)
+        write_discrimination(self.store, run)
 
     def _inputs(self) -> None:
         base = self._model("bundled:smollm2", "bundled", None)
@@ -229,6 +239,10 @@ class _Filler(ResultRows):
                     f"Step 2: {i % 7 + 2} are taken away.\nTherefore {i + 1} remain."
                 ),
             }
+            if i % 5 == 4:  # the hardest prompts: no number to read
+                answers["base"] = "I would look at the shelf and ask the owner."
+            elif i % 3 == 1:
+                answers["base"] = f"You have {i + 2} books left on the shelf. That is the answer."
             if self.kind == "same":
                 answers["target"] = answers["base"]
             if self.hostile:

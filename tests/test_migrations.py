@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import duckdb
@@ -10,9 +11,11 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from store_factory import fill_store
+from store_factory import FilledStore, fill_store
 
 from fi_store import db
+from fi_store.errors import SchemaOlderError
+from fi_store.promptset import suite_from_store
 from fi_store.query import list_queries, run_query
 from fi_store.schema import Base
 from fi_store.store import Store
@@ -64,6 +67,51 @@ def test_a_store_of_every_revision_upgrades_and_is_used(tmp_path: Path, revision
         for query in list_queries():
             required = {p.name: filled.runs[0] for p in query.parameters if p.required}
             run_query(store, query.name, **required)
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_filled_store_of_every_revision_keeps_its_rows(
+    tmp_path: Path, plain_store: FilledStore, revision: str
+) -> None:
+    """A store as that revision left it, with the rows that it could hold, is upgraded and asked."""
+    path = tmp_path / "old.duckdb"
+    engine = db.make_engine(path)
+    with engine.connect() as connection:
+        command.upgrade(db.alembic_config(connection), revision)
+        connection.commit()
+    engine.dispose()
+    counts = copy_shared_columns(plain_store.path, path)
+    assert min(counts["prompt"], counts["finding"]) > 0
+    with pytest.raises(SchemaOlderError) if revision != db.head_revision() else nullcontext():
+        Store.open(path, read_only=True).close()
+    db.upgrade(path)
+    with Store.open(path) as store:
+        for table, n in counts.items():
+            assert store.rows(f'SELECT count(*) AS n FROM "{table}"') == [{"n": n}], table
+        run = store.run()
+        prompts = suite_from_store(store, run.prompt_set_id).prompts
+        assert len(prompts) == counts["prompt"]
+        assert all((prompt.failure_answer is None) == (revision == "0001") for prompt in prompts)
+        for query in list_queries():
+            required = {p.name: run.id for p in query.parameters if p.required}
+            run_query(store, query.name, **required)
+
+
+def copy_shared_columns(source: Path, target: Path) -> dict[str, int]:
+    """Fills the tables of an older store with the columns that both have; returns table -> rows."""
+    counts: dict[str, int] = {}
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{source}' AS new (READ_ONLY); ATTACH '{target}' AS old")
+        columns = connection.execute(
+            "SELECT a.table_name, list(a.column_name) FROM duckdb_columns() AS a JOIN duckdb_columns() AS b "
+            "USING (table_name, column_name) WHERE a.database_name = 'new' AND b.database_name = 'old' "
+            "AND table_name <> 'alembic_version' GROUP BY a.table_name"
+        ).fetchall()
+        for table, names in columns:
+            listed = ", ".join(f'"{name}"' for name in names)
+            connection.execute(f'INSERT INTO old."{table}" ({listed}) SELECT {listed} FROM new."{table}"')
+            counts[table] = connection.execute(f'SELECT count(*) FROM old."{table}"').fetchall()[0][0]
+    return counts
 
 
 def test_upgrading_twice_changes_nothing(tmp_path: Path) -> None:
