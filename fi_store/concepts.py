@@ -15,7 +15,8 @@ from typing import Literal, NoReturn, cast
 import yaml
 
 from fi_store.errors import UsageError
-from fi_store.promptfile import CATEGORY, _Reader
+from fi_store.promptfile import CATEGORY
+from fi_store.promptnodes import NodeReader
 from fi_store.shipped import shipped
 
 CONCEPT_KEYS = ("key", "group", "phrase", "description", "words", "predicate", "source")
@@ -110,13 +111,14 @@ def pattern_fault(pattern: str) -> str | None:
     return "matches the empty text" if compiled.search("") else None
 
 
-class _ConceptReader(_Reader):
+class _ConceptReader(NodeReader):
     """Turns the nodes of a bank into concepts."""
 
-    def fail(self, at: yaml.Node | int, what: str) -> NoReturn:
+    def fail(self, at: yaml.Node | int, what: str, todo: str = "") -> NoReturn:
         line = at if isinstance(at, int) else at.start_mark.line + 1
         raise UsageError(
-            f"{self.path}, line {line}: {what}.", hint="the format stands at the top of prompts/concepts.yaml"
+            f"{self.path}, line {line}: {what}{'; ' if todo else ''}{todo}.",
+            hint="the format stands at the top of prompts/concepts.yaml",
         )
 
     def concept(self, node: yaml.Node) -> Concept:

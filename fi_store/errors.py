@@ -20,6 +20,10 @@ A message is one sentence about what happened and to what; `hint` is the next co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
 
 class FiStoreError(Exception):
     """Base of all expected failures. `str(error)` is the sentence, `error.hint` the next step (may be empty)."""
@@ -39,8 +43,32 @@ class ConfigError(UsageError):
     pass
 
 
+@dataclass(frozen=True)
+class Complaint:
+    """What is wrong at a line of a prompt file, and what to do about it."""
+
+    path: Path
+    line: int
+    what: str
+    todo: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.what}. {self.todo[0].upper()}{self.todo[1:]}."
+
+
 class PromptFileError(UsageError):
-    pass
+    """`complaints` are all that was found; without any, the file could not be read at all."""
+
+    def __init__(self, message: str, *, hint: str = "", complaints: Sequence[Complaint] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.complaints = tuple(complaints)
+
+    @classmethod
+    def of(cls, complaints: Sequence[Complaint]) -> PromptFileError:
+        """The error for complaints: its message is the first, and how many more there are."""
+        more = len(complaints) - 1
+        message = str(complaints[0]) + (f" There {'is' if more == 1 else 'are'} {more} more." if more else "")
+        return cls(message, hint=f"fi-store prompts validate {complaints[0].path}", complaints=complaints)
 
 
 class NotFoundError(UsageError):

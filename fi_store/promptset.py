@@ -11,8 +11,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fi_store.errors import PromptFileError, UsageError
-from fi_store.promptfile import CATEGORY, PromptFile, read_prompt_file
+from fi_store.errors import Complaint, PromptFileError, UsageError
+from fi_store.promptfile import CATEGORY, MAX_COMPLAINTS, PromptFile, read_prompt_file
 from fi_store.records import PromptRecord, PromptSuite
 from fi_store.shipped import shipped
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from fi_store.store import Store
 
 SHIPPED_FILES = ("reasoning.yaml", "controls.yaml")
+"""The files of a run that names none."""
+NAMED_FILES = ("reasoning", "broad", "controls")
+"""Shipped files that may be named without a folder and an ending."""
 
 
 def load_suite(
@@ -27,13 +30,26 @@ def load_suite(
 ) -> PromptSuite:
     """The prompts of the files in order (the shipped suite without files), filtered.
 
+    A file is a path, or the bare name of a shipped one (`reasoning`, `broad`, `controls`) where no such path exists.
+
     Raises:
-        PromptFileError: a file breaks the format, or two prompts have one id or are the same.
+        PromptFileError: files break the format, or two prompts have one id or are the same; with all complaints.
         UsageError: an unknown category.
     """
-    paths = [Path(file) for file in files] or [shipped("prompts") / name for name in SHIPPED_FILES]
-    read = [read_prompt_file(path) for path in paths]
-    _refuse_doubles(paths, read)
+    paths = [_path(Path(file)) for file in files] or [shipped("prompts") / name for name in SHIPPED_FILES]
+    read: list[PromptFile] = []
+    complaints: list[Complaint] = []
+    for path in paths:
+        try:
+            read.append(read_prompt_file(path))
+        except PromptFileError as error:
+            if not error.complaints:  # it could not be read at all
+                raise
+            complaints += error.complaints
+    if not complaints:
+        complaints = doubles(paths, read)
+    if complaints:
+        raise PromptFileError.of(complaints)
     prompts = [prompt for file in read for prompt in file.prompts]
     _check_categories(categories, prompts)
     kept = [prompt for prompt in prompts if not categories or prompt.category in categories]
@@ -42,6 +58,13 @@ def load_suite(
         version="+".join(file.version for file in read),
         prompts=tuple(_limited(kept, limit_per_category)),
     )
+
+
+def _path(given: Path) -> Path:
+    """The file that a person means by a path or by the bare name of a shipped file."""
+    if str(given) in NAMED_FILES and not given.exists():
+        return shipped("prompts") / f"{given}.yaml"
+    return given
 
 
 def suite_from_lists(
@@ -102,22 +125,25 @@ def _limited(prompts: Sequence[PromptRecord], limit: int | None) -> list[PromptR
     return kept
 
 
-def _refuse_doubles(paths: Sequence[Path], read: Sequence[PromptFile]) -> None:
+def doubles(paths: Sequence[Path], read: Sequence[PromptFile]) -> list[Complaint]:
+    """Complaints of prompts that share an id or that are the same, in one file or across files."""
     keys: dict[str, str] = {}
     contents: dict[tuple[str, str], str] = {}
+    complaints: list[Complaint] = []
     for path, file in zip(paths, read, strict=True):
         for prompt, line in zip(file.prompts, file.lines, strict=True):
-            place = f"{path}, line {line}"
-            hint = f"fi-store prompts validate {path}"
+            place, content = f"{path}:{line}", (prompt.category, prompt.text)
             if prompt.key in keys:
                 first = keys[prompt.key]
-                raise PromptFileError(f"{place}: the id {prompt.key!r} stands already at {first}.", hint=hint)
-            content = (prompt.category, prompt.text)
+                what = f"the id {prompt.key!r} is already at {first}"
+                complaints.append(Complaint(path, line, what, "give it another id"))
             if content in contents:
-                raise PromptFileError(
-                    f"{place}: the same prompt stands already at {contents[content]}.", hint=hint
-                )
-            keys[prompt.key] = contents[content] = place
+                first = contents[content]
+                what = f"the same prompt is already at {first}"
+                complaints.append(Complaint(path, line, what, "leave one of them out"))
+            keys.setdefault(prompt.key, place)
+            contents.setdefault(content, place)
+    return complaints[:MAX_COMPLAINTS]
 
 
 def _check_categories(wanted: Sequence[str], prompts: Sequence[PromptRecord]) -> None:

@@ -265,9 +265,9 @@ def test_compare_and_history(copy: FilledStore) -> None:
 def test_prompts_are_listed_shown_and_validated(tmp_path: Path) -> None:
     rows = json.loads(fi_store("prompts", "--format", "json").out)
     assert len(rows) == 11
-    assert sum(row["prompts"] for row in rows) == 184
+    assert sum(row["prompts"] for row in rows) == 384
     rows = json.loads(fi_store("prompts", "show", "--category", "formal_logic", "--format", "json").out)
-    assert len(rows) == 16
+    assert len(rows) == 32
     assert rows[0]["id"].startswith("formal_logic/")
     file = tmp_path / "mine.yaml"
     file.write_text("sums:\n  - 1 + 1?\n  - 2 + 2?\n")
@@ -280,7 +280,7 @@ def test_prompts_are_listed_shown_and_validated(tmp_path: Path) -> None:
     assert "2 prompts in 1 categories: in order." in good.out
     assert "2 families; under 24 nothing can be tested" in good.out
     file.write_text("sums:\n  - 1 + 1?\n  - 1 + 1?\n")
-    assert "mine.yaml, line 3: the same prompt" in fi_store("prompts", "validate", file).err
+    assert "mine.yaml:3: the same prompt" in fi_store("prompts", "validate", file).err
 
 
 def test_doctor_says_what_is_wrong(copy: FilledStore) -> None:

@@ -136,7 +136,7 @@ several = st.lists(plain_words, min_size=2, max_size=6, unique_by=str.casefold)
 decimals = st.one_of(
     st.integers(-(10**12), 10**12).map(str),
     st.decimals(-(10**6), 10**6, places=3).map(str),
-    st.fractions(max_denominator=999).map(lambda f: f"{f.numerator}/{f.denominator}"),
+    st.fractions(-(10**9), 10**9, max_denominator=999).map(lambda f: f"{f.numerator}/{f.denominator}"),
 )
 
 

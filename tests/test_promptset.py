@@ -7,31 +7,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from bad_prompts import BAD, FULL, graded
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fi_store import promptfile
+from fi_store import promptfile, promptnodes
 from fi_store.errors import PromptFileError, UsageError
+from fi_store.ids import content_id
 from fi_store.promptset import load_suite, suite_from_lists, suite_from_store
 from fi_store.shipped import shipped
-
-FULL = """\
-name: mine
-version: 3
-description: Two prompts.
-prompts:
-  - id: sums/one
-    category: sums
-    text: "What is 1 + 1?"
-    control: "What is a sum?"
-    difficulty: 2
-    answer: "2"
-    grader: {kind: number, tolerance: 0.5}
-  - id: sums/two
-    category: sums
-    family: other
-    text: "What is 2 + 2?"
-"""
 
 
 def write(folder: Path, text: str, name: str = "mine.yaml") -> Path:
@@ -44,10 +28,8 @@ def test_the_shipped_suite_holds_every_category() -> None:
     suite = load_suite()
     counts = {name: sum(p.category == name for p in suite.prompts) for name in suite.categories}
     assert len(counts) == 11
-    assert min(n for name, n in counts.items() if name != "general_control") >= 12
-    assert counts["general_control"] >= 24
-    assert all(prompt.control for prompt in suite.prompts)
-    assert len({prompt.id for prompt in suite.prompts}) == len(suite.prompts)
+    assert {n for name, n in counts.items() if name != "general_control"} == {32}
+    assert counts["general_control"] == 64
 
 
 def test_the_full_form(tmp_path: Path) -> None:
@@ -55,7 +37,7 @@ def test_the_full_form(tmp_path: Path) -> None:
     assert (suite.name, suite.version) == ("mine", "3")
     one, two = suite.prompts
     assert (one.key, one.family, one.control, one.difficulty) == ("sums/one", "sums/one", "What is a sum?", 2)
-    assert (one.answer, one.grader) == ("2", {"kind": "number", "tolerance": 0.5})
+    assert (one.answer, one.grader, one.failure_answer) == ("2", {"kind": "number", "tolerance": 0.5}, "11")
     assert (two.family, two.language, two.control, two.grader) == ("other", "en", None, None)
 
 
@@ -93,52 +75,64 @@ def test_any_text_survives_json(
     }
 
 
-BAD = [
-    ("", 1, "empty"),
-    ("  \n\n", 1, "empty"),
-    ("# only a comment\n", 1, "only comments"),
-    ("- a\n- b\n", 1, "mapping"),
-    ("name: x\n", 1, "no 'prompts'"),
-    ("name: x\nprompts:\n  - id: a\n    category: c\n    text: t\n  bad: 1\n", 6, "not YAML"),
-    ("a: [1, 2\n", 2, "not YAML"),
-    (FULL.replace("sums/two", "sums/one"), 12, "already at"),
-    (FULL.replace('    text: "What is 2 + 2?"\n', ""), 12, "no 'text'"),
-    (FULL.replace("control:", "kontrol:"), 8, "no key 'kontrol'"),
-    (FULL.replace("description:", "describe:"), 3, "no key 'describe'"),
-    (FULL.replace("difficulty: 2", "difficulty: 12"), 9, "1 to 5"),
-    (FULL.replace("difficulty: 2", "difficulty: hard"), 9, "1 to 5"),
-    (FULL.replace('answer: "2"', "answer: 2"), 10, "in quotes"),
-    (FULL.replace("kind: number", "kind: magic"), 11, "'magic' is unknown; there are exact"),
-    (FULL.replace("tolerance: 0.5", "tolerance: -1"), 11, "from 0 up"),
-    (FULL.replace("tolerance: 0.5", "tolerance: .inf"), 11, "from 0 up"),
-    (FULL.replace("kind: number, tolerance", "kind: exact, tolerance"), 11, "no key 'tolerance'"),
-    (FULL.replace('    answer: "2"\n', ""), 10, "needs an 'answer'"),
-    (FULL.replace("category: sums\n    family", "category: My Sums\n    family"), 13, "formal_logic"),
-    (FULL.replace('text: "What is 2 + 2?"', "text: [a]"), 15, "must be text"),
-    (FULL.replace('text: "What is 2 + 2?"', 'text: "  "'), 15, "is empty"),
-    (FULL.replace('text: "What is 2 + 2?"', "text:"), 15, "is empty"),
-    (FULL.replace('text: "What is 2 + 2?"', f'text: "{"x" * 20_001}"'), 15, "longer than"),
-    (FULL.replace("    family: other\n", "    id: again\n"), 14, "given twice"),
-    ("prompts: []\n", 1, "empty"),
-    ("prompts: {}\n", 1, "must be a list"),
-    ("sums: one text\n", 1, "list of texts"),
-    ("sums:\n  - fine\n  - {no: text}\n", 3, "must be text"),
-    ("sums:\n  - fine\n  - 7\n", 3, "in quotes"),
-    ("a: &x [t]\nb: *x\n", 2, "aliases"),
-    ("a: " + "[" * 50 + "]" * 50 + "\n", 1, "too deeply"),
-    ("a: !!python/object/apply:os.system [ls]\n", 1, "tags"),
-]
-
-
-@pytest.mark.parametrize(("text", "line", "words"), BAD)
+@pytest.mark.parametrize(("text", "line", "words"), BAD, ids=lambda value: repr(value)[-60:])
 def test_a_complaint_names_the_file_and_the_line(tmp_path: Path, text: str, line: int, words: str) -> None:
     path = write(tmp_path, text)
     with pytest.raises(PromptFileError) as caught:
         load_suite([path])
     message = str(caught.value)
-    assert message.startswith(f"{path}, line {line}: "), message
+    assert message.startswith(f"{path}:{line}: "), message[:500]
     assert words in message
+    assert len(message) < 500
     assert "validate" in caught.value.hint
+    assert message.startswith(str(caught.value.complaints[0]))
+
+
+def test_all_complaints_of_a_file_come_at_once(tmp_path: Path) -> None:
+    text = FULL.replace("difficulty: 2", "difficulty: 6\n    colour: red").replace(
+        "kind: number", "kind: magic"
+    )
+    path = write(
+        tmp_path, text.replace('text: "What is 2 + 2?"', "text: 4").replace("version: 3", "version: []")
+    )
+    with pytest.raises(PromptFileError) as caught:
+        load_suite([path])
+    assert [one.line for one in caught.value.complaints] == [2, 10, 9, 12, 17]
+    assert str(caught.value) == f"{caught.value.complaints[0]} There are 4 more."
+    other = write(tmp_path, "a:\n  - 1\n", "other.yaml")
+    with pytest.raises(PromptFileError) as caught:
+        load_suite([path, other])
+    assert [one.path for one in caught.value.complaints] == [path] * 5 + [other]
+
+
+def test_no_more_than_twenty_complaints_are_made(tmp_path: Path) -> None:
+    path = write(tmp_path, "a:\n" + "  - 1\n" * 100)
+    with pytest.raises(PromptFileError) as caught:
+        load_suite([path])
+    assert len(caught.value.complaints) == promptfile.MAX_COMPLAINTS == 20
+
+
+@pytest.mark.parametrize(
+    "grader",
+    [
+        "{kind: exact}", '{kind: exact, aliases: ["hound", "the hound"]}', '{kind: choice, options: ["Dog", "cat"]}',
+        '{kind: set, universe: ["cow", "cat", "dog"]}', '{kind: set, universe: ["cat", "dog"], ordered: true}',
+        '{kind: regex, pattern: "dog(gy)?"}', "{kind: code, language: python}",
+    ],
+)  # fmt: skip
+def test_good_graders(tmp_path: Path, grader: str) -> None:
+    prompt = load_suite([write(tmp_path, graded(grader))]).prompts[0]
+    assert prompt.grader == yaml.safe_load(grader)
+    assert prompt.failure_answer == "cat"
+
+
+def test_a_failure_answer_is_not_needed_but_changes_the_prompt(tmp_path: Path) -> None:
+    with_it = load_suite([write(tmp_path, FULL)]).prompts[0]
+    without = load_suite([write(tmp_path, FULL.replace('    failure_answer: "11"\n', ""))]).prompts[0]
+    assert without.failure_answer is None
+    assert without.id != with_it.id
+    judged = ("sums", "sums/one", without.text, without.control, without.answer, without.grader)
+    assert without.id == content_id("prompt", *judged), "the id that older stores have"
 
 
 def test_two_prompts_with_the_same_content_are_refused(tmp_path: Path) -> None:
@@ -146,13 +140,13 @@ def test_two_prompts_with_the_same_content_are_refused(tmp_path: Path) -> None:
         "prompts:\n  - {id: a, category: c, family: f, text: same}\n"
         "  - {id: b, category: c, family: f, text: same}\n"
     )
-    with pytest.raises(PromptFileError, match=r"line 3: the same prompt stands already at .*line 2"):
+    with pytest.raises(PromptFileError, match=r":3: the same prompt is already at .*:2"):
         load_suite([write(tmp_path, text)])
 
 
 def test_the_same_id_in_two_files_is_refused(tmp_path: Path) -> None:
     first, second = write(tmp_path, FULL, "a.yaml"), write(tmp_path, FULL, "b.yaml")
-    with pytest.raises(PromptFileError, match=r"b\.yaml, line 5: the id 'sums/one' .*a\.yaml, line 5"):
+    with pytest.raises(PromptFileError, match=r"b\.yaml:5: the id 'sums/one' .*a\.yaml:5"):
         load_suite([first, second])
 
 
@@ -163,15 +157,31 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
         load_suite([tmp_path])
     latin = tmp_path / "latin.yaml"
     latin.write_bytes(b"a:\n  - ok\n  - caf\xe9\n")
-    with pytest.raises(PromptFileError, match=r"latin\.yaml, line 3: not UTF-8"):
+    with pytest.raises(PromptFileError, match=r"latin\.yaml:3: this is not UTF-8 text. Save"):
         load_suite([latin])
-    with pytest.raises(PromptFileError, match=r"line 2: not JSON"):
+    with pytest.raises(PromptFileError, match=r":2: this is not JSON"):
         load_suite([write(tmp_path, '{"a":\n ["b",]}', "bad.json")])
     with pytest.raises(PromptFileError, match="control character"):
         load_suite([write(tmp_path, '{"a": ["b\\u001b[31m"]}', "escape.json")])
-    monkeypatch.setattr(promptfile, "MAX_BYTES", 10)
+    with pytest.raises(PromptFileError, match="too deeply"):
+        load_suite([write(tmp_path, "[" * 100_000, "deep.json")])
+    monkeypatch.setattr(promptnodes, "MAX_EVENTS", 30)
+    with pytest.raises(PromptFileError, match="too many values"):
+        load_suite([write(tmp_path, FULL)])
+    monkeypatch.setattr(promptnodes, "MAX_BYTES", 10)
     with pytest.raises(PromptFileError, match="larger than"):
         load_suite([write(tmp_path, FULL)])
+
+
+def test_a_shipped_file_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_suite([Path("broad")]).name == "broad"
+    assert load_suite([Path("reasoning"), Path("controls")]) == load_suite()
+    write(tmp_path, FULL, "broad")
+    assert load_suite([Path("broad")]).name == "mine", "a path that exists comes first"
+    for other in ("concepts", "README", "sub/broad"):
+        with pytest.raises(PromptFileError, match="cannot be read"):
+            load_suite([Path(other)])
 
 
 def test_filters(tmp_path: Path) -> None:

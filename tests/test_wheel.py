@@ -48,7 +48,8 @@ def test_the_wheel_holds_code_data_and_licence(wheel: Path) -> None:
         names = set(archive.namelist())
     needed = {
         *(f"{package}/py.typed" for package in ("fi_store", "extract", "analyze", "render")),
-        *(f"fi_store/prompts/{name}" for name in ("reasoning.yaml", "controls.yaml", "README.md")),
+        *(f"fi_store/prompts/{name}.yaml" for name in ("reasoning", "broad", "controls")),
+        *(f"fi_store/prompts/{name}" for name in ("schema.json", "README.md")),
         "fi_store/migrations/env.py",
         "fi_store/queries/top_findings.sql",
         "fi_store/organisms/demo.json",

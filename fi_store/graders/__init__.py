@@ -61,7 +61,7 @@ def _exact(grader: Mapping[str, Any], answer: str, reply: str) -> Grade:
 def _regex(grader: Mapping[str, Any], answer: str, reply: str) -> Grade:
     try:
         pattern = regex.compile(str(grader.get("pattern", "(?!)")), regex.IGNORECASE | regex.UNICODE)
-    except (regex.error, ValueError, OverflowError, RecursionError):
+    except (regex.error, RecursionError, MemoryError):
         return Grade(None, None, NO_GRADER)
 
     def holds(text: str) -> bool:
@@ -128,6 +128,8 @@ def _code(grader: Mapping[str, Any], answer: str, reply: str) -> Grade:
     right = code.normal_form(answer, language)
     if right is None:
         return Grade(None, None, NO_GRADER)
+    if code.normal_form(reply, language) == right:
+        return Grade(True, _shown(reply), st.WHOLE)
     found = code.find_code(reply[-MAX_REPLY:], language)
     if found is None:
         return Grade(None, None, NOTHING)

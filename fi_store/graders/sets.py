@@ -16,11 +16,14 @@ _LIST_LINE = 8
 
 
 def whole_set(text: str, universe: Sequence[str]) -> tuple[int, ...] | None:
-    """The items that a text lists, without anything else."""
+    """The items that a text lists, without anything else: with commas as in a prompt file, or in another way."""
     known = {phrase(item): index for index, item in enumerate(universe)}
-    items = [phrase(piece) for piece in _BETWEEN_ITEMS.split(text)]
-    found = [known[item] for item in items if item in known]
-    return tuple(found) if found and len(found) == len([item for item in items if item]) else None
+    for between in (",", _BETWEEN_ITEMS):
+        items = [item for piece in re.split(between, text) if (item := phrase(piece))]
+        found = [known[item] for item in items if item in known]
+        if found and len(found) == len(items):
+            return tuple(found)
+    return None
 
 
 def find_set(segment: Reply, universe: Sequence[str]) -> st.Reading[st.Found]:
