@@ -280,11 +280,16 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("words", BAD)
-@pytest.mark.parametrize("kind", KINDS)
+COUNTED_OTHERWISE = [
+    (kind, words) for kind in ("pca", "mean_diff") for words in BAD if words.startswith(("k", "2"))
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [(kind, words) for kind in KINDS for words in BAD if (kind, words) not in COUNTED_OTHERWISE],
+)
 def test_every_kind_refuses_what_it_cannot_learn_from(kind, words) -> None:
-    if kind in ("pca", "mean_diff") and ("k = 9" in words or "rows" in words):
-        pytest.skip("their latents are counted otherwise")
     first, second, options = BAD[words]
     with pytest.raises(AnalysisError, match=words):
         fit_dictionary(kind, (first, second), torch.zeros(len(first), dtype=torch.long), options)
