@@ -46,6 +46,17 @@ class PairBehaviour:
         return UNCHANGED if unchanged else DIFFERENT
 
 
+@dataclass(frozen=True)
+class PromptBehaviour:
+    """How far two models' behaviour lies apart on each of n prompts; NaN where a prompt has no such prediction."""
+
+    prompt_ids: list[str]
+    clusters: npt.NDArray[np.int64]  # (n,)
+    kl_symmetric: Floats  # (n,) nats per response token
+    agreement: Floats  # (n,) share of response tokens
+    gap: Floats  # (n,) G, nats per response token
+
+
 def pair_gate(store: Store, run_id: str) -> PairGate:
     """The row of `pair_gate` for a run, measured on its confirmation half; the caller stores it.
 
@@ -89,45 +100,56 @@ def measure_behaviour(
     Raises:
         AnalysisError: fewer than two clusters have answers, or none has a second token; NaN.
     """
-    table = _read(store, run, half)
-    unit = np.asarray(table["unit"].to_numpy(), dtype=np.int64)
-    is_target = np.asarray(table["is_target"].to_numpy(zero_copy_only=False), dtype=np.int64)
-    clusters = dict(zip(unit.tolist(), table["cluster"].to_pylist(), strict=True))
-    places = {name: position for position, name in enumerate(sorted(clusters))}
-    text = 2 * np.asarray([places[name] for name in unit.tolist()], dtype=np.int64) + is_target
-    labels = np.asarray([clusters[name] for name in places], dtype=np.int64)
+    prompts = prompt_behaviour(store, run, half)
 
-    def interval(values: Floats, keep: npt.NDArray[np.bool_], what: str) -> tuple[Interval, int]:
-        means, present = _unit_means(values[keep], text[keep], len(labels))
-        if len(np.unique(labels[present])) < 2:
+    def interval(values: Floats, what: str) -> tuple[Interval, int]:
+        present = ~np.isnan(values)
+        if len(np.unique(prompts.clusters[present])) < 2:
             raise AnalysisError(
                 f"Half {half} has {what} in fewer than two families of prompts.",
                 hint="more prompts, or a larger --max-new-tokens",
             )
-        return mean_interval(means, labels[present], 0.95, draws, seed), int(present.sum())
+        found = mean_interval(values[present], prompts.clusters[present], 0.95, draws, seed)
+        return found, int(present.sum())
 
-    everywhere = np.ones(len(unit), dtype=bool)
-    kl, n_units = interval(_column(table, "kl"), everywhere, "answers")
-    agreement, _ = interval(_column(table, "agree"), everywhere, "answers")
-    gain = _column(table, "gain")
-    gap, _ = interval(gain, ~np.isnan(gain), "answers of two tokens or more")
+    kl, n_units = interval(prompts.kl_symmetric, "answers")
+    agreement, _ = interval(prompts.agreement, "answers")
+    gap, _ = interval(prompts.gap, "answers of two tokens or more")
     return PairBehaviour(gap, kl, agreement, n_units)
 
 
-def _read(store: Store, run: Run, half: str) -> pa.Table:
+def prompt_behaviour(store: Store, run: Run, half: str | None) -> PromptBehaviour:
+    """The measures of `measure_behaviour` for each prompt of a half (both: None) that has a prediction."""
+    table = _read(store, run, half)
+    unit = np.asarray(table["unit"].to_numpy(), dtype=np.int64)
+    is_target = np.asarray(table["is_target"].to_numpy(zero_copy_only=False), dtype=np.int64)
+    units, first, place = np.unique(unit, return_index=True, return_inverse=True)
+    text = 2 * place.astype(np.int64) + is_target
+
+    def means(name: str) -> Floats:
+        values = np.asarray(table[name].to_numpy(zero_copy_only=False), dtype=np.float64)  # NULL becomes NaN
+        keep = ~np.isnan(values)
+        return _unit_means(values[keep], text[keep], len(units))
+
+    clusters = np.asarray(table["cluster"].to_numpy(), dtype=np.int64)[first]
+    prompt_ids = [str(name) for name in table["prompt_id"].take(pa.array(first)).to_pylist()]
+    return PromptBehaviour(prompt_ids, clusters, means("kl"), means("agree"), means("gain"))
+
+
+def _read(store: Store, run: Run, half: str | None) -> pa.Table:
     """A row per prediction and text; the start position appears for each text that has a token."""
     return store.arrow(
         "with answers as (select d.*, u.unit, u.cluster from token_divergence d"
         "  join run_unit u on u.run_id = d.run_id and u.prompt_id = d.prompt_id"
-        "  where d.run_id = $run and u.half = $half and d.author <> 'control'),"
+        "  where d.run_id = $run and ($half::varchar is null or u.half = $half) and d.author <> 'control'),"
         " texts as (select distinct prompt_id, author from answers where position_class = 'response'),"
         " predictions as ("
-        "  select unit, cluster, author, kl_target_base, kl_base_target, agree,"
+        "  select prompt_id, unit, cluster, author, kl_target_base, kl_base_target, agree,"
         "   logprob_target - logprob_base as better from answers"
         "   where position_class = 'response' and next_token_id is not null"
-        "  union all select a.unit, a.cluster, t.author, a.kl_target_base, a.kl_base_target, a.agree, null"
+        "  union all select a.prompt_id, a.unit, a.cluster, t.author, a.kl_target_base, a.kl_base_target, a.agree, null"
         "   from answers a join texts t on t.prompt_id = a.prompt_id where a.position_class = 'start')"
-        " select unit, cluster, author = 'target' as is_target, (kl_target_base + kl_base_target) / 2 as kl,"
+        " select prompt_id, unit, cluster, author = 'target' as is_target, (kl_target_base + kl_base_target) / 2 as kl,"
         " agree::double as agree, case when author = 'target' then better else -better end as gain"
         " from predictions order by unit, is_target",
         run=run.extraction_run_id,
@@ -135,21 +157,14 @@ def _read(store: Store, run: Run, half: str) -> pa.Table:
     )
 
 
-def _column(table: pa.Table, name: str) -> Floats:
-    """A column as floats; NULL becomes NaN."""
-    return np.asarray(table[name].to_numpy(zero_copy_only=False), dtype=np.float64)
-
-
-def _unit_means(
-    values: Floats, text: npt.NDArray[np.int64], n_units: int
-) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Means of the texts' means, (units present,), and which of the n units are present; text = 2 unit + side."""
+def _unit_means(values: Floats, text: npt.NDArray[np.int64], n_units: int) -> Floats:
+    """(n_units,) means of the texts' means, NaN for a unit without values; text = 2 unit + side."""
     counts = np.bincount(text, minlength=2 * n_units).reshape(n_units, 2)
     sums = np.bincount(text, weights=values, minlength=2 * n_units).reshape(n_units, 2)
     texts = (counts > 0).sum(axis=1)
-    present = texts > 0
-    means: Floats = (sums / np.maximum(counts, 1)).sum(axis=1)[present] / texts[present]
-    return means, present
+    means: Floats = (sums / np.maximum(counts, 1)).sum(axis=1) / np.maximum(texts, 1)
+    means[texts == 0] = np.nan
+    return means
 
 
 def smallest_detectable(n_clusters: int, k: int, alpha: float = METHOD.alpha, power: float = 0.8) -> float:

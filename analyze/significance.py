@@ -153,6 +153,15 @@ def benjamini_hochberg(p: FloatArray) -> FloatArray:
     return q
 
 
+def holm(p: FloatArray) -> FloatArray:
+    """Adjusted p values (Holm 1979, Scand. J. Statist. 6:65-70) of a family: step-down Bonferroni."""
+    m = len(p)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(m)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * (m - np.arange(m))))
+    return adjusted
+
+
 def mcnemar(base: BoolArray, target: BoolArray) -> float:
     """Exact two-sided McNemar p of two paired yes/no series."""
     from scipy.stats import binomtest

@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import sqlalchemy as sa
 
-from fi_store import schema_facts, schema_results  # noqa: F401  (their tables register with Base)
+from fi_store import schema_facts, schema_prompts, schema_results  # noqa: F401  (their tables register with Base)
 from fi_store.db import explain
 from fi_store.errors import NotFoundError, StoreError, UsageError
 from fi_store.schema import ActivationShard, Base

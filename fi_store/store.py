@@ -16,7 +16,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from fi_store import schema_facts, schema_results  # noqa: F401  (their tables register with Base)
+from fi_store import schema_facts, schema_prompts, schema_results  # noqa: F401  (their tables register with Base)
 from fi_store.db import open_engine, session
 from fi_store.errors import NotFoundError, UsageError
 from fi_store.schema import Base, Run, RunEvent

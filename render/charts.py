@@ -255,24 +255,23 @@ def alignment(table: pa.Table, width: int = WIDE) -> Any | None:
 
 
 def divergence_rows(table: pa.Table) -> list[Row]:
-    """Mean symmetric KL with one standard error each way; no bar below zero."""
+    """Mean symmetric KL with its 95% interval over prompts; none where a category has one family."""
     return [
         {
             "category": words.category(row["category"]),
             "kl": row["kl_symmetric"],
-            "low": None
-            if row["standard_error"] is None
-            else max(0.0, row["kl_symmetric"] - row["standard_error"]),
-            "high": None if row["standard_error"] is None else row["kl_symmetric"] + row["standard_error"],
+            "low": row["kl_low"],
+            "high": row["kl_high"],
             "n": row["n_prompts"],
             "agreement": row["agreement"],
             "same": row["n_same_answers"],
+            "share": row["share"],
         }
         for row in table.to_pylist()
     ]
 
 
-def category_divergence(table: pa.Table, width: int = WIDE) -> Any | None:
+def category_discrimination(table: pa.Table, width: int = WIDE) -> Any | None:
     """Horizontal bars of the mean symmetric KL per answer token by category, largest first; None without rows."""
     rows = divergence_rows(table)
     if not rows:
@@ -286,6 +285,7 @@ def category_divergence(table: pa.Table, width: int = WIDE) -> Any | None:
             alt.Tooltip("agreement:Q", title="same most likely token", format=".0%"),
             alt.Tooltip("same:Q", title="identical answers"),
             alt.Tooltip("n:Q", title="prompts"),
+            alt.Tooltip("share:Q", title="of the whole difference", format=".0%"),
         ],
     )
     title = "Difference of the answers (KL, nats per token)" if width > 600 else "KL, nats per answer token"

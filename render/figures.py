@@ -20,6 +20,7 @@ from fi_store.progress import Progress
 from fi_store.query import run_query
 from fi_store.store import Store
 from render import charts, theme
+from render.ability import accuracy_chart
 from render.callouts import callout_chart
 from render.similarity import layer_similarity
 
@@ -84,11 +85,19 @@ KINDS = (
     ),
     Kind(
         "divergence",
-        "category_divergence",
-        charts.category_divergence,
+        "category_discrimination",
+        charts.category_discrimination,
         "Where the answers differ",
         "How far apart the two models' next-word predictions are while both read the same answers, by category "
-        "(lines: one standard error over prompts). Zero would be identical.",
+        "(lines: 95% intervals over prompts). Zero would be identical.",
+    ),
+    Kind(
+        "accuracy",
+        "accuracy_by_difficulty",
+        accuracy_chart,
+        "Right answers by difficulty",
+        "The share of answers that were right, from easy prompts (1) to hard ones (5), with 95% intervals over "
+        "prompts. The short grey marks show what guessing would reach.",
     ),
 )
 

@@ -9,12 +9,14 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+from fi_store.discrimination import conclusion
 from fi_store.errors import RenderError
 from fi_store.query import run_query
 from fi_store.schema import PromptSet, Run
 from fi_store.schema_results import AnalysisPlan, PairGate
 from fi_store.store import Store
 from render import words
+from render.ability import Ability, read_ability
 from render.verdict import SAME, Fact, key_facts, verdict
 
 Row = dict[str, Any]
@@ -63,6 +65,8 @@ class ReportData:
     shifts: tuple[Row, ...]
     prompts: tuple[Row, ...]
     divergence: tuple[Row, ...]
+    discrimination: str
+    ability: Ability
     dictionaries: tuple[Row, ...]
     distribution: tuple[Row, ...]
     warnings: tuple[Row, ...]
@@ -117,8 +121,10 @@ def read_report(store: Store, run: Run) -> ReportData:
         facts=key_facts(gate, plan, findings, floors, dictionaries, shams),
         cards=cards,
         shifts=shifts,
-        prompts=_rows(store, "prompt_divergence", run.id, k=SHOWN_PROMPTS),
-        divergence=_rows(store, "category_divergence", run.id),
+        prompts=_rows(store, "prompt_discrimination", run.id, k=SHOWN_PROMPTS),
+        divergence=_rows(store, "category_discrimination", run.id),
+        discrimination=conclusion(store, run.id),
+        ability=read_ability(store, run, base, target),
         dictionaries=dictionaries,
         distribution=_rows(store, "feature_distribution", run.id),
         warnings=_rows(store, "run_warnings", run.id),

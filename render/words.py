@@ -136,6 +136,16 @@ def percent(share: float | None) -> str:
     return f"{value:.1f}%" if 0 < abs(value) < 1 or 99 < abs(value) < 100 else f"{value:.0f}%"
 
 
+def shares(low: float, high: float) -> str:
+    """Limits of a share: `[12%, 31%]`."""
+    return f"[{percent(low)}, {percent(high)}]"
+
+
+def points(difference: float) -> str:
+    """A difference of two shares in percentage points: `+12`."""
+    return decimal(100 * difference, 0, sign=True)
+
+
 def p_value(p: float | None) -> str:
     """`p = 0.003`, `p < 0.0001`."""
     return f"p {probability(p)}"

@@ -18,7 +18,7 @@ from store_factory import CATEGORIES, LAYERS, PLANTED, FilledStore
 from fi_store.progress import Progress
 from fi_store.query import run_query
 from fi_store.store import Store
-from render import callout_layout, charts, similarity, theme
+from render import ability, callout_layout, charts, similarity, theme
 from render.figures import KINDS, draw, draw_figures, write_figures
 
 
@@ -144,18 +144,33 @@ def test_alignment_floors_silent_features() -> None:
     assert charts.alignment_rows(silent) == []
 
 
-def test_divergence_bars_begin_at_zero() -> None:
+def test_divergence_bars_carry_the_interval_of_the_query() -> None:
     row = {
         "category": "formal_logic",
         "kl_symmetric": 0.1,
         "n_prompts": 2,
         "agreement": 0.5,
         "n_same_answers": 0,
+        "share": 0.25,
     }
-    table = pa.Table.from_pylist([{**row, "standard_error": 0.3}, {**row, "standard_error": None}])
+    table = pa.Table.from_pylist(
+        [{**row, "kl_low": 0.03, "kl_high": 0.2}, {**row, "kl_low": None, "kl_high": None}]
+    )
     rows = charts.divergence_rows(table)
-    assert [row["low"] for row in rows] == [0.0, None]
+    assert [(row["low"], row["high"]) for row in rows] == [(0.03, 0.2), (None, None)]
     assert rows[0]["category"] == "formal logic"
+
+
+def test_accuracy_has_a_point_for_each_model_and_difficulty(store: Store) -> None:
+    table = run_query(store, "accuracy_by_difficulty")
+    rows = ability.accuracy_rows(table)
+    assert [(row["difficulty"], row["model"]) for row in rows] == [
+        (difficulty, model) for difficulty in range(1, 6) for model in ("base", "target")
+    ]
+    assert all(row["low"] <= row["accuracy"] <= row["high"] for row in rows)
+    assert sum(row["n"] for row in rows) == 2 * 40
+    assert [row["accuracy"] for row in rows if row["difficulty"] == 5] == [0, 1]
+    assert sum(row["cut_off"] for row in rows) == 52
 
 
 # Callouts

@@ -105,7 +105,7 @@ def test_charts_are_drawn_without_complaint_or_network(
     seen = visit(browser, hostile_page, width=width, scheme=scheme)
     assert seen.complaints == []
     assert loaded(seen) == [hostile_page.as_uri()]
-    assert seen.page.locator("figure.drawn .live svg").count() == 6
+    assert seen.page.locator("figure.drawn .live svg").count() == 7
     assert not seen.page.locator("figure.drawn .still").first.is_visible()
     seen.page.context.close()
 
@@ -132,7 +132,7 @@ def test_hostile_text_is_text(browser: Browser, hostile_page: Path) -> None:
     assert page.locator("h3", has_text="<script>alert(1)</script>").count() >= 1
     assert page.locator("img:not([src^='data:'])").count() == 0
     assert page.locator("a[href^='javascript']").count() == 0
-    assert page.locator("script").count() == 2 + 1 + 6  # Vega, the page's own, palettes, one island a chart
+    assert page.locator("script").count() == 2 + 1 + 7  # Vega, the page's own, palettes, one island a chart
     page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.hit = 1\">')")
     page.evaluate(
         "{ const made = document.createElement('script'); made.textContent = 'window.hit = 2'; "
@@ -160,7 +160,7 @@ def test_hovering_a_point_shows_its_values_as_text(browser: Browser, hostile_pag
 def test_without_scripts_the_still_pictures_stand(browser: Browser, hostile_page: Path) -> None:
     seen = visit(browser, hostile_page, scripts=False)
     pictures = seen.page.locator("figure.chart .still img")
-    assert pictures.count() == 6
+    assert pictures.count() == 7
     assert all(pictures.nth(number).is_visible() for number in range(6))
     seen.page.context.close()
 

@@ -95,7 +95,7 @@ def test_one_feature_of_each_result_holds_the_box(store: Store) -> None:
 
 
 def test_divergence_is_the_mean_over_both_texts(store: Store, plain_store: FilledStore) -> None:
-    top = run_query(store, "prompt_divergence", run=plain_store.runs[1], k=1).to_pylist()[0]
+    top = run_query(store, "prompt_discrimination", run=plain_store.runs[1], k=1).to_pylist()[0]
     tokens = store.rows(
         "SELECT author, position_class, (kl_target_base + kl_base_target) / 2 AS kl FROM token_divergence "
         "WHERE run_id = $run AND prompt_id = $prompt AND author <> 'control'",
@@ -112,7 +112,7 @@ def test_divergence_is_the_mean_over_both_texts(store: Store, plain_store: Fille
     expected = sum(means) / 2
     assert top["kl_symmetric"] == pytest.approx(expected)
     assert top["target_answer"].startswith("Step 1")
-    per_category = run_query(store, "category_divergence", run=plain_store.runs[1]).to_pylist()
+    per_category = run_query(store, "category_discrimination", run=plain_store.runs[1]).to_pylist()
     assert sum(row["n_prompts"] for row in per_category) == 40
 
 

@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from store_factory import HOSTILE, PLANTED, FilledStore
 
 from fi_store.errors import NotFoundError, RenderError, UsageError
+from fi_store.schema_prompts import Accuracy
 from fi_store.schema_results import AnalysisPlan, Finding, PairGate
 from fi_store.store import Store
 from render import words
@@ -106,6 +107,7 @@ def test_the_page_says_everything_in_order(different: tuple[Path, list[Path]]) -
         "Which kinds of prompts each change touches",
         "What became of the features",
         "Base against target, feature by feature",
+        "Right answers 52 of 80 graded answers (65%) were cut off at the limit of 24 tokens; in 8 (10%)",
         "Where the answers differ most",
         "Quality of the reading",
         "Layer 4: 11% of the latents are dead.",
@@ -185,6 +187,25 @@ def test_a_difference_without_results_is_said_plainly(plain_store: FilledStore, 
     assert "no single change could be pinned down" in said
     assert "No group of features passed the tests" in said
     assert "<svg" not in files[0].read_text(encoding="utf-8").split("<main>")[1]
+
+
+def test_right_answers_are_told_by_difficulty_and_category(different: tuple[Path, list[Path]]) -> None:
+    page, markdown = (file.read_text(encoding="utf-8") for file in different[1][:2])
+    said = Page(page).words
+    assert "bundled:smollm2: right more often than by guessing up to difficulty 4 (right there: 75%" in said
+    assert "organism-1: right more often than by guessing up to difficulty 5" in said
+    assert "| 5 | 8 | 0% \\[0%, 32%\\] | 100% \\[68%, 100%\\] | +100 \\[43, 100\\]," in markdown
+    assert "| formal logic | 4 |" in markdown
+
+
+def test_a_run_without_graders_says_so(plain_store: FilledStore, tmp_path: Path) -> None:
+    with Store.open(copied(plain_store, tmp_path)) as store:
+        with store.session() as unit:
+            unit.execute(sa.delete(Accuracy))
+        files = render_report(store, "latest", charts=False)
+    for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
+        assert "No prompt of this run has a grader, so nobody counted right answers." in text
+        assert "base right" not in text.lower()
 
 
 def test_without_charts_the_page_has_no_scripts(plain_store: FilledStore, tmp_path: Path) -> None:
@@ -269,7 +290,7 @@ def test_markdown_has_no_foreign_markup(hostile: tuple[Page, str]) -> None:
     ]
     assert [str(token.attrs["src"]).split("/")[:3] for token in inline if token.type == "image"] == [
         ["..", "..", "visualizations"]
-    ] * 6
+    ] * 7
     headings = [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open"]
     assert not [heading for heading in headings if heading.startswith("not a heading")]
     for i, token in enumerate(tokens):
@@ -279,7 +300,7 @@ def test_markdown_has_no_foreign_markup(hostile: tuple[Page, str]) -> None:
                 cells += later.type in ("th_open", "td_open")
                 if later.type == "tr_close":
                     break
-            assert cells in (3, 4, 6)
+            assert cells in (3, 4, 6, 7)
 
 
 def test_json_islands_cannot_end_their_element() -> None:
