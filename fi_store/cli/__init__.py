@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 from typer.main import get_command
 
-from fi_store.cli import database, generate, inputs, pipeline, questions, runs
+from fi_store.cli import database, discriminate, generate, inputs, pipeline, questions, runs
 from fi_store.cli.common import print_error, print_failure
 from fi_store.errors import FiStoreError
 
@@ -41,6 +41,7 @@ app.command("sql")(questions.sql)
 app.command("compare")(runs.compare)
 app.command("history")(runs.history)
 app.add_typer(runs.app, name="runs")
+inputs.prompts_app.command("discriminate")(discriminate.discriminate)
 inputs.prompts_app.command("generate")(generate.generate)
 app.add_typer(inputs.prompts_app, name="prompts")
 app.add_typer(inputs.models_app, name="models")
