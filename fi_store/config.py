@@ -128,7 +128,7 @@ class RunConfig(BaseModel):
     )
     categories: tuple[str, ...] = Field(default=(), description="Only prompts of these categories.")
     limit_per_category: int | None = Field(
-        default=None, ge=1, description="At most this many prompts of each category."
+        default=None, ge=1, description="At most this many prompts of each category, evenly spread."
     )
     output_dir: Path = Field(
         default=Path("feature_interpretation"), description="The project folder that many runs share."

@@ -6,13 +6,14 @@ Knows nothing about models. What a prompt file may hold stands in `promptfile` a
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fi_store.errors import Complaint, PromptFileError, UsageError
-from fi_store.promptfile import CATEGORY, MAX_COMPLAINTS, PromptFile, read_prompt_file
+from fi_store.promptfile import MAX_COMPLAINTS, PromptFile, checked_category, read_prompt_file
 from fi_store.records import PromptRecord, PromptSuite
 from fi_store.shipped import shipped
 
@@ -78,8 +79,7 @@ def suite_from_lists(
     prompts: list[PromptRecord] = []
     seen: set[tuple[str, str]] = set()
     for category, texts in lists.items():
-        if not CATEGORY.fullmatch(category):
-            raise UsageError(f"The category {category!r} is not written like formal_logic.")
+        checked_category(category)
         if isinstance(texts, str):
             raise UsageError(f"The category {category!r} must have a list of texts, not one text.")
         for number, text in enumerate(texts, start=1):
@@ -115,12 +115,17 @@ def suite_from_store(store: Store, prompt_set_id: str) -> PromptSuite:
 
 
 def _limited(prompts: Sequence[PromptRecord], limit: int | None) -> list[PromptRecord]:
-    """The first `limit` prompts of each category, in their order."""
-    counts: dict[str, int] = {}
+    """`limit` prompts of each category, evenly spread over its list, in their order.
+
+    The shipped lists rise in difficulty, so a small set still spans it.
+    """
+    counts = Counter(prompt.category for prompt in prompts)
+    seen: Counter[str] = Counter()
     kept = []
     for prompt in prompts:
-        counts[prompt.category] = counts.get(prompt.category, 0) + 1
-        if limit is None or counts[prompt.category] <= limit:
+        number, total = seen[prompt.category], counts[prompt.category]
+        seen[prompt.category] += 1
+        if limit is None or total <= limit or number in {at * total // limit for at in range(limit)}:
             kept.append(prompt)
     return kept
 

@@ -184,6 +184,18 @@ def test_a_shipped_file_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
             load_suite([Path(other)])
 
 
+def test_a_limited_category_is_evenly_spread(tmp_path: Path) -> None:
+    whole = suite_from_lists({"a": [f"text {n}" for n in range(10)], "b": ["one", "two"]})
+    few = suite_from_lists({"a": [f"text {n}" for n in range(10)], "b": ["one", "two"]}, limit_per_category=4)
+    assert [p.text for p in few.prompts] == ["text 0", "text 2", "text 5", "text 7", "one", "two"]
+    assert suite_from_lists({"a": ["x", "y"]}, limit_per_category=2).prompts == tuple(
+        suite_from_lists({"a": ["x", "y"]}).prompts
+    )
+    assert set(few.prompts) <= set(whole.prompts)
+    levels = {p.difficulty for p in load_suite(categories=("formal_logic",), limit_per_category=8).prompts}
+    assert levels == {1, 2, 3, 4, 5}
+
+
 def test_filters(tmp_path: Path) -> None:
     suite = load_suite(categories=("formal_logic", "general_control"), limit_per_category=3)
     assert [p.category for p in suite.prompts] == ["formal_logic"] * 3 + ["general_control"] * 3

@@ -61,7 +61,7 @@ CONFIG_OPTIONS = tuple(
         ("target_model", str, None, "The model after, in any of the same forms."),
         ("prompts_file", list[Path], None, "Prompt files (YAML or JSON); the shipped suite when none is given."),
         ("categories", list[str], None, "Only prompts of these categories."),
-        ("limit_per_category", int, None, "At most this many prompts of each category."),
+        ("limit_per_category", int, None, "At most this many prompts of each category, evenly spread."),
         ("output_dir", Path, "feature_interpretation", "The project folder that many runs share."),
         ("store", Path, None, "The DuckDB file; by default fi-store.duckdb in the project folder."),
         ("cache_dir", Path, None, "Where converted models are kept."),
