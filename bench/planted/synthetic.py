@@ -1,0 +1,221 @@
+"""How many one-model directions of a known world each kind of dictionary finds, and how many it calls wrongly.
+
+A direction is found when one latent's decoder has cosine >= 0.9 with it (one to one: an assignment problem). What is
+called base- or target-specific is decided by the pipeline's own code: effects on D, the change class on C.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from analyze.classes import Change, classify, ratio_epsilon, unit_activity
+from analyze.dictionaries.fit import fit_dictionary
+from analyze.dictionaries.training import FitOptions
+from analyze.effects import LayerEffects, measure_effects, with_scaling
+from analyze.groups import Group, Member
+from analyze.rows import BASE, RESPONSE, TARGET, Extraction, Rows, Units
+from bench.planted.world import World, make_world
+from bench.results import Figure, PartResult
+from fi_store.config import METHOD
+
+Kind = Literal["paired_sae", "crosscoder"]
+KINDS: tuple[Kind, ...] = ("paired_sae", "crosscoder")
+MATCH = 0.9
+CALLED = {"removed": "base", "added": "target"}
+"""Change class -> the model that a latent of that class is specific to."""
+TOKENS = 100
+"""Rows of a unit, half of them in either model's text."""
+MAX_FALSE = 0.10
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is run."""
+
+    seeds: int = 5
+    shares: tuple[float, ...] = (0.02, 0.05, 0.10)
+    d: int = 128
+    directions: int = 512
+    latents: int = 1024
+    k: int = 16
+    steps: int = 3000
+    batch: int = 2048
+    units: tuple[int, int] = (400, 200)  # on D and on C
+
+
+QUICK = Size(1, (0.10,), d=32, directions=64, latents=128, k=4, steps=150, batch=256, units=(60, 40))
+
+
+def run(quick: bool) -> PartResult:
+    """All kinds, shares and seeds."""
+    size = QUICK if quick else Size()
+    figures: list[Figure] = []
+    raw: dict[str, Any] = {}
+    for share in size.shares:
+        for kind in KINDS:
+            trials = [trial(kind, share, seed, size) for seed in range(size.seeds)]
+            name = f"{kind}, {share:.0%} specific"
+            raw[name] = trials
+            figures += summarise(name, trials, 0.90 if share <= 0.02 else 0.95, judged=not quick)
+    return PartResult(figures, raw)
+
+
+def trial(kind: Kind, share: float, seed: int, size: Size) -> dict[str, Any]:
+    """Learns one dictionary and counts what it called."""
+    world = make_world(seed, share, d=size.d, n=size.directions)
+    extraction = make_extraction(size)
+    pair = world.rows(extraction.rows.n, torch.Generator().manual_seed(1000 + seed))
+    on_d = torch.from_numpy(extraction.rows.discovery)
+    options = FitOptions("none", 0, size.latents, size.k, size.steps, size.batch, seed)
+    classes = torch.full((int(on_d.sum()),), RESPONSE)
+    dictionary = fit_dictionary(kind, (pair[0][on_d], pair[1][on_d]), classes, options)
+    activations = {"base": pair[0], "target": pair[1]}
+    effects = measure_effects(extraction, dictionary, activations, "base", METHOD.floor_minimum)
+    return count(world, with_scaling(effects, extraction, pair, seed), extraction, activations)
+
+
+def make_extraction(size: Size) -> Extraction:
+    """Units of TOKENS answer rows; every unit is a cluster of its own."""
+    n_units = sum(size.units)
+    unit = np.repeat(np.arange(n_units), TOKENS)
+    place = np.tile(np.arange(TOKENS), n_units)
+    discovery = np.arange(n_units) < size.units[0]
+    none = np.full((len(unit), 1), -1)
+    zero = np.zeros((len(unit), 1), dtype=np.float32)
+    rows = Rows(
+        unit=unit,
+        author=np.where(place < TOKENS // 2, BASE, TARGET),
+        position_class=np.full(len(unit), RESPONSE),
+        position=place,
+        sequence=unit,
+        token=none[:, 0],
+        next_token=none[:, 0],
+        promoted_ids=none,
+        promoted_kl=zero,
+        suppressed_ids=none,
+        suppressed_kl=zero,
+        discovery=discovery[unit],
+    )
+    names = [str(index) for index in range(n_units)]
+    units = Units(names, np.arange(n_units), np.full(n_units, "one"), discovery)
+    return Extraction(None, "synthetic", units, rows, {}, ("base", "target"))  # type: ignore[arg-type]
+
+
+def count(
+    world: World, effects: LayerEffects, extraction: Extraction, activations: dict[str, torch.Tensor]
+) -> dict[str, Any]:
+    """Matches directions with latents, classifies the latents, and writes down both sides."""
+    directions = torch.nn.functional.normalize(world.directions, dim=1)
+    cosine = (directions @ effects.dictionary.w_dec.T).numpy()
+    _, latent = linear_sum_assignment(-cosine)  # (n,) one latent a direction
+    matched = cosine[np.arange(len(latent)), latent]
+    direction_of = {int(j): i for i, j in enumerate(latent) if matched[i] >= MATCH}
+    residuals = {(reader, 0): rows for reader, rows in activations.items()}
+    changes = {
+        int(j): classify(alone(int(j), sign), [effects], extraction, residuals)
+        for j, sign in candidates(effects, extraction)
+    }
+    quality = effects.quality
+    return {
+        "recovered": float((matched >= MATCH).mean()),
+        "explained": quality.explained["base", "C"],
+        "l0": quality.l0["base"],
+        "dead": quality.dead_share,
+        "planted": [
+            planted(world, i, float(matched[i]), changes.get(int(latent[i])))
+            for i in range(len(latent))
+            if world.owner[i] != "both"
+        ],
+        "calls": [
+            {
+                "latent": j,
+                "side": CALLED[change.name],
+                "true": j in direction_of and world.owner[direction_of[j]] == CALLED[change.name],
+                "cosine": float(cosine[:, j].max()),
+            }
+            for j, change in changes.items()
+            if change.name in CALLED
+        ],
+    }
+
+
+def planted(world: World, index: int, cosine: float, change: Change | None) -> dict[str, Any]:
+    """What became of one direction that a single model has."""
+    row: dict[str, Any] = {
+        "side": world.owner[index],
+        "rate": float(world.rates[index]),
+        "norm": float(world.directions[index].norm()),
+        "cosine": cosine,
+        "class": None,
+        "hit": False,
+    }
+    if change is None:
+        return row
+    return row | {
+        "class": change.name,
+        "hit": cosine >= MATCH and CALLED.get(change.name) == world.owner[index],
+        "log2_ratio": [change.low, change.log2_ratio, change.high],
+        "r2": [change.r2_base, change.r2_target],
+    }
+
+
+def alone(latent: int, sign: int) -> Group:
+    """A latent as a group of its own."""
+    return Group(RESPONSE, (Member(0, latent, 1.0, sign),), 0.0, sign)
+
+
+def candidates(effects: LayerEffects, extraction: Extraction) -> list[tuple[int, int]]:
+    """Latents that the class rule could call at all, each with the sign of its change; the rest is not asked."""
+    chosen = ~extraction.units.discovery
+    if effects.scaling is not None:
+        specific = [int(j) for j in np.flatnonzero(effects.alive) if effects.scaling.specific(int(j))]
+        return [(j, 1 if effects.scaling.sums.own[j] == effects.side("target") else -1) for j in specific]
+    found = []
+    for j in np.flatnonzero(effects.alive).tolist():
+        group = alone(j, 1)
+        epsilon = ratio_epsilon(group, [effects], chosen)
+        sides = [unit_activity(group, [effects], r)[chosen].mean() + epsilon for r in ("base", "target")]
+        ratio = float(np.log2(sides[1] / sides[0]))
+        if abs(ratio) >= np.log2(METHOD.ratio_added):
+            found.append((j, 1 if ratio > 0 else -1))
+    return found
+
+
+def summarise(name: str, trials: list[dict[str, Any]], goal: float, *, judged: bool) -> list[Figure]:
+    """Recall and false discovery proportion of both classes, pooled over seeds."""
+    figures = [
+        Figure(
+            f"{name}: directions found",
+            mean(one["recovered"] for one in trials),
+            "share",
+            "",
+            None,
+            f"explained variance {mean(one['explained'] for one in trials):.3f}",
+        )
+    ]
+    for side in ("base", "target"):
+        hits = [row["hit"] for one in trials for row in one["planted"] if row["side"] == side]
+        calls = [call["true"] for one in trials for call in one["calls"] if call["side"] == side]
+        recall, false = mean(hits), 1 - mean(calls) if calls else 0.0
+        for what, value, wanted, ok, detail in (
+            ("recall", recall, f">= {goal}", recall >= goal, f"{sum(hits)} of {len(hits)}"),
+            (
+                "false discoveries",
+                false,
+                f"<= {MAX_FALSE}",
+                false <= MAX_FALSE,
+                f"{len(calls) - sum(calls)} of {len(calls)}",
+            ),
+        ):
+            figures.append(
+                Figure(
+                    f"{name}: {what}, {side}-specific", value, "share", wanted, ok if judged else None, detail
+                )
+            )
+    return figures
