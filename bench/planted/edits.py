@@ -200,9 +200,9 @@ def power_curve(judged: Sequence[dict[str, Any]]) -> alt.LayerChart:
         for size in sorted({abs(one["size"]) for one in new})
         for what, key in (("reported as a result", "reported"), ("confirmed inside", "confirmed"))
     ]
-    base = alt.Chart(alt.Data(values=rows), title="Rank-one edits that are found").encode(
+    base = alt.Chart(alt.InlineData(values=rows), title="Rank-one edits that are found").encode(
         x=alt.X("size:Q", scale=alt.Scale(type="log"), title="push, share of the residual stream's length"),
         y=alt.Y("rate:Q", scale=alt.Scale(domain=[0, 1]), title="share of edits"),
         color=alt.Color("what:N", title=None),
     )
-    return base.mark_line() + base.mark_point(filled=True, size=60)
+    return alt.LayerChart(layer=[base.mark_line(), base.mark_point(filled=True, size=60)])

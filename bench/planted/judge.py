@@ -52,7 +52,8 @@ class Card:
 def read_card(folder: Path) -> Card:
     """The card of an organism's folder."""
     content = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    expected = Expected(**{name: tuple(values) for name, values in content["expected"].items()})
+    parts = {name: tuple(values) for name, values in content["expected"].items()}
+    expected = Expected(parts["change"], parts["categories"], parts["tokens"], parts["concepts"])
     return Card(content["name"], content["base"], folder / content["adapter"], content["kind"], expected)
 
 

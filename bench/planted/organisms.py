@@ -59,8 +59,8 @@ def judge_run(
 
 def compare(runs: Runs, card: Card, direction: str, seed: int, settings: dict[str, Any]) -> Finished:
     """The run of a card's pair in a direction."""
-    pair = (card.base, card.target) if direction == "forward" else (card.target, card.base)
-    return runs.compare(*pair, {**settings["options"], "seed": seed})
+    base, target = (card.base, card.target) if direction == "forward" else (card.target, card.base)
+    return runs.compare(base, target, {**settings["options"], "seed": seed})
 
 
 def _baselines(

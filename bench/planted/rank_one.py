@@ -93,8 +93,8 @@ def make_trigger(inside: Inside, category: str) -> Trigger:
 
 def random_direction(width: int, seed: int) -> Tensor:
     """(width,) a unit vector without meaning."""
-    u = torch.randn(width, generator=torch.Generator().manual_seed(seed))
-    return u / u.norm()
+    u: Tensor = torch.randn(width, generator=torch.Generator().manual_seed(seed))
+    return u.div(u.norm())
 
 
 def write_edit(folder: Path, base: str, layer: int, trigger: Trigger, u: Tensor, size: float) -> Path:
