@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from fi_store.errors import Complaint, PromptFileError
+from fi_store.errors import Complaint, PromptFileError, UsageError
 from fi_store.graders import KINDS
 from fi_store.graders.check import faults
 from fi_store.promptnodes import NodeReader, Pairs
@@ -60,7 +60,21 @@ class PromptFile:
     lines: tuple[int, ...]
 
 
-class _RefusedError(Exception):
+def checked_category(name: str) -> str:
+    """A category's name that a person typed.
+
+    Raises:
+        UsageError: it is not written like formal_logic.
+    """
+    if not CATEGORY.fullmatch(name) or len(name) > LIMITS["category"]:
+        raise UsageError(
+            f"The category {name!r} is not written like formal_logic.",
+            hint="use small letters, digits and underscores",
+        )
+    return name
+
+
+class RefusedError(Exception):
     """A complaint, on its way to whoever notes it."""
 
     def __init__(self, complaint: Complaint) -> None:
@@ -68,7 +82,7 @@ class _RefusedError(Exception):
         self.complaint = complaint
 
 
-class _EnoughError(Exception):
+class EnoughError(Exception):
     """There are as many complaints as one reads at once."""
 
 
@@ -80,7 +94,7 @@ def read_prompt_file(path: Path) -> PromptFile:
     """
     reader = PromptReader(path)
     read = None
-    with suppress(_EnoughError), reader.noting():
+    with suppress(EnoughError), reader.noting():
         read = reader.file()
     if reader.complaints or read is None:
         raise PromptFileError.of(reader.complaints)
@@ -96,17 +110,17 @@ class PromptReader(NodeReader):
 
     def fail(self, at: yaml.Node | int, what: str, todo: str) -> NoReturn:
         line = at if isinstance(at, int) else at.start_mark.line + 1
-        raise _RefusedError(Complaint(self.path, line, what, todo))
+        raise RefusedError(Complaint(self.path, line, what, todo))
 
     @contextmanager
     def noting(self) -> Iterator[None]:
         """Notes a complaint that is raised within, and goes on."""
         try:
             yield
-        except _RefusedError as refused:
+        except RefusedError as refused:
             self.complaints.append(refused.complaint)
             if len(self.complaints) >= MAX_COMPLAINTS:
-                raise _EnoughError from None
+                raise EnoughError from None
 
     def file(self) -> PromptFile:
         """The file in whichever form it has; prompts that were complained of are left out."""
@@ -202,7 +216,7 @@ class PromptReader(NodeReader):
                 with self.noting():
                     self.fail(pairs[fault.key][1], fault.what, fault.todo)
         if len(self.complaints) > before:
-            raise _RefusedError(self.complaints.pop())
+            raise RefusedError(self.complaints.pop())
         values["key"] = values.pop("id")
         return PromptRecord(**{"family": values["key"], **values})
 

@@ -47,19 +47,9 @@ class NodeReader:
         """The file as one tree of nodes: JSON by its ending, else YAML."""
         text = self.source()
         if self.path.suffix.lower() != ".json":
-            return self._compose(text)
-        self._check_json(text, 1)
-        return self._compose(_as_yaml(text))
-
-    def compose_lines(self) -> yaml.Node:
-        """A file with one JSON value on each line, as one list."""
-        lines = self.source().split("\n")
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                self._check_json(line, number)
-        return self._compose(
-            _as_yaml("[" + "\n".join(line + "," if line.strip() else "" for line in lines) + "]")
-        )
+            return self.compose_text(text)
+        self.check_json(text, 1)
+        return self.compose_text(as_yaml(text))
 
     def source(self) -> str:
         """The text of the file.
@@ -87,7 +77,8 @@ class NodeReader:
                 data[: error.start].count(b"\n") + 1, "this is not UTF-8 text", "save the file as UTF-8"
             )
 
-    def _check_json(self, text: str, first_line: int) -> None:
+    def check_json(self, text: str, first_line: int) -> None:
+        """Refuses what is not JSON; `first_line` is where the text stands in the file."""
         try:
             json.loads(text)
         except json.JSONDecodeError as error:
@@ -100,7 +91,8 @@ class NodeReader:
                 "see prompts/README.md for the format",
             )
 
-    def _compose(self, text: str) -> yaml.Node:
+    def compose_text(self, text: str) -> yaml.Node:
+        """YAML as one tree of nodes."""
         loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
             self._check_events(yaml.parse(text, Loader=loader))
@@ -175,7 +167,7 @@ class NodeReader:
         return value
 
 
-def _as_yaml(text: str) -> str:
+def as_yaml(text: str) -> str:
     """JSON as YAML reads it: its escapes made YAML's, all else than ASCII (which stands in strings only) escaped."""
     escaped = _JSON_ESCAPE.sub(_yaml_escape, text).encode("ascii", "backslashreplace").decode("ascii")
     return escaped.replace("\t", " ").replace("\x7f", "\\x7f")  # in JSON, tabs stand between tokens only

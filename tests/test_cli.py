@@ -280,7 +280,7 @@ def test_prompts_are_listed_shown_and_validated(tmp_path: Path) -> None:
     assert "2 prompts in 1 categories: in order." in good.out
     assert "2 families; under 24 nothing can be tested" in good.out
     file.write_text("sums:\n  - 1 + 1?\n  - 1 + 1?\n")
-    assert "mine.yaml:3: the same prompt" in fi_store("prompts", "validate", file).err
+    assert "mine.yaml:3: the same prompt" in fi_store("prompts", "validate", file).out
 
 
 def test_doctor_says_what_is_wrong(copy: FilledStore) -> None:

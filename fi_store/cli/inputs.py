@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,12 +21,17 @@ from fi_store.cli.common import (
     size,
     store_path,
 )
+from fi_store.errors import NotFoundError, PromptFileError
 
-prompts_app = typer.Typer(help="The prompts: list, show, validate.", cls=ListByDefault)
+if TYPE_CHECKING:
+    from fi_store.records import PromptRecord
+
+prompts_app = typer.Typer(help="The prompts: list, show, validate, new, import.", cls=ListByDefault)
 models_app = typer.Typer(help="The models: list, show.", cls=ListByDefault)
 
 FilesOption = Annotated[
-    list[Path] | None, typer.Option("--prompts-file", help="Prompt files instead of the shipped suite.")
+    list[Path] | None,
+    typer.Option("--prompts-file", help="Prompt files, or reasoning, broad, controls of the shipped ones."),
 ]
 
 
@@ -35,64 +42,79 @@ CacheOption = Annotated[Path | None, typer.Option("--cache-dir", help="Where con
 def list_prompts(
     prompts_file: FilesOption = None, output_format: FormatOption = "table", output: OutputOption = None
 ) -> None:
-    """List the categories with their number of prompts."""
+    """List the categories: prompts, families, how many can be graded, how hard they are."""
     from fi_store.promptset import load_suite
 
     suite = load_suite(prompts_file or ())
-    counts = Counter(prompt.category for prompt in suite.prompts)
-    families = {name: {p.family for p in suite.prompts if p.category == name} for name in counts}
-    emit(
-        [
+    rows = []
+    for name in suite.categories:
+        chosen = [prompt for prompt in suite.prompts if prompt.category == name]
+        levels = sorted({prompt.difficulty for prompt in chosen if prompt.difficulty is not None})
+        rows.append(
             {
                 "category": name,
-                "prompts": counts[name],
-                "families": len(families[name]),
-                "with_control": sum(p.control is not None for p in suite.prompts if p.category == name),
-                "with_answer": sum(p.answer is not None for p in suite.prompts if p.category == name),
+                "prompts": len(chosen),
+                "families": len({prompt.family for prompt in chosen}),
+                "with_control": sum(prompt.control is not None for prompt in chosen),
+                "gradable": sum(prompt.grader is not None for prompt in chosen),
+                "difficulty": "-".join(str(level) for level in dict.fromkeys((*levels[:1], *levels[-1:]))),
             }
-            for name in suite.categories
-        ],
-        output_format,
-        output,
-    )
+        )
+    emit(rows, output_format, output)
 
 
 @prompts_app.command("show")
 def show_prompts(
     category: Annotated[str | None, typer.Option("--category", help="Only this category.")] = None,
+    key: Annotated[str | None, typer.Option("--id", metavar="ID", help="Only this prompt.")] = None,
     prompts_file: FilesOption = None,
     output_format: FormatOption = "table",
     output: OutputOption = None,
 ) -> None:
-    """Show the prompts themselves."""
+    """Show the prompts themselves, with answers, graders and the failures that they probe."""
     from fi_store.promptset import load_suite
 
     suite = load_suite(prompts_file or (), (category,) if category else ())
-    emit(
-        [
-            {
-                "id": p.key,
-                "difficulty": p.difficulty,
-                "text": p.text,
-                "control": p.control,
-                "answer": p.answer,
-            }
-            for p in suite.prompts
-        ],
-        output_format,
-        output,
-    )
+    chosen = [prompt for prompt in suite.prompts if key in (None, prompt.key)]
+    if not chosen:
+        close = get_close_matches(str(key), [prompt.key for prompt in suite.prompts], n=1)
+        hint = f"fi-store prompts show --id {close[0]}" if close else "fi-store prompts list"
+        raise NotFoundError(f"No prompt has the id {key!r}.", hint=hint)
+    rows = [_shown(prompt) for prompt in chosen]
+    if key is not None and output_format == "table" and output is None:
+        _say_facts({name: value for name, value in rows[0].items() if value is not None})
+    else:
+        emit(rows, output_format, output)
+
+
+def _shown(prompt: PromptRecord) -> dict[str, Any]:
+    """A prompt as a row; the grader as prompt files write it."""
+    from fi_store.promptwrite import grader_text
+
+    return {
+        "id": prompt.key,
+        "difficulty": prompt.difficulty,
+        "text": prompt.text,
+        "control": prompt.control,
+        "answer": prompt.answer,
+        "grader": grader_text(prompt.grader) if prompt.grader is not None else None,
+        "failure_mode": prompt.failure_mode,
+        "failure_answer": prompt.failure_answer,
+    }
 
 
 @prompts_app.command("validate")
 def validate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="YAML or JSON files.")],
 ) -> None:
-    """Check prompt files: every complaint names the file and the line."""
+    """Check prompt files.
+
+    All complaints of a file (up to 20) come at once, each as file:line: what is wrong. What to do."""
     from fi_store.config import METHOD
     from fi_store.promptset import load_suite
 
-    suite = load_suite(files)
+    with _complaints_on_lines(f"fi-store prompts validate {' '.join(map(str, files))}"):
+        suite = load_suite(files)
     say(f"{len(suite.prompts)} prompts in {len(suite.categories)} categories: in order.")
     families = len({prompt.family for prompt in suite.prompts})
     needed = 2 * METHOD.min_nonzero_clusters
@@ -101,6 +123,73 @@ def validate(
     lacking = sum(prompt.control is None for prompt in suite.prompts)
     if lacking:
         say(f"Note: {lacking} prompts have no control text; names are judged more weakly without.")
+
+
+@prompts_app.command("new")
+def new_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; it must not exist.")],
+    category: Annotated[
+        list[str] | None, typer.Option("--category", help="A category to start with; may be repeated.")
+    ] = None,
+) -> None:
+    """Write a commented prompt file to start from."""
+    from fi_store.promptfile import checked_category
+    from fi_store.promptwrite import starter, write_new
+
+    names = tuple(dict.fromkeys(checked_category(name) for name in category or ()))
+    write_new(file, starter(file, names))
+    say(f"Replace the prompts in {file} with your own.")
+    say(f"Next: fi-store prompts validate {file}")
+
+
+@prompts_app.command("import")
+def import_file(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SOURCE", help="CSV with a header, JSON lines, or lists in JSON or YAML."),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="The prompt file to write; it must not exist."),
+    ],
+    category: Annotated[
+        str | None, typer.Option("--category", help="The category of rows that name none.")
+    ] = None,
+) -> None:
+    """Make a prompt file of texts that are in another form.
+
+    CSV columns and the keys of JSON lines are those of a prompt; only text must be there. Prompts without an id get
+    one from their category and number."""
+    from fi_store.promptimport import read_source
+    from fi_store.promptwrite import full_form, write_new
+
+    with _complaints_on_lines(f"fi-store prompts import {source} --output {output}"):
+        read = read_source(source, category)
+    write_new(output, full_form(read.prompts, output.stem, f"Imported from {source.name}.", read.version))
+    categories = len({prompt.category for prompt in read.prompts})
+    say(f"{len(read.prompts)} prompts in {categories} categories, in {output}.")
+    say(f"Next: fi-store prompts validate {output}")
+
+
+@contextmanager
+def _complaints_on_lines(again: str) -> Iterator[None]:
+    """Prints the complaints about a file, one on each line, and ends the command with their number."""
+    try:
+        yield
+    except PromptFileError as error:
+        if not error.complaints:
+            raise
+        for complaint in error.complaints:
+            say(str(complaint))
+        n = len(error.complaints)
+        raise PromptFileError(f"{n} complaint{'s' if n > 1 else ''}, see above.", hint=again) from None
+
+
+def _say_facts(facts: dict[str, Any]) -> None:
+    """One thing's facts, a line each."""
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        say(f"{key.ljust(width)}  {value}")
 
 
 @models_app.command("list")
@@ -147,8 +236,6 @@ def show_model(
 
     facts = describe_reference(reference, cache_dir)
     if output_format == "table":
-        width = max(map(len, facts))
-        for key, value in facts.items():
-            say(f"{key.ljust(width)}  {value}")
+        _say_facts(facts)
     else:
         emit([facts], output_format)
