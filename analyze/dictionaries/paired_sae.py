@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 
 from analyze.dictionaries.inputs import check_rows, common_scale, pooled_mean
+from analyze.dictionaries.thresholds import latent_thresholds
 from analyze.dictionaries.training import FitOptions, RowSource, Trainer
 from fi_store.dictionary import DictionaryConfig, PairedSae
 
@@ -31,7 +32,8 @@ def fit_paired_sae(
     """
     check_rows(first, second, options.layer, n_latents=options.n_latents, k=options.k, rows_per_pair=2)
     scale = common_scale(first, second)
-    trainer = Trainer(_pooled_rows(first, second, scale), options)
+    source = _pooled_rows(first, second, scale)
+    trainer = Trainer(source, options)
     for step in range(options.steps):
         trainer.step(step)
         advance(1)
@@ -51,7 +53,7 @@ def fit_paired_sae(
         n_rows=len(first),
     )
     w_enc, b_enc, w_dec, b_dec = (p.detach().contiguous() for p in trainer.parameters)
-    threshold = torch.full((options.n_latents,), config.threshold)
+    threshold = latent_thresholds(source, trainer.parameters, config.threshold)
     return PairedSae(config, w_dec=w_dec, w_enc=w_enc, b_enc=b_enc, b_dec=b_dec, threshold=threshold)
 
 
