@@ -51,6 +51,7 @@ class Contender:
 
     step: Callable[[int, torch.Tensor], object]
     parameters: Callable[[], tuple[torch.Tensor, ...]]
+    unit: float = 1.0  # what the rows are multiplied by for this trainer
     rounds: list[float] = field(default_factory=list)  # median seconds of a step, one a round
 
 
@@ -70,11 +71,9 @@ def ours(mean: torch.Tensor, dtype: torch.dtype, size: Size) -> Contender:
 
 
 def theirs(size: Size) -> Contender:
-    """The peer's trainer."""
-    steps = size.rounds * size.steps
-    rate = FitOptions("none", 0, size.latents, size.k, steps, size.batch, seed=0).learning_rate
-    trainer = peer.make_trainer(size.d, size.latents, size.k, steps, rate)
-    return Contender(trainer.update, lambda: peer.parameters(trainer))
+    """The peer's trainer, on rows of mean squared norm 1 as its own training script makes them."""
+    trainer = peer.make_trainer(size.d, size.latents, size.k, size.rounds * size.steps)
+    return Contender(trainer.update, lambda: peer.parameters(trainer), unit=size.d**-0.5)
 
 
 def race(rows: torch.Tensor, size: Size) -> dict[str, Any]:
@@ -90,13 +89,13 @@ def race(rows: torch.Tensor, size: Size) -> dict[str, Any]:
         for name in names:
             seconds = []
             for place, picked in enumerate(picks):
-                x = train[picked]
+                x = train[picked] * contenders[name].unit
                 started = time.perf_counter()
                 contenders[name].step(number * size.steps + place, x)
                 seconds.append(time.perf_counter() - started)
             contenders[name].rounds.append(median(seconds))
     explained = {
-        name: explained_variance(contender.parameters(), held_out, size.k)
+        name: explained_variance(contender.parameters(), held_out * contender.unit, size.k)
         for name, contender in contenders.items()
     }
     return {"seconds": {name: found.rounds for name, found in contenders.items()}, "explained": explained}

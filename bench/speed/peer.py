@@ -18,6 +18,8 @@ FOLDER = Path(__file__).resolve().parents[2] / ".bench" / "peers-dictionary"
 PACKAGE = "dictionary_learning"
 HOW = "make bench-peers"
 """The command that installs it."""
+LEARNING_RATE = 1e-2
+"""The best of what was tried for it at a smaller size (README.md)."""
 
 
 def installed() -> bool:
@@ -30,8 +32,8 @@ def version() -> str:
     return next(FOLDER.glob(f"{PACKAGE}-*.dist-info")).name.split("-")[1].removesuffix(".dist")
 
 
-def make_trainer(d: int, n_latents: int, k: int, steps: int, learning_rate: float) -> Any:
-    """Its trainer with our learning rate and schedule (warm-up 5%, decay over the last 20%), else as it comes."""
+def make_trainer(d: int, n_latents: int, k: int, steps: int) -> Any:
+    """Its trainer with our schedule (warm-up 5%, decay in the last 20%) and a rate that suits it, otherwise as it is."""
     if PACKAGE not in sys.modules:
         sys.path.append(str(FOLDER))
         package = ModuleType(PACKAGE)
@@ -45,7 +47,7 @@ def make_trainer(d: int, n_latents: int, k: int, steps: int, learning_rate: floa
         k=k,
         layer=0,
         lm_name="none",
-        lr=learning_rate,
+        lr=LEARNING_RATE,
         warmup_steps=max(1, steps // 20),
         decay_start=int(0.8 * steps),
         seed=0,
