@@ -29,6 +29,9 @@ KINDS: tuple[Kind, ...] = ("paired_sae", "crosscoder")
 MATCH = 0.9
 CALLED = {"removed": "base", "added": "target"}
 """Change class -> the model that a latent of that class is specific to."""
+RULES = ("product", "ratio and absence")
+"""The product's rule, and the same without asking that a ridge regression on the owner's own rows reads the latent:
+the R^2 of uncorrelated features sum to the dimensions at most, so among 512 in 128 few can reach 0.5."""
 TOKENS = 100
 """Rows of a unit, half of them in either model's text."""
 MAX_FALSE = 0.10
@@ -43,8 +46,8 @@ class Size:
     d: int = 128
     directions: int = 512
     latents: int = 1024
-    k: int = 16
-    steps: int = 3000
+    k: int = 4  # 3.3 directions fire in a row
+    steps: int = 1500
     batch: int = 2048
     units: tuple[int, int] = (400, 200)  # on D and on C
 
@@ -116,6 +119,10 @@ def count(
     _, latent = linear_sum_assignment(-cosine)  # (n,) one latent a direction
     matched = cosine[np.arange(len(latent)), latent]
     direction_of = {int(j): i for i, j in enumerate(latent) if matched[i] >= MATCH}
+
+    def is_true(side: str, j: int) -> bool:
+        return j in direction_of and world.owner[direction_of[j]] == side
+
     residuals = {(reader, 0): rows for reader, rows in activations.items()}
     changes = {
         int(j): classify(alone(int(j), sign), [effects], extraction, residuals)
@@ -132,36 +139,40 @@ def count(
             for i in range(len(latent))
             if world.owner[i] != "both"
         ],
-        "calls": [
-            {
-                "latent": j,
-                "side": CALLED[change.name],
-                "true": j in direction_of and world.owner[direction_of[j]] == CALLED[change.name],
-                "cosine": float(cosine[:, j].max()),
-            }
-            for j, change in changes.items()
-            if change.name in CALLED
-        ],
+        "calls": {
+            rule: [
+                {"latent": j, "side": side, "cosine": float(cosine[:, j].max()), "true": is_true(side, j)}
+                for j, change in changes.items()
+                if (side := called(change, rule)) is not None
+            ]
+            for rule in RULES
+        },
     }
+
+
+def called(change: Change | None, rule: str) -> str | None:
+    """The model that a latent is called specific to."""
+    if change is None or rule == "product":
+        return None if change is None else CALLED.get(change.name)
+    far = (
+        min(abs(change.low), abs(change.high)) >= np.log2(METHOD.ratio_added) and change.low * change.high > 0
+    )
+    side, other = ("target", change.r2_base) if change.low > 0 else ("base", change.r2_target)
+    return side if far and other is not None and other <= METHOD.readable_r2_absent else None
 
 
 def planted(world: World, index: int, cosine: float, change: Change | None) -> dict[str, Any]:
     """What became of one direction that a single model has."""
-    row: dict[str, Any] = {
-        "side": world.owner[index],
+    owner = world.owner[index]
+    return {
+        "side": owner,
         "rate": float(world.rates[index]),
         "norm": float(world.directions[index].norm()),
         "cosine": cosine,
-        "class": None,
-        "hit": False,
-    }
-    if change is None:
-        return row
-    return row | {
-        "class": change.name,
-        "hit": cosine >= MATCH and CALLED.get(change.name) == world.owner[index],
-        "log2_ratio": [change.low, change.log2_ratio, change.high],
-        "r2": [change.r2_base, change.r2_target],
+        "class": change and change.name,
+        "log2_ratio": change and [change.low, change.log2_ratio, change.high],
+        "r2": change and [change.r2_base, change.r2_target],
+        "hit": {rule: cosine >= MATCH and called(change, rule) == owner for rule in RULES},
     }
 
 
@@ -199,23 +210,29 @@ def summarise(name: str, trials: list[dict[str, Any]], goal: float, *, judged: b
             f"explained variance {mean(one['explained'] for one in trials):.3f}",
         )
     ]
-    for side in ("base", "target"):
-        hits = [row["hit"] for one in trials for row in one["planted"] if row["side"] == side]
-        calls = [call["true"] for one in trials for call in one["calls"] if call["side"] == side]
-        recall, false = mean(hits), 1 - mean(calls) if calls else 0.0
-        for what, value, wanted, ok, detail in (
-            ("recall", recall, f">= {goal}", recall >= goal, f"{sum(hits)} of {len(hits)}"),
-            (
-                "false discoveries",
-                false,
-                f"<= {MAX_FALSE}",
-                false <= MAX_FALSE,
-                f"{len(calls) - sum(calls)} of {len(calls)}",
-            ),
-        ):
-            figures.append(
+    for rule in RULES:
+        asked = judged and rule == "product"
+        for side in ("base", "target"):
+            hits = [row["hit"][rule] for one in trials for row in one["planted"] if row["side"] == side]
+            calls = [call["true"] for one in trials for call in one["calls"][rule] if call["side"] == side]
+            recall, false = mean(hits), 1 - mean(calls) if calls else 0.0
+            title = f"{name}: {{}}, {side}-specific" + ("" if rule == "product" else f" by {rule}")
+            figures += [
                 Figure(
-                    f"{name}: {what}, {side}-specific", value, "share", wanted, ok if judged else None, detail
-                )
-            )
+                    title.format("recall"),
+                    recall,
+                    "share",
+                    f">= {goal}",
+                    recall >= goal if asked else None,
+                    f"{sum(hits)} of {len(hits)}",
+                ),
+                Figure(
+                    title.format("false discoveries"),
+                    false,
+                    "share",
+                    f"<= {MAX_FALSE}",
+                    false <= MAX_FALSE if asked else None,
+                    f"{len(calls) - sum(calls)} of {len(calls)}",
+                ),
+            ]
     return figures
