@@ -33,7 +33,7 @@ def version() -> str:
 
 
 def make_trainer(d: int, n_latents: int, k: int, steps: int) -> Any:
-    """Its trainer with our schedule (warm-up 5%, decay in the last 20%) and a rate that suits it, otherwise as it is."""
+    """Its trainer with our schedule (warm-up 5%, decay in the last 20%) and a rate that suits it, else as it is."""
     if PACKAGE not in sys.modules:
         sys.path.append(str(FOLDER))
         package = ModuleType(PACKAGE)
