@@ -116,7 +116,7 @@ EXPLORE_WIDTH = 0.01
 
 def _bin(t: npt.NDArray[np.floating]) -> npt.NDArray[np.int32]:
     """The bin of each |t|."""
-    return np.minimum(t / EXPLORE_WIDTH, EXPLORE_BINS - 1).astype(np.int32)
+    return np.asarray(np.minimum(t / EXPLORE_WIDTH, EXPLORE_BINS - 1), dtype=np.int32)
 
 
 def pooled_fdr(observed: FloatArray, null_counts: FloatArray) -> FloatArray:

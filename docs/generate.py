@@ -37,6 +37,7 @@ GIVEN = {
     "pyproject.toml": "The package, its dependencies and the tools' settings",
     "requirements.lock": "Every dependency with its version and hashes, made by make lock",
     "migrations/script.py.mako": "The form of a new migration",
+    "prompts/concepts.yaml": "The concept bank: what features are named with, from the literature's taxonomies",
     "prompts/schema.json": "The format of prompt files as a JSON Schema, for editors and other programs",
     "render/templates/ability.html.j2": "The page's section on right answers",
     "render/templates/ability.md.j2": "The same in Markdown",
