@@ -124,7 +124,8 @@ class RunConfig(BaseModel):
     )
     target_model: str = Field(description="The model after, in any of the same forms.")
     prompts_file: tuple[Path, ...] = Field(
-        default=(), description="Prompt files (YAML or JSON); the shipped suite when none is given."
+        default=(),
+        description="Prompt files (YAML or JSON), or reasoning, broad, controls; by default reasoning and controls.",
     )
     categories: tuple[str, ...] = Field(default=(), description="Only prompts of these categories.")
     limit_per_category: int | None = Field(

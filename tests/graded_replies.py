@@ -20,6 +20,7 @@ LAPTOP: dict[str, Any] = {"kind": "choice", "options": ["the network", "the lapt
 EXACT: dict[str, Any] = {"kind": "exact"}
 HIVE: dict[str, Any] = {"kind": "exact", "aliases": ["hives", "bee hive", "beehive"]}
 MENU: dict[str, Any] = {"kind": "set", "universe": ["soup", "fish", "cake", "green salad"]}
+SPICES: dict[str, Any] = {"kind": "set", "universe": ["oil", "salt and pepper", "salt"]}
 DIGITS: dict[str, Any] = {"kind": "set", "universe": ["1", "2", "3", "4", "5"]}
 TALKS: dict[str, Any] = {"kind": "set", "universe": ["A", "B", "C"], "ordered": True}
 MOVES: dict[str, Any] = {"kind": "set", "universe": ["left", "right", "forward"], "ordered": True}
@@ -182,6 +183,9 @@ CHOICES = [
     ("I would choose B over A.", AB, "B", True, "B"),
     ("A is wrong, so it must be B.", AB, "B", True, "B"),
     ("Not A.", AB, "B", True, "B"),
+    ("I think it is A, but it could be B.", AB, "A", None, None),
+    ("At first glance A looks right. On second thought, B.", AB, "B", True, "B"),
+    ("My final choice is B) leaf and branch.", AB, "B", True, "B"),
     ("A is more probable than B.", AB, "A", True, "A"),
     ("A pair of shoes is a thing that a person wears.", AB, "A", None, None),
     ("A or B", AB, "A", None, None),
@@ -259,6 +263,9 @@ SETS = [
     ("Answer:\n- soup\n- fish", MENU, "soup, fish", True, "soup, fish"),
     ("The cake is too dear. So he takes:\n\n* **Soup**\n* **Fish**", MENU, "soup, fish", True, "soup, fish"),
     ("He takes the green salad and the soup.", MENU, "green salad, soup", True, "green salad, soup"),
+    ("salt and pepper, oil", SPICES, "oil, salt and pepper", True, "salt and pepper, oil"),
+    ("You need oil and the salt and pepper.", SPICES, "oil, salt and pepper", True, "oil, salt and pepper"),
+    ("Just the salt and pepper.", SPICES, "oil, salt and pepper", False, "salt and pepper"),
     ("He will starve.", MENU, "soup, fish", None, None),
     ("1, 2 and 4", DIGITS, "1, 2, 4", True, "1, 2, 4"),
     ("The numbers are 1, 2 and 4, because 1 + 2 + 4 = 7.", DIGITS, "1, 2, 4", True, "1, 2, 4"),
@@ -277,6 +284,9 @@ CODE = [
     ("You can write `x ** 2 + 1`.", PYTHON, "x**2 + 1", True, "x ** 2 + 1"),
     ("```python\nprint([n for n in range(3)])\n```", PYTHON, "[n for n in range(3)]", True, None),
     ("```python\nresult = 'a' + \"b\"  # join\n```", PYTHON, "'a' + 'b'", True, None),
+    (">>> [1, 2, 3]", PYTHON, "[1,2,3]", True, None),
+    ("total", PYTHON, "total", True, "total"),
+    ("```python\nx = [1]\nx.append(2)\n```", PYTHON, "[1, 2]", False, None),
     ("[1, 3, 2]", PYTHON, "[1, 2, 3]", False, "[1, 3, 2]"),
     ("I don't know how to write that.", PYTHON, "[1, 2, 3]", None, None),
     ("```python\n[1, 2,", PYTHON, "[1, 2, 3]", None, None),

@@ -31,7 +31,10 @@ models_app = typer.Typer(help="The models: list, show.", cls=ListByDefault)
 
 FilesOption = Annotated[
     list[Path] | None,
-    typer.Option("--prompts-file", help="Prompt files, or reasoning, broad, controls of the shipped ones."),
+    typer.Option(
+        "--prompts-file",
+        help="Prompt files (YAML or JSON), or reasoning, broad, controls; by default reasoning and controls.",
+    ),
 ]
 
 

@@ -59,7 +59,7 @@ CONFIG_OPTIONS = tuple(
     for row in (
         ("base_model", str, None, "The model before: hub id with @revision, folder, adapter folder, .gguf file or bundled:smollm2."),
         ("target_model", str, None, "The model after, in any of the same forms."),
-        ("prompts_file", list[Path], None, "Prompt files (YAML or JSON); the shipped suite when none is given."),
+        ("prompts_file", list[Path], None, "Prompt files (YAML or JSON), or reasoning, broad, controls; by default reasoning and controls."),
         ("categories", list[str], None, "Only prompts of these categories."),
         ("limit_per_category", int, None, "At most this many prompts of each category, evenly spread."),
         ("output_dir", Path, "feature_interpretation", "The project folder that many runs share."),
