@@ -164,8 +164,10 @@ def test_the_tables_of_nulls() -> None:
     assert verdicts == [False, True, False]
     shams = [{"n_confirmed": count} for count in (0, 2, None, 1)]
     assert nulls.sham_figure(shams, judgeable=True).value == 2
-    assert nulls.permutation_figure([0] * 184 + [1] * 16, judgeable=True).ok is False
-    assert nulls.permutation_figure([0] * 185 + [3] * 15, judgeable=True).ok is True
+    assert nulls.permutation_figure("f", [(0, 0)] * 184 + [(4, 1)] * 16, judgeable=True).ok is False
+    fine = nulls.permutation_figure("f", [(0, 0)] * 100 + [(4, 0)] * 85 + [(4, 3)] * 15, judgeable=True)
+    assert fine.ok is True
+    assert fine.detail == "100 had a group to test"
 
 
 def test_the_table_and_the_curve_of_edits(tmp_path: Path) -> None:

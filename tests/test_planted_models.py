@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from bench.planted import edits, rank_one, train
 from bench.planted.preserving import permute_neurons, turn_basis
-from bench.planted.reopen import confirmed_after_permuting, permuted_labels, reopen
+from bench.planted.reopen import permuted_labels, reopen, search_after_permuting, with_smallest_floors
 from extract.models import load_pair
 
 if TYPE_CHECKING:
@@ -134,7 +134,10 @@ def test_labels_are_exchanged_in_the_flipped_prompts(tiny_models: TinyModels, tm
     latents = np.arange(16)
     expected = effects.difference(latents) * np.where(rows, -1, 1)[:, None]
     assert np.allclose(half.difference(latents), expected)
-    assert confirmed_after_permuting(opened, seed=0) == confirmed_after_permuting(opened, seed=0) >= 0
+    found = search_after_permuting(opened, seed=0)
+    assert found == search_after_permuting(opened, seed=0)
+    assert found.tested >= found.confirmed >= 0
+    assert search_after_permuting(with_smallest_floors(opened), seed=0).tested >= found.tested
 
 
 PAIRS = [train.Pair(f"What is {n} plus {n}?", "the the the the") for n in range(8)]

@@ -90,7 +90,8 @@ def test_nulls_of_every_kind(commands: list[str], tiny_models: TinyModels, tmp_p
     assert table["warning 'basis differs': turned basis"].ok is True
     assert table["findings: permuted neurons"].ok is True
     assert table["shams with a confirmed group"].unit == "of 2"
-    assert table["label permutations with a confirmed group"].unit == "of 3"
+    assert table["label permutations with a confirmed group, the shams' floors"].unit == "of 3"
+    assert table["label permutations with a confirmed group, the smallest floors"].unit == "of 3"
     assert commands.count("run") == 6
 
 

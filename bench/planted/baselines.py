@@ -32,7 +32,7 @@ def strongest_category(store: Store, opened: Reopened, words: Words) -> dict[str
     extraction = opened.extraction
     same = np.ones(extraction.rows.n)
     gained, lost = token_effects(extraction, words, same, RESPONSE, ~extraction.rows.discovery)
-    divergence = run_query(store, "category_divergence", run=opened.run_id).to_pylist()
+    divergence = run_query(store, "category_discrimination", run=opened.run_id).to_pylist()
     category = max(divergence, key=lambda row: row["kl_symmetric"])["category"]
     return {
         "change": "",

@@ -24,6 +24,8 @@ from fi_store.promptset import load_suite
 
 COSINE = 0.9
 """Cosine with u that the first result must reach at the largest size."""
+SPARSE = (0.02, 0.2)
+"""Share of the positions at which an active direction fires in the base."""
 ACTIVE = 0.9
 """Share of the active-direction edits that must be called strengthened."""
 
@@ -70,11 +72,19 @@ def new_edits(settings: dict[str, Any], triggers: Sequence[Trigger], width: int)
 def active_edits(
     runs: Runs, run_id: str, settings: dict[str, Any], triggers: Sequence[Trigger]
 ) -> list[Edit]:
-    """The directions at the edited layer that fire most in the base, as an earlier run's dictionary has them."""
+    """Directions at the edited layer that are active in the base, as an earlier run's dictionary has them.
+
+    The ones that fire most often among those that fire at 2 to 20% of the positions: a direction that is active
+    nearly everywhere has two sides, and another dictionary may hold the other one.
+    """
     with runs.open() as store:
         chosen = store.rows(
             "select f.latent, d.path from feature f join dictionary d on d.id = f.dictionary_id"
-            " where f.run_id = $run and f.layer = $layer and f.alive order by f.n_fire_base desc, f.latent limit $k",
+            " where f.run_id = $run and f.layer = $layer and f.alive"
+            " and f.n_fire_base between $rare * d.n_rows and $dense * d.n_rows"
+            " order by f.n_fire_base desc, f.latent limit $k",
+            rare=SPARSE[0],
+            dense=SPARSE[1],
             run=run_id,
             layer=settings["layer"],
             k=settings["active"],

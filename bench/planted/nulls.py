@@ -14,7 +14,7 @@ from typing import Any
 from bench.planted.judge import read_cards
 from bench.planted.organisms import compare
 from bench.planted.preserving import permute_neurons, turn_basis
-from bench.planted.reopen import confirmed_after_permuting, reopen
+from bench.planted.reopen import reopen, search_after_permuting, with_smallest_floors
 from bench.planted.runs import BUNDLED, Finished, Runs, load_settings
 from bench.results import Figure, PartResult
 from extract.catalogue import describe_reference
@@ -47,7 +47,8 @@ def run(quick: bool, work: Path, organisms: Sequence[Path]) -> PartResult:
     found.append(sham_figure(shams, judgeable=not quick))
     opened = compare(runs, behaviour, "forward", 0, load_settings("organisms", quick=quick))
     raw["permutations"] = permutations(runs, opened.run_id, settings["permutations"])
-    found.append(permutation_figure(raw["permutations"], judgeable=not quick))
+    for floors, searches in raw["permutations"].items():
+        found.append(permutation_figure(floors, searches, judgeable=not quick))
     return PartResult(found, raw)
 
 
@@ -84,21 +85,29 @@ def sham_figure(shams: Sequence[dict[str, Any]], *, judgeable: bool) -> Figure:
     return Figure("shams with a confirmed group", hit, f"of {len(shams)}", goal, verdict, detail)
 
 
-def permutations(runs: Runs, run_id: str, count: int) -> list[int]:
-    """Confirmed groups in each of some label permutations of a run."""
+def permutations(runs: Runs, run_id: str, count: int) -> dict[str, list[list[int]]]:
+    """(tested, confirmed) groups in each of some label permutations of a run.
+
+    Dealt labels rarely exceed what shams of the pair's own size reach, so that there may be nothing to test; the same
+    permutations with the smallest floors ask more of the test itself.
+    """
 
     def make() -> dict[str, Any]:
         with runs.open() as store:
             opened = reopen(store, run_id)
-        return {"confirmed": [confirmed_after_permuting(opened, seed) for seed in range(count)]}
+        kinds = {"the shams' floors": opened, "the smallest floors": with_smallest_floors(opened)}
+        return {
+            name: [search_after_permuting(one, seed) for seed in range(count)] for name, one in kinds.items()
+        }
 
-    confirmed: list[int] = runs.once(f"{count} permutations of {run_id}", make)["confirmed"]
-    return confirmed
+    return runs.once(f"{count} permutations of {run_id}", make)
 
 
-def permutation_figure(confirmed: Sequence[int], *, judgeable: bool) -> Figure:
+def permutation_figure(floors: str, searches: Sequence[Sequence[int]], *, judgeable: bool) -> Figure:
     """How many permutations have any confirmed group."""
-    hit = sum(count > 0 for count in confirmed)
+    hit = sum(confirmed > 0 for _, confirmed in searches)
+    tested = sum(tested > 0 for tested, _ in searches)
     verdict = hit <= PERMUTATION_GOAL if judgeable else None
-    goal = f"at most {PERMUTATION_GOAL}"
-    return Figure("label permutations with a confirmed group", hit, f"of {len(confirmed)}", goal, verdict)
+    name = f"label permutations with a confirmed group, {floors}"
+    detail = f"{tested} had a group to test"
+    return Figure(name, hit, f"of {len(searches)}", f"at most {PERMUTATION_GOAL}", verdict, detail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -66,11 +67,24 @@ def permuted_labels(effects: LayerEffects, extraction: Extraction, flipped: Bool
     return replace(effects, means=means, codes=codes)
 
 
-def confirmed_after_permuting(opened: Reopened, seed: int) -> int:
-    """How many groups pass gate 2 when every prompt cluster's labels are dealt by a coin."""
+class Search(NamedTuple):
+    """Groups that went on to the confirmation half, and those that passed gate 2."""
+
+    tested: int
+    confirmed: int
+
+
+def with_smallest_floors(opened: Reopened) -> Reopened:
+    """The run with the configured minimum in place of what the shams reached."""
+    smallest = np.full(len(CLASSES), opened.config.feature_threshold)
+    return replace(opened, layers=[replace(one, floors=smallest) for one in opened.layers])
+
+
+def search_after_permuting(opened: Reopened, seed: int) -> Search:
+    """The search when every prompt cluster's labels are dealt by a coin."""
     units = opened.extraction.units
     coin = np.random.default_rng(seed).random(int(units.clusters.max()) + 1) < 0.5
     layers = [permuted_labels(one, opened.extraction, coin[units.clusters]) for one in opened.layers]
     groups = make_groups(layers, opened.extraction)[: opened.config.candidates]
     tested = test_groups(groups, layers, opened.extraction, opened.config.seed)
-    return sum(item.confirmed(opened.config.alpha) for item in tested)
+    return Search(len(tested), sum(item.confirmed(opened.config.alpha) for item in tested))
