@@ -124,6 +124,14 @@ NUMBERS = [
     ("You have 8 books left on the shelf. That is the answer.", NUMBER, "8", True, "8"),
     ("1/0", NUMBER, "34", None, None),
     ("9" * 400, NUMBER, "34", None, None),
+    ("The answer is not 40. It is 34.", NUMBER, "34", True, "34"),
+    ("The answer is not 34.", NUMBER, "34", None, None),
+    ("The answer cannot be 34, since six are bruised.", NUMBER, "34", None, None),
+    ("There are 40 pears, of which 34 are good.", NUMBER, "34", True, "34"),
+    ("2 / (1/10 + 1/30) = 15 km/h", NUMBER, "15", True, "15"),
+    ("The chance is one in four.", SHARE, "0.25", True, "one in four"),
+    ("A three-in-eight chance.", SHARE, "0.375", True, "three-in-eight"),
+    ("The probability is 50/50.", SHARE, "0.5", True, "1/2"),
 ]  # fmt: skip
 
 CHOICES = [
@@ -213,6 +221,13 @@ CHOICES = [
     ("The answer lies in logic. A necessary thing is one that must be true for it to occur. But in", TRUE, "true",
      None, None),
     ("The alarm is not off.", {"kind": "choice", "options": ["on", "off"]}, "off", False, "on"),
+    ("A) is wrong because it is too small. B) fits.", AB, "B", True, "B"),
+    ("A: too small\nB: too large\nC: it fits", ABCD, "A", None, None),
+    ("I would not say yes.", YES_NO, "no", True, "no"),
+    ("An argument is valid when its conclusion follows from its premises.", VALID, "valid", None, None),
+    ("Any such argument is called valid only if it has this form. This one is invalid.", VALID, "invalid", True,
+     "invalid"),
+    ("It drains the laptop, since the network was on all night.", LAPTOP, "the laptop", True, "the laptop"),
 ]  # fmt: skip
 
 PHRASES = [
@@ -250,6 +265,9 @@ PHRASES = [
     ("Premise P: bird is to nest. Premise Q: bee is to what. The argument is logical, and", EXACT, "hive", None, None),
     ("Drought stands to water as darkness stands to which thing?", EXACT, "light", None, None),
     ("I'm not able to answer that.", WEDDING, "a wedding", None, None),
+    ("nest, hive, den", HIVE, "hive", None, None),
+    ("Honey, because there is honey in a hive.", HIVE, "hive", False, "Honey"),
+    ("The feast is a birthday and not a wedding.", WEDDING, "a wedding", False, None),
 ]  # fmt: skip
 
 SETS = [
@@ -298,6 +316,9 @@ CODE = [
     ('{"a": true}', JSON, '{"a": 1}', False, '{"a": true}'),
     ("{'a': 1}", JSON, '{"a": 1}', None, None),
     ("NaN", JSON, "1", None, None),
+    ("```python\na = [1]\na.append(2)\nprint(a)\n```\nThe output is [1, 2].", PYTHON, "[1, 2]", True, "[1, 2]"),
+    ("The list [1] becomes [1, 2].", PYTHON, "[1, 2]", True, "[1, 2]"),
+    ("It prints [1], because b is another list than [1, 2].", PYTHON, "[1, 2]", False, "[1]"),
 ]  # fmt: skip
 
 REPLIES = [*NUMBERS, *CHOICES, *PHRASES, *SETS, *CODE]

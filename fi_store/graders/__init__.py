@@ -14,7 +14,7 @@ import regex
 
 from fi_store.graders import choices, code, numbers, phrases, sets
 from fi_store.graders import statements as st
-from fi_store.graders.text import MAX_REPLY, Reply, phrase, plain, words
+from fi_store.graders.text import MAX_REPLY, Reply, denied, phrase, plain, words
 
 MAX_EXTRACTED = 300
 """Characters of an extracted answer that are handed on."""
@@ -65,7 +65,7 @@ def _regex(grader: Mapping[str, Any], answer: str, reply: str) -> Grade:
         return Grade(None, None, NO_GRADER)
 
     def holds(text: str) -> bool:
-        return pattern.search(text, timeout=REGEX_SECONDS) is not None
+        return any(not denied(text, *one.span()) for one in pattern.finditer(text, timeout=REGEX_SECONDS))
 
     try:
         if phrase(reply[:MAX_REPLY]) == phrase(answer) and holds(answer):
@@ -130,7 +130,7 @@ def _code(grader: Mapping[str, Any], answer: str, reply: str) -> Grade:
         return Grade(None, None, NO_GRADER)
     if code.normal_form(reply, language) == right:
         return Grade(True, _shown(reply), st.WHOLE)
-    found = code.find_code(reply[-MAX_REPLY:], language)
+    found = code.find_code(reply[-MAX_REPLY:], language, statements=code.has_statements(right))
     if found is None:
         return Grade(None, None, NOTHING)
     return Grade(found.form == right, _shown(found.text), found.how)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from fi_store.graders import statements as st
-from fi_store.graders.text import Mention, Reply, denied, mentions, phrase
+from fi_store.graders.text import Mention, Reply, denied, mentions, phrase, sentences
 
 _OTHER_WORDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("yes",): ("yeah", "yep", "yup"),
@@ -33,6 +33,9 @@ _HEDGED = re.compile(
     r"\b(?:could|might|may|possibly|perhaps|maybe|either|whether|if|not sure|unclear|depends)\b",
     re.IGNORECASE,
 )
+_REASON = re.compile(r",?\s(?:because|since)\b", re.IGNORECASE)
+_DEFINED = re.compile(r"\ban?y?\s(?:[^\W\d]+\s){1,3}(?:is|are)\s(?:[^\W\d]+\s){0,2}$", re.IGNORECASE)
+_CONDITION = re.compile(r"\s(?:if|when|whenever|only)\b", re.IGNORECASE)
 _OPENS = re.compile(
     r"(?:[\s\"'(\[:=>*.,-]|(?:the|an?|option|choice|answer|pair|statement|it is|it's|that is|that's|this is|definitely"
     r"|clearly|certainly|obviously|simply|probably|most likely|likely|well|ok|okay|sure|of course|indeed)\b){0,12}",
@@ -48,6 +51,8 @@ _NO_SAID = re.compile(
 )
 _LONE_LETTER = re.compile(rf"([a-z])(?={_REASONED.pattern})", re.IGNORECASE)
 
+MAX_LINES = 40
+"""Lines in which options are looked for one by one."""
 SHORT = 8
 """Words up to which the first sentence of a reply that was cut later on is taken for its answer."""
 
@@ -86,6 +91,9 @@ class Options:
                 wanted.add(one.which)
         if len(wanted) == 1:
             return wanted.pop()
+        reason = _REASON.search(text)
+        if wanted and reason is not None and len(sentences(text)) == 1:
+            return self.read(text[: reason.start()])
         left = set(range(self.n)) - refused
         if not wanted and refused and len(left) == 1:
             return left.pop()
@@ -97,9 +105,11 @@ class Options:
         start = opens.end() if opens is not None else 0
         letter = _LONE_LETTER.match(text, start)
         if letter is not None:
-            return self.whole((letter[1].casefold(),))
+            return None if denied(text, *letter.span(1)) else self.whole((letter[1].casefold(),))
         found = self._find(text[: start + 200])
         if not found or found[0].start > start or _offered(text, found).get(0) is not None:
+            return None
+        if denied(text, found[0].start, found[0].end):
             return None
         said = text[found[0].start : found[0].end].casefold()
         ended = _NO_SAID if said in ("yes", "no") else _REASONED
@@ -119,6 +129,8 @@ def find_choice(segment: Reply, known: Options) -> st.Reading[st.Found]:
     concluded = st.concluded(segment)
     bare = [one for one in concluded if known.opening(one.text) is not None]
     opened, said = st.opening(segment), st.said(segment)
+    if len({known.opening(line) for line in segment.text.split("\n")[:MAX_LINES]} - {None}) > 1:
+        opened = []  # option by option: the first one is not the answer
     first = [one for one in opened if len(one.text.split()) <= SHORT and not _HEDGED.search(one.text)]
     everything = [st.Statement(segment.text, 0, st.SAID)] if said else []
     last = [one for one in said[-1:] if not _HEDGED.search(one.text)]
@@ -136,8 +148,13 @@ def find_choice(segment: Reply, known: Options) -> st.Reading[st.Found]:
 
 
 def _offered(text: str, found: list[Mention]) -> dict[int, bool]:
-    """The mentions (by position) that are only offered, as in "A or B"; True for those after "neither"."""
-    offered: dict[int, bool] = {}
+    """The mentions (by position) that are only offered, as in "A or B" or "an argument is valid if"; True for those
+    after "neither"."""
+    offered = {
+        place: False
+        for place, one in enumerate(found)
+        if _CONDITION.match(text, one.end) and _DEFINED.search(text[max(0, one.start - 60) : one.start])
+    }
     first = 0
     while first < len(found):
         last = first

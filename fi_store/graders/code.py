@@ -20,6 +20,10 @@ _STATED = re.compile(
 )
 
 
+_REASON = re.compile(r"\b(?:because|since|explanation)\b", re.IGNORECASE)
+_STATEMENTS = ("Module(", *(f"{kind.__name__}(" for kind in ast.stmt.__subclasses__()))
+
+
 class Code(NamedTuple):
     """Code that a reply gives: as written, in normal form, and how it was found."""
 
@@ -28,8 +32,11 @@ class Code(NamedTuple):
     how: str
 
 
-def find_code(reply: str, language: str) -> Code | None:
-    """The code of a reply: its last code block that parses, else code within the text, else a line that is code."""
+def find_code(reply: str, language: str, *, statements: bool) -> Code | None:
+    """The code of a reply: its last code block that parses, else code within the text, else a line that is code.
+
+    Without `statements` only values count: a reply may quote the program whose output it tells.
+    """
     blocks = [(_LANGUAGE.sub("", block, count=1), "code block") for block in reply.split("```")[1::2]]
     inline = [(found[1], "code in the text") for found in _INLINE.finditer(reply)]
     stated = [(found[1].strip(" .`*"), "stated") for found in _STATED.finditer(reply)]
@@ -37,7 +44,9 @@ def find_code(reply: str, language: str) -> Code | None:
     tiers = (blocks, [(reply, "whole reply")], inline[-20:], stated[-20:], lines)
     for text, how in (one for tier in tiers for one in reversed(tier)):
         form = normal_form(text, language)
-        if form is not None and (how == "code block" or not _is_prose(form)):
+        if form is None or (not statements and has_statements(form)):
+            continue
+        if how == "code block" or not _is_prose(form):
             return Code(text.strip(), form, how)
     return _within(reply[-MAX_CODE:], language)
 
@@ -58,23 +67,33 @@ def normal_form(text: str, language: str) -> str | None:
         return None
 
 
+def has_statements(form: str) -> bool:
+    """Whether a normal form is of code that does something, not of a value."""
+    return form.startswith(_STATEMENTS)
+
+
 def _is_prose(form: str) -> bool:
     """A lone word parses as a name, and "Answer: x" as an annotation."""
     return form.startswith(("Name(", "AnnAssign("))
 
 
 def _within(text: str, language: str) -> Code | None:
-    """The first list, dictionary or object that stands in the end of a text."""
+    """The last list, dictionary or object that stands in a text, but none from the reasons given for one."""
+    found, end = None, 0
     for start in [one.start() for one in re.finditer(r"[\[{]", text)][-MAX_STARTS:]:
+        if start < end:  # within the one before
+            continue
+        if found is not None and _REASON.search(text[end:start]):
+            break
         depth = 0
         for bracket in re.compile(r"[\[\]{}]").finditer(text, start):
             depth += 1 if bracket[0] in "[{" else -1
             if not depth:
                 form = normal_form(text[start : bracket.end()], language)
                 if form is not None:
-                    return Code(text[start : bracket.end()], form, "code in the text")
+                    found, end = Code(text[start : bracket.end()], form, "code in the text"), bracket.end()
                 break
-    return None
+    return found
 
 
 def _python(text: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from fi_store.graders import statements as st
 from fi_store.graders.spelled import SCALE, spelled
-from fi_store.graders.text import Reply
+from fi_store.graders.text import Reply, denied
 
 _PLAIN = r"(?>\d{1,3}(?:,\d{3})++(?:\.\d{1,30})?+|\d{1,30}+(?:\.\d{1,30}|,(?:\d{1,2}|\d{4,30})(?![\d,]))?+|\.\d{1,30})"
 _CURRENCY = r"(?:[€£¥]|US\b|USD\b|EUR\b|GBP\b)\s?"
@@ -28,9 +28,8 @@ _COUNTED = re.compile(
     r"\b(?:steps?|premises?|cases?|examples?|parts?|figures?|equations?|rules?|questions?|scenarios?|method)\s#?\d{1,3}\b",
     re.IGNORECASE,
 )
-_OUT_OF = re.compile(
-    r"(?<![\w.,/])(\d{1,9})\s(?:out\sof|in)\s(?:every\s)?(\d{1,9})(?![\w/]|[.,]\d)", re.IGNORECASE
-)
+_OUT_OF = re.compile(r"[\s-](?:out[\s-]of|in)[\s-](?:every\s)?", re.IGNORECASE)
+_EVEN_CHANCE = re.compile(r"(?<![\w.,/-])50\s?[/-]\s?50(?![\w/-]|[.,]\d)")
 _OPERATOR = re.compile(
     r"\s?(?:[^\W\d]{1,15}\s){0,2}(?:(?:[-+×*÷/]|(?<![^\W\d])x)\s?"
     r"|(?:times|plus|minus|divided by|multiplied by|less)\s)[(\s]{0,2}$",
@@ -43,12 +42,13 @@ _RANGE = re.compile(
 _AND = re.compile(r"\s?(?:,|and|,\sand)\s?", re.IGNORECASE)
 _TOLD = re.compile(
     r"(?:=|≈|\b(?:is|are|was|were|be|equals|leaves|left with|remains?|makes|gives|get|total of|total|have|has|had"
-    r"|costs?|needs?|takes?|contains|becomes|only))\s"
+    r"|costs?|needs?|takes?|contains|becomes|only|of (?:which|them|these|those)))\s"
     r"(?:(?:exactly|about|only|just|a total of|now|still|at least|at)\s)?$",
     re.IGNORECASE,
 )
 _REASON = re.compile(
-    r"\b(?:because|since|given that|due to|as there)\b|\((?=[^)\n]{0,80}[=+×*÷])", re.IGNORECASE
+    r"\b(?:because|since|given that|due to|as there)\b|(?<![-+×*÷/=])(?<![-+×*÷/=]\s)\((?=[^)\n]{0,80}[=+×*÷])",
+    re.IGNORECASE,
 )
 _CHECK = re.compile(r"\b(?:check|verif\w+|double-check)\b", re.IGNORECASE)
 _NONE = re.compile(r"\W{0,3}(?:none|nothing|nil)\b", re.IGNORECASE)
@@ -71,13 +71,28 @@ def numbers(text: str, *, proportions: bool = False) -> list[Number]:
     """Every number that a text names, in order; "3 in 8" is one number when `proportions` are asked for."""
     found = [*_from_digits(text), *_from_words(text)]
     if proportions:
-        for one in _OUT_OF.finditer(text):
-            if int(one[2]):
-                found = [other for other in found if other.end <= one.start() or other.start >= one.end()]
-                found.append(Number(Fraction(int(one[1]), int(one[2])), False, one[0], *one.span()))
+        found = _with_shares(text, sorted(found, key=lambda one: one.start))
     skipped = [counted.span() for counted in _COUNTED.finditer(text)]
     kept = [one for one in found if not any(start <= one.start < end for start, end in skipped)]
     return sorted(kept, key=lambda one: one.start)
+
+
+def _with_shares(text: str, found: list[Number]) -> list[Number]:
+    """The numbers with "3 in 8" and "one out of four" each made one."""
+    merged: list[Number] = []
+    for one in found:
+        part = merged[-1] if merged else None
+        if (
+            part is not None
+            and _OUT_OF.fullmatch(text[part.end : one.start])
+            and 0 <= part.value <= one.value != 0
+            and part.value.denominator == one.value.denominator == 1
+        ):
+            share = text[part.start : one.end].strip()
+            merged[-1] = Number(part.value / one.value, False, share, part.start, one.end)
+        else:
+            merged.append(one)
+    return merged
 
 
 def _from_digits(text: str) -> Iterator[Number]:
@@ -126,6 +141,9 @@ def find_number(segment: Reply, grader: Mapping[str, Any]) -> st.Reading[st.Foun
     unit = str(grader.get("unit") or "")
     if unit and any(character.isdigit() for character in unit):
         segment = Reply(segment.text.replace(unit, " " * len(unit)), segment.bold)
+    if share:
+        text = _EVEN_CHANCE.sub(lambda even: "1/2".ljust(len(even[0])), segment.text)
+        segment = Reply(text, segment.bold)
 
     def direct(text: str) -> st.Reading[object]:
         return _direct(text, share)
@@ -149,7 +167,7 @@ def _direct(text: str, share: bool) -> st.Reading[object]:
     """The number with which a statement opens, or the result of the sum that it opens with."""
     cut = _REASON.search(text)
     clause = text[: cut.start()] if cut is not None else text
-    found = numbers(clause, proportions=share)
+    found = _not_denied(clause, share)
     if not found:
         return Number(Fraction(0), False, "0", 0, 1) if _NONE.match(clause) else None
     found = [one for one in found if not one.ordinal] or found
@@ -173,9 +191,9 @@ def _flowing(text: str, share: bool) -> st.Reading[object]:
         return None
     cut = _REASON.search(text)
     clause = text[: cut.start()] if cut is not None and numbers(text[: cut.start()]) else text
-    found = [one for one in numbers(clause, proportions=share) if not one.ordinal]
+    found = [one for one in _not_denied(clause, share) if not one.ordinal]
     if not found:
-        ordinals = numbers(clause)
+        ordinals = _not_denied(clause, share)
         return ordinals[-1] if ordinals and len(clause.split()) <= DIRECT else None
     result = _result(clause, found)
     if result is not None:
@@ -188,6 +206,12 @@ def _flowing(text: str, share: bool) -> st.Reading[object]:
     if any(_is_range(clause, a, b) for a, b in pairwise(found) if chosen in (a, b)):
         return st.UNDECIDED
     return chosen
+
+
+def _not_denied(clause: str, share: bool) -> list[Number]:
+    """The numbers of a clause without those that are said to be wrong: "not 40", "40 is wrong"."""
+    found = numbers(clause, proportions=share)
+    return [one for one in found if not denied(clause, one.start, one.end)]
 
 
 def _in_sum(clause: str, found: list[Number], place: int) -> bool:

@@ -18,6 +18,8 @@ _CUT = re.compile(
     r"|[;(\n]|:(?!\d)| - ",
     re.IGNORECASE,
 )
+_REASON = re.compile(r"[,\s]\s?(?:because|since|due to|although|even though)\b", re.IGNORECASE)
+_LISTED = re.compile(r"[^\W_]+(?:\s[^\W_]+)?(?:,\s?(?:and\s|or\s)?[^\W_]+(?:\s[^\W_]+)?){2,}")
 _COORDINATED_BEFORE = re.compile(r"\b(?:or|either)\s(?:the\s|an?\s)?[\"'(]{0,2}$", re.IGNORECASE)
 _COORDINATED_AFTER = re.compile(r"[\"')]{0,2},?\s(?:or)\b", re.IGNORECASE)
 _JOINED_BEFORE = re.compile(r"\b(?:and|both)\s(?:the\s|an?\s)?[\"'(]{0,2}$", re.IGNORECASE)
@@ -33,6 +35,8 @@ def names_one_of(accepted: Sequence[tuple[str, ...]]) -> Holds:
     def holds(text: str) -> bool | None:
         if words(text) in accepted:
             return True
+        if _LISTED.fullmatch(text.strip(" .")) and mentions(text, accepted):
+            return None
         undecided = False
         for one in mentions(text, accepted):
             before, after = text[max(0, one.start - 20) : one.start], text[one.end : one.end + 20]
@@ -55,10 +59,10 @@ def find_phrase(segment: Reply, holds: Holds) -> st.Reading[st.Found]:
         return _judged(said.strip(" .,!?\"'\n"), holds, up_to=SHORT)
 
     def right(text: str) -> st.Reading[object]:
-        return _judged(text, holds, up_to=0)
+        return _judged(_claim(text), holds, up_to=0)
 
     def any_way(text: str) -> st.Reading[object]:
-        return _judged(text, holds, up_to=TOLD)
+        return _judged(_claim(text), holds, up_to=TOLD)
 
     said = st.said(segment)
     ends = [*said[:1], *said[-1:]]
@@ -75,6 +79,12 @@ def find_phrase(segment: Reply, holds: Holds) -> st.Reading[st.Found]:
             (said[-1:], any_way),
         ]
     )
+
+
+def _claim(text: str) -> str:
+    """A sentence without the reasons that it ends with."""
+    reason = _REASON.search(text)
+    return text[: reason.start()] if reason is not None and words(text[: reason.start()]) else text
 
 
 def _judged(text: str, holds: Holds, *, up_to: int) -> st.Reading[object]:

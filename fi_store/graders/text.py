@@ -219,6 +219,7 @@ def _letters(text: str, letters: dict[str, int]) -> list[Mention]:
 
 _DENIED_BEFORE = re.compile(
     r"(?:\b(?:not|never|cannot|neither|nor|without|than|unlike|except|versus|vs|instead of|opposed to|no longer"
+    r"|would(?: not|n't) (?:say|call)"
     r"|(?:choose|pick|prefer|select|take)\s\S{1,20}\sover)|n't)"
     r"(?:\s(?:a|an|the|that|be|been|being|is|it|in|on|at|by|any|necessarily|really|actually|logically|strictly|quite"
     r"|formally|truly|always|definitely|fact|option|choice|answer|considered|called|to|of)){0,4}[\s\"'(\[:]{0,3}$",
