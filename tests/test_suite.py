@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from fi_store.graders import grade
+from fi_store.graders.text import mentions, phrase
 from fi_store.promptfile import read_prompt_file
 from fi_store.records import PromptRecord
 from fi_store.shipped import shipped
@@ -85,6 +86,18 @@ def test_the_grader_accepts_the_answer_and_refuses_the_shortcut(prompt: PromptRe
         wrong = grade(prompt.grader, prompt.answer, frame.format(prompt.failure_answer))
         assert right.correct is True, (frame, right)
         assert wrong.correct is not True, (frame, wrong)
+
+
+def test_an_answer_among_those_that_the_text_names_is_a_choice() -> None:
+    """Looked for alone, the right word would also be found in a reply that decides for the other one."""
+    named = []
+    for prompt in GRADED:
+        assert prompt.grader is not None
+        if prompt.grader["kind"] == "exact":
+            answers = [phrase(one or "") for one in (prompt.answer, prompt.failure_answer)]
+            named += [prompt.key] * ({one.which for one in mentions(prompt.text, answers)} == {0, 1})
+    # There a right reply names both: "the opposite of north is south".
+    assert named == ["analogical_reasoning/compass-turn"]
 
 
 def _recomputed() -> dict[str, Callable[[], Any]]:

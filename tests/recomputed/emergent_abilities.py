@@ -45,7 +45,7 @@ def mixed_letters() -> str:
 
 
 def final_letters() -> str:
-    return "".join(word[-1] for word in ("lemon", "piano", "cart"))
+    return "".join(word[-1] for word in ("crab", "piano", "fox"))
 
 
 def squares_literal() -> str:
