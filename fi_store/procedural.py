@@ -11,7 +11,6 @@ same text with another request, and a model may answer the question that still s
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -23,13 +22,12 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fi_store.errors import UsageError
 from fi_store.graders import grade
 from fi_store.graders.check import faults
 from fi_store.gym import gym_version, load_gym
 from fi_store.gym_families import FAMILIES, REFUSED, Family
+from fi_store.promptwrite import full_form, write_new
 from fi_store.records import PromptRecord
 
 ALL = "all"
@@ -221,19 +219,12 @@ def reasons(tally: Tally) -> str:
 
 
 def write_prompts(generated: Generated, units: int, path: Path) -> None:
-    """Writes the file in the full form; `units` is how many clusters its prompts are."""
-    content = {
-        "name": path.stem,
-        "version": 1,
-        "description": _description(generated, units),
-        "prompts": [_entry(prompt) for prompt in generated.prompts],
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix.lower() == ".json":
-        text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
-    else:
-        text = yaml.dump(content, Dumper=_Quoting, sort_keys=False, allow_unicode=True, width=float("inf"))
-    path.write_text(text, encoding="utf-8")
+    """Writes a file that is not there yet, in the full form; `units` is how many clusters its prompts are.
+
+    Raises:
+        UsageError: the file exists, or its name does not end in .yaml.
+    """
+    write_new(path, full_form(generated.prompts, path.stem, _description(generated, units)))
 
 
 def _description(generated: Generated, units: int) -> str:
@@ -246,33 +237,3 @@ def _description(generated: Generated, units: int) -> str:
         f"family's most frequent answer is right in {same:.0%}: {', '.join(baselines)}. No control texts, so names are "
         "judged more weakly."
     )
-
-
-def _entry(prompt: PromptRecord) -> dict[str, Any]:
-    keys = ("category", "family", "skill", "difficulty", "language", "text", "answer")
-    values = {key: getattr(prompt, key) for key in keys}
-    return {"id": prompt.key, **values, "grader": _OnOneLine(prompt.grader or {})}
-
-
-class _OnOneLine(dict[str, Any]):
-    """A mapping that is written like {kind: exact}."""
-
-
-class _Quoting(yaml.SafeDumper):
-    """Writes texts that are no plain words in double quotes, and nothing twice by reference."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    plain = re.fullmatch(r"[a-z][\w/ -]*", text) and yaml.safe_load(text) == text
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
-
-
-def _on_one_line(dumper: yaml.SafeDumper, mapping: _OnOneLine) -> yaml.MappingNode:
-    return dumper.represent_mapping("tag:yaml.org,2002:map", mapping, flow_style=True)
-
-
-_Quoting.add_representer(str, _quoted)
-_Quoting.add_representer(_OnOneLine, _on_one_line)

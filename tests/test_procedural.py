@@ -213,15 +213,19 @@ def test_the_command_writes_a_file_that_is_accepted(tmp_path: Path) -> None:
     units = int(re.findall(r"Units of the statistics: (\d+);", told)[0])
     assert f", {units} units, in" in done.out
     assert 10 < units <= 21
+    again = fi_store("prompts", "generate", "--family", "gcd", "--n", 1, "-o", path)
+    assert again.code == 2
+    assert f"{path} is there already." in again.err
+    assert load_suite([path]) == suite
 
 
 def test_one_template_is_said_to_be_too_little(tmp_path: Path) -> None:
-    done = fi_store("prompts", "generate", "--family", "coin_flip", "--n", 200, "-o", tmp_path / "flips.json")
+    done = fi_store("prompts", "generate", "--family", "coin_flip", "--n", 200, "-o", tmp_path / "flips.yaml")
     assert done.code == 0, done.err
     assert re.search(r"Note: coin_flip has no more than \d+ of 200 prompts", done.out)
     assert "1 units, in" in done.out
     assert "Note: under 24 units nothing can be tested" in done.out
-    assert load_suite([tmp_path / "flips.json"]).name == "flips"
+    assert load_suite([tmp_path / "flips.yaml"]).name == "flips"
 
 
 @pytest.mark.parametrize(
