@@ -53,6 +53,8 @@ def test_show_has_the_grader_and_the_failure() -> None:
     assert f"text            {row['text']}\n" in shown
     one = fi_store("prompts", "show", "--id", "formal_logic/tulip-syllogism", "--format", "json").out
     assert json.loads(one) == [row]
+    broad = fi_store("prompts", "show", "--category", "code_understanding", "--format", "json")
+    assert len(json.loads(broad.out)) >= 15
 
 
 def test_an_unknown_id_gets_a_guess() -> None:

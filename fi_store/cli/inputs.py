@@ -70,14 +70,17 @@ def list_prompts(
 def show_prompts(
     category: Annotated[str | None, typer.Option("--category", help="Only this category.")] = None,
     key: Annotated[str | None, typer.Option("--id", metavar="ID", help="Only this prompt.")] = None,
-    prompts_file: FilesOption = None,
+    prompts_file: Annotated[
+        list[Path] | None,
+        typer.Option("--prompts-file", help="Prompt files (YAML or JSON); by default all shipped ones."),
+    ] = None,
     output_format: FormatOption = "table",
     output: OutputOption = None,
 ) -> None:
     """Show the prompts themselves, with answers, graders and the failures that they probe."""
-    from fi_store.promptset import load_suite
+    from fi_store.promptset import NAMED_FILES, load_suite
 
-    suite = load_suite(prompts_file or (), (category,) if category else ())
+    suite = load_suite(prompts_file or [Path(name) for name in NAMED_FILES], (category,) if category else ())
     chosen = [prompt for prompt in suite.prompts if key in (None, prompt.key)]
     if not chosen:
         close = get_close_matches(str(key), [prompt.key for prompt in suite.prompts], n=1)
