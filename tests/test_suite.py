@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import combinations
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,36 @@ def test_controls_are_as_long_as_their_prompts_and_share_their_words() -> None:
         assert prompt.control.rstrip().endswith("?") == prompt.text.rstrip().endswith("?"), prompt.key
     assert 0.95 <= sum(ratios) / len(ratios) <= 1.05
     assert sum(shared) / len(shared) >= 0.3
+
+
+def _told_by_words(prompts: list[PromptRecord]) -> float:
+    """Share of texts and controls that naive Bayes tells by which words they hold, learnt from other prompts."""
+    words = [[set(re.findall(r"\w+", text.lower())) for text in (p.text, p.control or "")] for p in prompts]
+    right = 0
+    for fold in range(10):
+        known = [pair for place, pair in enumerate(words) if place % 10 != fold]
+        counts = [Counter(word for pair in known for word in pair[side]) for side in (0, 1)]
+        for text, control in words[fold::10]:
+            for side, said in ((1, text), (-1, control)):
+                score = sum(log((counts[0][word] + 0.5) / (counts[1][word] + 0.5)) for word in said)
+                right += side * score > 0
+    return right / (2 * len(prompts))
+
+
+def test_the_readme_gives_the_figures_of_the_balance() -> None:
+    told = " ".join((shipped("prompts") / "README.md").read_text(encoding="utf-8").split())
+    asking = [*SUITE["reasoning"], *SUITE["broad"]]
+    ratios = [len(p.control or "") / len(p.text) for p in ALL]
+    mean = sum(ratios) / len(ratios)
+    assert f"{mean:.3f} times as long as its text on average ({min(ratios):.2f} to {max(ratios):.2f})" in told
+    assert f"right in {_told_by_words(asking):.0%} of the texts and controls" in told
+    assert f"({_told_by_words(SUITE['controls']):.0%} in `controls.yaml`" in told
+    for word in ("yes", "no", "many", "describe", "look"):
+        counts = [
+            sum(word in re.findall(r"\w+", text.lower()) for text in texts)
+            for texts in zip(*((p.text, p.control or "") for p in ALL), strict=True)
+        ]
+        assert f'"{word}" ({counts[0]} against {counts[1]})' in told
 
 
 def test_no_category_opens_with_the_same_words() -> None:
