@@ -49,7 +49,7 @@ class Size:
     k: int = 4  # 3.3 directions fire in a row
     steps: int = 1500
     batch: int = 2048
-    units: tuple[int, int] = (400, 200)  # on D and on C
+    units: tuple[int, int] = (400, 600)  # on D and on C
 
 
 QUICK = Size(1, (0.10,), d=32, directions=64, latents=128, k=4, steps=150, batch=256, units=(60, 40))
