@@ -17,6 +17,7 @@ import numpy as np
 from analyze.predicates import Contexts, Predicate
 from analyze.rows import BoolArray, Extraction
 from analyze.significance import mcnemar
+from analyze.words import is_content
 from fi_store.concepts import Concept, Form, load_concepts
 from fi_store.config import METHOD
 
@@ -24,12 +25,10 @@ STEM = 4
 """Letters that two forms of one word share at least."""
 ENDING = 3
 """Letters that an ending adds at most."""
-ALONE = 0.5
-"""Share of what a group pushes from which a single word can speak for a concept ..."""
-ALONE_IN = 3
-"""... if at most this many concepts have it."""
-TRIED = 5
-"""Concepts that are tried on D, the best first."""
+ALONE = 0.2
+"""Share of the pushed content words from which a single one can speak for a concept."""
+TRIED = 12
+"""Concepts that are tried on the answers to D, the best first."""
 
 
 @dataclass(frozen=True)
@@ -55,29 +54,36 @@ class Bank:
         return [found for found in map(concept_predicate, self.concepts) if found is not None]
 
     @cached_property
+    def _words(self) -> list[frozenset[str]]:
+        """Each concept's words, those of its pattern included."""
+        return [
+            frozenset(word.casefold() for word in (*concept.words, *_literals(concept.predicate)))
+            for concept in self.concepts
+        ]
+
+    @cached_property
     def _in_concepts(self) -> Counter[str]:
-        return Counter(word.casefold() for concept in self.concepts for word in concept.words)
+        return Counter(word for words in self._words for word in words)
 
-    def spoken_of(self, pushed: Sequence[tuple[str, float]]) -> list[tuple[Concept, tuple[str, ...]]]:
-        """Concepts that the pushed words (word, share) speak of, best first, with those words.
+    def spoken_of(self, pushed: Sequence[tuple[str, float]]) -> list[tuple[float, Concept, tuple[str, ...]]]:
+        """Concepts that the pushed words (word, share) may speak of: score, concept and those words, best first.
 
-        A word counts by its share over the number of concepts that have it. It takes two words, or one that carries
-        half of what is pushed and belongs to few concepts.
+        A word counts by its share over the number of concepts that have it. It takes two words, or one content word
+        with a fifth of what all content words carry.
         """
+        total = sum(share for word, share in pushed if is_content(word))
         found = []
-        for concept in self.concepts:
-            score, words = 0.0, []
+        for concept, own in zip(self.concepts, self._words, strict=True):
+            score, alone, words = 0.0, False, []
             for word, share in pushed:
-                forms = [own for own in map(str.casefold, concept.words) if _same(word.casefold(), own)]
+                forms = [form for form in own if _same(word.casefold(), form)]
                 if forms:
-                    common = min(self._in_concepts[own] for own in forms)
-                    score += share / common
-                    words.append((word, share, common))
-            alone = any(share >= ALONE and common <= ALONE_IN for _, share, common in words)
-            if len(words) > 1 or alone:
-                found.append((score, concept, tuple(word for word, _, _ in words)))
-        found.sort(key=lambda item: -item[0])
-        return [(concept, words) for _, concept, words in found]
+                    score += share / min(self._in_concepts[form] for form in forms)
+                    alone = alone or (is_content(word) and share >= ALONE * total)
+                    words.append(word)
+            if alone or len(words) > 1:
+                found.append((score, concept, tuple(words)))
+        return sorted(found, key=lambda item: -item[0])
 
     def tell(
         self,
@@ -86,24 +92,34 @@ class Bank:
         answers: dict[str, list[str]],
         direction: int,
     ) -> Told | None:
-        """The concept that the words pushed on D speak of, if the answers to C show it too; None otherwise.
+        """The concept that the words pushed on D speak of, if the answers show it too; None otherwise.
 
-        The first of the best few whose predicate the gaining model's answers to D hold more often is counted once
-        on C, by McNemar's test.
+        Of the concepts that the words may speak of, the one whose score times the rise of its predicate's rate in
+        the answers to D is largest; it is then counted once on C, by McNemar's test.
         """
         discovery = extraction.units.discovery
-        for concept, words in self.spoken_of(pushed)[:TRIED]:
+        best, told = 0.0, None
+        for score, concept, words in self.spoken_of(pushed)[:TRIED]:
             base, target = (
-                np.asarray([_holds(concept, text) for text in answers[who]]) for who in ("base", "target")
+                np.asarray([_holds(concept.predicate, concept, text) for text in answers[who]])
+                for who in ("base", "target")
             )
-            if direction * (target[discovery].mean() - base[discovery].mean()) <= 0:
-                continue
-            base, target = base[~discovery], target[~discovery]
-            p = mcnemar(base, target)
-            rises = direction * (target.mean() - base.mean()) > 0
-            told = Told(concept, words, float(base.mean()), float(target.mean()), p)
-            return told if rises and p <= METHOD.alpha else None
-        return None
+            rise = direction * float(target[discovery].mean() - base[discovery].mean())
+            if score * rise > best:
+                best = score * rise
+                base, target = base[~discovery], target[~discovery]
+                told = Told(concept, words, float(base.mean()), float(target.mean()), mcnemar(base, target))
+        if told is None or told.p_value > METHOD.alpha:
+            return None
+        return told if direction * (told.rate_target - told.rate_base) > 0 else None
+
+
+def _literals(form: Form | None) -> set[str]:
+    """The plain words of a predicate's patterns."""
+    if form is None:
+        return set()
+    plain = re.sub(r"\\.|\[[^\]]*\]|\{[^}]*\}", " ", form.value) if form.kind == "regex" else ""
+    return set(re.findall(r"[^\W\d_]{3,}", plain)).union(*map(_literals, form.parts))
 
 
 def _same(word: str, own: str) -> bool:
@@ -112,12 +128,16 @@ def _same(word: str, own: str) -> bool:
     return word == own or (len(short) >= STEM and len(long) - len(short) <= ENDING and long.startswith(short))
 
 
-def _holds(concept: Concept, text: str) -> bool:
-    """Whether an answer shows a concept: its pattern in some line, or else one of its words."""
-    form = concept.predicate
+def _holds(form: Form | None, concept: Concept, text: str) -> bool:
+    """Whether an answer shows a concept: by its predicate, or by one of its words where it has none."""
+    if form is not None and form.parts:
+        parts = [_holds(part, concept, text) for part in form.parts]
+        return all(parts) if form.kind == "and" else any(parts)
     if form is not None and form.kind == "regex":
         pattern = re.compile(form.value, re.IGNORECASE)
         return any(pattern.search(line) for line in _ends(text))
+    if form is not None and form.kind == "place":
+        return True
     words = "|".join(re.escape(word) for word in concept.words)
     return re.search(rf"(?<!\w)(?:{words})(?!\w)", text, re.IGNORECASE) is not None
 

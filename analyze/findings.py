@@ -91,7 +91,7 @@ class Result:
     categories: list[CategoryContrast]  # strongest contrast first
     promoted: list[tuple[str, float]]
     suppressed: list[tuple[str, float]]
-    said: list[str]  # the group's own words in its direction, chosen on D; its name is made of them
+    said: list[str]  # the words of the group and its companions in its direction, chosen on D: the name's
     triggers: list[str]
     told: Told | None  # the concept that those words speak of
     names: list[Candidate]  # the chosen one first
@@ -163,8 +163,9 @@ def describe(
     in_class = rows.own & (rows.position_class == group.position_class)
     promoted, suppressed = spoken_words(group, layers, extraction, words, ~rows.discovery)
     on_d = token_effects(extraction, words, weights, group.position_class, rows.discovery)
-    pushed = on_d[0 if group.direction > 0 else 1]
-    said = [word for word, _ in pushed]
+    side = 0 if group.direction > 0 else 1
+    said = [word for word, _ in on_d[side]]
+    pushed = spoken_words(group, layers, extraction, words, rows.discovery)[side]
     speaks = naming and group.position_class != PROMPT
     return Result(
         tested=tested,
@@ -172,7 +173,7 @@ def describe(
         categories=category_table(group, layers, extraction, seed, confirmed_share),
         promoted=promoted,
         suppressed=suppressed,
-        said=said,
+        said=[word for word, _ in pushed],
         triggers=_triggers(weights, in_class & rows.discovery, contexts),
         told=bank.tell(pushed, extraction, answers, group.direction) if speaks else None,
         names=name_group(group, layers, extraction, contexts, seed, bank.predicates) if naming else [],

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from analyze.effects import LayerEffects
 from analyze.groups import Group, token_activity
 from analyze.rows import PROMPT, RESPONSE, START, BoolArray, Extraction, FloatArray, IntArray
-from analyze.words import Words
+from analyze.words import Words, is_content
 from fi_store.config import METHOD
 
 LISTED = 10
@@ -42,6 +42,7 @@ def spoken_words(
     """Promoted and suppressed words of a group and its companions, ten at most, with their shares in their own group.
 
     Each group's shares sum to 1, and a word counts by its largest: one place of an answer must not hide the others.
+    Content words stand before function words and marks, which say little of what a model is about to do.
     """
     lists = [
         token_effects(extraction, words, change_at_tokens(part, layers), part.position_class, half)
@@ -65,7 +66,7 @@ def _largest_shares(lists: Iterable[list[tuple[str, float]]]) -> dict[str, float
 
 
 def _strongest(shares: dict[str, float]) -> list[tuple[str, float]]:
-    return sorted(shares.items(), key=lambda item: -item[1])[:LISTED]
+    return sorted(shares.items(), key=lambda item: (not is_content(item[0]), -item[1]))[:LISTED]
 
 
 def token_effects(
@@ -90,7 +91,7 @@ def token_effects(
                 shares += np.maximum(weights[chosen], 0).sum() * positive / positive.sum()
         if shares.any():
             shares /= shares.sum()
-        strongest = np.argsort(-shares, kind="stable")[:LISTED]
+        strongest = np.argsort(-shares, kind="stable")[: round(1 / METHOD.promoted_share)]
         found.append(
             [(words.shown[i], float(shares[i])) for i in strongest if shares[i] >= METHOD.promoted_share]
         )

@@ -12,10 +12,17 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from analyze.rows import Extraction, IntArray
 
 WORD = re.compile(r"\w+(?:['’]\w+)*")
+
+
+def is_content(word: str) -> bool:
+    """A word with a letter or digit that is no English function word (scikit-learn's list) and no special token."""
+    special = word.startswith("<") and word.endswith(">")
+    return not special and WORD.search(word) is not None and word.casefold() not in ENGLISH_STOP_WORDS
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from fi_store.config import RunConfig, make_config
 from fi_store.errors import UsageError
 from fi_store.ids import content_id
 from fi_store.progress import Display, Progress, Silent
-from fi_store.promptset import load_suite, suite_from_lists
+from fi_store.promptset import suite_from_lists, suite_of_run
 from fi_store.records import PromptSuite, RunHandle
 from fi_store.store import Store
 
@@ -227,7 +227,7 @@ def _suite(
     if lists is not None:
         return suite_from_lists(lists, config.limit_per_category)
     files = tuple(Path(item) for item in prompts or ()) or config.prompts_file
-    return load_suite(files, config.categories, config.limit_per_category)
+    return suite_of_run(files, config.categories, config.limit_per_category)
 
 
 def _crosscoder_file(given: Mapping[str, Any] | str | Path | None, folder: Path) -> Path | None:

@@ -129,7 +129,9 @@ class RunConfig(BaseModel):
     )
     categories: tuple[str, ...] = Field(default=(), description="Only prompts of these categories.")
     limit_per_category: int | None = Field(
-        default=None, ge=1, description="At most this many prompts of each category, evenly spread."
+        default=None,
+        ge=1,
+        description="At most this many prompts of each category, evenly spread; 16 of the shipped suite by default.",
     )
     output_dir: Path = Field(
         default=Path("feature_interpretation"), description="The project folder that many runs share."
@@ -154,7 +156,7 @@ class RunConfig(BaseModel):
         description="Seed of the split, the dictionaries, shams and resampling.",
     )
     max_new_tokens: int = Field(
-        default=24, ge=2, le=4096, description="Length of each model's own greedy answer."
+        default=48, ge=2, le=4096, description="Length of each model's own greedy answer."
     )
     layers: str = Field(
         default="auto",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 SHIPPED_FILES = ("reasoning.yaml", "controls.yaml")
 """The files of a run that names none."""
+SHIPPED_LIMIT = 16
+"""Prompts of each shipped category in a run that names neither files nor a limit."""
 NAMED_FILES = ("reasoning", "broad", "controls")
 """Shipped files that may be named without a folder and an ending."""
 
@@ -59,6 +61,11 @@ def load_suite(
         version="+".join(file.version for file in read),
         prompts=tuple(_limited(kept, limit_per_category)),
     )
+
+
+def suite_of_run(files: Sequence[Path], categories: Sequence[str], limit: int | None) -> PromptSuite:
+    """The prompts of a run: `load_suite`, with `SHIPPED_LIMIT` of each category of the shipped suite by default."""
+    return load_suite(files, categories, limit or (None if files else SHIPPED_LIMIT))
 
 
 def _path(given: Path) -> Path:

@@ -189,7 +189,7 @@ def test_a_concept_is_told_when_its_words_carry_the_push_and_the_answers_show_it
     extraction: Extraction,
 ) -> None:
     bank, n = Bank(), extraction.units.n
-    pushed = [("Perhaps", 0.4), ("might", 0.3), ("lamp", 0.3)]
+    pushed = [("Perhaps", 0.4), ("might", 0.3), ("zorb", 0.3)]
     hedged = ["Perhaps it might rain."] * n
     plain = ["The lamp stands on the table."] * n
     told = bank.tell(pushed, extraction, {"base": plain, "target": hedged}, 1)
@@ -200,7 +200,7 @@ def test_a_concept_is_told_when_its_words_carry_the_push_and_the_answers_show_it
     # Nothing is told when the other model says it, when nobody does, or when one common word is all there is.
     assert bank.tell(pushed, extraction, {"base": hedged, "target": plain}, 1) is None
     assert bank.tell(pushed, extraction, {"base": plain, "target": plain}, 1) is None
-    assert bank.spoken_of([("so", 0.9), ("lamp", 0.1)]) == []
+    assert bank.spoken_of([("so", 0.9), ("zorb", 0.1)]) == []
     # Swapping the pair and the direction tells the same.
     mirrored = bank.tell(pushed, extraction, {"base": hedged, "target": plain}, -1)
     assert mirrored is not None

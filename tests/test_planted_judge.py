@@ -81,8 +81,10 @@ def test_words_of_category_names_do_not_count_unless_they_are_promoted() -> None
     assert hits(row(name="more steps"), asked)  # not a category's word
 
 
-def test_no_category_is_asked_for_where_the_card_names_none() -> None:
-    assert hits(row(categories=[]), replace(EXPECTED, categories=()))
+def test_a_card_without_categories_is_hit_by_its_concepts_alone() -> None:
+    open_card = replace(EXPECTED, categories=(), concepts=("hedg",))
+    assert not hits(row(name="more 'So' opening an answer"), open_card)
+    assert hits(row(name="more hedged statements ('So')"), open_card)
 
 
 def test_a_mirrored_pair_is_judged_by_what_is_suppressed() -> None:

@@ -191,9 +191,9 @@ def _progress(display: RichDisplay) -> Progress:
 
 
 def _suite(config: RunConfig) -> PromptSuite:
-    from fi_store.promptset import load_suite
+    from fi_store.promptset import suite_of_run
 
-    return load_suite(config.prompts_file, config.categories, config.limit_per_category)
+    return suite_of_run(config.prompts_file, config.categories, config.limit_per_category)
 
 
 def _print_estimate(config: RunConfig) -> None:
