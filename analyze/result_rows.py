@@ -69,7 +69,10 @@ def finding_row(
 
 
 def _sentence(result: Result, numbers: Sequence[int], name: str) -> str:
-    """The claim with its figures: where, what, how strong, in how many answers, how sure."""
+    """The claim with its figures: where, what, how strong, in how many answers, how sure.
+
+    The answers are left out where their words do not move the way the features do.
+    """
     tested, behaviour = result.tested, result.behaviour
     p = p_phrase(tested.p_adjusted, 1 / (METHOD.sign_flips + 1))
     claim = f"{layers_phrase(numbers)}: {name} - {VERBS[result.change.name]}"
@@ -77,7 +80,7 @@ def _sentence(result: Result, numbers: Sequence[int], name: str) -> str:
         f"θ {tested.effect:+.2f} [{tested.low:+.2f}, {tested.high:+.2f}] against a floor of {tested.floor:.2f}, "
         f"{p}, {tested.n_units} held-out prompts"
     )
-    if behaviour is None:
+    if behaviour is None or tested.group.direction * (behaviour.rate_target - behaviour.rate_base) <= 0:
         return f"{claim} ({size}); {UNTESTED}."
     said = (
         f"{percent(behaviour.rate_target)} of the target's and {percent(behaviour.rate_base)} of the base's answers "
