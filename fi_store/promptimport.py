@@ -128,7 +128,7 @@ class SourceReader(PromptReader):
                 )
         pairs: list[tuple[yaml.Node, yaml.Node]] = []
         for name, cell in zip(names, cells, strict=False):
-            if not cell.strip():
+            if not cell.strip() or name not in PROMPT_KEYS:  # the header was complained of
                 continue
             if name == "grader":
                 node = self._grader_cell(cell, line)

@@ -238,6 +238,8 @@ def test_import_makes_all_complaints_at_once() -> None:
     write("a.csv", "text,category,difficulty\nx,s,9\ny,s,2\n,s,1\nz,Z,8\n")
     lines = fi_store("prompts", "import", "a.csv", "-o", "out.yaml").out.splitlines()
     assert [line.split(": ")[0] for line in lines] == ["a.csv:2", "a.csv:4", "a.csv:5", "a.csv:5"]
+    write("a.csv", "text,category,colour\nx,s,red\ny,s,blue\n")
+    assert len(fi_store("prompts", "import", "a.csv", "-o", "out.yaml").out.splitlines()) == 1
     write("a.jsonl", "{\n{}\n{\n")
     lines = fi_store("prompts", "import", "a.jsonl", "-o", "out.yaml", "--category", "s").out.splitlines()
     assert [line.split(": ")[0] for line in lines] == ["a.jsonl:1", "a.jsonl:3", "a.jsonl:2"]
