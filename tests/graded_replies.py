@@ -294,6 +294,11 @@ SETS = [
     ("The order is A, then B, then C.", TALKS, "A, C, B", False, "A, B, C"),
     ("left, right, left", MOVES, "left, right, left", True, "left, right, left"),
     ("left, left, right", MOVES, "left, right, left", False, "left, left, right"),
+    ("Soup and fish. Salad and cake are left out.", MENU, "soup, fish", True, "soup, fish"),
+    ("Soup and fish, but cake does not.", MENU, "soup, fish", True, "soup, fish"),
+    ("Take soup and fish, since cake and soup cost too much.", MENU, "soup, fish", True, "soup, fish"),
+    ("Right, left turned round is left, right.", MOVES, "left, right", True, "left, right"),
+    ("Left, right because right, left is turned round.", MOVES, "left, right", True, "left, right"),
 ]  # fmt: skip
 
 CODE = [

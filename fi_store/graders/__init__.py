@@ -118,9 +118,9 @@ def _set(grader: Mapping[str, Any], answer: str, reply: str) -> Grade:
         found = _settled(plain(reply), lambda segment: sets.find_set(segment, universe))
     if not isinstance(found, st.Found):
         return _none(found)
-    same = sets.same_items(found.value, right, ordered=bool(grader.get("ordered")))
-    named = dict.fromkeys(found.value) if len(set(right)) == len(right) else found.value
-    return Grade(same, _shown(", ".join(universe[item] for item in named)), found.how)
+    told = sets.told(found.value, right)
+    same = told == right if grader.get("ordered") else set(told) == set(right)
+    return Grade(same, _shown(", ".join(universe[item] for item in told)), found.how)
 
 
 def _code(grader: Mapping[str, Any], answer: str, reply: str) -> Grade:

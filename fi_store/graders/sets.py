@@ -7,10 +7,16 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from fi_store.graders import statements as st
-from fi_store.graders.text import Reply, denied, mentions, phrase, sentences
+from fi_store.graders.text import Mention, Reply, denied, mentions, phrase, sentences
 
 _BETWEEN_ITEMS = re.compile(r"\s?(?:,\s?and\b|,|;|\n|&|\band\b|->|→|>)\s?", re.IGNORECASE)
 _OR = re.compile(r"[\s\"')\]]{0,3},?\s?\bor\b\s?(?:the\s|an?\s)?[\"'(\[]{0,3}", re.IGNORECASE)
+_LEFT_OUT = re.compile(
+    r"[\"')\]]{0,3}\s(?:(?:does|do|will|may)\s?(?:not|n't)|(?:doesn't|don't|won't)|stays?\s(?:at\s)?(?:home|away|out)"
+    r"|(?:is|are|must\sbe|stays?)\s(?:left\sout|forbidden|excluded|ruled\sout))\b",
+    re.IGNORECASE,
+)
+_REASON = re.compile(r",?\s(?:because|since)\b", re.IGNORECASE)
 _LIST_LINE = 8
 """Words up to which a line is taken for an item of a list."""
 
@@ -47,20 +53,39 @@ def find_set(segment: Reply, universe: Sequence[str]) -> st.Reading[st.Found]:
     )
 
 
-def same_items(found: tuple[int, ...], answer: tuple[int, ...], *, ordered: bool) -> bool:
-    """Whether items that were read are those of the answer: in any order, or in its order when `ordered`."""
-    if not ordered:
-        return set(found) == set(answer)
-    if len(set(answer)) == len(answer):  # nothing in it comes twice: a repeated mention is only talk
-        found = tuple(dict.fromkeys(found))
-    return found == answer
+def told(found: tuple[int, ...], answer: tuple[int, ...]) -> tuple[int, ...]:
+    """The items that were read, each once where nothing in the answer comes twice: a repeated mention is only talk,
+    but all of them told again ("A, B, C reversed is C, B, A") count in the later order."""
+    if len(set(answer)) < len(answer):
+        return found
+    first, last = found[: len(answer)], found[len(answer) :]
+    retold = len(set(last)) == len(last) and set(first) == set(last)
+    return last if retold else tuple(dict.fromkeys(found))
 
 
 def _named(text: str, known: Sequence[tuple[str, ...]]) -> tuple[int, ...] | st.Undecided | None:
-    found = [one for one in mentions(text, known) if not denied(text, one.start, one.end)]
+    reason = _REASON.search(text)
+    if reason is not None and len(sentences(text)) == 1 and mentions(text[: reason.start()], known):
+        text = text[: reason.start()]
+    found = mentions(text, known)
+    out = _left_out(text, found)
+    found = [
+        one for place, one in enumerate(found) if place not in out and not denied(text, one.start, one.end)
+    ]
     if any(_OR.fullmatch(text[a.end : b.start]) for a, b in pairwise(found)):
         return st.UNDECIDED
     return tuple(one.which for one in found) or None
+
+
+def _left_out(text: str, found: Sequence[Mention]) -> set[int]:
+    """Which mentions are said to be out, with those joined to them: "salad and cake are left out"."""
+    out: set[int] = set()
+    for place in reversed(range(len(found))):
+        end = found[place].end
+        joined = place + 1 in out and _BETWEEN_ITEMS.fullmatch(text[end : found[place + 1].start])
+        if joined or _LEFT_OUT.match(text, end):
+            out.add(place)
+    return out
 
 
 def _with_lines(text: str, statement: st.Statement) -> str:
