@@ -107,7 +107,7 @@ def test_the_page_says_everything_in_order(different: tuple[Path, list[Path]]) -
         "Which kinds of prompts each change touches",
         "What became of the features",
         "Base against target, feature by feature",
-        "Right answers 52 of 80 graded answers (65%) were cut off at the limit of 24 tokens; in 8 (10%)",
+        "Right answers 52 of 80 graded answers (65%) were cut off at the limit of 48 tokens; in 8 (10%)",
         "Where the answers differ most",
         "Quality of the reading",
         "Layer 4: 11% of the latents are dead.",
