@@ -42,22 +42,6 @@ class Interval:
     corrected: Bools
 
 
-def cluster_weights(clusters: npt.ArrayLike, draws: int, seed: int) -> npt.NDArray[np.float32]:
-    """How often every row counts in every bootstrap draw, when whole clusters are drawn with replacement.
-
-    Args:
-        clusters: (n,) integers, the cluster of each row; any labels.
-        draws: number of resamples.
-        seed: equal seeds give equal weights on every machine.
-
-    Returns:
-        (draws, n) float32; rows of one cluster have equal weights, and a draw holds as many clusters as the
-        data.
-    """
-    index, k = _cluster_index(clusters)
-    return cluster_counts(k, draws, seed)[:, index].astype(np.float32)
-
-
 def mean_interval(
     values: npt.ArrayLike,
     clusters: npt.ArrayLike,

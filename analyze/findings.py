@@ -41,9 +41,8 @@ class CategoryContrast:
     low: float
     high: float
     statistic: float | None
-    p_adjusted: (
-        float | None
-    )  # over the categories and over the results that were selected; None: too few clusters
+    p_adjusted: float | None
+    """Over the categories and over the results that were selected; None where too few clusters."""
     n_units: int
 
 
@@ -105,7 +104,7 @@ class Result:
         return max(nearest - self.tested.floor, 0.0) * self.tested.group.attributed
 
 
-def test_groups(
+def confirm_groups(
     groups: Sequence[Group], layers: Sequence[LayerEffects], extraction: Extraction, seed: int
 ) -> list[Tested]:
     """Opens C once: every candidate's weighted theta against its floor, maxT over all of them (gate 2)."""

@@ -18,7 +18,7 @@ from analyze.behaviour import load_answers
 from analyze.concepts import Bank, ConceptContexts
 from analyze.crosscoder_file import read_crosscoder_file
 from analyze.discrimination import write_discrimination
-from analyze.findings import Tested, describe, ordered, test_groups
+from analyze.findings import Tested, confirm_groups, describe, ordered
 from analyze.fitting import Fitted, fit_all
 from analyze.grading import write_grades
 from analyze.groups import make_groups
@@ -127,7 +127,7 @@ def _conclude(
             store.event(run.id, "analyze", "warning", turned)
             progress.note(turned, warning=True)
         layers = fitted.with_scaling(extraction, config.seed)
-        tested: list[Tested] = test_groups(selected, layers, extraction, config.seed)
+        tested: list[Tested] = confirm_groups(selected, layers, extraction, config.seed)
     with progress.task("naming and describing", len(tested)) as advance:
         contexts, answers, bank = ConceptContexts(extraction), load_answers(extraction), Bank()
         share = sum(item.confirmed(config.alpha) for item in tested) / max(1, len(tested))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analyze.effects import LayerEffects, beside, sham_floor
-from analyze.findings import test_groups
+from analyze.findings import confirm_groups
 from analyze.groups import make_groups
 from analyze.rows import CLASSES, Extraction
 
@@ -42,7 +42,7 @@ def run_shams(
     found = []
     for number, sham in enumerate(extraction.shams):
         seen = [_seen_from(effects, extraction, anchor, sham, minimum_floor) for effects in layers]
-        tested = test_groups(make_groups(seen, extraction)[:candidates], seen, extraction, seed)
+        tested = confirm_groups(make_groups(seen, extraction)[:candidates], seen, extraction, seed)
         found.append(ShamRun(number, len(tested), sum(item.confirmed(alpha) for item in tested)))
     return found
 

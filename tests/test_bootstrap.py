@@ -9,29 +9,25 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from analyze.bootstrap import Interval, cluster_weights, log_ratio_interval, mean_interval, ratio_interval
+from analyze.bootstrap import Interval, cluster_counts, log_ratio_interval, mean_interval, ratio_interval
 from fi_store.errors import AnalysisError
 
 SMALL = st.floats(-100, 100, allow_nan=False, width=32)
 
 
-def test_weights_move_whole_clusters_and_repeat_with_the_seed() -> None:
-    clusters = np.array([7, 7, 3, 9, 9, 9])
-    weights = cluster_weights(clusters, draws=200, seed=4)
-    assert weights.shape == (200, 6)
-    assert weights.dtype == np.float32
-    assert np.array_equal(weights[:, 0], weights[:, 1])
-    assert np.array_equal(weights[:, 3], weights[:, 5])
-    assert np.all(weights[:, [0, 2, 3]].sum(axis=1) == 3)
-    assert np.array_equal(weights, cluster_weights(clusters, draws=200, seed=4))
-    assert not np.array_equal(weights, cluster_weights(clusters, draws=200, seed=5))
+def test_a_draw_holds_as_many_clusters_as_the_data_and_repeats_with_the_seed() -> None:
+    counts = cluster_counts(3, draws=200, seed=4)
+    assert counts.shape == (200, 3)
+    assert np.all(counts.sum(axis=1) == 3)
+    cluster_counts.cache_clear()
+    assert np.array_equal(counts, cluster_counts(3, draws=200, seed=4))
+    assert not np.array_equal(counts, cluster_counts(3, draws=200, seed=5))
 
 
-def test_weights_are_unbiased() -> None:
-    """Mean weight 1: 40,000 draws of variance below 1 put the mean within 5 SE = 0.025, odds below 1e-5 a
-    row."""
-    weights = cluster_weights(np.arange(8), draws=40_000, seed=0)
-    assert np.allclose(weights.mean(axis=0), 1, atol=0.025)
+def test_draws_are_unbiased() -> None:
+    """Mean count 1: 40,000 draws of variance below 1 put the mean within 5 SE = 0.025, odds below 1e-5 a
+    cluster."""
+    assert np.allclose(cluster_counts(8, draws=40_000, seed=0).mean(axis=0), 1, atol=0.025)
 
 
 def test_mean_interval_agrees_with_scipy_where_every_row_is_a_cluster() -> None:

@@ -14,14 +14,12 @@ from analyze.classes import activity_ratio, classify
 from analyze.dictionaries.fit import fit_dictionary
 from analyze.dictionaries.training import FitOptions
 from analyze.effects import LayerEffects, beside, measure_effects, with_scaling
-from analyze.findings import test_groups
+from analyze.findings import confirm_groups
 from analyze.groups import Group, group_scores, make_groups
 from analyze.rows import RESPONSE
 from fi_store.config import METHOD, DictionaryKind
 from fi_store.dictionary import Crosscoder, DiffSae, MeanDiff, Pca, load_dictionary
 from fi_store.errors import AnalysisError
-
-test_groups.__test__ = False  # type: ignore[attr-defined]
 
 KINDS: tuple[DictionaryKind, ...] = ("paired_sae", "crosscoder", "diff_sae", "pca", "mean_diff")
 OPTIONS = FitOptions("resid_post", 0, n_latents=32, k=4, steps=200, batch=256, seed=0)
@@ -67,7 +65,7 @@ def test_the_planted_direction_leads_and_holds_on_c(kind, data, all_effects) -> 
     assert group.direction == 1
     assert along(effects, group, data.direction) > 0.9
     assert effects.dictionary.w_dec.norm(dim=1).max() == pytest.approx(1, abs=1e-4)
-    (tested,) = test_groups([group], [effects], data.extraction, 0)
+    (tested,) = confirm_groups([group], [effects], data.extraction, 0)
     assert tested.p_adjusted < 0.01
     assert tested.low > tested.floor
 
@@ -87,7 +85,7 @@ def test_swapping_the_pair_mirrors_every_kind(kind, data, all_effects) -> None:
     assert [(m.latent, m.sign) for m in turned.members] == [(m.latent, -m.sign) for m in group.members]
     np.testing.assert_array_equal(group_scores(turned, [other]), -group_scores(group, [effects]))
     one, two = (
-        test_groups([g], [e], d.extraction, 0)[0]
+        confirm_groups([g], [e], d.extraction, 0)[0]
         for g, e, d in ((group, effects, data), (turned, other, mirror))
     )
     assert (one.p_adjusted, one.floor) == (two.p_adjusted, two.floor)
@@ -224,7 +222,7 @@ def test_a_crosscoder_reads_models_of_different_widths(data) -> None:
     assert effects.quality.dark_matter is None
     assert effects.quality.explained["target", "C"] > 0.5
     group = first_group(effects, pair)
-    (tested,) = test_groups([group], [effects], no_shams, 0)
+    (tested,) = confirm_groups([group], [effects], no_shams, 0)
     assert tested.p_adjusted < 0.01
     own = effects.dictionary.decoder(1)[group.members[0].latent]
     assert float(torch.nn.functional.normalize(own, dim=0) @ pair.direction) > 0.8

@@ -13,14 +13,12 @@ from analyze.classes import classify, ratio_class, readability
 from analyze.dictionaries.paired_sae import fit_paired_sae
 from analyze.dictionaries.training import FitOptions
 from analyze.effects import LayerEffects, measure_effects, sham_floor
-from analyze.findings import category_table, test_groups
+from analyze.findings import category_table, confirm_groups
 from analyze.groups import Group, group_scores, make_groups
 from analyze.promoted import change_at_tokens, spoken_direction, token_effects
 from analyze.rows import RESPONSE, START
 from analyze.words import find_words
 from fi_store.config import METHOD
-
-test_groups.__test__ = False  # type: ignore[attr-defined]
 
 
 def measured(data: Synthetic, first: str = "base") -> LayerEffects:
@@ -85,7 +83,7 @@ def test_the_first_group_is_the_planted_direction_and_holds_on_c(data, effects, 
     assert first.direction == 1
     span = torch.linalg.qr(effects.dictionary.w_dec[[member.latent for member in first.members]].T)[0]
     assert float((span.T @ data.direction).norm()) > 0.9
-    tested = test_groups(groups, [effects], data.extraction, 0)
+    tested = confirm_groups(groups, [effects], data.extraction, 0)
     assert tested[0].p_adjusted < 0.01
     assert tested[0].low > tested[0].floor
     assert all(abs(item.effect) < 0.2 * tested[0].effect for item in tested[1:])
@@ -135,8 +133,8 @@ def test_swapping_the_pair_mirrors_everything(data, effects, groups) -> None:
     assert [g.direction for g in found] == [-g.direction for g in groups]
     np.testing.assert_allclose(group_scores(found[0], [other]), -group_scores(groups[0], [effects]))
     one, two = (
-        test_groups(groups, [effects], data.extraction, 0),
-        test_groups(found, [other], mirror.extraction, 0),
+        confirm_groups(groups, [effects], data.extraction, 0),
+        confirm_groups(found, [other], mirror.extraction, 0),
     )
     np.testing.assert_array_equal([item.p_adjusted for item in one], [item.p_adjusted for item in two])
     residuals = {(r, 0): mirror.activations[r] for r in ("base", "target")}
@@ -155,13 +153,13 @@ def test_a_pair_without_a_difference_confirms_nothing() -> None:
     data = make(strength=0.0, seed=5)
     effects = measured(data)
     groups = make_groups([effects], data.extraction)
-    tested = test_groups(groups, [effects], data.extraction, 0)
+    tested = confirm_groups(groups, [effects], data.extraction, 0)
     assert not any(item.confirmed(0.05) for item in tested)
 
 
 def test_a_change_present_in_too_few_clusters_is_too_rare_to_test(data, effects, groups) -> None:
     rare = replace(data.extraction.units, discovery=np.arange(60) >= 10)
-    tested = test_groups(groups[:1], [effects], replace(data.extraction, units=rare), 0)
+    tested = confirm_groups(groups[:1], [effects], replace(data.extraction, units=rare), 0)
     assert tested[0].note is not None
     assert "too rare" in tested[0].note
     assert not tested[0].confirmed(0.05)

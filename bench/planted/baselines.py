@@ -15,7 +15,7 @@ import numpy as np
 
 from analyze.behaviour import load_answers
 from analyze.concepts import Bank, ConceptContexts
-from analyze.findings import describe, test_groups
+from analyze.findings import confirm_groups, describe
 from analyze.groups import Group, Member
 from analyze.promoted import token_effects
 from analyze.result_rows import finding_row
@@ -57,7 +57,7 @@ def random_latents(opened: Reopened, words: Words, count: int, seed: int) -> lis
     contexts, answers, bank = ConceptContexts(extraction), load_answers(extraction), Bank()
     rows = []
     for group in groups:
-        (tested,) = test_groups([group], layers, extraction, opened.config.seed)
+        (tested,) = confirm_groups([group], layers, extraction, opened.config.seed)
         result = describe(
             *(tested, layers, extraction, opened.residuals, contexts, words, answers, bank),
             seed=opened.config.seed,

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 
 from analyze.effects import LayerEffects, measure_effects
-from analyze.findings import test_groups
+from analyze.findings import confirm_groups
 from analyze.groups import make_groups
 from analyze.rows import CLASSES, BoolArray, Extraction, load_extraction
 from fi_store.config import RunConfig
@@ -86,5 +86,5 @@ def search_after_permuting(opened: Reopened, seed: int) -> Search:
     coin = np.random.default_rng(seed).random(int(units.clusters.max()) + 1) < 0.5
     layers = [permuted_labels(one, opened.extraction, coin[units.clusters]) for one in opened.layers]
     groups = make_groups(layers, opened.extraction)[: opened.config.candidates]
-    tested = test_groups(groups, layers, opened.extraction, opened.config.seed)
+    tested = confirm_groups(groups, layers, opened.extraction, opened.config.seed)
     return Search(len(tested), sum(item.confirmed(opened.config.alpha) for item in tested))
