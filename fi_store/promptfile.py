@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
-from fi_store.errors import Complaint, PromptFileError, UsageError
+from fi_store.errors import Complaint, UsageError
 from fi_store.graders import KINDS
 from fi_store.graders.check import faults
 from fi_store.promptnodes import NodeReader, Pairs
@@ -52,12 +52,19 @@ MAX_COMPLAINTS = 20
 
 @dataclass(frozen=True)
 class PromptFile:
-    """What one file holds; `lines[i]` is the line where `prompts[i]` begins, counted from 1."""
+    """What one file holds."""
 
     name: str
     version: str
     prompts: tuple[PromptRecord, ...]
-    lines: tuple[int, ...]
+
+
+class Heading(NamedTuple):
+    """What tells a prompt of a file from all others: its id and its (category, text), as far as they can be read."""
+
+    line: int
+    key: str | None
+    content: tuple[str, str] | None
 
 
 def checked_category(name: str) -> str:
@@ -86,27 +93,27 @@ class EnoughError(Exception):
     """There are as many complaints as one reads at once."""
 
 
-def read_prompt_file(path: Path) -> PromptFile:
-    """Parses and checks a file in the full form or the plain form (category -> list of texts).
-
-    Raises:
-        PromptFileError: with all that is wrong, each with the file, the line, and what to do.
-    """
-    reader = PromptReader(path)
-    read = None
-    with suppress(EnoughError), reader.noting():
-        read = reader.file()
-    if reader.complaints or read is None:
-        raise PromptFileError.of(reader.complaints)
-    return read
-
-
 class PromptReader(NodeReader):
-    """Turns the nodes of one file into records; goes on after a complaint and notes them all."""
+    """Turns the nodes of one file into records; goes on after a complaint and notes them all.
+
+    `headings` are of all prompts that were come upon, also of those that are complained of.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.complaints: list[Complaint] = []
+        self.headings: list[Heading] = []
+
+    def read(self) -> PromptFile | None:
+        """Parses and checks the file, in the full form or the plain form (category -> list of texts); None where
+        nothing can be made of it.
+
+        Raises:
+            PromptFileError: the file cannot be read at all.
+        """
+        with suppress(EnoughError), self.noting():
+            return self.file()
+        return None
 
     def fail(self, at: yaml.Node | int, what: str, todo: str) -> NoReturn:
         line = at if isinstance(at, int) else at.start_mark.line + 1
@@ -163,12 +170,10 @@ class PromptReader(NodeReader):
         if not entries.value:
             self.fail(entries, "'prompts' is empty", "write a prompt into it")
         found: list[PromptRecord] = []
-        lines: list[int] = []
         for entry in entries.value:
             with self.noting():
                 found.append(self.entry(entry))
-                lines.append(entry.start_mark.line + 1)
-        return PromptFile(name, version, tuple(found), tuple(lines))
+        return PromptFile(name, version, tuple(found))
 
     def _version(self, node: yaml.Node) -> str:
         scalar = isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float", ":str"))
@@ -179,7 +184,6 @@ class PromptReader(NodeReader):
     def _plain(self, pairs: Pairs) -> PromptFile:
         """The plain form: category -> list of texts. Every text is a family of its own."""
         found: list[PromptRecord] = []
-        lines: list[int] = []
         for name, (key, value) in pairs.items():
             with self.noting():
                 category = self._category(key)
@@ -189,14 +193,12 @@ class PromptReader(NodeReader):
                     )
                 for number, node in enumerate(value.value, start=1):
                     with self.noting():
-                        label = f"{category}/{number}"
-                        found.append(
-                            PromptRecord(label, category, self.text(node, f"text {number}"), family=label)
-                        )
-                        lines.append(node.start_mark.line + 1)
+                        label, text = f"{category}/{number}", self.text(node, f"text {number}")
+                        found.append(PromptRecord(label, category, text, family=label))
+                        self.headings.append(Heading(node.start_mark.line + 1, label, (category, text)))
         if not pairs:
             self.fail(1, "the file holds no prompts", "write a category and its texts")
-        return PromptFile(self.path.stem, "1", tuple(found), tuple(lines))
+        return PromptFile(self.path.stem, "1", tuple(found))
 
     def entry(self, node: yaml.Node) -> PromptRecord:
         """One prompt of the full form; notes all complaints about it but the last, and raises that one."""
@@ -211,6 +213,8 @@ class PromptReader(NodeReader):
             if key in PROMPT_KEYS:
                 with self.noting():
                     values[key] = self._value(key, value)
+        content = (values["category"], values["text"]) if {"category", "text"} <= values.keys() else None
+        self.headings.append(Heading(node.start_mark.line + 1, values.get("id"), content))
         if len(self.complaints) == before and "grader" in values:
             for fault in faults(values["grader"], values["answer"], values.get("failure_answer")):
                 with self.noting():

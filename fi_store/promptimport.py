@@ -5,22 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 
 import yaml
 
-from fi_store.errors import PromptFileError, UsageError
-from fi_store.promptfile import (
-    PROMPT_KEYS,
-    EnoughError,
-    PromptFile,
-    PromptReader,
-    RefusedError,
-    checked_category,
-)
+from fi_store.errors import UsageError
+from fi_store.promptfile import PROMPT_KEYS, PromptFile, PromptReader, RefusedError, checked_category
 from fi_store.promptnodes import as_yaml
-from fi_store.promptset import doubles
+from fi_store.promptset import read_all
 
 ROWS = (".csv", ".tsv", ".jsonl", ".ndjson")
 """Endings of files with one prompt in each row or line; all others are read as prompt files."""
@@ -34,19 +26,15 @@ def read_source(path: Path, category: str | None = None) -> PromptFile:
         PromptFileError: with all that is wrong, each with the file, the line, and what to do.
         UsageError: a category for a file that names its categories itself.
     """
-    rows = path.suffix.lower() in ROWS
-    if category is not None and not rows:
+    if category is not None and not _has_rows(path):
         raise UsageError(
             f"--category is for {', '.join(ROWS)}; {path} names its categories itself.", hint="leave it out"
         )
-    reader = SourceReader(path, None if category is None else checked_category(category))
-    read = None
-    with suppress(EnoughError), reader.noting():
-        read = reader.rows() if rows else reader.file()
-    complaints = reader.complaints or (doubles([path], [read]) if read is not None else [])
-    if complaints or read is None:
-        raise PromptFileError.of(complaints)
-    return read
+    return read_all([SourceReader(path, None if category is None else checked_category(category))])[0]
+
+
+def _has_rows(path: Path) -> bool:
+    return path.suffix.lower() in ROWS
 
 
 class SourceReader(PromptReader):
@@ -57,17 +45,19 @@ class SourceReader(PromptReader):
         self.given_category = category
         self.counts: Counter[str] = Counter()
 
-    def rows(self) -> PromptFile:
-        """One prompt from each row of a table or line of JSON."""
+    def file(self) -> PromptFile:
+        """A prompt file, or one prompt from each row of a table or line of JSON."""
+        return self._rows() if _has_rows(self.path) else super().file()
+
+    def _rows(self) -> PromptFile:
         entries = self._lines() if self.path.suffix.lower() in (".jsonl", ".ndjson") else self._table()
-        found, lines = [], []
+        found = []
         for entry in entries:
             with self.noting():
                 found.append(self.entry(self._completed(entry)))
-                lines.append(entry.start_mark.line + 1)
         if not entries:
             self.fail(1, "the file holds no prompts", "write a row for each prompt")
-        return PromptFile(self.path.stem, "1", tuple(found), tuple(lines))
+        return PromptFile(self.path.stem, "1", tuple(found))
 
     def _lines(self) -> list[yaml.Node]:
         """The lines of a file with one JSON value on each; a line that is not JSON is complained of and left out."""

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fi_store.errors import Complaint, PromptFileError, UsageError
-from fi_store.promptfile import MAX_COMPLAINTS, PromptFile, checked_category, read_prompt_file
+from fi_store.promptfile import MAX_COMPLAINTS, PromptFile, PromptReader, checked_category
 from fi_store.records import PromptRecord, PromptSuite
 from fi_store.shipped import shipped
 
@@ -40,19 +40,7 @@ def load_suite(
         UsageError: an unknown category.
     """
     paths = [_path(Path(file)) for file in files] or [shipped("prompts") / name for name in SHIPPED_FILES]
-    read: list[PromptFile] = []
-    complaints: list[Complaint] = []
-    for path in paths:
-        try:
-            read.append(read_prompt_file(path))
-        except PromptFileError as error:
-            if not error.complaints:  # it could not be read at all
-                raise
-            complaints += error.complaints
-    if not complaints:
-        complaints = doubles(paths, read)
-    if complaints:
-        raise PromptFileError.of(complaints)
+    read = read_all([PromptReader(path) for path in paths])
     prompts = [prompt for file in read for prompt in file.prompts]
     _check_categories(categories, prompts)
     kept = [prompt for prompt in prompts if not categories or prompt.category in categories]
@@ -137,25 +125,40 @@ def _limited(prompts: Sequence[PromptRecord], limit: int | None) -> list[PromptR
     return kept
 
 
-def doubles(paths: Sequence[Path], read: Sequence[PromptFile]) -> list[Complaint]:
-    """Complaints of prompts that share an id or that are the same, in one file or across files."""
+def read_all(readers: Sequence[PromptReader]) -> list[PromptFile]:
+    """What the readers' files hold.
+
+    Raises:
+        PromptFileError: with all that is wrong, file by file; a prompt that is there twice is told beside the rest.
+    """
+    read = [reader.read() for reader in readers]
     keys: dict[str, str] = {}
     contents: dict[tuple[str, str], str] = {}
     complaints: list[Complaint] = []
-    for path, file in zip(paths, read, strict=True):
-        for prompt, line in zip(file.prompts, file.lines, strict=True):
-            place, content = f"{path}:{line}", (prompt.category, prompt.text)
-            if prompt.key in keys:
-                first = keys[prompt.key]
-                what = f"the id {prompt.key!r} is already at {first}"
-                complaints.append(Complaint(path, line, what, "give it another id"))
-            if content in contents:
-                first = contents[content]
-                what = f"the same prompt is already at {first}"
-                complaints.append(Complaint(path, line, what, "leave one of them out"))
-            keys.setdefault(prompt.key, place)
-            contents.setdefault(content, place)
-    return complaints[:MAX_COMPLAINTS]
+    for reader in readers:
+        complaints += [*reader.complaints, *_doubles(reader, keys, contents)][:MAX_COMPLAINTS]
+    if complaints:
+        raise PromptFileError.of(complaints)
+    return [file for file in read if file is not None]
+
+
+def _doubles(
+    reader: PromptReader, keys: dict[str, str], contents: dict[tuple[str, str], str]
+) -> Iterator[Complaint]:
+    """Complaints of prompts that share an id or that are the same; `keys` and `contents` (thing -> place of the first)
+    hold those of the files before, and take up those of this one."""
+    for line, key, content in reader.headings:
+        place = f"{reader.path}:{line}"
+        if key in keys:
+            what = f"the id {key!r} is already at {keys[key]}"
+            yield Complaint(reader.path, line, what, "give it another id")
+        elif key is not None:
+            keys[key] = place
+        if content in contents:
+            what = f"the same prompt is already at {contents[content]}"
+            yield Complaint(reader.path, line, what, "leave one of them out")
+        elif content is not None:
+            contents[content] = place
 
 
 def _check_categories(wanted: Sequence[str], prompts: Sequence[PromptRecord]) -> None:

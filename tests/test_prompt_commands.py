@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from fi_store.promptfile import read_prompt_file
 from fi_store.promptset import load_suite
 from fi_store.promptwrite import full_form, starter
 from fi_store.records import PromptRecord
@@ -90,11 +89,30 @@ def test_validate_goes_through_all_files() -> None:
     write("b.yaml", FULL.replace("difficulty: 2", "difficulty: 9"))
     write("c.yaml", FULL)
     lines = fi_store("prompts", "validate", "a.yaml", "b.yaml", "c.yaml").out.splitlines()
-    assert [line.split(": ")[0] for line in lines] == ["a.yaml:2", "a.yaml:3", "b.yaml:9"]
+    doubles = ["c.yaml:5", "c.yaml:5", "c.yaml:13", "c.yaml:13"]
+    assert [line.split(": ")[0] for line in lines] == ["a.yaml:2", "a.yaml:3", "b.yaml:9", *doubles]
     write("b.yaml", FULL)
     lines = fi_store("prompts", "validate", "b.yaml", "c.yaml").out.splitlines()
     assert lines[0] == "c.yaml:5: the id 'sums/one' is already at b.yaml:5. Give it another id."
     assert len(lines) == 4
+
+
+def test_validate_tells_doubles_beside_the_rest() -> None:
+    text = FULL.replace("difficulty: 2", "difficulty: 9").replace("sums/two", "sums/one")
+    write("a.yaml", text.replace("    family: other", "    difficulty: 7"))
+    write("b.yaml", text.replace("sums/one", "sums/three"))
+    lines = fi_store("prompts", "validate", "a.yaml", "b.yaml").out.splitlines()
+    assert [line.split(". ")[0] for line in lines] == [
+        "a.yaml:9: 'difficulty' must be a whole number from 1 to 5",
+        "a.yaml:15: 'difficulty' must be a whole number from 1 to 5",
+        "a.yaml:13: the id 'sums/one' is already at a.yaml:5",
+        "b.yaml:9: 'difficulty' must be a whole number from 1 to 5",
+        "b.yaml:5: the same prompt is already at a.yaml:5",
+        "b.yaml:13: the id 'sums/three' is already at b.yaml:5",
+        "b.yaml:13: the same prompt is already at a.yaml:13",
+    ]
+    write("a.json", json.dumps({"prompts": [{"id": "x", "category": "c", "text": "t"}] * 2}))
+    assert len(fi_store("prompts", "validate", "a.json").out.splitlines()) == 2, "both stand on one line"
 
 
 def test_new_writes_a_file_that_validates() -> None:
@@ -240,6 +258,9 @@ def test_import_makes_all_complaints_at_once() -> None:
     assert [line.split(": ")[0] for line in lines] == ["a.csv:2", "a.csv:4", "a.csv:5", "a.csv:5"]
     write("a.csv", "text,category,colour\nx,s,red\ny,s,blue\n")
     assert len(fi_store("prompts", "import", "a.csv", "-o", "out.yaml").out.splitlines()) == 1
+    write("a.csv", "id,text,category\na,x,s\na,,s\n")
+    lines = fi_store("prompts", "import", "a.csv", "-o", "out.yaml").out.splitlines()
+    assert [line[:20] for line in lines] == ["a.csv:3: the prompt ", "a.csv:3: the id 'a' "]
     write("a.jsonl", "{\n{}\n{\n")
     lines = fi_store("prompts", "import", "a.jsonl", "-o", "out.yaml", "--category", "s").out.splitlines()
     assert [line.split(": ")[0] for line in lines] == ["a.jsonl:1", "a.jsonl:3", "a.jsonl:2"]
@@ -275,19 +296,24 @@ records = st.builds(
 )  # fmt: skip
 
 
-@given(st.lists(records, min_size=1, max_size=4), lines, lines)
+several = st.lists(
+    records, min_size=1, max_size=4, unique_by=(lambda one: one.key, lambda one: (one.category, one.text))
+)
+
+
+@given(several, lines, lines)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_written_is_read_again(
     tmp_path: Path, prompts: list[PromptRecord], name: str, version: str
 ) -> None:
     path = tmp_path / "any.yaml"
     path.write_text(full_form(prompts, name, "Any.", version), encoding="utf-8", newline="\n")
-    read = read_prompt_file(path)
+    read = load_suite([path])
     assert (read.name, read.version, list(read.prompts)) == (name, version, prompts)
 
 
 @pytest.mark.parametrize("name", ["reasoning", "broad", "controls"])
 def test_the_shipped_files_survive_writing(name: str) -> None:
-    shipped_file = read_prompt_file(shipped("prompts") / f"{name}.yaml")
+    shipped_file = load_suite([shipped("prompts") / f"{name}.yaml"])
     path = write("again.yaml", full_form(shipped_file.prompts, name, "Again.", shipped_file.version))
-    assert read_prompt_file(path).prompts == shipped_file.prompts
+    assert load_suite([path]).prompts == shipped_file.prompts

@@ -16,7 +16,7 @@ import pytest
 
 from fi_store.graders import grade
 from fi_store.graders.text import mentions, phrase
-from fi_store.promptfile import read_prompt_file
+from fi_store.promptset import load_suite
 from fi_store.records import PromptRecord
 from fi_store.shipped import shipped
 
@@ -31,7 +31,7 @@ NEAR = 0.35
 """Share of common word triples from which two prompts are near-doubles."""
 
 SUITE: dict[str, list[PromptRecord]] = {
-    name: list(read_prompt_file(shipped("prompts") / f"{name}.yaml").prompts) for name in FILES
+    name: list(load_suite([shipped("prompts") / f"{name}.yaml"]).prompts) for name in FILES
 }
 ALL = [prompt for prompts in SUITE.values() for prompt in prompts]
 GRADED = [prompt for prompt in ALL if prompt.grader is not None]
