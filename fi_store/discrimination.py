@@ -7,6 +7,7 @@ from typing import Any
 from fi_store.config import METHOD
 from fi_store.query import run_query
 from fi_store.store import Store
+from fi_store.wording import count
 
 Row = dict[str, Any]
 
@@ -33,7 +34,8 @@ def conclusion(store: Store, run_id: str) -> str:
     below = [row for row in limited if row["kl_high"] < mean]
     none = [row for row in limited if row["kl_high"] <= METHOD.gate0_kl_upper and _agrees(row)]
     sentences = [
-        f"Over {len(prompts)} prompts the models' next-word predictions lie {mean:.2g} nats apart (mean symmetric KL)."
+        f"Over {count(len(prompts), 'prompt')} the models' next-word predictions lie {mean:.2g} nats apart "
+        "(mean symmetric KL)."
     ]
     if not limited:
         needed = METHOD.min_category_clusters
@@ -64,7 +66,9 @@ def _silent(prompts: list[Row]) -> str:
         return "Every prompt adds something."
     rest = f" and {len(silent) - SHOWN} more" if len(silent) > SHOWN else ""
     verb = "adds" if len(silent) == 1 else "add"
-    return f"{len(silent)} of {len(prompts)} prompts {verb} nothing: {', '.join(silent[:SHOWN])}{rest}."
+    return (
+        f"{len(silent)} of {count(len(prompts), 'prompt')} {verb} nothing: {', '.join(silent[:SHOWN])}{rest}."
+    )
 
 
 def _agrees(row: Row) -> bool:

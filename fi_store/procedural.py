@@ -29,6 +29,7 @@ from fi_store.gym import gym_version, load_gym
 from fi_store.gym_families import FAMILIES, REFUSED, Family
 from fi_store.promptwrite import full_form, write_new
 from fi_store.records import PromptRecord
+from fi_store.wording import count
 
 ALL = "all"
 """Stands for every family."""
@@ -232,8 +233,8 @@ def _description(generated: Generated, units: int) -> str:
     baselines = (f"{tally.name} {tally.majority[1]:.0%}" for tally in generated.tallies)
     same = sum(round(tally.majority[1] * len(tally.prompts)) for tally in generated.tallies) / n
     return (
-        f"{n} generated prompts (reasoning-gym {generated.version}, seed {generated.seed}). Units of the statistics: "
-        f"{units}; prompts of one template, or that share most of their words, are one unit. Always giving each "
-        f"family's most frequent answer is right in {same:.0%}: {', '.join(baselines)}. No control texts, so names are "
-        "judged more weakly."
+        f"{count(n, 'generated prompt')} (reasoning-gym {generated.version}, seed {generated.seed}). "
+        f"Units of the statistics: {units}; prompts of one template, or that share most of their words, are one unit. "
+        f"Always giving each family's most frequent answer is right in {same:.0%}: {', '.join(baselines)}. "
+        "No control texts, so names are judged more weakly."
     )

@@ -42,7 +42,7 @@ def load_suite(
     paths = [_path(Path(file)) for file in files] or [shipped("prompts") / name for name in SHIPPED_FILES]
     read = read_all([PromptReader(path) for path in paths])
     prompts = [prompt for file in read for prompt in file.prompts]
-    _check_categories(categories, prompts)
+    check_categories(categories, prompts)
     kept = [prompt for prompt in prompts if not categories or prompt.category in categories]
     return PromptSuite(
         name="+".join(file.name for file in read),
@@ -161,12 +161,19 @@ def _doubles(
             contents[content] = place
 
 
-def _check_categories(wanted: Sequence[str], prompts: Sequence[PromptRecord]) -> None:
+def check_categories(
+    wanted: Sequence[str], prompts: Sequence[PromptRecord], option: str = "--categories"
+) -> None:
+    """Refuses a category that no prompt has; `option` is where a person named it.
+
+    Raises:
+        UsageError: an unknown category.
+    """
     known = sorted({prompt.category for prompt in prompts})
     for name in wanted:
         if name not in known:
             close = get_close_matches(name, known, n=1)
             guess = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}."
             raise UsageError(
-                f"--categories: no prompt has the category {name!r}{guess}", hint="fi-store prompts list"
+                f"{option}: no prompt has the category {name!r}{guess}", hint="fi-store prompts list"
             )

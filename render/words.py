@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from fi_store.wording import count as count  # also for the templates, which know this module only
+
 CHANGES: dict[str, str] = {
     "added": "new in the target",
     "strengthened": "stronger in the target",
@@ -85,11 +87,6 @@ def listed(items: Sequence[str]) -> str:
     if len(items) <= 1:
         return "".join(items)
     return f"{', '.join(items[:-1])} and {items[-1]}"
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    """`1 change`, `12 changes`, `1,024 features`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def decimal(value: float | None, digits: int = 2, *, sign: bool = False) -> str:

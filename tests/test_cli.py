@@ -277,7 +277,7 @@ def test_prompts_are_listed_shown_and_validated(tmp_path: Path) -> None:
     )
     good = fi_store("prompts", "validate", file)
     assert good.code == 0
-    assert "2 prompts in 1 categories: in order." in good.out
+    assert "2 prompts in 1 category: in order." in good.out
     assert "2 families; under 24 nothing can be tested" in good.out
     file.write_text("sums:\n  - 1 + 1?\n  - 1 + 1?\n")
     assert "mine.yaml:3: the same prompt" in fi_store("prompts", "validate", file).out
@@ -312,7 +312,7 @@ def test_gc_lists_first_and_removes_with_apply(copy: FilledStore) -> None:
     stray.write_bytes(b"12345")
     gc = ("gc", "--store", copy.path)
     listed = fi_store(*gc).out
-    assert "no run: 1 files, 5 bytes (not in the store)" in listed
+    assert "no run: 1 file, 5 bytes (not in the store)" in listed
     assert stray.exists()
     assert "Removed 5 bytes" in fi_store(*gc, "--apply").out
     assert not stray.parent.exists()

@@ -223,7 +223,7 @@ def test_one_template_is_said_to_be_too_little(tmp_path: Path) -> None:
     done = fi_store("prompts", "generate", "--family", "coin_flip", "--n", 200, "-o", tmp_path / "flips.yaml")
     assert done.code == 0, done.err
     assert re.search(r"Note: coin_flip has no more than \d+ of 200 prompts", done.out)
-    assert "1 units, in" in done.out
+    assert "of 1 family, 1 unit, in" in done.out
     assert "Note: under 24 units nothing can be tested" in done.out
     assert load_suite([tmp_path / "flips.yaml"]).name == "flips"
 

@@ -66,6 +66,26 @@ def test_an_unknown_id_gets_a_guess() -> None:
     assert fi_store("prompts", "show", "--id", "x", "--prompts-file", write("a.yaml", FULL)).code == 2
 
 
+def test_an_unknown_category_names_the_option_of_the_command() -> None:
+    result = fi_store("prompts", "show", "--category", "formal_logc")
+    assert result.err == (
+        "Error: --category: no prompt has the category 'formal_logc'; did you mean 'formal_logic'?\n"
+        "Next: fi-store prompts list\n"
+    )
+    result = fi_store("prompts", "show", "--category", "nonsense", "--prompts-file", write("a.yaml", FULL))
+    assert "--category: no prompt has the category 'nonsense'; there are sums." in result.err
+
+
+def test_one_is_counted_in_the_singular() -> None:
+    write("a.csv", "text,category\nWhy?,s\n")
+    assert fi_store("prompts", "import", "a.csv", "-o", "a.yaml").out.startswith("1 prompt in 1 category, in")
+    assert fi_store("prompts", "validate", "a.yaml").out == (
+        "1 prompt in 1 category: in order.\n"
+        "Note: 1 family; under 24 nothing can be tested (half of them confirm).\n"
+        "Note: 1 prompt has no control text; names are judged more weakly without.\n"
+    )
+
+
 def test_validate_says_that_a_file_is_in_order() -> None:
     result = fi_store("prompts", "validate", "reasoning", "broad", "controls")
     assert result == (0, "622 prompts in 23 categories: in order.\n", "")

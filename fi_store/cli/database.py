@@ -43,10 +43,12 @@ def verify(store: StoreOption = None) -> None:
 
     A damaged block is noticed only when it is read."""
     from fi_store.maintenance import read_every_column
+    from fi_store.wording import count
 
     with open_store(store) as opened:
         counts = read_every_column(opened)
-    say(f"Every column of {len(counts)} tables was read ({sum(counts.values())} rows): in order.")
+    rows = count(sum(counts.values()), "row")
+    say(f"Every column of {count(len(counts), 'table')} was read ({rows}): in order.")
 
 
 @app.command("backup")
@@ -90,11 +92,13 @@ def gc(
 
     Those of archived runs (or of --run), and files that the store does not know; removes with --apply only."""
     from fi_store.maintenance import apply_gc, plan_gc
+    from fi_store.wording import count
 
     with open_store(store, write=apply) as opened:
         plan = plan_gc(opened, opened.run(run).id if run is not None else None)
         for item in plan:
-            say(f"{item.run_id or 'no run'}: {len(item.paths)} files, {size(item.n_bytes)} ({item.reason})")
+            files = count(len(item.paths), "file")
+            say(f"{item.run_id or 'no run'}: {files}, {size(item.n_bytes)} ({item.reason})")
         total = sum(item.n_bytes for item in plan)
         if not plan:
             say("Nothing to remove.")

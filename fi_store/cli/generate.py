@@ -55,6 +55,7 @@ def _tell(made: Generated, units: int, output: Path) -> None:
     """What the file holds, family by family, what was left out, and what comes next."""
     from fi_store.config import METHOD
     from fi_store.procedural import reasons
+    from fi_store.wording import count
 
     rows = []
     for tally in made.tallies:
@@ -70,7 +71,8 @@ def _tell(made: Generated, units: int, output: Path) -> None:
             }
         )
     emit(rows, "table")
-    say(f"{len(made.prompts)} prompts of {len(rows)} families, {units} units, in {output}.")
+    families = count(len(rows), "family", "families")
+    say(f"{count(len(made.prompts), 'prompt')} of {families}, {count(units, 'unit')}, in {output}.")
     short = [tally for tally in made.tallies if len(tally.prompts) < tally.wanted]
     for tally in short:
         say(f"Note: {tally.name} has no more than {len(tally.prompts)} of {tally.wanted} prompts.")

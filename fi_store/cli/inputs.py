@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -78,12 +78,14 @@ def show_prompts(
     output: OutputOption = None,
 ) -> None:
     """Show the prompts themselves, with answers, graders and the failures that they probe."""
-    from fi_store.promptset import NAMED_FILES, load_suite
+    from fi_store.promptset import NAMED_FILES, check_categories, load_suite
 
-    suite = load_suite(prompts_file or [Path(name) for name in NAMED_FILES], (category,) if category else ())
-    chosen = [prompt for prompt in suite.prompts if key in (None, prompt.key)]
+    prompts = load_suite(prompts_file or [Path(name) for name in NAMED_FILES]).prompts
+    check_categories([category] if category is not None else [], prompts, "--category")
+    prompts = tuple(prompt for prompt in prompts if category in (None, prompt.category))
+    chosen = [prompt for prompt in prompts if key in (None, prompt.key)]
     if not chosen:
-        close = get_close_matches(str(key), [prompt.key for prompt in suite.prompts], n=1)
+        close = get_close_matches(str(key), [prompt.key for prompt in prompts], n=1)
         hint = f"fi-store prompts show --id {close[0]}" if close else "fi-store prompts list"
         raise NotFoundError(f"No prompt has the id {key!r}.", hint=hint)
     rows = [_shown(prompt) for prompt in chosen]
@@ -118,17 +120,28 @@ def validate(
     All complaints of a file (up to 20) come at once, each as file:line: what is wrong. What to do."""
     from fi_store.config import METHOD
     from fi_store.promptset import load_suite
+    from fi_store.wording import count
 
     with _complaints_on_lines(f"fi-store prompts validate {' '.join(map(str, files))}"):
         suite = load_suite(files)
-    say(f"{len(suite.prompts)} prompts in {len(suite.categories)} categories: in order.")
+    say(f"{_prompts_in(suite.prompts)}: in order.")
     families = len({prompt.family for prompt in suite.prompts})
     needed = 2 * METHOD.min_nonzero_clusters
     if families < needed:
-        say(f"Note: {families} families; under {needed} nothing can be tested (half of them confirm).")
+        told = count(families, "family", "families")
+        say(f"Note: {told}; under {needed} nothing can be tested (half of them confirm).")
     lacking = sum(prompt.control is None for prompt in suite.prompts)
     if lacking:
-        say(f"Note: {lacking} prompts have no control text; names are judged more weakly without.")
+        told = count(lacking, "prompt has", "prompts have")
+        say(f"Note: {told} no control text; names are judged more weakly without.")
+
+
+def _prompts_in(prompts: Sequence[PromptRecord]) -> str:
+    """`12 prompts in 2 categories`."""
+    from fi_store.wording import count
+
+    categories = count(len({prompt.category for prompt in prompts}), "category", "categories")
+    return f"{count(len(prompts), 'prompt')} in {categories}"
 
 
 @prompts_app.command("new")
@@ -172,14 +185,15 @@ def import_file(
     with _complaints_on_lines(f"fi-store prompts import {source} --output {output}"):
         read = read_source(source, category)
     write_new(output, full_form(read.prompts, output.stem, f"Imported from {source.name}.", read.version))
-    categories = len({prompt.category for prompt in read.prompts})
-    say(f"{len(read.prompts)} prompts in {categories} categories, in {output}.")
+    say(f"{_prompts_in(read.prompts)}, in {output}.")
     say(f"Next: fi-store prompts validate {output}")
 
 
 @contextmanager
 def _complaints_on_lines(again: str) -> Iterator[None]:
     """Prints the complaints about a file, one on each line, and ends the command with their number."""
+    from fi_store.wording import count
+
     try:
         yield
     except PromptFileError as error:
@@ -187,8 +201,8 @@ def _complaints_on_lines(again: str) -> Iterator[None]:
             raise
         for complaint in error.complaints:
             say(str(complaint))
-        n = len(error.complaints)
-        raise PromptFileError(f"{n} complaint{'s' if n > 1 else ''}, see above.", hint=again) from None
+        told = count(len(error.complaints), "complaint")
+        raise PromptFileError(f"{told}, see above.", hint=again) from None
 
 
 def _say_facts(facts: dict[str, Any]) -> None:
