@@ -132,6 +132,19 @@ NUMBERS = [
     ("The chance is one in four.", SHARE, "0.25", True, "one in four"),
     ("A three-in-eight chance.", SHARE, "0.375", True, "three-in-eight"),
     ("The probability is 50/50.", SHARE, "0.5", True, "1/2"),
+    ("34 remain, which is 85%.", NUMBER, "34", True, "34"),
+    ("34 remain. That is 85% of the crate.", NUMBER, "34", True, "34"),
+    ("34 pears remain. So 85% of them are good.", NUMBER, "34", True, "34"),
+    ("The answer is 85%, or 34 pears.", NUMBER, "34", True, "34"),
+    ("40 remain, which is 85%.", NUMBER, "34", False, "40"),
+    ("The answer is 85%.", NUMBER, "34", False, "85%"),
+    ("So 75% of the glass is full.", NUMBER, "75", True, "75%"),
+    ("Take 80 - 25% of it.", NUMBER, "60", None, None),
+    ("37.5%, so 30 of the 80 fall ill.", SHARE, "0.375", True, "37.5%"),
+    ("The chance is 37.5%. So 30 of 80 people fall ill.", SHARE, "0.375", True, "37.5%"),
+    ("The answer is 30 people, that is 37.5%.", SHARE, "0.375", True, "37.5%"),
+    ("So the chance is 37.5.", SHARE, "0.375", True, "37.5"),
+    ("All 8 pencils are blue, so the probability is 1.", SHARE, "1", True, "1"),
 ]  # fmt: skip
 
 CHOICES = [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -145,31 +146,43 @@ def find_number(segment: Reply, grader: Mapping[str, Any]) -> st.Reading[st.Foun
         text = _EVEN_CHANCE.sub(lambda even: "1/2".ljust(len(even[0])), segment.text)
         segment = Reply(text, segment.bold)
 
-    def direct(text: str) -> st.Reading[object]:
-        return _direct(text, share)
-
-    def flowing(text: str) -> st.Reading[object]:
-        return _flowing(text, share)
-
     said = st.said(segment)
     results = [one for one in said if re.search(r"=\s?-?[\d.,/€£]+", one.text)]
-    return st.settle(
-        [
-            (st.stated(segment), direct),
-            (sorted([*st.concluded(segment), *results], key=lambda one: one.start), flowing),
-            (st.in_bold(segment), direct),
-            (said, flowing),
+    stated, bold = st.stated(segment), st.in_bold(segment)
+    led_to = sorted([*st.concluded(segment), *results], key=lambda one: one.start)
+
+    def tiers(wanted: _Wanted) -> list[tuple[Sequence[st.Statement], Callable[[str], st.Reading[object]]]]:
+        direct, flowing = partial(_direct, wanted=wanted), partial(_flowing, wanted=wanted)
+        return [(stated, direct), (led_to, flowing), (bold, direct), (said, flowing)]
+
+    fitting, any_kind = tiers(_Wanted(share, only=True)), tiers(_Wanted(share, only=False))
+    return st.settle([fitting[0], any_kind[0], *fitting[1:], *any_kind[1:]])
+
+
+class _Wanted(NamedTuple):
+    """Which figures are read: proportions if `share`, else plain ones; those of the other kind where there are none of
+    this one in the statement, unless `only`."""
+
+    share: bool
+    only: bool
+
+    def of(self, found: list[Number]) -> list[Number]:
+        fitting = [
+            one for one in found if (one.percent or 0 <= one.value < 1 if self.share else not one.percent)
         ]
-    )
+        return fitting if fitting or self.only else found
 
 
-def _direct(text: str, share: bool) -> st.Reading[object]:
+def _direct(text: str, wanted: _Wanted) -> st.Reading[object]:
     """The number with which a statement opens, or the result of the sum that it opens with."""
     cut = _REASON.search(text)
     clause = text[: cut.start()] if cut is not None else text
-    found = _not_denied(clause, share)
-    if not found:
+    everything = _not_denied(clause, wanted.share)
+    if not everything:
         return Number(Fraction(0), False, "0", 0, 1) if _NONE.match(clause) else None
+    found = wanted.of(everything)
+    if not found:
+        return None
     found = [one for one in found if not one.ordinal] or found
     if len(found) == 1:
         return found[0]
@@ -185,20 +198,24 @@ def _direct(text: str, share: bool) -> st.Reading[object]:
     return first if len(clause.split()) <= DIRECT and lead <= DIRECT // 2 else None
 
 
-def _flowing(text: str, share: bool) -> st.Reading[object]:
+def _flowing(text: str, wanted: _Wanted) -> st.Reading[object]:
     """The number that a sentence leads up to: its last result, else what it says there is, else its last number."""
     if _CHECK.search(text):
         return None
     cut = _REASON.search(text)
     clause = text[: cut.start()] if cut is not None and numbers(text[: cut.start()]) else text
-    found = [one for one in _not_denied(clause, share) if not one.ordinal]
+    everything = _not_denied(clause, wanted.share)
+    found = [one for one in everything if not one.ordinal]
     if not found:
-        ordinals = _not_denied(clause, share)
-        return ordinals[-1] if ordinals and len(clause.split()) <= DIRECT else None
-    result = _result(clause, found)
+        return everything[-1] if everything and len(clause.split()) <= DIRECT else None
+    fitting = wanted.of(found)
+    result = _result(clause, fitting)
     if result is not None:
         return result
-    free = [one for place, one in enumerate(found) if not _in_sum(clause, found, place)]
+    starts = {one.start for one in fitting}
+    free = [
+        one for place, one in enumerate(found) if one.start in starts and not _in_sum(clause, found, place)
+    ]
     if not free:
         return None
     told = [one for one in free if _TOLD.search(clause[max(0, one.start - 40) : one.start])]
