@@ -145,6 +145,18 @@ NUMBERS = [
     ("The answer is 30 people, that is 37.5%.", SHARE, "0.375", True, "37.5%"),
     ("So the chance is 37.5.", SHARE, "0.375", True, "37.5"),
     ("All 8 pencils are blue, so the probability is 1.", SHARE, "1", True, "1"),
+    ("Many say the answer is 40, but it is 34.", NUMBER, "34", True, "34"),
+    ("You might think it is 40, because 5 x 8 = 40, but 6 are bruised, so it is 34.", NUMBER, "34", True, "34"),
+    ("One might answer 40. It is 34.", NUMBER, "34", True, "34"),
+    ("It is tempting to say 40; the answer is 34.", NUMBER, "34", True, "34"),
+    ("Although many people would say **40**, it is **34**.", NUMBER, "34", True, "34"),
+    ("The intuitive answer is 40, but only 34 are good.", NUMBER, "34", True, "34"),
+    ("The obvious answer is 34.", NUMBER, "34", True, "34"),
+    ("There are 34 pears, though many would say 40.", NUMBER, "34", True, "34"),
+    ("A common mistake is to answer 40.5. There are 34.", NUMBER, "34", True, "34"),
+    ("You might think the answer is 34.", NUMBER, "34", None, None),
+    ("Many say 34, but it is 40.", NUMBER, "34", False, "40"),
+    ("I would say 34.", NUMBER, "34", True, "34"),
 ]  # fmt: skip
 
 CHOICES = [
@@ -241,6 +253,11 @@ CHOICES = [
     ("Any such argument is called valid only if it has this form. This one is invalid.", VALID, "invalid", True,
      "invalid"),
     ("It drains the laptop, since the network was on all night.", LAPTOP, "the laptop", True, "the laptop"),
+    ("Many say yes, but the answer is no.", YES_NO, "no", True, "no"),
+    ("You might say yes, but no: whales are mammals.", YES_NO, "no", True, "no"),
+    ("Some say yes, others say no.", YES_NO, "no", None, None),
+    ("You might think that the argument is valid, but it is invalid.", VALID, "invalid", True, "invalid"),
+    ("Many would pick A, but B is right.", AB, "B", True, "B"),
 ]  # fmt: skip
 
 PHRASES = [
@@ -281,6 +298,8 @@ PHRASES = [
     ("nest, hive, den", HIVE, "hive", None, None),
     ("Honey, because there is honey in a hive.", HIVE, "hive", False, "Honey"),
     ("The feast is a birthday and not a wedding.", WEDDING, "a wedding", False, None),
+    ("Many say nest, but it is the hive.", EXACT, "hive", True, None),
+    ("You might think of a wedding, but it is a birthday.", WEDDING, "a wedding", False, None),
 ]  # fmt: skip
 
 SETS = [
@@ -312,6 +331,7 @@ SETS = [
     ("Take soup and fish, since cake and soup cost too much.", MENU, "soup, fish", True, "soup, fish"),
     ("Right, left turned round is left, right.", MOVES, "left, right", True, "left, right"),
     ("Left, right because right, left is turned round.", MOVES, "left, right", True, "left, right"),
+    ("You might think soup and cake, but he can order soup and fish.", MENU, "soup, fish", True, "soup, fish"),
 ]  # fmt: skip
 
 CODE = [

@@ -104,7 +104,7 @@ HOSTILE = [
         "one-", "(A) ", "A or ", "not a ", "no, ", "answer is ", "answer to ", "so ", "wait, ", "? ", "1. \n",
         "- \n", "soup, ", "34 = ", "34 + ", "\u00bd", "\ufdfa", "\U0001f600", "\x00", "**a** ", "I choose ", "10^",
         "3 in ", "x*",
-        "hive or ", "[1,", '{"a":', "-~", "lambda:",
+        "hive or ", "[1,", '{"a":', "-~", "lambda:", "many say ", "although you might say ", "the obvious answer is ",
     )
 ]  # fmt: skip
 SLOWEST = [(SHARE, "0.375"), (ABCD, "C"), (HIVE, "hive"), (DIGITS, "1, 2"), (PYTHON, "[1]"), (JSON, "[1]")]

@@ -9,6 +9,8 @@ from functools import lru_cache
 from string import ascii_lowercase
 from typing import NamedTuple
 
+from fi_store.graders.attributed import own_words
+
 MAX_REPLY = 20_000
 """Characters of a reply that are read: the last ones, since a later statement counts more than an earlier one."""
 SHORT_REPLY = 12
@@ -79,7 +81,8 @@ class Mention(NamedTuple):
 def plain(reply: str) -> Reply:
     """The reply without Markdown and LaTeX, numbering and bullets; signs that look alike made one.
 
-    What a model goes on to ask itself ("Question: ...") and all after it is left out.
+    What a model goes on to ask itself ("Question: ...") and all after it is left out, and so is what it reports as the
+    answer of others.
     """
     text = _DIGIT_GROUP.sub("", reply[-MAX_REPLY:])
     text = _VULGAR.sub(lambda sign: " " + unicodedata.normalize("NFKC", sign.group()), text)
@@ -94,7 +97,7 @@ def plain(reply: str) -> Reply:
     text = re.sub(r"[^\S\n]+", " ", text)
     text = re.sub(r" ?\n[ \n]*", "\n", text).strip()
     text = _LINE_START.sub("", _HASHES.sub("Final answer: ", text))
-    return _without_bold(_EMPHASIS.sub("", _without_numbering(text)))
+    return _without_bold(own_words(_EMPHASIS.sub("", _without_numbering(text))))
 
 
 def _without_numbering(text: str) -> str:
