@@ -26,7 +26,7 @@ STEM = 4
 ENDING = 3
 """Letters that an ending adds at most."""
 ALONE = 0.2
-"""Share of the pushed content words from which a single one can speak for a concept."""
+"""Share of what the pushed words carry from which a single one can speak for a concept."""
 TRIED = 12
 """Concepts that are tried on the answers to D, the best first."""
 
@@ -69,9 +69,9 @@ class Bank:
         """Concepts that the pushed words (word, share) may speak of: score, concept and those words, best first.
 
         A word counts by its share over the number of concepts that have it. It takes two words, or one content word
-        with a fifth of what all content words carry.
+        with a fifth of what all carry.
         """
-        total = sum(share for word, share in pushed if is_content(word))
+        total = sum(share for _, share in pushed)
         found = []
         for concept, own in zip(self.concepts, self._words, strict=True):
             score, alone, words = 0.0, False, []
@@ -94,9 +94,21 @@ class Bank:
     ) -> Told | None:
         """The concept that the words pushed on D speak of, if the answers show it too; None otherwise.
 
+        Content words are asked first; function words, which say how rather than what, only where those tell nothing.
         Of the concepts that the words may speak of, the one whose score times the rise of its predicate's rate in
         the answers to D is largest; it is then counted once on C, by McNemar's test.
         """
+        content = [(word, share) for word, share in pushed if is_content(word)]
+        told = self._told(content, extraction, answers, direction)
+        return told or self._told(pushed, extraction, answers, direction)
+
+    def _told(
+        self,
+        pushed: Sequence[tuple[str, float]],
+        extraction: Extraction,
+        answers: dict[str, list[str]],
+        direction: int,
+    ) -> Told | None:
         discovery = extraction.units.discovery
         best, told = 0.0, None
         for score, concept, words in self.spoken_of(pushed)[:TRIED]:

@@ -20,7 +20,7 @@ from analyze.effects import LayerEffects
 from analyze.groups import Group, group_floor, group_scores, token_activity
 from analyze.names import Candidate, name_group
 from analyze.predicates import Contexts
-from analyze.promoted import change_at_tokens, spoken_words, token_effects
+from analyze.promoted import change_at_tokens, pushed_words
 from analyze.rows import PROMPT, BoolArray, Extraction, FloatArray
 from analyze.significance import Confirmation, category_contrasts, cluster_means, confirm
 from analyze.words import Words
@@ -160,19 +160,19 @@ def describe(
     group, rows = tested.group, extraction.rows
     weights = change_at_tokens(group, layers)
     in_class = rows.own & (rows.position_class == group.position_class)
-    promoted, suppressed = spoken_words(group, layers, extraction, words, ~rows.discovery)
-    on_d = token_effects(extraction, words, weights, group.position_class, rows.discovery)
-    side = 0 if group.direction > 0 else 1
-    said = [word for word, _ in on_d[side]]
-    pushed = spoken_words(group, layers, extraction, words, rows.discovery)[side]
+    on_d, on_c = (
+        pushed_words(group, layers, extraction, words, half) for half in (rows.discovery, ~rows.discovery)
+    )
+    pushed = on_d[0 if group.direction > 0 else 1]
+    said = [word for word, _ in pushed]
     speaks = naming and group.position_class != PROMPT
     return Result(
         tested=tested,
         change=classify(group, layers, extraction, residuals),
         categories=category_table(group, layers, extraction, seed, confirmed_share),
-        promoted=promoted,
-        suppressed=suppressed,
-        said=[word for word, _ in pushed],
+        promoted=on_c[0],
+        suppressed=on_c[1],
+        said=said,
         triggers=_triggers(weights, in_class & rows.discovery, contexts),
         told=bank.tell(pushed, extraction, answers, group.direction) if speaks else None,
         names=name_group(group, layers, extraction, contexts, seed, bank.predicates) if naming else [],

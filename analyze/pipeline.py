@@ -111,11 +111,11 @@ def _conclude(
     with progress.task("grouping features"):
         words = find_words(extraction)
         groups = make_groups(layers, extraction) if layers else []
-        groups = [
+        selected = [
             replace(g, direction=spoken_direction(g, extraction, words, change_at_tokens(g, layers)))
-            for g in groups
+            for g in groups[: config.candidates]
         ]
-        selected = groups[: config.candidates]
+        groups[: config.candidates] = selected
     n_c = len(set(extraction.units.clusters[~extraction.units.discovery].tolist()))
     detectable = smallest_detectable(n_c, max(1, len(selected)), config.alpha, 0.8)
     write.plan(store, run, config, extraction, layers, selected, detectable)

@@ -2,25 +2,26 @@
 
 Until the probe stage exists: the stored KL contributions at positions where the group's difference is active minus
 those at inactive positions of the same class and author (METHOD section 6). The model's own KL share would credit
-almost every feature with the same words; the subtraction leaves what belongs to the feature.
+almost every feature with the same words; the subtraction leaves what belongs to the feature. A word counts by its net
+contribution, what pushes it up less what pushes it down, and has to be pushed in prompt after prompt to be listed.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from analyze.effects import LayerEffects
 from analyze.groups import Group, token_activity
 from analyze.rows import PROMPT, RESPONSE, START, BoolArray, Extraction, FloatArray, IntArray
-from analyze.words import Words, is_content
+from analyze.words import Words
 from fi_store.config import METHOD
 
 LISTED = 10
-"""Tokens that are listed at most."""
+"""Words that are listed at most on either side."""
 
 
 def change_at_tokens(group: Group, layers: Sequence[LayerEffects]) -> FloatArray:
@@ -36,110 +37,127 @@ def change_at_tokens(group: Group, layers: Sequence[LayerEffects]) -> FloatArray
     return total
 
 
-def spoken_words(
+def pushed_words(
     group: Group, layers: Sequence[LayerEffects], extraction: Extraction, words: Words, half: BoolArray
 ) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
-    """Promoted and suppressed words of a group and its companions, ten at most, with their shares in their own group.
+    """Promoted and suppressed words of a group and its companions; see `listed` and `word_pushes`.
 
-    Each group's shares sum to 1, and a word counts by its largest: one place of an answer must not hide the others.
-    Content words stand before function words and marks, which say little of what a model is about to do.
+    A word counts by the sum of its shares in the groups: one place of an answer must not hide the others. What is
+    pushed up at one place and down at another is told by what is left.
     """
-    lists = [
-        token_effects(extraction, words, change_at_tokens(part, layers), part.position_class, half)
-        for part in (group, *group.companions)
+    parts = (group, *group.companions)
+    pushes = [
+        word_pushes(extraction, words, change_at_tokens(part, layers), part.position_class, half)
+        for part in parts
     ]
-    promoted = _largest_shares(gained for gained, _ in lists)
-    suppressed = _largest_shares(lost for _, lost in lists)
-    # A word that is pushed up at one place and down at another is told where its share is larger (equal: both).
-    return (
-        _strongest({word: share for word, share in promoted.items() if share >= suppressed.get(word, 0.0)}),
-        _strongest({word: share for word, share in suppressed.items() if share >= promoted.get(word, 0.0)}),
-    )
+    return listed(words, np.sum(pushes, axis=0))
 
 
-def _largest_shares(lists: Iterable[list[tuple[str, float]]]) -> dict[str, float]:
-    """Word -> its largest share in any of the groups, in order of first appearance."""
-    largest: dict[str, float] = {}
-    for word, share in itertools.chain.from_iterable(lists):
-        largest[word] = max(share, largest.get(word, 0.0))
-    return largest
+def listed(words: Words, pushes: FloatArray) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+    """The ten words that are pushed up most and the ten that are pushed down most, strongest first, with their sums."""
+
+    def side(values: FloatArray) -> list[tuple[str, float]]:
+        strongest = np.argsort(-values, kind="stable")[:LISTED]
+        return [(words.shown[i], float(values[i])) for i in strongest if values[i] > 0]
+
+    return side(pushes), side(-pushes)
 
 
-def _strongest(shares: dict[str, float]) -> list[tuple[str, float]]:
-    return sorted(shares.items(), key=lambda item: (not is_content(item[0]), -item[1]))[:LISTED]
-
-
-def token_effects(
+def word_pushes(
     extraction: Extraction, words: Words, weights: FloatArray, position_class: int, half: BoolArray
-) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
-    """Promoted and suppressed words, strongest first, with their shares of what the group pushes (they sum to 1).
+) -> FloatArray:
+    """(n_words,) each word's share of all that a change pushes up (> 0) or down (< 0); 0 where that is not sure.
 
-    `weights` (N,): the group's change at each row; `half` (N,): the rows that may speak. Per position class
-    c_v = weighted mean of v's KL contribution where the change is active minus its mean where it is not; the shares
-    of the classes are averaged by how much of the change lies in them, since one start of an answer moves more nats
-    than many later tokens do and would hide them. A group of questions speaks at questions, others in answers.
+    `weights` (N,): the change at each row; `half` (N,): the rows that may speak. Per position class c_v = weighted
+    mean of v's net KL contribution where the change is active minus its mean where it is not; the classes are
+    averaged by how much of the change lies in them, each in units of all that it pushes, since one start of an answer
+    moves more nats than many later tokens do and would hide them. A group of questions speaks at questions, others in
+    answers. Sure: the one-sided 95% limit of the mean over prompts excludes 0 (Student's t), and active rows push the
+    word that way in at least `METHOD.word_prompts` prompts.
     """
     rows = extraction.rows
     spoken = (PROMPT,) if position_class == PROMPT else (START, RESPONSE)
-    found = []
-    for ids, values in ((words.promoted, rows.promoted_kl), (words.suppressed, rows.suppressed_kl)):
-        shares = np.zeros(len(words.shown))
-        for place in spoken:
-            chosen = half & rows.own & (rows.position_class == place)
-            positive = np.maximum(_contrast(ids, values, weights, chosen, rows.author, len(shares)), 0)
-            if positive.any():
-                shares += np.maximum(weights[chosen], 0).sum() * positive / positive.sum()
-        if shares.any():
-            shares /= shares.sum()
-        strongest = np.argsort(-shares, kind="stable")[: round(1 / METHOD.promoted_share)]
-        found.append(
-            [(words.shown[i], float(shares[i])) for i in strongest if shares[i] >= METHOD.promoted_share]
-        )
-    return found[0], found[1]
+    prompts = np.unique(rows.unit[half])
+    shape = (len(prompts), len(words.shown))
+    net, raised, lowered = np.zeros(shape), np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    for place in spoken:
+        chosen = half & rows.own & (rows.position_class == place)
+        active, contrast = (found[prompts] for found in _contributions(extraction, words, weights, chosen))
+        pushed = float(np.abs(contrast.sum(axis=0)).sum())
+        if pushed > 0:
+            net += float(np.maximum(weights[chosen], 0).sum()) * contrast / pushed
+            raised |= active > 0
+            lowered |= active < 0
+    if len(prompts) < 2:
+        return np.zeros(shape[1])
+    total = net.sum(axis=0)
+    limit = stats.t.ppf(1 - METHOD.alpha, len(prompts) - 1) * net.std(axis=0, ddof=1) * np.sqrt(len(prompts))
+    often = np.where(total > 0, raised.sum(axis=0), lowered.sum(axis=0)) >= METHOD.word_prompts
+    whole = np.where(total > 0, np.maximum(total, 0).sum(), np.maximum(-total, 0).sum())
+    sure = often & (np.abs(total) > limit) & (whole > 0)
+    return np.asarray(np.divide(total, whole, out=np.zeros(shape[1]), where=sure))
 
 
 def spoken_direction(group: Group, extraction: Extraction, words: Words, weights: FloatArray) -> int:
     """Whether a group is told by what the target gains (+1) or loses (-1); mirrored when the pair is swapped.
 
     The side whose strongest word carries the larger contribution on D: a behaviour that uses few words is one a
-    person can recognise, the many words that gave way to it are not. Groups of
-    questions keep the heavier side, groups whose features all move one way have one side only.
+    person can recognise, the many words that gave way to it are not. Groups of questions keep the heavier side,
+    groups whose features all move one way have one side only.
     """
     rows = extraction.rows
     if group.position_class == PROMPT or len({member.sign for member in group.members}) == 1:
         return group.direction
     chosen = rows.discovery & rows.own & (rows.position_class == group.position_class)
-    gained, lost = (
-        float(_contrast(ids, values, weights, chosen, rows.author, len(words.shown)).max())
-        for ids, values in ((words.promoted, rows.promoted_kl), (words.suppressed, rows.suppressed_kl))
-    )
+    net = _contributions(extraction, words, weights, chosen)[1].sum(axis=0)
+    gained, lost = float(net.max()), float(-net.min())
     if gained == lost:
         return group.direction
     return 1 if gained > lost else -1
 
 
-def _contrast(
-    ids: IntArray,
-    values: npt.NDArray[np.float32],
+def _contributions(
+    extraction: Extraction, words: Words, weights: FloatArray, chosen: BoolArray
+) -> tuple[FloatArray, FloatArray]:
+    """(n_units, n_words) each: weighted net contributions at active rows, and those less what silence would give.
+
+    Silence: the mean contribution at inactive rows of the same author, over all units, times the unit's weight.
+    """
+    rows = extraction.rows
+    n_units, n_words = extraction.units.n, len(words.shown)
+    active, inactive = chosen & (weights > 0), chosen & (weights <= 0)
+    found = _net(words, rows.promoted_kl, rows.suppressed_kl, rows.unit, weights, active, n_units, n_words)
+    left = found.copy()
+    one = np.zeros(rows.n, dtype=np.int64)
+    for who in np.unique(rows.author[active]):
+        silent, own = inactive & (rows.author == who), active & (rows.author == who)
+        if silent.any():
+            even = np.full(rows.n, 1 / silent.sum())
+            mean = _net(words, rows.promoted_kl, rows.suppressed_kl, one, even, silent, 1, n_words)
+            mass = np.bincount(rows.unit[own], weights=weights[own], minlength=n_units)
+            left -= mass[:, None] * mean
+    return found, left
+
+
+def _net(
+    words: Words,
+    promoted: npt.NDArray[np.float32],
+    suppressed: npt.NDArray[np.float32],
+    owner: IntArray,
     weights: FloatArray,
     chosen: BoolArray,
-    author: IntArray,
+    n_owners: int,
     n_words: int,
 ) -> FloatArray:
-    """(n_words,) weighted mean contribution at active rows minus the author-matched mean at inactive rows."""
-    active, inactive = chosen & (weights > 0), chosen & (weights <= 0)
-    if not active.any():
-        return np.zeros(n_words)
-    share = np.where(active, weights, 0.0)
-    share = share / share.sum()
-    baseline = np.zeros(len(share))
-    for who in np.unique(author[active]):
-        silent = inactive & (author == who)
-        if silent.any():
-            baseline[silent] = share[author == who].sum() / silent.sum()
-    net = share - baseline
-    used = np.flatnonzero(net)
-    weighted = (values[used] * net[used, None]).astype(np.float64)
-    sums = np.bincount(ids[used].ravel(), weights=weighted.ravel(), minlength=n_words)
-    sums[0] = 0  # the empty word
-    return np.asarray(sums)
+    """(n_owners, n_words) weighted sums of what pushes a word up less what pushes it down."""
+    at = np.flatnonzero(chosen)
+
+    def summed(ids: IntArray, values: npt.NDArray[np.float32]) -> FloatArray:
+        place = owner[at, None] * n_words + ids[at]
+        weighted = values[at] * weights[at, None]
+        sums = np.bincount(place.ravel(), weights=weighted.ravel(), minlength=n_owners * n_words)
+        return np.asarray(sums.reshape(n_owners, n_words), dtype=np.float64)
+
+    net = summed(words.promoted, promoted) - summed(words.suppressed, suppressed)
+    net[:, 0] = 0  # the empty word
+    return np.asarray(net)

@@ -97,8 +97,8 @@ class Method:
     """Lower limit of the mean AUC against hard negatives that a name needs."""
     name_margin: float = 0.05
     """How far a name must beat the best single token and the position class."""
-    promoted_share: float = 0.02
-    """Share of the positive sum that a promoted token needs to be listed."""
+    word_prompts: int = 3
+    """Prompts in which a word must be pushed to be listed."""
     match_stable: float = 0.7
     """Decoder cosine (across spaces: profile correlation) from which a matched result is 'stable' in the later run."""
     match_minimum: float = 0.5

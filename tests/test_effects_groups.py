@@ -15,7 +15,7 @@ from analyze.dictionaries.training import FitOptions
 from analyze.effects import LayerEffects, measure_effects, sham_floor
 from analyze.findings import category_table, confirm_groups
 from analyze.groups import Group, group_scores, make_groups
-from analyze.promoted import change_at_tokens, spoken_direction, token_effects
+from analyze.promoted import change_at_tokens, listed, pushed_words, spoken_direction, word_pushes
 from analyze.rows import RESPONSE, START
 from analyze.words import find_words
 from fi_store.config import METHOD
@@ -99,12 +99,8 @@ def test_its_category_its_tokens_and_its_class(data, effects, groups) -> None:
     assert table[0].category == "planted"
     assert table[0].p_adjusted is not None
     assert table[0].p_adjusted < 0.01
-    promoted, _ = token_effects(
-        extraction,
-        find_words(extraction),
-        change_at_tokens(first, [effects]),
-        RESPONSE,
-        ~extraction.rows.discovery,
+    promoted, _ = pushed_words(
+        first, [effects], extraction, find_words(extraction), ~extraction.rows.discovery
     )
     assert promoted[0][0] == "Plan"
     residuals = {(r, 0): data.activations[r] for r in ("base", "target")}
@@ -112,6 +108,26 @@ def test_its_category_its_tokens_and_its_class(data, effects, groups) -> None:
     assert change.name == "added"
     assert change.r2_base is not None
     assert change.r2_base < 0.2 < 0.5 < (change.r2_target or 0)
+
+
+def test_a_word_is_listed_when_prompt_after_prompt_pushes_it_on_balance(data, effects, groups) -> None:
+    first, extraction, words = groups[0], data.extraction, find_words(data.extraction)
+    half, rows = extraction.rows.discovery, extraction.rows
+    weights = change_at_tokens(first, [effects])
+    (found, share), *_ = listed(words, word_pushes(extraction, words, weights, RESPONSE, half))[0]
+    assert found == "Plan"
+    assert share > 0.9
+
+    def told(**changed) -> list[str]:
+        other = replace(extraction, rows=replace(rows, **changed))
+        return [word for word, _ in listed(words, word_pushes(other, words, weights, RESPONSE, half))[0]]
+
+    # Pressed down elsewhere as much as it is raised: moved about, not promoted.
+    assert told(suppressed_ids=rows.promoted_ids, suppressed_kl=rows.promoted_kl) == []
+    # Raised in two prompts only, however much.
+    planted = np.unique(rows.unit[half & data.planted])
+    few = np.where(np.isin(rows.unit, planted[:2])[:, None], 50 * rows.promoted_kl, 0).astype(np.float32)
+    assert "Plan" not in told(promoted_kl=few)
 
 
 def test_swapping_the_pair_mirrors_everything(data, effects, groups) -> None:
@@ -139,12 +155,8 @@ def test_swapping_the_pair_mirrors_everything(data, effects, groups) -> None:
     np.testing.assert_array_equal([item.p_adjusted for item in one], [item.p_adjusted for item in two])
     residuals = {(r, 0): mirror.activations[r] for r in ("base", "target")}
     assert classify(found[0], [other], mirror.extraction, residuals).name == "removed"
-    _, suppressed = token_effects(
-        mirror.extraction,
-        find_words(mirror.extraction),
-        change_at_tokens(found[0], [other]),
-        RESPONSE,
-        ~mirror.extraction.rows.discovery,
+    _, suppressed = pushed_words(
+        found[0], [other], mirror.extraction, find_words(mirror.extraction), ~mirror.extraction.rows.discovery
     )
     assert suppressed[0][0] == "Plan"
 

@@ -17,7 +17,7 @@ from analyze.behaviour import load_answers
 from analyze.concepts import Bank, ConceptContexts
 from analyze.findings import confirm_groups, describe
 from analyze.groups import Group, Member
-from analyze.promoted import token_effects
+from analyze.promoted import listed, word_pushes
 from analyze.result_rows import finding_row
 from analyze.rows import CLASSES, RESPONSE
 from analyze.words import Words, find_words
@@ -31,7 +31,8 @@ def strongest_category(store: Store, opened: Reopened, words: Words) -> dict[str
     """The result that needs no features; its `change` is filled in by `with_given_change`."""
     extraction = opened.extraction
     same = np.ones(extraction.rows.n)
-    gained, lost = token_effects(extraction, words, same, RESPONSE, ~extraction.rows.discovery)
+    pushes = word_pushes(extraction, words, same, RESPONSE, ~extraction.rows.discovery)
+    gained, lost = listed(words, pushes)
     divergence = run_query(store, "category_discrimination", run=opened.run_id).to_pylist()
     category = max(divergence, key=lambda row: row["kl_symmetric"])["category"]
     return {
