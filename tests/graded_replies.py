@@ -258,6 +258,19 @@ CHOICES = [
     ("Some say yes, others say no.", YES_NO, "no", None, None),
     ("You might think that the argument is valid, but it is invalid.", VALID, "invalid", True, "invalid"),
     ("Many would pick A, but B is right.", AB, "B", True, "B"),
+    ("A) egg and hen - incorrect. B) leaf and branch - correct.", AB, "B", True, "B"),
+    ("A) egg and hen - correct. B) leaf and branch - incorrect.", AB, "B", False, "A"),
+    ("A. egg and hen (incorrect)\nB. leaf and branch (correct)", AB, "B", True, "B"),
+    ("Option A: It is too small. This is incorrect.\nOption B: It fits. This is correct.", AB, "B", True, "B"),
+    ("- **A)** the right shoe – ❌\n- **B)** the left one – ✅", AB, "B", True, "B"),
+    ("A is not correct; B is right, since it fits.", AB, "B", True, "B"),
+    ("A) small - incorrect.\nB) large - incorrect.\nC) fits - correct.\nD) none - wrong.", ABCD, "C", True, "C"),
+    ("A) small: wrong.\nB) large: wrong.\nD) red: wrong.", ABCD, "C", True, "C"),
+    ("A) small: wrong. B) large: wrong.", ABCD, "A", None, None),
+    ("A) egg and hen - correct. B) leaf and branch - correct.", AB, "B", None, None),
+    ("A) egg and hen - correct. B) leaf and branch - correct. So the answer is B.", AB, "B", True, "B"),
+    ("The network: incorrect. The laptop: correct.", LAPTOP, "the laptop", True, "the laptop"),
+    ("True is wrong. False is right.", TRUE, "false", True, "false"),
 ]  # fmt: skip
 
 PHRASES = [

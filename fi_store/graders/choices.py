@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from fi_store.graders import statements as st
 from fi_store.graders.text import Mention, Reply, denied, mentions, phrase, sentences
@@ -49,12 +50,31 @@ _NO_SAID = re.compile(
     rf"{_ENDED.pattern}|\s(?:it|that|this|they|he|she|we|you|i|because|since|as|not|there|but)\b",
     re.IGNORECASE,
 )
+_PIECE = re.compile(r"[.!?;,]\s|\n|$")
+_VERDICTS = ("correct", "incorrect", "right", "wrong", "true", "false")
+_VERDICT = re.compile(
+    rf"""(?:^\W{{0,6}}|[-:=>(,.;!\n]\s?|\b(?:is|was|looks|seems|isn't|wasn't)\s)(?:(?:also|therefore|clearly|simply|logically)\s)?
+        (?:(?P<wrong>(?:(?<=n't\s)|not\s)(?:quite\s|the\s)?(?:correct|right|true)|incorrect|wrong|false)
+        |(?:the\s)?(?:correct|right|true))(?=(?:\s(?:answer|choice|option|one))?(?:{_REASONED.pattern}))
+    |(?P<cross>[\u2717\u2718\u274c\u2716])|[\u2713\u2714\u2705\u2611]""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _LONE_LETTER = re.compile(rf"([a-z])(?={_REASONED.pattern})", re.IGNORECASE)
 
+MAX_BLOCK = 600
+"""Characters after the name of an option in which a verdict on it is looked for."""
 MAX_LINES = 40
 """Lines in which options are looked for one by one."""
 SHORT = 8
 """Words up to which the first sentence of a reply that was cut later on is taken for its answer."""
+
+
+class Verdict(NamedTuple):
+    """What a reply that goes through the options says of one: which, whether it is the right one, where it begins."""
+
+    which: int
+    good: bool
+    start: int
 
 
 class Options:
@@ -101,19 +121,47 @@ class Options:
 
     def opening(self, text: str) -> int | None:
         """The option with which a text opens, if a mark, a bracket or the end stands after it."""
+        first = self._first(text)
+        if first is None or denied(text, first.start, first.end):
+            return None
+        if _offered(text, self._find(text[: first.start + 200])).get(0) is not None:
+            return None
+        said = text[first.start : first.end].casefold()
+        ended = _NO_SAID if said in ("yes", "no") else _REASONED
+        return first.which if ended.match(text, first.end) else None
+
+    def verdicts(self, text: str) -> list[Verdict]:
+        """What a text that goes through the options says of each: "A) ... - incorrect. B) ... - correct.". A verdict is
+        looked for from where a piece of a sentence opens with an option up to where one opens with the next."""
+        if any(word in _VERDICTS for one in self.phrases for word in one):
+            return []
+        blocks: list[tuple[int, int, str]] = []
+        start = 0
+        for end in _PIECE.finditer(text):
+            piece = text[start : end.end()]
+            first = self._first(piece)
+            if first is not None:
+                blocks.append((first.which, start, piece[first.end :]))
+            elif blocks and len(blocks[-1][2]) < MAX_BLOCK:
+                blocks[-1] = (*blocks[-1][:2], blocks[-1][2] + piece)
+            start = end.end()
+        judged = [(which, start, _VERDICT.search(said)) for which, start, said in blocks]
+        return [
+            Verdict(which, not (found["wrong"] or found["cross"]), start)
+            for which, start, found in judged
+            if found is not None
+        ]
+
+    def _first(self, text: str) -> Mention | None:
+        """The option that a text names first of all."""
         opens = _OPENS.match(text)
         start = opens.end() if opens is not None else 0
         letter = _LONE_LETTER.match(text, start)
         if letter is not None:
-            return None if denied(text, *letter.span(1)) else self.whole((letter[1].casefold(),))
+            which = self.whole((letter[1].casefold(),))
+            return None if which is None else Mention(which, *letter.span(1))
         found = self._find(text[: start + 200])
-        if not found or found[0].start > start or _offered(text, found).get(0) is not None:
-            return None
-        if denied(text, found[0].start, found[0].end):
-            return None
-        said = text[found[0].start : found[0].end].casefold()
-        ended = _NO_SAID if said in ("yes", "no") else _REASONED
-        return found[0].which if ended.match(text, found[0].end) else None
+        return found[0] if found and found[0].start <= start else None
 
     def _find(self, text: str) -> list[Mention]:
         """Where the text names an option; "no" counts as an answer only, not as in "no reason"."""
@@ -126,6 +174,9 @@ class Options:
 
 def find_choice(segment: Reply, known: Options) -> st.Reading[st.Found]:
     """The position of the option that a reply (or the part of one after a correction) decides for."""
+    verdicts = known.verdicts(segment.text)
+    several = len({one.which for one in verdicts}) > 1
+    judged = [st.Statement(segment.text, verdicts[-1].start, st.SAID)] if several else []
     concluded = st.concluded(segment)
     bare = [one for one in concluded if known.opening(one.text) is not None]
     opened, said = st.opening(segment), st.said(segment)
@@ -137,6 +188,7 @@ def find_choice(segment: Reply, known: Options) -> st.Reading[st.Found]:
     return st.settle(
         [
             (sorted([*st.stated(segment), *bare], key=lambda one: one.start), known.read),
+            (judged, lambda _: _left(verdicts, known.n)),
             (opened, known.opening),
             (concluded, known.read),
             (st.in_bold(segment), known.read),
@@ -145,6 +197,13 @@ def find_choice(segment: Reply, known: Options) -> st.Reading[st.Found]:
             ([] if said else first, known.read),
         ]
     )
+
+
+def _left(verdicts: Sequence[Verdict], n: int) -> int | st.Undecided:
+    """The only one of `n` options with a good verdict, or without a bad one where none is good."""
+    good, bad = ({one.which for one in verdicts if one.good is kind} for kind in (True, False))
+    chosen = good or set(range(n)) - bad
+    return chosen.pop() if len(chosen) == 1 and not chosen & bad else st.UNDECIDED
 
 
 def _offered(text: str, found: list[Mention]) -> dict[int, bool]:
