@@ -120,7 +120,8 @@ def test_a_word_is_listed_when_prompt_after_prompt_pushes_it_on_balance(data, ef
 
     def told(**changed) -> list[str]:
         other = replace(extraction, rows=replace(rows, **changed))
-        return [word for word, _ in listed(words, word_pushes(other, words, weights, RESPONSE, half))[0]]
+        again = find_words(other)
+        return [word for word, _ in listed(again, word_pushes(other, again, weights, RESPONSE, half))[0]]
 
     # Pressed down elsewhere as much as it is raised: moved about, not promoted.
     assert told(suppressed_ids=rows.promoted_ids, suppressed_kl=rows.promoted_kl) == []
