@@ -15,13 +15,13 @@ NOT_COMPUTED: frozenset[str] = frozenset(
         "blinking-clocks",
         "chained-theatre",
         "warm-bonnet",
-        "muddy-boots",
-        "lost-letter",
+        "smell-of-bread",
+        "smoke-above-a-house",
         "silent-birds",
         "bright-rectangle",
-        "beeping-alarm",
-        "licked-bowl",
-        "spring-sneezes",
+        "patients-in-beds",
+        "purring-visitor",
+        "feather-on-the-sill",
     )
 )
 

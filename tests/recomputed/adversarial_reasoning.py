@@ -12,13 +12,10 @@ Answer = str | int | float | Fraction | frozenset[str] | tuple[str, ...]
 
 NOT_COMPUTED: frozenset[str] = frozenset(
     {
-        # Which words the text tells the reader to leave out is a matter of reading, not of computing.
-        "adversarial_reasoning/blue-kite",
-        "adversarial_reasoning/other-colour",
-        # The number of sides stands in the word triangle: common knowledge.
-        "adversarial_reasoning/four-sides",
-        # The label changes nothing: the answer stands in the text.
-        "adversarial_reasoning/sand-label",
+        # Common knowledge, which the text contradicts: skies, capitals, cows.
+        "adversarial_reasoning/joker-and-sky",
+        "adversarial_reasoning/uncle-and-paris",
+        "adversarial_reasoning/flying-cows",
     }
 )
 
@@ -108,11 +105,6 @@ def hill_average() -> Fraction:
     return speed
 
 
-def after_june() -> str:
-    months = list(calendar.month_name)
-    return months[months.index("June") + 1]
-
-
 def brothers_apart() -> int:
     differences = {(age + 6 + 10) - (age + 10) for age in range(60)}
     (difference,) = differences
@@ -177,6 +169,15 @@ def two_pizzas() -> str:
     return max(areas, key=lambda name: areas[name])
 
 
+def eight_day_week() -> int:
+    return len(calendar.day_name)
+
+
+def apples_of_a_colour() -> int:
+    table = [("red", "apple")] * 3
+    return sum(thing == "apple" for _colour, thing in table)
+
+
 ANSWERS: dict[str, Callable[[], Answer]] = {
     "adversarial_reasoning/all-except-four": all_except_four,
     "adversarial_reasoning/leaves-and-lead": leaves_and_lead,
@@ -193,7 +194,6 @@ ANSWERS: dict[str, Callable[[], Answer]] = {
     "adversarial_reasoning/june-invoice": june_invoice,
     "adversarial_reasoning/handshakes": handshakes,
     "adversarial_reasoning/hill-average": hill_average,
-    "adversarial_reasoning/after-june": after_june,
     "adversarial_reasoning/brothers-apart": brothers_apart,
     "adversarial_reasoning/warm-jugs": warm_jugs,
     "adversarial_reasoning/nine-letters": nine_letters,
@@ -205,4 +205,6 @@ ANSWERS: dict[str, Callable[[], Answer]] = {
     "adversarial_reasoning/two-classes": two_classes,
     "adversarial_reasoning/before-the-rise": before_the_rise,
     "adversarial_reasoning/two-pizzas": two_pizzas,
+    "adversarial_reasoning/eight-day-week": eight_day_week,
+    "adversarial_reasoning/apples-of-a-colour": apples_of_a_colour,
 }

@@ -16,9 +16,10 @@ NOT_COMPUTED: frozenset[str] = frozenset(
         "scarves-and-colds",
         "clinic-visits",
         "storm-blackout",
-        "vanished-snowman",
-        "ball-and-window",
-        "open-freezer",
+        "ice-in-the-sun",
+        "burnt-house",
+        "fallen-tree",
+        "soft-butter",
         "slowest-runners",
     )
 )
@@ -106,11 +107,6 @@ def algae_shade() -> str:
     """Follows the signs of the links algae to shade, shade to warmth, warmth to algae."""
     algae_to_shade, shade_to_warmth, warmth_to_algae = 1, -1, 1
     return "promoting" if algae_to_shade * shade_to_warmth * warmth_to_algae > 0 else "limiting"
-
-
-def bucket_overflow() -> str:
-    rules: dict[str, Rule] = {"overflow": lambda s: s["rain"], "wet": lambda s: s["overflow"]}
-    return yes_no(run(rules, {"rain": 1})["wet"] > run(rules, {"rain": 0})["wet"])
 
 
 def mended_leak() -> int:
@@ -229,7 +225,6 @@ ANSWERS: dict[str, Callable[[], Answer]] = {
     "causal_reasoning/leaking-cup": leaking_cup,
     "causal_reasoning/syrup-trial": syrup_trial,
     "causal_reasoning/algae-shade": algae_shade,
-    "causal_reasoning/bucket-overflow": bucket_overflow,
     "causal_reasoning/mended-leak": mended_leak,
     "causal_reasoning/struck-bell": struck_bell,
     "causal_reasoning/ices-and-napkins": ices_and_napkins,

@@ -38,14 +38,14 @@ def pen_and_notebook() -> int:
     return paid - (pen + notebook)
 
 
-def ticket_choice() -> str:
-    totals = {"single": 6 * 3, "family": 20}
-    return only(ticket for ticket in totals if totals[ticket] == min(totals.values()))
+def sun_and_moon() -> str:
+    lux = {"moon": Fraction(1, 4), "sun": Fraction(100_000)}
+    return max(lux, key=lambda light: lux[light])
 
 
-def sock_days() -> int:
-    pairs, worn = 7, 3
-    return pairs - worn
+def legs_of_a_table() -> int:
+    has = {("table", "legs"): 4, ("bicycle", "wheels"): 2}
+    return has["table", "legs"]
 
 
 def baker_hours() -> str:
@@ -59,14 +59,14 @@ def shortest_of_three() -> str:
     return only(o[-1] for o in orders if o.index("Mia") < o.index("Jan") < o.index("Ole"))
 
 
-def after_friday() -> str:
-    today = only(d for d in range(7) if WEEKDAYS[(d - 1) % 7] == "Friday")
-    return WEEKDAYS[(today + 1) % 7]
+def shop_at_ten() -> str:
+    opens, closes, arrival = 9, 12 + 5, 10
+    return "yes" if opens <= arrival < closes else "no"
 
 
-def yard_legs() -> int:
-    legs, animals = {"dog": 4, "hen": 2}, {"dog": 2, "hen": 3}
-    return sum(legs[kind] * number for kind, number in animals.items())
+def faster_runner() -> str:
+    speed = {"Tim": 2, "Eva": 1}
+    return max(speed, key=lambda name: speed[name])
 
 
 def ten_days_ago() -> str:
@@ -203,12 +203,12 @@ def left_over_one() -> int:
 
 ANSWERS: dict[str, Callable[[], Answer]] = {
     "chain_of_thought/pen-and-notebook": pen_and_notebook,
-    "chain_of_thought/ticket-choice": ticket_choice,
-    "chain_of_thought/sock-days": sock_days,
+    "chain_of_thought/sun-and-moon": sun_and_moon,
+    "chain_of_thought/legs-of-a-table": legs_of_a_table,
     "chain_of_thought/baker-hours": baker_hours,
     "chain_of_thought/shortest-of-three": shortest_of_three,
-    "chain_of_thought/after-friday": after_friday,
-    "chain_of_thought/yard-legs": yard_legs,
+    "chain_of_thought/shop-at-ten": shop_at_ten,
+    "chain_of_thought/faster-runner": faster_runner,
     "chain_of_thought/ten-days-ago": ten_days_ago,
     "chain_of_thought/slow-clock": slow_clock,
     "chain_of_thought/attic-degrees": attic_degrees,

@@ -11,15 +11,13 @@ Answer = str | int | float | Fraction | frozenset[str] | tuple[str, ...]
 NOT_COMPUTED: frozenset[str] = frozenset()
 
 
-def price_line() -> int:
-    price = 3
-    return price + 4 * 2
+def sum_in_print() -> int:
+    return 2 + 3
 
 
-def fruit_list() -> int:
-    fruits = ["fig", "plum"]
-    fruits.append("pear")
-    return len(fruits)
+def age_in_json() -> int:
+    record = json.loads('{"name": "Tom", "age": 30}')
+    return int(record["age"])
 
 
 def coat_or_hat() -> str:
@@ -140,8 +138,8 @@ def late_lambdas() -> int:
 
 
 ANSWERS: dict[str, Callable[[], Answer]] = {
-    "code_understanding/price-line": price_line,
-    "code_understanding/fruit-list": fruit_list,
+    "code_understanding/sum-in-print": sum_in_print,
+    "code_understanding/age-in-json": age_in_json,
     "code_understanding/coat-or-hat": coat_or_hat,
     "code_understanding/two-steps": two_steps,
     "code_understanding/tea-and-nine": tea_and_nine,

@@ -9,8 +9,8 @@ Answer = str | int | float | Fraction | frozenset[str] | tuple[str, ...]
 NOT_COMPUTED: frozenset[str] = frozenset()
 
 
-def reversed_words() -> tuple[str, ...]:
-    return tuple(reversed(["lamp", "river", "glove", "onion"]))
+def three_words_kept() -> tuple[str, ...]:
+    return tuple(word.strip() for word in ["sun", " moon", " star"])
 
 
 def red_things() -> int:
@@ -18,15 +18,14 @@ def red_things() -> int:
     return sum(colour == "red" for colour, _thing in tray)
 
 
-def locker_numbers() -> tuple[str, ...]:
-    return tuple(str(number) for number in sorted([41, 14, 44, 11]))
+def largest_of_three() -> int:
+    return max(4, 9, 2)
 
 
-def other_initial() -> str:
-    words = ["basket", "button", "candle", "bottle", "blanket"]
-    initials = [word[0] for word in words]
-    (other,) = [word for word in words if initials.count(word[0]) == 1]
-    return other
+def animal_among_three() -> str:
+    kinds = {"stone": "mineral", "cat": "animal", "spoon": "tool"}
+    (word,) = [word for word, kind in kinds.items() if kind == "animal"]
+    return word
 
 
 def coin_under_cups() -> str:
@@ -122,10 +121,10 @@ def rolling_die() -> int:
 
 
 ANSWERS: dict[str, Callable[[], Answer]] = {
-    "cognitive_capabilities/reversed-words": reversed_words,
+    "cognitive_capabilities/three-words-kept": three_words_kept,
     "cognitive_capabilities/red-things": red_things,
-    "cognitive_capabilities/locker-numbers": locker_numbers,
-    "cognitive_capabilities/other-initial": other_initial,
+    "cognitive_capabilities/largest-of-three": largest_of_three,
+    "cognitive_capabilities/animal-among-three": animal_among_three,
     "cognitive_capabilities/coin-under-cups": coin_under_cups,
     "cognitive_capabilities/replaced-number": replaced_number,
     "cognitive_capabilities/twice-in-a-row": twice_in_a_row,

@@ -32,9 +32,9 @@ def three_hooks() -> str:
     return only(row[1] for row in rows("red", "blue", "green") if row[0] == "red" and row[1] != "green")
 
 
-def cat_and_parrot() -> str:
-    owners = [dict(zip(("cat", "parrot"), pair, strict=True)) for pair in rows("Ana", "Joel")]
-    return only(owner["parrot"] for owner in owners if owner["cat"] != "Ana")
+def free_on_monday() -> str:
+    (day,) = {"Monday"} & {"Monday", "Friday"}
+    return day
 
 
 def digit_sum() -> int:
@@ -126,21 +126,21 @@ def four_houses() -> str:
     )
 
 
-def even_after_seven() -> int:
-    return only(n for n in range(100) if n > 7 and n < 10 and n % 2 == 0)
+def just_above_nine() -> int:
+    (number,) = [n for n in range(100) if 9 < n < 11]
+    return number
 
 
-def three_ribbons() -> str:
-    """Each row goes from the longest ribbon to the shortest."""
-    return only(
-        row[-1]
-        for row in rows("yellow", "pink", "grey")
-        if row.index("yellow") < row.index("pink") < row.index("grey")
-    )
+def colour_with_w() -> str:
+    colours = {"white", "grey", "blue"}
+    (colour,) = [name for name in colours if name.startswith("w")]
+    return colour
 
 
-def van_and_taxi() -> int:
-    return only(taxi for van, taxi in permutations((1, 2)) if van != 1)
+def yellow_and_sour() -> str:
+    things = {"taxi": {"yellow", "loud"}, "lemon": {"yellow", "sour"}}
+    (thing,) = [name for name, has in things.items() if has >= {"yellow", "sour"}]
+    return thing
 
 
 def cafe_menu() -> str:
@@ -148,8 +148,10 @@ def cafe_menu() -> str:
     return only(dish for dish, parts in contains.items() if not parts & {"nuts", "cheese"})
 
 
-def film_start() -> int:
-    return only(start for start in (5, 7, 9) if 6 < start < 8)
+def small_pet() -> str:
+    pets = {"cat": {"small", "meows", "catches mice"}, "dog": {"small", "barks"}, "hamster": {"small"}}
+    (pet,) = [name for name, has in pets.items() if has >= {"small", "meows", "catches mice"}]
+    return pet
 
 
 def three_lockers() -> int:
@@ -232,7 +234,7 @@ def three_kits() -> frozenset[str]:
 
 ANSWERS: dict[str, Callable[[], Answer]] = {
     "constraint_satisfaction/three-hooks": three_hooks,
-    "constraint_satisfaction/cat-and-parrot": cat_and_parrot,
+    "constraint_satisfaction/free-on-monday": free_on_monday,
     "constraint_satisfaction/digit-sum": digit_sum,
     "constraint_satisfaction/row-of-four": row_of_four,
     "constraint_satisfaction/both-divisors": both_divisors,
@@ -246,11 +248,11 @@ ANSWERS: dict[str, Callable[[], Answer]] = {
     "constraint_satisfaction/two-by-two": two_by_two,
     "constraint_satisfaction/two-dishes": two_dishes,
     "constraint_satisfaction/four-houses": four_houses,
-    "constraint_satisfaction/even-after-seven": even_after_seven,
-    "constraint_satisfaction/three-ribbons": three_ribbons,
-    "constraint_satisfaction/van-and-taxi": van_and_taxi,
+    "constraint_satisfaction/just-above-nine": just_above_nine,
+    "constraint_satisfaction/colour-with-w": colour_with_w,
+    "constraint_satisfaction/yellow-and-sour": yellow_and_sour,
     "constraint_satisfaction/cafe-menu": cafe_menu,
-    "constraint_satisfaction/film-start": film_start,
+    "constraint_satisfaction/small-pet": small_pet,
     "constraint_satisfaction/three-lockers": three_lockers,
     "constraint_satisfaction/book-stack": book_stack,
     "constraint_satisfaction/two-doors": two_doors,

@@ -8,10 +8,7 @@ Answer = str | int | float | Fraction | frozenset[str] | tuple[str, ...]
 
 NOT_COMPUTED: frozenset[str] = frozenset(
     {
-        # Matters of wording: the sense of a word, a pronoun, a taste, irony.
-        "context_awareness/cheese-or-beans",
-        "context_awareness/birthday-drum",
-        "context_awareness/river-bank",
+        # A matter of wording: irony.
         "context_awareness/cold-noodles",
     }
 )
@@ -93,6 +90,23 @@ def salt_by_her_hand() -> str:
     return "left" if salt == left_of(*looks["me"]) else "right"
 
 
+def cat_called_mo() -> str:
+    names = {"person": "Hanna", "cat": "Mo"}
+    return names["cat"]
+
+
+def first_day_of_school() -> str:
+    days = {"party": "Sunday", "school": "Monday"}
+    return days["school"]
+
+
+def pear_on_the_table() -> str:
+    table = {"apple", "pear"}
+    table.remove("apple")
+    (left,) = table
+    return left
+
+
 ANSWERS: dict[str, Callable[[], Answer]] = {
     "context_awareness/moved-meeting": moved_meeting,
     "context_awareness/diary-tomorrow": diary_tomorrow,
@@ -105,4 +119,7 @@ ANSWERS: dict[str, Callable[[], Answer]] = {
     "context_awareness/letter-of-march": letter_of_march,
     "context_awareness/pupil-on-sunday": pupil_on_sunday,
     "context_awareness/salt-by-her-hand": salt_by_her_hand,
+    "context_awareness/cat-called-mo": cat_called_mo,
+    "context_awareness/first-day-of-school": first_day_of_school,
+    "context_awareness/pear-on-the-table": pear_on_the_table,
 }

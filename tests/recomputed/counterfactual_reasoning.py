@@ -6,10 +6,10 @@ from itertools import combinations
 
 Answer = str | int | float | Fraction | frozenset[str] | tuple[str, ...]
 
-# These rest on what everybody knows of tides, jumping, paper, baking and colours.
+# These rest on what everybody knows of tides, wings and colours.
 NOT_COMPUTED: frozenset[str] = frozenset(
     f"counterfactual_reasoning/{slug}"
-    for slug in ("moonless-earth", "double-gravity", "paper-umbrellas", "flat-cake", "blue-leaves")
+    for slug in ("moonless-earth", "purple-sky", "people-with-wings", "blue-leaves")
 )
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -89,14 +89,6 @@ def dropped_egg() -> int:
 
     assert whole(1) < whole(0)
     return whole(0)
-
-
-def snowed_bus() -> str:
-    def runs(snow: bool) -> bool:
-        return not snow
-
-    assert not runs(True)
-    return yes_no(runs(False))
 
 
 def split_bill() -> Fraction:
@@ -204,6 +196,20 @@ def left_track() -> int:
     return departure + 8 + 6
 
 
+def ten_legged_fly() -> int:
+    legs_of_every_insect = 10
+    legs = dict.fromkeys(("ant", "bee", "fly"), legs_of_every_insect)
+    return legs["fly"]
+
+
+def lamp_switched_on() -> str:
+    def light(switched_on: bool) -> bool:
+        return switched_on
+
+    assert not light(False)
+    return yes_no(light(True))
+
+
 ANSWERS: dict[str, Callable[[], Answer]] = {
     "counterfactual_reasoning/silent-alarm": silent_alarm,
     "counterfactual_reasoning/cat-and-glass": cat_and_glass,
@@ -214,7 +220,6 @@ ANSWERS: dict[str, Callable[[], Answer]] = {
     "counterfactual_reasoning/closed-bridge": closed_bridge,
     "counterfactual_reasoning/struck-post": struck_post,
     "counterfactual_reasoning/dropped-egg": dropped_egg,
-    "counterfactual_reasoning/snowed-bus": snowed_bus,
     "counterfactual_reasoning/split-bill": split_bill,
     "counterfactual_reasoning/fourth-place": fourth_place,
     "counterfactual_reasoning/shifted-day": shifted_day,
@@ -229,4 +234,6 @@ ANSWERS: dict[str, Callable[[], Answer]] = {
     "counterfactual_reasoning/jammed-glass": jammed_glass,
     "counterfactual_reasoning/silent-sensors": silent_sensors,
     "counterfactual_reasoning/left-track": left_track,
+    "counterfactual_reasoning/ten-legged-fly": ten_legged_fly,
+    "counterfactual_reasoning/lamp-switched-on": lamp_switched_on,
 }

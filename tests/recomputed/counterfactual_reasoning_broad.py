@@ -15,31 +15,31 @@ def yes_or_no(holds: bool) -> str:
     return "yes" if holds else "no"
 
 
-def green_apron() -> str:
-    def burns(timer_forgotten: bool, apron: str) -> bool:
-        """What the prompt names as the cause, and nothing else, decides."""
-        return timer_forgotten
+def wet_boy() -> str:
+    def state(rains: bool) -> str:
+        return "wet" if rains else "dry"
 
-    assert burns(True, "red")
-    return yes_or_no(burns(True, "green"))
-
-
-def dry_walk() -> str:
-    def soaked(rain: bool) -> bool:
-        return rain
-
-    assert soaked(True)
-    return yes_or_no(not soaked(False))
+    assert state(True) == "wet"
+    return state(False)
 
 
-def fewer_stamps() -> int:
-    return 3 * 2
+def lit_candle() -> str:
+    def flame(lit: bool) -> bool:
+        return lit
+
+    assert not flame(False)
+    return yes_or_no(flame(True))
 
 
-def swapped_queue() -> str:
-    queue = ["Lina", "Ode"]
-    first, _ = reversed(queue)
-    return first
+def three_hands() -> int:
+    hands_of_each = dict.fromkeys(("one", "another"), 3)
+    return hands_of_each["one"]
+
+
+def grown_up_in_spain() -> str:
+    language_of = {"England": "English", "Spain": "Spanish"}
+    assert language_of["England"] == "English"
+    return language_of["Spain"]
 
 
 def meter_rate() -> int:
@@ -120,10 +120,10 @@ def new_mower() -> Fraction:
 
 
 ANSWERS: dict[str, Callable[[], Answer]] = {
-    "counterfactual_reasoning/broad-green-apron": green_apron,
-    "counterfactual_reasoning/broad-dry-walk": dry_walk,
-    "counterfactual_reasoning/broad-fewer-stamps": fewer_stamps,
-    "counterfactual_reasoning/broad-swapped-queue": swapped_queue,
+    "counterfactual_reasoning/broad-wet-boy": wet_boy,
+    "counterfactual_reasoning/broad-lit-candle": lit_candle,
+    "counterfactual_reasoning/broad-three-hands": three_hands,
+    "counterfactual_reasoning/broad-grown-up-in-spain": grown_up_in_spain,
     "counterfactual_reasoning/broad-meter-rate": meter_rate,
     "counterfactual_reasoning/broad-two-keys": two_keys,
     "counterfactual_reasoning/broad-delayed-fair": delayed_fair,

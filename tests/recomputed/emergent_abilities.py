@@ -8,32 +8,21 @@ from itertools import permutations, product
 
 Answer = str | int | float | Fraction | frozenset[str] | tuple[str, ...]
 
-NOT_COMPUTED: frozenset[str] = frozenset()
+NOT_COMPUTED: frozenset[str] = frozenset(
+    {
+        # Which label suits a word that was not shown is known from what the words mean.
+        "emergent_abilities/labels-by-example",
+        "emergent_abilities/banana-label",
+        "emergent_abilities/labels-with-terrible-food",
+    }
+)
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
-def doubled_word() -> str:
-    def rule(word: str) -> str:
-        return f"{word}-{word}"
-
-    assert [rule("cat"), rule("pen")] == ["cat-cat", "pen-pen"]
-    return rule("mug")
-
-
-def at_sign() -> int:
-    def at(a: int, b: int) -> int:
-        return a + b + 1
-
-    return at(4, 5)
-
-
-def blim_and_tark() -> str:
-    return {"blim": "open", "tark": "shut"}["tark"]
-
-
-def first_letters() -> str:
-    return "".join(word[0] for word in ("big", "apples", "need", "keeping"))
+def blim_door() -> str:
+    meaning = {"blim": "open"}
+    return meaning["blim"]
 
 
 def mixed_letters() -> str:
@@ -132,10 +121,7 @@ def hash_operator() -> int:
 
 
 ANSWERS: dict[str, Callable[[], Answer]] = {
-    "emergent_abilities/doubled-word": doubled_word,
-    "emergent_abilities/at-sign": at_sign,
-    "emergent_abilities/blim-and-tark": blim_and_tark,
-    "emergent_abilities/first-letters": first_letters,
+    "emergent_abilities/blim-door": blim_door,
     "emergent_abilities/mixed-letters": mixed_letters,
     "emergent_abilities/final-letters": final_letters,
     "emergent_abilities/squares-literal": squares_literal,

@@ -110,11 +110,9 @@ def closed_pass() -> str:
     return "valid" if follows else "invalid"
 
 
-def drawer_or_bag() -> str:
-    places = ("drawer", "bag")
-    (row,) = rows_that_satisfy(lambda drawer, bag: (drawer or bag) and not bag, len(places))
-    (place,) = [name for name, here in zip(places, row, strict=True) if here]
-    return place
+def flag_and_shop() -> str:
+    (row,) = rows_that_satisfy(lambda up, shop_is_open: implies(up, shop_is_open) and up, 2)
+    return "open" if row[1] else "closed"
 
 
 def not_both() -> str:
@@ -197,34 +195,47 @@ def idle_pump() -> str:
     return {"true": "yes", "false": "no"}[value]
 
 
-def olga_umbrella() -> str:
-    follows = entails(
-        lambda rains, carries: implies(rains, carries) and rains, lambda rains, carries: carries, 2
-    )
-    return yes_or_no(follows)
+def button_and_fan() -> str:
+    (row,) = rows_that_satisfy(lambda pressed, off: implies(pressed, off) and pressed, 2)
+    return "off" if row[1] else "on"
 
 
-def silent_whiskers() -> str:
+def wooden_chairs() -> str:
     cases = {
-        "barks" in whiskers
-        for world in worlds("cat", "barks")
-        if not some(world, "cat", "barks")
-        for whiskers in world
-        if "cat" in whiskers
+        "wood" in it
+        for world in worlds("chair", "wood")
+        if every(world, "chair", "wood")
+        for it in world
+        if "chair" in it
     }
-    return verdict(cases, "true", "false")
+    return "wood" if cases == {True} else "metal"
 
 
-def warm_kettle() -> str:
-    return settled(lambda warm: not warm, lambda warm: not warm, 1)
+def webster_legs() -> int:
+    cases = {
+        "eight-legged" in webster
+        for world in worlds("spider", "eight-legged")
+        if every(world, "spider", "eight-legged")
+        for webster in world
+        if "spider" in webster
+    }
+    (eight,) = cases
+    return 8 if eight else 0
 
 
 def joint_statement() -> str:
     return settled(lambda p, q: p and not q, lambda p, q: p and q, 2)
 
 
-def milk_or_bread() -> str:
-    return settled(lambda milk, bread: milk and not bread, lambda milk, bread: milk or bread, 2)
+def sweet_cakes() -> str:
+    cases = {
+        "sweet" in it
+        for world in worlds("cake", "sweet")
+        if every(world, "cake", "sweet")
+        for it in world
+        if "cake" in it
+    }
+    return "sweet" if cases == {True} else "sour"
 
 
 def four_letter_table() -> int:
@@ -307,7 +318,7 @@ ANSWERS: dict[str, Callable[[], Answer]] = {
     "formal_logic/varnished-violin": varnished_violin,
     "formal_logic/alarm-light": alarm_light,
     "formal_logic/closed-pass": closed_pass,
-    "formal_logic/drawer-or-bag": drawer_or_bag,
+    "formal_logic/flag-and-shop": flag_and_shop,
     "formal_logic/not-both": not_both,
     "formal_logic/implication-chain": implication_chain,
     "formal_logic/pilots-maps": pilots_maps,
@@ -318,11 +329,11 @@ ANSWERS: dict[str, Callable[[], Answer]] = {
     "formal_logic/club-admirers": club_admirers,
     "formal_logic/dragon-valley": dragon_valley,
     "formal_logic/idle-pump": idle_pump,
-    "formal_logic/olga-umbrella": olga_umbrella,
-    "formal_logic/silent-whiskers": silent_whiskers,
-    "formal_logic/warm-kettle": warm_kettle,
+    "formal_logic/button-and-fan": button_and_fan,
+    "formal_logic/wooden-chairs": wooden_chairs,
+    "formal_logic/webster-legs": webster_legs,
     "formal_logic/joint-statement": joint_statement,
-    "formal_logic/milk-or-bread": milk_or_bread,
+    "formal_logic/sweet-cakes": sweet_cakes,
     "formal_logic/four-letter-table": four_letter_table,
     "formal_logic/cracked-cups": cracked_cups,
     "formal_logic/ribbon-boxes": ribbon_boxes,

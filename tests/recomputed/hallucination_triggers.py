@@ -8,10 +8,10 @@ Answer = str | int | float | Fraction | frozenset[str] | tuple[str, ...]
 NOT_COMPUTED: frozenset[str] = frozenset(
     {
         # Whether a text names a thing, or whether a thing exists, is a matter of reading.
-        "hallucination_triggers/missing-colour",
-        "hallucination_triggers/salad-bringer",
+        "hallucination_triggers/colour-of-a-bicycle",
+        "hallucination_triggers/unicorn",
         "hallucination_triggers/ferry-pier",
-        "hallucination_triggers/my-breakfast",
+        "hallucination_triggers/mill-of-1990",
         "hallucination_triggers/quorvania",
         "hallucination_triggers/cup-of-2090",
         "hallucination_triggers/flimbrattle",

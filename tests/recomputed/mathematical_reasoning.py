@@ -2,31 +2,30 @@
 
 from collections.abc import Callable
 from fractions import Fraction
-from itertools import pairwise, permutations
+from itertools import permutations
 
 Answer = str | int | float | Fraction | frozenset[str] | tuple[str, ...]
 
 NOT_COMPUTED: frozenset[str] = frozenset()
 
 
-def boxed_addend() -> int:
-    (box,) = [number for number in range(-100, 101) if number + 9 == 16]
-    return box
+def half_of_ten() -> int:
+    (half,) = [number for number in range(11) if number + number == 10]
+    return half
 
 
-def sum_against_limit() -> str:
-    return "yes" if 48 + 27 > 76 else "no"
+def six_and_six() -> int:
+    return sum([6, 6])
 
 
-def shape_sides() -> int:
-    sides = {"triangle": 3, "square": 4}
-    return 2 * sides["triangle"] + 1 * sides["square"]
+def sides_of_a_square() -> int:
+    corners = [(0, 0), (1, 0), (1, 1), (0, 1)]
+    sides = set(zip(corners, [*corners[1:], corners[0]], strict=True))
+    return len(sides)
 
 
-def doubling_sequence() -> int:
-    terms = [3, 6, 12, 24]
-    (factor,) = {Fraction(after, before) for before, after in pairwise(terms)}
-    return int(terms[-1] * factor)
+def ten_tens() -> int:
+    return sum(10 for _ten in range(10))
 
 
 def half_plus_third() -> Fraction:
@@ -104,10 +103,10 @@ def binomial_coefficient() -> int:
 
 
 ANSWERS: dict[str, Callable[[], Answer]] = {
-    "mathematical_reasoning/boxed-addend": boxed_addend,
-    "mathematical_reasoning/sum-against-limit": sum_against_limit,
-    "mathematical_reasoning/shape-sides": shape_sides,
-    "mathematical_reasoning/doubling-sequence": doubling_sequence,
+    "mathematical_reasoning/half-of-ten": half_of_ten,
+    "mathematical_reasoning/six-and-six": six_and_six,
+    "mathematical_reasoning/sides-of-a-square": sides_of_a_square,
+    "mathematical_reasoning/ten-tens": ten_tens,
     "mathematical_reasoning/half-plus-third": half_plus_third,
     "mathematical_reasoning/larger-fraction": larger_fraction,
     "mathematical_reasoning/third-angle": third_angle,

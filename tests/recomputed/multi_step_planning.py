@@ -30,9 +30,11 @@ def only_order(items: Iterable[str], before: set[tuple[str, str]]) -> tuple[str,
     return order
 
 
-def letter_steps() -> tuple[str, ...]:
-    """What is sealed must have been written, what is posted must have been sealed."""
-    return only_order(["seal", "post", "write"], {("write", "seal"), ("seal", "post")})
+def picture_and_nail() -> str:
+    steps = {"A": "hang up", "B": "drive in"}
+    first = only_order(steps.values(), {("drive in", "hang up")})[0]
+    (name,) = [name for name, step in steps.items() if step == first]
+    return name
 
 
 def buttered_toast() -> str:
@@ -43,16 +45,12 @@ def buttered_toast() -> str:
     return name
 
 
-def chest_key_ladder() -> str:
-    return only_order(["chest", "key", "ladder"], {("key", "chest"), ("ladder", "key")})[0]
+def socks_before_shoes() -> str:
+    return only_order(["shoes", "socks"], {("socks", "shoes")})[0]
 
 
-def red_on_blue() -> str:
-    """The shortest list of lifts that ends with blue; the top of the pile is its end."""
-    pile, lifted = ["blue", "red"], []
-    while "blue" not in lifted:
-        lifted.append(pile.pop())
-    return lifted[0]
+def four_morning_steps() -> int:
+    return len(["wake", "wash", "dress", "eat"])
 
 
 def closing_time() -> int:
@@ -175,10 +173,10 @@ def two_mechanics() -> int:
 
 
 ANSWERS: dict[str, Callable[[], Answer]] = {
-    "multi_step_planning/letter-steps": letter_steps,
+    "multi_step_planning/picture-and-nail": picture_and_nail,
     "multi_step_planning/buttered-toast": buttered_toast,
-    "multi_step_planning/chest-key-ladder": chest_key_ladder,
-    "multi_step_planning/red-on-blue": red_on_blue,
+    "multi_step_planning/socks-before-shoes": socks_before_shoes,
+    "multi_step_planning/four-morning-steps": four_morning_steps,
     "multi_step_planning/closing-time": closing_time,
     "multi_step_planning/rice-and-fish": rice_and_fish,
     "multi_step_planning/cancelled-bus": cancelled_bus,

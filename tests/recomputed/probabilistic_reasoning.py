@@ -28,30 +28,28 @@ def no_fog() -> Fraction:
     return 1 - Fraction(30, 100)
 
 
-def voucher_envelope() -> Fraction:
-    envelopes = [number == 0 for number in range(10)]
-    return share(envelopes, lambda voucher: voucher)
+def spring_flowers() -> str:
+    days_with_flowers = {"winter": 5, "spring": 80}
+    return max(days_with_flowers, key=lambda season: days_with_flowers[season])
 
 
-def blue_pencils() -> Fraction:
-    """The same whatever the number of pencils."""
-    (chance,) = {share(["blue"] * pencils, lambda pencil: pencil == "green") for pencils in range(1, 50)}
-    return chance
+def cat_or_tiger() -> str:
+    in_a_thousand_flats = {"tiger": 0, "cat": 250}
+    return max(in_a_thousand_flats, key=lambda animal: in_a_thousand_flats[animal])
 
 
-def lemon_or_mint() -> str:
-    jar = ["lemon"] * 9 + ["mint"] * 2
-    chances = {flavour: share(jar, flavour.__eq__) for flavour in ("lemon", "mint")}
-    return max(chances, key=lambda flavour: chances[flavour])
+def dry_desert() -> str:
+    rainy_days = {"rainforest": 250, "desert": 10}
+    return min(rainy_days, key=lambda place: rainy_days[place])
 
 
-def sunny_picnic() -> str:
-    sun = {"Monday": Fraction(80, 100), "Tuesday": Fraction(35, 100)}
-    return max(sun, key=lambda day: sun[day])
+def snow_in_canada() -> str:
+    days_with_snow = {"summer": 0, "winter": 30}
+    return max(days_with_snow, key=lambda season: days_with_snow[season])
 
 
-def yellow_fields() -> Fraction:
-    return share(range(8), lambda field: field < 2)
+def highest_roll() -> int:
+    return max(DIE)
 
 
 def both_heads() -> Fraction:
@@ -204,11 +202,11 @@ def pair_of_sixes() -> Fraction:
 ANSWERS: dict[str, Callable[[], Answer]] = {
     "probabilistic_reasoning/marble-bag": marble_bag,
     "probabilistic_reasoning/no-fog": no_fog,
-    "probabilistic_reasoning/voucher-envelope": voucher_envelope,
-    "probabilistic_reasoning/blue-pencils": blue_pencils,
-    "probabilistic_reasoning/lemon-or-mint": lemon_or_mint,
-    "probabilistic_reasoning/sunny-picnic": sunny_picnic,
-    "probabilistic_reasoning/yellow-fields": yellow_fields,
+    "probabilistic_reasoning/spring-flowers": spring_flowers,
+    "probabilistic_reasoning/cat-or-tiger": cat_or_tiger,
+    "probabilistic_reasoning/dry-desert": dry_desert,
+    "probabilistic_reasoning/snow-in-canada": snow_in_canada,
+    "probabilistic_reasoning/highest-roll": highest_roll,
     "probabilistic_reasoning/both-heads": both_heads,
     "probabilistic_reasoning/even-and-high": even_and_high,
     "probabilistic_reasoning/six-tails": six_tails,

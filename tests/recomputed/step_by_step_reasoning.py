@@ -20,27 +20,26 @@ def bakery_trays() -> int:
     return trays * rolls - sold
 
 
-def bus_riders() -> int:
-    riders = 0
-    for change in (7, -3, 5):
-        riders += change
-    return riders
+def gift_of_apples() -> int:
+    had, given = 2, 3
+    return had + given
 
 
-def shelf_books() -> int:
-    on_shelf, on_desk = 12, 5
-    return on_shelf + on_desk
+def cup_prices() -> int:
+    cups, price = 2, 3
+    return cups * price
 
 
-def apple_halves() -> int:
-    pieces = [Fraction(1, 2) for apple in range(6) for half in range(2)]
-    assert sum(pieces) == 6
-    return len(pieces)
+def two_taken_from_seven() -> int:
+    number = 7
+    number -= 2
+    return number
 
 
-def parking_row() -> int:
-    parked, morning, afternoon = 20, 4, 6
-    return parked - morning - afternoon
+def eaten_cakes() -> int:
+    plate = ["cake"] * 4
+    del plate[:2]
+    return len(plate)
 
 
 def candle_boxes() -> int:
@@ -48,9 +47,10 @@ def candle_boxes() -> int:
     return boxes * candles - lit
 
 
-def ice_cream_money() -> int:
-    pockets, price = (8, 4), 3
-    return sum(pockets) - price
+def four_added_to_three() -> int:
+    number = 3
+    number += 4
+    return number
 
 
 def paint_ratio() -> int:
@@ -189,12 +189,12 @@ def rain_barrel() -> int:
 
 ANSWERS: dict[str, Callable[[], Answer]] = {
     "step_by_step_reasoning/bakery-trays": bakery_trays,
-    "step_by_step_reasoning/bus-riders": bus_riders,
-    "step_by_step_reasoning/shelf-books": shelf_books,
-    "step_by_step_reasoning/apple-halves": apple_halves,
-    "step_by_step_reasoning/parking-row": parking_row,
+    "step_by_step_reasoning/gift-of-apples": gift_of_apples,
+    "step_by_step_reasoning/cup-prices": cup_prices,
+    "step_by_step_reasoning/two-taken-from-seven": two_taken_from_seven,
+    "step_by_step_reasoning/eaten-cakes": eaten_cakes,
     "step_by_step_reasoning/candle-boxes": candle_boxes,
-    "step_by_step_reasoning/ice-cream-money": ice_cream_money,
+    "step_by_step_reasoning/four-added-to-three": four_added_to_three,
     "step_by_step_reasoning/paint-ratio": paint_ratio,
     "step_by_step_reasoning/pages-left": pages_left,
     "step_by_step_reasoning/egg-cartons": egg_cartons,
