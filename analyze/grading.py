@@ -38,7 +38,8 @@ _GRADE = ("correct", "extracted", "how", "finished")
 def _graded(store: Store, run: Run) -> list[Row]:
     """Every stored answer to a prompt with a grader, in the order of the prompts, with its grade."""
     rows = store.rows(
-        "select g.prompt_id, g.author, g.text, g.finished, p.answer, p.grader, p.difficulty, u.category, u.cluster"
+        "select g.prompt_id, g.author, g.text, g.finished, p.text as prompt, p.answer, p.grader,"
+        " p.difficulty, u.category, u.cluster"
         " from generation g join prompt p on p.id = g.prompt_id"
         " join run_unit u on u.run_id = g.run_id and u.prompt_id = g.prompt_id"
         " where g.run_id = $run and p.answer is not null order by u.unit, g.author",
@@ -48,7 +49,7 @@ def _graded(store: Store, run: Run) -> list[Row]:
     for row in rows:
         grader = json.loads(row["grader"]) if row["grader"] is not None else None
         if isinstance(grader, dict):  # a prompt without one holds JSON's null
-            found = grade(grader, row["answer"], row["text"])
+            found = grade(grader, row["answer"], row["text"], row["prompt"])
             graded.append(
                 {
                     **row,

@@ -181,7 +181,7 @@ def _prompt(
     if dataset.score_answer(answer, item) != 1:
         return "no full score for its own answer"
     reference, grader = family.judge.read(item)
-    if not _comparable(grader, reference, answer):
+    if not _comparable(grader, reference, answer, text):
         return "an answer that no grader compares exactly"
     slug = name.replace("_", "-")
     return PromptRecord(
@@ -196,11 +196,11 @@ def _prompt(
     )
 
 
-def _comparable(grader: dict[str, Any], reference: str, answer: str) -> bool:
-    """Whether the grader is in order and recognises the right answer, alone and in a sentence."""
+def _comparable(grader: dict[str, Any], reference: str, answer: str, text: str) -> bool:
+    """Whether the grader is in order and recognises the right answer to a prompt, alone and in a sentence."""
     replies = (answer, f"The answer is {answer}.")
-    return not any(faults(grader, reference, None)) and all(
-        grade(grader, reference, reply).correct for reply in replies
+    return not any(faults(grader, reference, None, text)) and all(
+        grade(grader, reference, reply, text).correct for reply in replies
     )
 
 

@@ -216,7 +216,8 @@ class PromptReader(NodeReader):
         content = (values["category"], values["text"]) if {"category", "text"} <= values.keys() else None
         self.headings.append(Heading(node.start_mark.line + 1, values.get("id"), content))
         if len(self.complaints) == before and "grader" in values:
-            for fault in faults(values["grader"], values["answer"], values.get("failure_answer")):
+            wrong = values.get("failure_answer")
+            for fault in faults(values["grader"], values["answer"], wrong, values["text"]):
                 with self.noting():
                     self.fail(pairs[fault.key][1], fault.what, fault.todo)
         if len(self.complaints) > before:

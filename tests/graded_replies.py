@@ -345,6 +345,20 @@ SETS = [
     ("Right, left turned round is left, right.", MOVES, "left, right", True, "left, right"),
     ("Left, right because right, left is turned round.", MOVES, "left, right", True, "left, right"),
     ("You might think soup and cake, but he can order soup and fish.", MENU, "soup, fish", True, "soup, fish"),
+    ("From last to first: C, B, A.", TALKS, "A, B, C", True, "A, B, C"),
+    ("From last to first:\n- C\n- B\n- A", TALKS, "A, B, C", True, "A, B, C"),
+    ("From last to first: A, B, C.", TALKS, "A, B, C", False, "C, B, A"),
+    ("From last to first it goes C, B, A, so the order is A, B, C.", TALKS, "A, B, C", True, "A, B, C"),
+    ("From first to last: A, B, C. From last to first: C, B, A.", TALKS, "A, B, C", True, "A, B, C"),
+    ("C comes last, before it B, and A first.", TALKS, "A, B, C", None, None),
+    ("Last is C, first is A, B in between.", TALKS, "A, B, C", None, None),
+    ("B comes after A, and C after B.", TALKS, "A, B, C", None, None),
+    ("C is preceded by B, and B by A.", TALKS, "A, B, C", None, None),
+    ("Before C comes B, and before B comes A.", TALKS, "A, B, C", None, None),
+    ("B is between A and C.", TALKS, "A, B, C", None, None),
+    ("A first, then B, and C last.", TALKS, "A, B, C", True, "A, B, C"),
+    ("A is the first, B the second and C the last.", TALKS, "A, B, C", True, "A, B, C"),
+    ("Since B comes after A and before C, the order is A, B, C.", TALKS, "A, B, C", True, "A, B, C"),
 ]  # fmt: skip
 
 CODE = [
@@ -370,6 +384,48 @@ CODE = [
     ("```python\na = [1]\na.append(2)\nprint(a)\n```\nThe output is [1, 2].", PYTHON, "[1, 2]", True, "[1, 2]"),
     ("The list [1] becomes [1, 2].", PYTHON, "[1, 2]", True, "[1, 2]"),
     ("It prints [1], because b is another list than [1, 2].", PYTHON, "[1, 2]", False, "[1]"),
+]  # fmt: skip
+
+CROSSING = "Two boats cross a lake together in 40 minutes. How many minutes do four boats take together?"
+PARROT = "Ana and Joel own a cat and a parrot, one each. Ana does not own the cat. Who owns the parrot?"
+OWNERS: dict[str, Any] = {"kind": "choice", "options": ["Ana", "Joel"]}
+COMES = "If Ada comes, Ben comes too. If Ben comes, Cleo stays at home. Ada comes. List all of the three who come."
+GUESTS: dict[str, Any] = {"kind": "set", "universe": ["Ada", "Ben", "Cleo"]}
+PAIRS = "Which pair is linked like seed and tree?\n(A) an egg and the hen\n(B) a leaf and the branch"
+CALLED = "A hive is what a swarm of bees lives in. In one word, what does a swarm of bees live in?"
+LIGHTER = "Parcel A is heavier than C, and B is lighter than C. List the letters from lightest to heaviest."
+LISTED = "Take the list [1, 2] and add 3 to its end. What does the list [1, 2] become?"
+
+TO_PROMPTS = [
+    # (reply, prompt, grader, answer, correct, extracted)
+    (CROSSING, CROSSING, NUMBER, "40", None, None),
+    (f"**Question:** {CROSSING}", CROSSING, NUMBER, "40", None, None),
+    (f"{CROSSING}\n\n{CROSSING.lower()}", CROSSING, NUMBER, "40", None, None),
+    ("Two boats cross the lake together in 40 minutes.", CROSSING, NUMBER, "40", None, None),
+    ("Two boats cross a big lake together in 40 minutes. How many minutes do four boats take", CROSSING, NUMBER, "40",
+     None, None),
+    (f"{CROSSING}\n40", CROSSING, NUMBER, "40", True, "40"),
+    (f"{CROSSING} 80 minutes.", CROSSING, NUMBER, "40", False, "80"),
+    ("Four boats cross a lake together in 40 minutes.", CROSSING, NUMBER, "40", True, "40"),
+    ("Two boats cross a lake together in 20 minutes.", CROSSING, NUMBER, "40", False, "20"),
+    (f"40. {CROSSING}", CROSSING, NUMBER, "40", True, "40"),
+    (PARROT, PARROT, OWNERS, "Ana", None, None),
+    (f"{PARROT} Ana.", PARROT, OWNERS, "Ana", True, "Ana"),
+    ("Ana does not own the cat. So Ana owns the parrot.", PARROT, OWNERS, "Ana", True, "Ana"),
+    ("Ana does own the parrot, and not the cat.", PARROT, OWNERS, "Ana", True, "Ana"),
+    (COMES, COMES, GUESTS, "Ada, Ben", None, None),
+    ("Ada comes. Ben comes too.", COMES, GUESTS, "Ada, Ben", True, "Ada, Ben"),
+    (PAIRS, PAIRS, AB, "A", None, None),
+    ("(B) a leaf and the branch", PAIRS, AB, "B", True, "B"),
+    (CALLED, CALLED, EXACT, "hive", None, None),
+    (f"{CALLED}\nHive", CALLED, EXACT, "hive", True, None),
+    ("From heaviest to lightest: A, C, B.", LIGHTER, TALKS, "B, C, A", True, "B, C, A"),
+    ("From lightest to heaviest: B, C, A.", LIGHTER, TALKS, "B, C, A", True, "B, C, A"),
+    ("B is lightest, A is heaviest, C is in between.", LIGHTER, TALKS, "B, C, A", None, None),
+    ("From last to first: C, B, A.", "List the letters from last to first.", TALKS, "C, B, A", True, "C, B, A"),
+    ("From first to last: A, B, C.", "List the letters from last to first.", TALKS, "C, B, A", True, "C, B, A"),
+    (LISTED, LISTED, PYTHON, "[1, 2]", None, None),
+    (f"{LISTED}\n[1, 2, 3]", LISTED, PYTHON, "[1, 2, 3]", True, "[1, 2, 3]"),
 ]  # fmt: skip
 
 REPLIES = [*NUMBERS, *CHOICES, *PHRASES, *SETS, *CODE]

@@ -24,6 +24,7 @@ from graded_replies import (
     REPLIES,
     SHARE,
     TALKS,
+    TO_PROMPTS,
     VALID,
     WEDDING,
     YES_NO,
@@ -46,6 +47,18 @@ def test_a_reply(
     if extracted is not None or correct is None:
         assert found.extracted == extracted
     assert found.how
+
+
+@pytest.mark.parametrize(
+    ("reply", "prompt", "grader", "answer", "correct", "extracted"), TO_PROMPTS, ids=lambda v: str(v)[:50]
+)
+def test_a_reply_to_a_prompt(
+    reply: str, prompt: str, grader: dict[str, Any], answer: str, correct: bool | None, extracted: str | None
+) -> None:
+    """What a reply only repeats of its prompt is no answer."""
+    found = grade(grader, answer, reply, prompt)
+    assert found.correct is correct, found
+    assert extracted in (None, found.extracted)
 
 
 def test_there_are_enough_replies_of_every_kind() -> None:
@@ -87,10 +100,11 @@ graders = st.sampled_from(
 )  # fmt: skip
 
 
-@given(graders, st.one_of(texts, phrases))
+@given(graders, st.one_of(texts, phrases), st.one_of(texts, phrases))
 @settings(max_examples=400, deadline=None)
-def test_no_reply_makes_it_raise(chosen: tuple[dict[str, Any], str], reply: str) -> None:
+def test_no_reply_makes_it_raise(chosen: tuple[dict[str, Any], str], reply: str, prompt: str) -> None:
     grader, answer = chosen
+    assert grade(grader, answer, reply + prompt, prompt) == grade(grader, answer, reply + prompt, prompt)
     found = grade(grader, answer, reply)
     assert (found.correct is None) == (found.extracted is None)
     assert found.extracted is None or len(found.extracted) <= MAX_EXTRACTED
@@ -107,7 +121,9 @@ HOSTILE = [
         "hive or ", "[1,", '{"a":', "-~", "lambda:", "many say ", "although you might say ", "the obvious answer is ",
     )
 ]  # fmt: skip
-SLOWEST = [(SHARE, "0.375"), (ABCD, "C"), (HIVE, "hive"), (DIGITS, "1, 2"), (PYTHON, "[1]"), (JSON, "[1]")]
+SLOWEST = [
+    (SHARE, "0.375"), (ABCD, "C"), (HIVE, "hive"), (DIGITS, "1, 2"), (TALKS, "A, B, C"), (PYTHON, "[1]"), (JSON, "[1]"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("reply", HOSTILE, ids=lambda reply: repr(reply[:10]))
@@ -115,7 +131,7 @@ def test_no_reply_takes_long(reply: str) -> None:
     """Twenty thousand characters of the worst for each pattern, in linear time: a tenth of a second on an idle core."""
     for grader, answer in SLOWEST:
         started = time.process_time()
-        grade(grader, answer, reply)
+        grade(grader, answer, reply, reply[-MAX_REPLY:] + " or not?")
         assert time.process_time() - started < 1, grader["kind"]
 
 

@@ -28,7 +28,7 @@ def prompt(number: int, answer: str | None, grader: dict[str, Any] | None, diffi
         family=f"f{number}",
         difficulty=difficulty,
         language="en",
-        text="How many?",
+        text="The 7 cups stand on a shelf of oak. How many cups stand there?",
         answer=answer,
         grader=grader,
     )
@@ -95,6 +95,16 @@ def test_every_answer_with_a_grader_is_graded(tmp_path: Path) -> None:
             ("c/1", "base", True, "Hard to say what the gardener meant")
         ]
         assert run_query(store, "graded_answers", run=run, author="target").num_rows == 2
+
+
+def test_what_only_repeats_the_prompt_is_unread(tmp_path: Path) -> None:
+    said = "The 7 cups stand on a shelf of oak."
+    replies = {(0, "base"): (said, True), (0, "target"): (f"{said} So there are 7.", True)}
+    store, run = graded_store(tmp_path, [prompt(0, "7", NUMBER)], replies)
+    with store:
+        write_grades(store, store.run(run))
+        rows = store.rows("select correct from answer_grade order by author")
+    assert [row["correct"] for row in rows] == [None, True]
 
 
 def test_repeating_replaces_and_a_run_without_graders_has_no_rows(tmp_path: Path) -> None:

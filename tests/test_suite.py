@@ -83,10 +83,19 @@ def test_the_grader_accepts_the_answer_and_refuses_the_shortcut(prompt: PromptRe
     for frame in ("{}", "The answer is {}.", "Let us think about it first.\n\n**Answer:** {}"):
         if prompt.grader["kind"] == "code" and frame != "{}":
             continue  # code stands alone or in a fence
-        right = grade(prompt.grader, prompt.answer, frame.format(prompt.answer))
-        wrong = grade(prompt.grader, prompt.answer, frame.format(prompt.failure_answer))
+        right = grade(prompt.grader, prompt.answer, frame.format(prompt.answer), prompt.text)
+        wrong = grade(prompt.grader, prompt.answer, frame.format(prompt.failure_answer), prompt.text)
         assert right.correct is True, (frame, right)
         assert wrong.correct is not True, (frame, wrong)
+
+
+@pytest.mark.parametrize("frame", ["{}", "**Question:** {}", "{0}\n\n{0}"])
+def test_a_prompt_that_is_only_repeated_is_not_graded_right(frame: str) -> None:
+    for prompt in GRADED:
+        assert prompt.grader is not None
+        assert prompt.answer is not None
+        found = grade(prompt.grader, prompt.answer, frame.format(prompt.text), prompt.text)
+        assert found.correct is not True, (prompt.key, found)
 
 
 def test_an_answer_among_those_that_the_text_names_is_a_choice() -> None:

@@ -6,14 +6,16 @@ pattern is bounded, nothing of it is evaluated or run. The kinds of grader stand
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import regex
 
 from fi_store.graders import choices, code, numbers, phrases, sets
 from fi_store.graders import statements as st
+from fi_store.graders.order import directions
+from fi_store.graders.repeats import without_repeats
 from fi_store.graders.text import MAX_REPLY, Reply, denied, phrase, plain, words
 
 MAX_EXTRACTED = 300
@@ -36,8 +38,19 @@ class Grade:
     how: str
 
 
-def grade(grader: Mapping[str, Any], answer: str, reply: str) -> Grade:
+class _Task(NamedTuple):
+    """What a reply is judged by."""
+
+    grader: Mapping[str, Any]
+    answer: str
+    prompt: str
+
+
+def grade(grader: Mapping[str, Any], answer: str, reply: str, prompt: str = "") -> Grade:
     """Judges a reply. `grader` is one that a prompt file may hold, `answer` the right answer beside it.
+
+    `prompt` is the text that was replied to: what the reply only repeats of it is not read as an answer, and an ordered
+    list is read in the direction that it asks for ("from lightest to heaviest"). Give it wherever it is known.
 
     Never raises on any reply; a grader that no prompt file may hold (an unknown kind, a choice without options) gives
     a `Grade` without an answer.
@@ -45,22 +58,49 @@ def grade(grader: Mapping[str, Any], answer: str, reply: str) -> Grade:
     judge = _JUDGES.get(str(grader.get("kind")))
     if judge is None:
         return Grade(None, None, NO_GRADER)
-    if not reply.strip():
+    task = _Task(grader, answer, prompt)
+    own = without_repeats(
+        reply[-MAX_REPLY:], prompt, answers=_answers(task), tells=lambda new: _tells(task, new)
+    )
+    if not own.strip():
         return Grade(None, None, NOTHING)
-    return judge(grader, answer, reply)
+    # Code is quoted in parts, and its lines are no sentences: there only a reply that is nothing but the prompt counts.
+    return judge(task, reply if grader["kind"] == "code" and words(own) else own)
 
 
-def _exact(grader: Mapping[str, Any], answer: str, reply: str) -> Grade:
-    accepted = [phrase(one) for one in (answer, *grader.get("aliases", ()))]
+def _answers(task: _Task) -> Collection[tuple[str, ...]]:
+    """The phrases that are an answer without more words."""
+    named = (task.answer, *task.grader.get("aliases", ()), *task.grader.get("options", ()))
+    return {phrase(str(one)) for one in named}
+
+
+def _tells(task: _Task, new: Collection[str]) -> bool:
+    """Whether an answer can turn on words: a number, an option, an item, a negation; on any, where any may be one."""
+    if not _DENIALS.isdisjoint(new) or any(word.endswith("n't") for word in new):
+        return True
+    kind = task.grader["kind"]
+    if kind == "number":
+        return bool(numbers.numbers(" ".join(new)))
+    if kind == "choice":
+        return any(
+            word in new for one in choices.Options(task.grader.get("options", ())).phrases for word in one
+        )
+    if kind == "set":
+        return any(word in new for item in task.grader.get("universe", ()) for word in phrase(str(item)))
+    return True
+
+
+def _exact(task: _Task, reply: str) -> Grade:
+    accepted = [phrase(one) for one in (task.answer, *task.grader.get("aliases", ()))]
     accepted = [one for one in accepted if one]
-    if phrase(reply[:MAX_REPLY]) in accepted:
+    if phrase(reply) in accepted:
         return Grade(True, _shown(reply), st.WHOLE)
     return _phrase(plain(reply), phrases.names_one_of(accepted))
 
 
-def _regex(grader: Mapping[str, Any], answer: str, reply: str) -> Grade:
+def _regex(task: _Task, reply: str) -> Grade:
     try:
-        pattern = regex.compile(str(grader.get("pattern", "(?!)")), regex.IGNORECASE | regex.UNICODE)
+        pattern = regex.compile(str(task.grader.get("pattern", "(?!)")), regex.IGNORECASE | regex.UNICODE)
     except (regex.error, RecursionError, MemoryError):
         return Grade(None, None, NO_GRADER)
 
@@ -68,7 +108,7 @@ def _regex(grader: Mapping[str, Any], answer: str, reply: str) -> Grade:
         return any(not denied(text, *one.span()) for one in pattern.finditer(text, timeout=REGEX_SECONDS))
 
     try:
-        if phrase(reply[:MAX_REPLY]) == phrase(answer) and holds(answer):
+        if phrase(reply) == phrase(task.answer) and holds(task.answer):
             return Grade(True, _shown(reply), st.WHOLE)
         return _phrase(plain(reply), holds)
     except TimeoutError:
@@ -83,7 +123,8 @@ def _phrase(reply: Reply, holds: phrases.Holds) -> Grade:
     return Grade(right, _shown(said), found.how)
 
 
-def _number(grader: Mapping[str, Any], answer: str, reply: str) -> Grade:
+def _number(task: _Task, reply: str) -> Grade:
+    grader, answer, _ = task
     if numbers.plain_number(answer) is None:
         return Grade(None, None, NO_GRADER)
     found = _settled(plain(reply), lambda segment: numbers.find_number(segment, grader))
@@ -92,13 +133,13 @@ def _number(grader: Mapping[str, Any], answer: str, reply: str) -> Grade:
     return Grade(numbers.equals(found.value, answer, grader), _shown(found.value.text), found.how)
 
 
-def _choice(grader: Mapping[str, Any], answer: str, reply: str) -> Grade:
-    options = [str(option) for option in grader.get("options", ())]
+def _choice(task: _Task, reply: str) -> Grade:
+    options = [str(option) for option in task.grader.get("options", ())]
     known = choices.Options(options)
-    right = known.whole(phrase(answer))
+    right = known.whole(phrase(task.answer))
     if right is None:
         return Grade(None, None, NO_GRADER)
-    whole = known.whole(phrase(reply[:MAX_REPLY]))
+    whole = known.whole(phrase(reply))
     if whole is not None:
         return Grade(whole == right, options[whole], st.WHOLE)
     found = _settled(plain(reply), lambda segment: choices.find_choice(segment, known))
@@ -107,25 +148,26 @@ def _choice(grader: Mapping[str, Any], answer: str, reply: str) -> Grade:
     return Grade(found.value == right, options[found.value], found.how)
 
 
-def _set(grader: Mapping[str, Any], answer: str, reply: str) -> Grade:
-    universe = [str(item) for item in grader.get("universe", ())]
-    right = sets.whole_set(answer, universe)
+def _set(task: _Task, reply: str) -> Grade:
+    universe = [str(item) for item in task.grader.get("universe", ())]
+    asked = directions(task.prompt) if task.grader.get("ordered") else None
+    right = sets.whole_set(task.answer, universe)
     if right is None:
         return Grade(None, None, NO_GRADER)
-    whole = sets.whole_set(reply[:MAX_REPLY], universe)
+    whole = sets.whole_set(reply, universe)
     found: st.Reading[st.Found] = st.Found(whole, st.WHOLE) if whole is not None else None
     if found is None:
-        found = _settled(plain(reply), lambda segment: sets.find_set(segment, universe))
+        found = _settled(plain(reply), lambda segment: sets.find_set(segment, universe, asked))
     if not isinstance(found, st.Found):
         return _none(found)
     told = sets.told(found.value, right)
-    same = told == right if grader.get("ordered") else set(told) == set(right)
+    same = told == right if asked is not None else set(told) == set(right)
     return Grade(same, _shown(", ".join(universe[item] for item in told)), found.how)
 
 
-def _code(grader: Mapping[str, Any], answer: str, reply: str) -> Grade:
-    language = str(grader.get("language", "python"))
-    right = code.normal_form(answer, language)
+def _code(task: _Task, reply: str) -> Grade:
+    language = str(task.grader.get("language", "python"))
+    right = code.normal_form(task.answer, language)
     if right is None:
         return Grade(None, None, NO_GRADER)
     if code.normal_form(reply, language) == right:
@@ -153,7 +195,10 @@ def _shown(text: str) -> str:
     return " ".join(text.split())[:MAX_EXTRACTED]
 
 
-_JUDGES: dict[str, Callable[[Mapping[str, Any], str, str], Grade]] = {
+_DENIALS = frozenset(
+    ("not", "no", "never", "cannot", "neither", "nor", "none", "nothing", "nil", "without", "or")
+)
+_JUDGES: dict[str, Callable[[_Task, str], Grade]] = {
     "exact": _exact,
     "number": _number,
     "choice": _choice,

@@ -27,17 +27,19 @@ class Fault(NamedTuple):
     todo: str
 
 
-def faults(grader: Mapping[str, Any], answer: str, failure_answer: str | None) -> Iterator[Fault]:
+def faults(
+    grader: Mapping[str, Any], answer: str, failure_answer: str | None, prompt: str
+) -> Iterator[Fault]:
     """What is wrong with a grader whose options have the right form; nothing where it tells right from wrong."""
     found = list(_of_the_options(grader, answer, failure_answer))
     yield from found
     if any(fault.key in ("grader", "answer") for fault in found):
         return
-    if grade(grader, answer, answer).correct is not True:
+    if grade(grader, answer, answer, prompt).correct is not True:
         yield Fault(
             "answer", "the grader refuses its own answer", f"change the answer {answer[:40]!r} or the grader"
         )
-    if failure_answer is not None and grade(grader, answer, failure_answer).correct is True:
+    if failure_answer is not None and grade(grader, answer, failure_answer, prompt).correct is True:
         yield Fault(
             "failure_answer",
             "the grader accepts the failure_answer",

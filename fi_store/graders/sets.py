@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from fi_store.graders import statements as st
-from fi_store.graders.text import Mention, Reply, denied, mentions, phrase, sentences
+from fi_store.graders.order import Direction, Order, heading, order_of, plain_list
+from fi_store.graders.text import Mention, Reply, bare_mentions, denied, mentions, phrase, sentences
 
 _BETWEEN_ITEMS = re.compile(r"\s?(?:,\s?and\b|,|;|\n|&|\band\b|->|→|>)\s?", re.IGNORECASE)
 _OR = re.compile(r"[\s\"')\]]{0,3},?\s?\bor\b\s?(?:the\s|an?\s)?[\"'(\[]{0,3}", re.IGNORECASE)
@@ -19,6 +20,8 @@ _LEFT_OUT = re.compile(
 _REASON = re.compile(r",?\s(?:because|since)\b", re.IGNORECASE)
 _LIST_LINE = 8
 """Words up to which a line is taken for an item of a list."""
+_HEADING = 120
+"""Characters before a list in which the direction that it runs is looked for."""
 
 
 def whole_set(text: str, universe: Sequence[str]) -> tuple[int, ...] | None:
@@ -32,16 +35,28 @@ def whole_set(text: str, universe: Sequence[str]) -> tuple[int, ...] | None:
     return None
 
 
-def find_set(segment: Reply, universe: Sequence[str]) -> st.Reading[st.Found]:
-    """The items (positions in `universe`, in the order of naming) that a reply gives as its answer."""
+def find_set(
+    segment: Reply, universe: Sequence[str], asked: frozenset[Direction] | None
+) -> st.Reading[st.Found]:
+    """The items (positions in `universe`) that a reply gives as its answer, in the order of naming; where that order
+    counts, `asked` are the directions that the prompt asks for, and a list that runs the other way is turned round."""
     known = [phrase(item) for item in universe]
 
     def read(text: str) -> st.Reading[object]:
-        return _named(text, known)
+        return _named(text, known, asked)
 
     def several(text: str) -> st.Reading[object]:
-        found = _named(text, known)
+        found = _named(text, known, asked)
         return found if isinstance(found, tuple) and len(set(found)) > 1 else None
+
+    def headed(statements: Sequence[st.Statement]) -> list[st.Statement]:
+        if asked is None:
+            return list(statements)
+        above = [heading(text[max(0, one.start - _HEADING) : one.start]) for one in statements]
+        return [
+            one if mentions(head, known) else one._replace(text=head + one.text)
+            for one, head in zip(statements, above, strict=True)
+        ]
 
     text = segment.text
     stated = [one._replace(text=_with_lines(text, one)) for one in st.stated(segment)]
@@ -49,7 +64,13 @@ def find_set(segment: Reply, universe: Sequence[str]) -> st.Reading[st.Found]:
     said = st.said(segment)
     everything = [st.Statement(text, 0, st.SAID)] if said else []
     return st.settle(
-        [(stated, read), (st.concluded(segment), read), (lines, several), (said, several), (everything, read)]
+        [
+            (headed(stated), read),
+            (headed(st.concluded(segment)), read),
+            (headed(lines), several),
+            (said, several),
+            (everything, read),
+        ]
     )
 
 
@@ -63,17 +84,26 @@ def told(found: tuple[int, ...], answer: tuple[int, ...]) -> tuple[int, ...]:
     return last if retold else tuple(dict.fromkeys(found))
 
 
-def _named(text: str, known: Sequence[tuple[str, ...]]) -> tuple[int, ...] | st.Undecided | None:
+def _named(
+    text: str, known: Sequence[tuple[str, ...]], asked: frozenset[Direction] | None
+) -> tuple[int, ...] | st.Undecided | None:
     reason = _REASON.search(text)
     if reason is not None and len(sentences(text)) == 1 and mentions(text[: reason.start()], known):
         text = text[: reason.start()]
-    found = mentions(text, known)
+    found = mentions(text, known) if asked is None else bare_mentions(text, known)
     out = _left_out(text, found)
     found = [
         one for place, one in enumerate(found) if place not in out and not denied(text, one.start, one.end)
     ]
     if any(_OR.fullmatch(text[a.end : b.start]) for a, b in pairwise(found)):
         return st.UNDECIDED
+    if asked is not None and len(found) > 1:
+        listed = plain_list(text, found)
+        order = order_of(text, listed, asked)
+        if order is Order.OPEN:
+            return st.UNDECIDED
+        if order is Order.BACKWARDS:
+            return tuple(one.which for one in reversed(listed))
     return tuple(one.which for one in found) or None
 
 

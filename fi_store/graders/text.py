@@ -210,6 +210,22 @@ _LETTER = re.compile(
 )
 
 
+_BARE_LETTER = re.compile(
+    r"(?<![\w'.-])(?:[B-HJ-Z](?![\w'])|A(?=\s(?:is|was|comes?|goes|before|after|then|to|first|last|becomes|must)\b))"
+)
+
+
+def bare_mentions(text: str, phrases: Sequence[tuple[str, ...]]) -> list[Mention]:
+    """`mentions`, and every capital that stands alone: for texts in which letters name things, as in "B after A"."""
+    found = mentions(text, phrases)
+    known, taken = {one: index for index, one in enumerate(phrases)}, {one.start for one in found}
+    for one in _BARE_LETTER.finditer(text):
+        index = known.get((one[0].casefold(),))
+        if index is not None and one.start() not in taken:
+            found.append(Mention(index, *one.span()))
+    return sorted(found, key=lambda one: one.start)
+
+
 def _letters(text: str, letters: dict[str, int]) -> list[Mention]:
     found = []
     for one in _LETTER.finditer(text):
