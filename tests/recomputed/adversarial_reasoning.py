@@ -12,10 +12,11 @@ Answer = str | int | float | Fraction | frozenset[str] | tuple[str, ...]
 
 NOT_COMPUTED: frozenset[str] = frozenset(
     {
-        # Common knowledge, which the text contradicts: skies, capitals, cows.
+        # Common knowledge, which the text contradicts: skies, capitals, cows, cheese.
         "adversarial_reasoning/joker-and-sky",
         "adversarial_reasoning/uncle-and-paris",
         "adversarial_reasoning/flying-cows",
+        "adversarial_reasoning/cheese-moon",
     }
 )
 
@@ -173,11 +174,6 @@ def eight_day_week() -> int:
     return len(calendar.day_name)
 
 
-def apples_of_a_colour() -> int:
-    table = [("red", "apple")] * 3
-    return sum(thing == "apple" for _colour, thing in table)
-
-
 ANSWERS: dict[str, Callable[[], Answer]] = {
     "adversarial_reasoning/all-except-four": all_except_four,
     "adversarial_reasoning/leaves-and-lead": leaves_and_lead,
@@ -206,5 +202,4 @@ ANSWERS: dict[str, Callable[[], Answer]] = {
     "adversarial_reasoning/before-the-rise": before_the_rise,
     "adversarial_reasoning/two-pizzas": two_pizzas,
     "adversarial_reasoning/eight-day-week": eight_day_week,
-    "adversarial_reasoning/apples-of-a-colour": apples_of_a_colour,
 }

@@ -11,7 +11,7 @@ NOT_COMPUTED: frozenset[str] = frozenset(
         "hallucination_triggers/colour-of-a-bicycle",
         "hallucination_triggers/unicorn",
         "hallucination_triggers/ferry-pier",
-        "hallucination_triggers/mill-of-1990",
+        "hallucination_triggers/library-hours",
         "hallucination_triggers/quorvania",
         "hallucination_triggers/cup-of-2090",
         "hallucination_triggers/flimbrattle",
