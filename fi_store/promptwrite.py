@@ -28,7 +28,7 @@ _STARTER_PROMPTS = """\
     category: {category}
     family: {category}-pear-crates  # prompts made from one template share it: they count as one observation
     skill: multi-step arithmetic
-    difficulty: 2  # 1 (a very small model may manage) .. 5
+    difficulty: 2  # 1 (a model of 135M parameters manages it) .. 5
     language: en
     text: "Five crates hold 8 pears each, and 6 pears are bruised. How many good pears are there?"
     # The same topic and length, but nothing to reason about.

@@ -1,0 +1,53 @@
+"""The first level of difficulty holds what it promises: the bundled model is right on most of each category."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from fi_store.graders import grade
+from fi_store.promptset import load_suite
+
+NEW_TOKENS = 64
+BATCH = 36
+"""Small enough for a laptop; with prompts of like length side by side."""
+
+
+@pytest.mark.real
+def test_the_bundled_model_answers_the_easiest_prompts_of_every_category() -> None:
+    """At least three and half of each category; there is slack, as some answers turn on a CPU's last bits."""
+    from extract.generate import generate_answers
+    from extract.models import load_pair
+    from extract.rendering import choose_rendering
+
+    pair = load_pair(
+        "bundled:smollm2", "bundled:smollm2", device="cpu", quantization="fp32", note=lambda _: None
+    )
+    asked = [
+        p for p in load_suite([Path("reasoning"), Path("broad")]).prompts if p.grader and p.difficulty == 1
+    ]
+    asked.sort(key=lambda prompt: len(prompt.text))  # alike lengths in a batch: little padding
+    rendering, _ = choose_rendering(pair, [prompt.text for prompt in asked])
+    rows = [
+        pair.base.tokenizer(rendering.render(prompt.text).text, add_special_tokens=False)["input_ids"]
+        for prompt in asked
+    ]
+    said = [
+        answer.text
+        for start in range(0, len(rows), BATCH)
+        for answer in generate_answers(pair.base, rows[start : start + BATCH], NEW_TOKENS, "cpu")
+    ]
+    right: dict[str, list[bool]] = defaultdict(list)
+    for prompt, reply in zip(asked, said, strict=True):
+        assert prompt.grader is not None
+        assert prompt.answer is not None
+        right[prompt.category].append(grade(prompt.grader, prompt.answer, reply, prompt.text).correct is True)
+    assert len(right) == 22
+    weak = {
+        category: f"{sum(found)} of {len(found)}"
+        for category, found in right.items()
+        if sum(found) < max(3, len(found) / 2)
+    }
+    assert weak == {}
