@@ -12,6 +12,7 @@ from math import log2
 
 import numpy as np
 import torch
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 
 from analyze.bootstrap import log_ratio_interval
@@ -37,10 +38,10 @@ class Change:
     log2_ratio: float
     low: float
     high: float  # 90% interval over clusters
-    r2_base: float | None = (
-        None  # how well the base's residuals predict the group's activity; asked only where
+    auc_base: float | None = (
+        None  # how well the base's residuals tell where the group fires; asked only where
     )
-    r2_target: float | None = None  # the ratio would allow 'added' or 'removed'
+    auc_target: float | None = None  # the ratio would allow 'added' or 'removed'
 
 
 def unit_activity(group: Group, layers: Sequence[LayerEffects], reader: str) -> FloatArray:
@@ -76,13 +77,13 @@ def classify(
     ratio, low, high = activity_ratio(group, layers, extraction, residuals)
     name = ratio_class(low, high)
     if low >= log2(METHOD.ratio_added) or high <= -log2(METHOD.ratio_added):
-        r2_base, r2_target = readability(group, layers, extraction, residuals)
-        own, other = (r2_target, r2_base) if low > 0 else (r2_base, r2_target)
-        absent = other is not None and other <= METHOD.readable_r2_absent
-        present = own is not None and own >= METHOD.readable_r2_present
+        auc_base, auc_target = readability(group, layers, extraction, residuals)
+        own, other = (auc_target, auc_base) if low > 0 else (auc_base, auc_target)
+        absent = other is not None and other < METHOD.readable_auc
+        present = own is not None and own >= METHOD.readable_auc
         if absent and present and _truly_specific(group, layers, "target" if low > 0 else "base"):
             name = "added" if low > 0 else "removed"
-        return Change(name, ratio, low, high, r2_base, r2_target)
+        return Change(name, ratio, low, high, auc_base, auc_target)
     return Change(name, ratio, low, high)
 
 
@@ -157,9 +158,11 @@ def readability(
     extraction: Extraction,
     residuals: dict[tuple[str, int], torch.Tensor],
 ) -> tuple[float | None, float | None]:
-    """Grouped cross-validated ridge R^2 from each model's own residuals to max(f_base, f_target) on C rows.
+    """AUC with which a cross-validated ridge on each model's own residuals tells the C rows where the group fires.
 
-    Reads the layer of the group's strongest member on the main side; (None, None) with too few rows.
+    The ridge predicts max(f_base, f_target). Its R^2 would not do: those of uncorrelated features sum to the number
+    of dimensions at most, so where directions outnumber dimensions hardly one can be high (bench/LOG.md). Reads the
+    layer of the group's strongest member on the main side; (None, None) with too few rows.
     """
     rows = extraction.rows
     chosen = ~rows.discovery & rows.own & (rows.position_class == group.position_class)
@@ -170,24 +173,24 @@ def readability(
         token_activity(group, layers, "base", group.direction),
         token_activity(group, layers, "target", group.direction),
     )[chosen]
-    if not wanted.std() > 0:
+    if not 0 < (wanted > 0).sum() < len(wanted):
         return None, None
     index = main_side(group)[0].layer_index
     scale = layers[index].dictionary.config.scale
     found = []
     for reader in ("base", "target"):
         x = residuals[reader, index][torch.from_numpy(chosen)].to(torch.float64).numpy() / scale
-        found.append(_grouped_r2(x, wanted, clusters))
+        found.append(float(roc_auc_score(wanted > 0, _grouped_predictions(x, wanted, clusters))))
     return found[0], found[1]
 
 
-def _grouped_r2(x: FloatArray, y: FloatArray, clusters: IntArray) -> float:
-    """R^2 of cross-validated ridge predictions at the penalty that predicts best, whole clusters left out.
+def _grouped_predictions(x: FloatArray, y: FloatArray, clusters: IntArray) -> FloatArray:
+    """(n,) cross-validated ridge predictions at the penalty that predicts best, whole clusters left out.
 
     One eigendecomposition per fold serves all penalties (Hoerl and Kennard 1970); sklearn's RidgeCV scores
     every penalty by leaving single rows out, which ignores clusters and is slow at d = 576 (bench/LOG.md).
     """
-    errors = np.zeros(len(RIDGE_PENALTIES))
+    predicted = np.zeros((len(y), len(RIDGE_PENALTIES)))
     for train, test in GroupKFold(n_splits=RIDGE_FOLDS).split(x, y, clusters):
         centre, level = x[train].mean(axis=0), y[train].mean()
         inside = x[train] - centre
@@ -195,6 +198,5 @@ def _grouped_r2(x: FloatArray, y: FloatArray, clusters: IntArray) -> float:
         along = vectors.T @ (inside.T @ (y[train] - level))
         # (d, penalties): coefficients in the eigenbasis for every penalty at once.
         coefficients = along[:, None] / (np.maximum(values, 0)[:, None] + RIDGE_PENALTIES[None, :])
-        predicted = (x[test] - centre) @ vectors @ coefficients + level
-        errors += np.square(y[test][:, None] - predicted).sum(axis=0)
-    return float(1 - errors.min() / np.square(y - y.mean()).sum())
+        predicted[test] = (x[test] - centre) @ vectors @ coefficients + level
+    return predicted[:, np.square(y[:, None] - predicted).sum(axis=0).argmin()]

@@ -110,9 +110,10 @@ def _description(result: Result, numbers: Sequence[int]) -> str:
             f"{len(group.companions)} more {'groups' if len(group.companions) > 1 else 'group'} of features "
             "at other places of the answers move on the same prompts"
         )
-    if change.r2_base is not None and change.r2_target is not None:
+    if change.auc_base is not None and change.auc_target is not None:
         parts.append(
-            f"readable from the base's residuals with R2 {change.r2_base:.2f}, the target's {change.r2_target:.2f}"
+            f"where it fires can be read from the base's residuals with AUC {change.auc_base:.2f}, "
+            f"from the target's with {change.auc_target:.2f}"
         )
     if result.told is not None:
         told = result.told

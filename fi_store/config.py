@@ -73,10 +73,9 @@ class Method:
     """Ratios inside [1/x, x] with their whole 90% interval are 'shared'; beyond it 'strengthened' or 'weakened'."""
     ratio_added: float = 5.0
     """Ratio from which a feature may be 'added' or 'removed' (if the other model's residuals cannot predict it)."""
-    readable_r2_absent: float = 0.2
-    """Ridge R^2 from the lacking model up to which a feature counts as not readable there."""
-    readable_r2_present: float = 0.5
-    """Ridge R^2 from the owning model that the feature must reach for 'added' or 'removed'."""
+    readable_auc: float = 0.9
+    """AUC from which a model's residuals tell where a feature fires: the owner's must for 'added' or 'removed', the
+    other's must not."""
     scaling_nu_error: float = 0.2
     """Crosscoder: |nu| of the error under which a latent counts as truly one model's ..."""
     scaling_nu_reconstruction: float = 0.5

@@ -106,8 +106,8 @@ def test_its_category_its_tokens_and_its_class(data, effects, groups) -> None:
     residuals = {(r, 0): data.activations[r] for r in ("base", "target")}
     change = classify(first, [effects], extraction, residuals)
     assert change.name == "added"
-    assert change.r2_base is not None
-    assert change.r2_base < 0.2 < 0.5 < (change.r2_target or 0)
+    assert change.auc_base is not None
+    assert change.auc_base < 0.8 < 0.9 < (change.auc_target or 0)
 
 
 def test_a_word_is_listed_when_prompt_after_prompt_pushes_it_on_balance(data, effects, groups) -> None:

@@ -29,9 +29,6 @@ KINDS: tuple[Kind, ...] = ("paired_sae", "crosscoder")
 MATCH = 0.9
 CALLED = {"removed": "base", "added": "target"}
 """Change class -> the model that a latent of that class is specific to."""
-RULES = ("product", "ratio and absence")
-"""The product's rule, and the same without asking that a ridge regression on the owner's own rows reads the latent:
-the R^2 of uncorrelated features sum to the dimensions at most, so among 512 in 128 few can reach 0.5."""
 TOKENS = 100
 """Rows of a unit, half of them in either model's text."""
 MAX_FALSE = 0.10
@@ -139,26 +136,12 @@ def count(
             for i in range(len(latent))
             if world.owner[i] != "both"
         ],
-        "calls": {
-            rule: [
-                {"latent": j, "side": side, "cosine": float(cosine[:, j].max()), "true": is_true(side, j)}
-                for j, change in changes.items()
-                if (side := called(change, rule)) is not None
-            ]
-            for rule in RULES
-        },
+        "calls": [
+            {"latent": j, "side": side, "cosine": float(cosine[:, j].max()), "true": is_true(side, j)}
+            for j, change in changes.items()
+            if (side := CALLED.get(change.name)) is not None
+        ],
     }
-
-
-def called(change: Change | None, rule: str) -> str | None:
-    """The model that a latent is called specific to."""
-    if change is None or rule == "product":
-        return None if change is None else CALLED.get(change.name)
-    far = (
-        min(abs(change.low), abs(change.high)) >= np.log2(METHOD.ratio_added) and change.low * change.high > 0
-    )
-    side, other = ("target", change.r2_base) if change.low > 0 else ("base", change.r2_target)
-    return side if far and other is not None and other <= METHOD.readable_r2_absent else None
 
 
 def planted(world: World, index: int, cosine: float, change: Change | None) -> dict[str, Any]:
@@ -171,8 +154,8 @@ def planted(world: World, index: int, cosine: float, change: Change | None) -> d
         "cosine": cosine,
         "class": change and change.name,
         "log2_ratio": change and [change.low, change.log2_ratio, change.high],
-        "r2": change and [change.r2_base, change.r2_target],
-        "hit": {rule: cosine >= MATCH and called(change, rule) == owner for rule in RULES},
+        "auc": change and [change.auc_base, change.auc_target],
+        "hit": cosine >= MATCH and change is not None and CALLED.get(change.name) == owner,
     }
 
 
@@ -210,29 +193,26 @@ def summarise(name: str, trials: list[dict[str, Any]], goal: float, *, judged: b
             f"explained variance {mean(one['explained'] for one in trials):.3f}",
         )
     ]
-    for rule in RULES:
-        asked = judged and rule == "product"
-        for side in ("base", "target"):
-            hits = [row["hit"][rule] for one in trials for row in one["planted"] if row["side"] == side]
-            calls = [call["true"] for one in trials for call in one["calls"][rule] if call["side"] == side]
-            recall, false = mean(hits), 1 - mean(calls) if calls else 0.0
-            title = f"{name}: {{}}, {side}-specific" + ("" if rule == "product" else f" by {rule}")
-            figures += [
-                Figure(
-                    title.format("recall"),
-                    recall,
-                    "share",
-                    f">= {goal}",
-                    recall >= goal if asked else None,
-                    f"{sum(hits)} of {len(hits)}",
-                ),
-                Figure(
-                    title.format("false discoveries"),
-                    false,
-                    "share",
-                    f"<= {MAX_FALSE}",
-                    false <= MAX_FALSE if asked else None,
-                    f"{len(calls) - sum(calls)} of {len(calls)}",
-                ),
-            ]
+    for side in ("base", "target"):
+        hits = [row["hit"] for one in trials for row in one["planted"] if row["side"] == side]
+        calls = [call["true"] for one in trials for call in one["calls"] if call["side"] == side]
+        recall, false = mean(hits), 1 - mean(calls) if calls else 0.0
+        figures += [
+            Figure(
+                f"{name}: recall, {side}-specific",
+                recall,
+                "share",
+                f">= {goal}",
+                recall >= goal if judged else None,
+                f"{sum(hits)} of {len(hits)}",
+            ),
+            Figure(
+                f"{name}: false discoveries, {side}-specific",
+                false,
+                "share",
+                f"<= {MAX_FALSE}",
+                false <= MAX_FALSE if judged else None,
+                f"{len(calls) - sum(calls)} of {len(calls)}",
+            ),
+        ]
     return figures

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from fi_store.dictionary.folder import DictionaryConfig
 from fi_store.dictionary.protocol import SIDES, Dictionary, Reading, gated
+from fi_store.dictionary.refit import refit
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +27,7 @@ class PairedSae(Dictionary):
         """Activities (n, m) of raw activations x (n, d): `relu(pre)` where `pre > threshold`."""
         import torch
 
-        rows = x.to(torch.float32) / self.config.scale - self.b_dec
-        return gated(torch.addmm(self.b_enc, rows, self.w_enc), self.threshold)
+        return gated(torch.addmm(self.b_enc, self._centred(x), self.w_enc), self.threshold)
 
     def decode(self, f: torch.Tensor) -> torch.Tensor:
         """Reconstruction (n, d) in the raw unit of the activations, from activities f (n, m)."""
@@ -39,9 +39,19 @@ class PairedSae(Dictionary):
         classes: torch.Tensor,
         sides: Sequence[int] = SIDES,
     ) -> Reading:
-        activity = {side: self.encode(rows[side]) for side in sides}
+        activity = {side: self.refitted(rows[side]) for side in sides}
         rebuilt = {side: self.decode(f) for side, f in activity.items()}
         return Reading(activity, rebuilt, rebuilt[1] - rebuilt[0] if len(rebuilt) == 2 else None)
+
+    def refitted(self, x: torch.Tensor) -> torch.Tensor:
+        """Activities (n, m) of raw activations x (n, d): where `encode` fires, as large as fits the row best."""
+        return refit(self.encode(x), self._centred(x), self.w_dec)
+
+    def _centred(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, d) in units of the scale, without the decoder's bias."""
+        import torch
+
+        return x.to(torch.float32) / self.config.scale - self.b_dec
 
     @classmethod
     def shapes(cls, config: DictionaryConfig) -> dict[str, tuple[int, ...]]:

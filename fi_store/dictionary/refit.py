@@ -1,0 +1,60 @@
+"""Least squares on the support: how much of each firing feature a row really holds.
+
+An encoder reads every feature on its own, so among directions that overlap a feature answers to its neighbours too, and
+what a feature is worth is shared out wrongly. Which features fire stays the encoder's choice; how much each of them
+fires is then fitted to the row together with the others, never below zero (non-negative least squares, as after the
+selection of a matching pursuit: Pati et al. 1993, "Orthogonal matching pursuit").
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+WIDTH = 8
+"""Supports are padded to a multiple of this many features, so that few sizes are solved at once."""
+STEPS = 30
+"""Accelerated projected gradient steps."""
+VALUES = 2**23
+"""Numbers of decoder rows that are held at once."""
+
+
+def refit(codes: torch.Tensor, x: torch.Tensor, w_dec: torch.Tensor) -> torch.Tensor:
+    """(n, m) the codes a >= 0 on the support of `codes` (n, m) that minimise ||x - a W||^2.
+
+    x (n, d): rows without the decoder's bias, in its units; w_dec (m, d): W.
+    """
+    import torch
+
+    found = torch.zeros_like(codes)
+    sizes = (codes > 0).sum(dim=1)
+    padded = (sizes + WIDTH - 1) // WIDTH * WIDTH
+    for width in torch.unique(padded[padded > 0]).tolist():
+        rows = torch.nonzero(padded == width).squeeze(1)
+        for part in torch.split(rows, max(1, VALUES // (width * w_dec.shape[1]))):
+            values, latents = torch.topk(codes[part], min(width, codes.shape[1]), dim=1)
+            firing = values > 0
+            directions = w_dec[latents] * firing[:, :, None]
+            solved = _non_negative(directions, x[part], values)
+            found[part[:, None], latents] = torch.where(firing, solved, 0.0)
+    return found
+
+
+def _non_negative(directions: torch.Tensor, x: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+    """(r, s) non-negative least squares of x (r, d) on directions (r, s, d), by FISTA (Beck and Teboulle 2009)."""
+    import torch
+
+    gram = directions @ directions.transpose(1, 2)
+    wanted = (directions @ x[:, :, None]).squeeze(2)
+    # The largest eigenvalue is at most the largest absolute row sum.
+    step = 1 / gram.abs().sum(dim=2).amax(dim=1, keepdim=True).clamp_min(1e-12)
+    now, ahead, momentum = start, start, 1.0
+    for _ in range(STEPS):
+        slope = (gram @ ahead[:, :, None]).squeeze(2) - wanted
+        after = torch.clamp_min(ahead - step * slope, 0.0)
+        following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        ahead = after + (momentum - 1) / following * (after - now)
+        now, momentum = after, following
+    return now
