@@ -26,7 +26,9 @@ STEM = 4
 ENDING = 3
 """Letters that an ending adds at most."""
 ALONE = 0.2
-"""Share of what the pushed words carry from which a single one can speak for a concept."""
+"""Share of what the pushed content words carry from which a single one can speak for a concept."""
+HEARD = 30
+"""Pushed words that may speak for a concept, the strongest."""
 TRIED = 12
 """Concepts that are tried on the answers to D, the best first."""
 
@@ -69,9 +71,9 @@ class Bank:
         """Concepts that the pushed words (word, share) may speak of: score, concept and those words, best first.
 
         A word counts by its share over the number of concepts that have it. It takes two words, or one content word
-        with a fifth of what all carry.
+        with a fifth of what all content words carry.
         """
-        total = sum(share for _, share in pushed)
+        total = sum(share for word, share in pushed if is_content(word))
         found = []
         for concept, own in zip(self.concepts, self._words, strict=True):
             score, alone, words = 0.0, False, []

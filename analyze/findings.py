@@ -15,12 +15,12 @@ import torch
 from analyze.behaviour import Behaviour, check_behaviour
 from analyze.bootstrap import mean_interval
 from analyze.classes import Change, classify
-from analyze.concepts import Bank, Told
+from analyze.concepts import HEARD, Bank, Told
 from analyze.effects import LayerEffects
 from analyze.groups import Group, group_floor, group_scores, token_activity
 from analyze.names import Candidate, name_group
 from analyze.predicates import Contexts
-from analyze.promoted import change_at_tokens, pushed_words
+from analyze.promoted import LISTED, change_at_tokens, pushed_words
 from analyze.rows import PROMPT, BoolArray, Extraction, FloatArray
 from analyze.significance import Confirmation, category_contrasts, cluster_means, confirm
 from analyze.words import Words
@@ -160,18 +160,17 @@ def describe(
     group, rows = tested.group, extraction.rows
     weights = change_at_tokens(group, layers)
     in_class = rows.own & (rows.position_class == group.position_class)
-    on_d, on_c = (
-        pushed_words(group, layers, extraction, words, half) for half in (rows.discovery, ~rows.discovery)
-    )
+    on_d = pushed_words(group, layers, extraction, words, rows.discovery, HEARD)
     pushed = on_d[0 if group.direction > 0 else 1]
-    said = [word for word, _ in pushed]
+    said = [word for word, _ in pushed[:LISTED]]
+    promoted, suppressed = pushed_words(group, layers, extraction, words, ~rows.discovery)
     speaks = naming and group.position_class != PROMPT
     return Result(
         tested=tested,
         change=classify(group, layers, extraction, residuals),
         categories=category_table(group, layers, extraction, seed, confirmed_share),
-        promoted=on_c[0],
-        suppressed=on_c[1],
+        promoted=promoted,
+        suppressed=suppressed,
         said=said,
         triggers=_triggers(weights, in_class & rows.discovery, contexts),
         told=bank.tell(pushed, extraction, answers, group.direction) if speaks else None,

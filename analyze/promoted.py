@@ -38,26 +38,41 @@ def change_at_tokens(group: Group, layers: Sequence[LayerEffects]) -> FloatArray
 
 
 def pushed_words(
-    group: Group, layers: Sequence[LayerEffects], extraction: Extraction, words: Words, half: BoolArray
+    group: Group,
+    layers: Sequence[LayerEffects],
+    extraction: Extraction,
+    words: Words,
+    half: BoolArray,
+    limit: int = LISTED,
 ) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
     """Promoted and suppressed words of a group and its companions; see `listed` and `word_pushes`.
 
-    A word counts by the sum of its shares in the groups: one place of an answer must not hide the others. What is
-    pushed up at one place and down at another is told by what is left.
+    Each counts by how much it changes in a whole answer: its attributed effect, which is a mean over positions, times
+    the positions of its class. What is pushed up at one place and down at another is told by what is left.
     """
     parts = (group, *group.companions)
+    changed = np.asarray([part.attributed * _positions(extraction, part.position_class) for part in parts])
     pushes = [
         word_pushes(extraction, words, change_at_tokens(part, layers), part.position_class, half)
         for part in parts
     ]
-    return listed(words, np.sum(pushes, axis=0))
+    return listed(words, changed / changed.sum() @ np.asarray(pushes), limit)
 
 
-def listed(words: Words, pushes: FloatArray) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
-    """The ten words that are pushed up most and the ten that are pushed down most, strongest first, with their sums."""
+def _positions(extraction: Extraction, position_class: int) -> float:
+    """Mean number of rows of a class in a text that has any."""
+    rows = extraction.rows
+    chosen = rows.own & (rows.position_class == position_class)
+    return float(chosen.sum() / len(np.unique(np.stack([rows.unit[chosen], rows.author[chosen]]), axis=1).T))
+
+
+def listed(
+    words: Words, pushes: FloatArray, limit: int = LISTED
+) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+    """The words that are pushed up most and those that are pushed down most, strongest first, with their shares."""
 
     def side(values: FloatArray) -> list[tuple[str, float]]:
-        strongest = np.argsort(-values, kind="stable")[:LISTED]
+        strongest = np.argsort(-values, kind="stable")[:limit]
         return [(words.shown[i], float(values[i])) for i in strongest if values[i] > 0]
 
     return side(pushes), side(-pushes)
