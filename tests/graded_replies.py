@@ -394,6 +394,21 @@ GUESTS: dict[str, Any] = {"kind": "set", "universe": ["Ada", "Ben", "Cleo"]}
 PAIRS = "Which pair is linked like seed and tree?\n(A) an egg and the hen\n(B) a leaf and the branch"
 CALLED = "A hive is what a swarm of bees lives in. In one word, what does a swarm of bees live in?"
 LIGHTER = "Parcel A is heavier than C, and B is lighter than C. List the letters from lightest to heaviest."
+SIGN = (
+    'Which says the same as "if a shop is open, its sign is lit": (A) if the sign is unlit, the shop is closed, or '
+    "(B) if the sign is lit, the shop is open?"
+)
+PAINT = (
+    "Does shade slow the drying of paint? Choose the test that can tell: (A) shade in winter against sun in summer, or "
+    "(B) shade against sun on one day."
+)
+GENERAL = (
+    "Which statement is the more general one: (A) every square has as many corners as sides, or "
+    "(B) every polygon has?"
+)
+LIBRARY = "Text: The library opens at 9 every morning. According to the text, at what hour does it open?"
+FERRY = "Read this: the ferry leaves from pier 4 at dusk. From which pier does the ferry leave?"
+TAUGHT = "The answer is 40 for five crates. What is it for three crates of 8 pears?"
 LISTED = "Take the list [1, 2] and add 3 to its end. What does the list [1, 2] become?"
 
 TO_PROMPTS = [
@@ -424,6 +439,21 @@ TO_PROMPTS = [
     ("B is lightest, A is heaviest, C is in between.", LIGHTER, TALKS, "B, C, A", None, None),
     ("From last to first: C, B, A.", "List the letters from last to first.", TALKS, "C, B, A", True, "C, B, A"),
     ("From first to last: A, B, C.", "List the letters from last to first.", TALKS, "C, B, A", True, "C, B, A"),
+    ("The answer is B) if the sign is lit, the shop is open.", SIGN, AB, "A", False, "B"),
+    ("**Answer:** (A) if the sign is unlit, the shop is closed", SIGN, AB, "A", True, "A"),
+    (SIGN, SIGN, AB, "B", None, None),
+    ("The answer is (B) shade against sun on one day.", PAINT, AB, "B", True, "B"),
+    ("Option A: every square has as many corners as sides.", GENERAL, AB, "B", False, "A"),
+    ("According to the text, the library opens at 9 every morning.", LIBRARY, NUMBER, "9", True, "9"),
+    (LIBRARY, LIBRARY, NUMBER, "9", None, None),
+    ("The ferry leaves from pier 4 at dusk.", FERRY, NUMBER, "4", True, "4"),
+    ("The ferry leaves from pier 4 at dusk. From which pier does the ferry leave?", FERRY, NUMBER, "4", None, None),
+    (FERRY, FERRY, NUMBER, "4", None, None),
+    (f"{FERRY} The ferry leaves from pier 4 at dusk.", FERRY, NUMBER, "4", True, "4"),
+    (TAUGHT, TAUGHT, NUMBER, "40", None, None),
+    ("The answer is 40 for five crates.", TAUGHT, NUMBER, "40", None, None),
+    ("The answer is 24 for three crates.", TAUGHT, NUMBER, "24", True, "24"),
+    ("The answer for three crates is 40.", TAUGHT, NUMBER, "24", False, "40"),
     (LISTED, LISTED, PYTHON, "[1, 2]", None, None),
     (f"{LISTED}\n[1, 2, 3]", LISTED, PYTHON, "[1, 2, 3]", True, "[1, 2, 3]"),
 ]  # fmt: skip

@@ -100,6 +100,11 @@ _REFUSAL = re.compile(
 )
 
 
+def cues(text: str) -> list[tuple[int, int]]:
+    """Where "the answer is" and its like stand in a text."""
+    return [one.span() for one in list(_STATED.finditer(text))[-MAX_STATEMENTS:]]
+
+
 def segments(reply: Reply) -> list[Reply]:
     """The reply cut before each correction ("Wait, ...", "Actually, ..."); the last part counts most.
 
