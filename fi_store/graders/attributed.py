@@ -10,23 +10,43 @@ _HASTILY = r"(?:\s(?:first|at\sfirst|intuitively|wrongly|mistakenly|quickly|easi
 _WHO = r"(?:many|most|some|several|other|few)(?:\sof\sus)?(?:\s(?:people|students|readers))?|others|people"
 _OTHERS = rf"""
     (?:{_WHO}){_HASTILY}\s{_SAY}\b
-    |(?:{_WHO}|you|one|someone|somebody|anyone|a\sperson)\s(?:will|might|may|could|would){_HASTILY}\s{_CHOOSE}\b
+    |(?:{_WHO}|someone|somebody|anyone|a\sperson)\s(?:will|might|may|could|would){_HASTILY}\s{_CHOOSE}\b
+    |(?:you|one)\s(?:(?:might|may){_HASTILY}\s(?:think|assume|guess|say|answer)|(?:might|may|could)\sbe\stempted)\b
     |(?:it\sis|it's|it\s(?:may|might|would)\sbe)\s(?:very\s|quite\s)?(?:tempting|easy|natural|common)\sto\s{_SAY}\b
     |(?:the|a)\s(?:common|usual|typical|frequent)\s(?:mistake|error|trap|misconception)\s(?:is|would\sbe)\b
     |at\sfirst\s(?:glance|sight),?\s(?:it|this|that|one)\b
     |the\s(?:intuitive|obvious|tempting|common|usual|naive|quick)\s(?:but\swrong\s)?(?:answer|guess|response)
-        \s(?:is|would\sbe|might\sbe|may\sbe)\b(?=[^.!?;\n]{{1,120}},?\s(?:but|however|yet)\b)
+        \s(?:is|would\sbe|might\sbe|may\sbe)\b
 """
-_TURN = r",?\s(?:but|however|yet|in\sfact|in\sreality)\b,?|\s-\s(?:but\b)?"
+_OWN = rf"(?!\s(?:{_WHO})\b)"
+"""After a turn: the reply's own view, not that of more people."""
+_TURN = rf",?\s(?:but|however|yet|in\sfact|in\sreality)\b{_OWN},?|\s-\s(?:but\b)?"
 _CLAUSE = re.compile(
     rf"""\b(?:
-        (?:although|though|while|whereas|even\s(?:if|though))\s(?:{_OTHERS})[^,;\n]{{0,160}}(?:,(?!\d)|(?=[;\n]))
-        |(?:{_OTHERS})(?:(?!{_TURN})[^;\n.!?]|[.](?=\w)){{0,200}}(?:{_TURN}|[;.!?]|(?=\n)|$)
+        (?P<although>(?:although|though|while|whereas|even\s(?:if|though))\s(?:{_OTHERS})[^.!?,;\n]{{0,160}}
+            (?:[.](?=\w)[^.!?,;\n]{{0,160}})?(?:,(?!\d)|(?=[.!?;\n]|$)))
+        |(?:{_OTHERS})(?:(?!{_TURN})[^;\n.!?]|[.](?=\w)){{0,200}}(?:(?P<turn>{_TURN})|[;.!?]|(?=\n)|$)
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
+_TURNS = re.compile(rf"\W{{0,4}}(?:but|however|yet|in\sfact|in\sreality|actually)\b{_OWN}", re.IGNORECASE)
+_ANSWERS = re.compile(
+    r"\b(?:answer|result|solution|total)\s(?:is|was|must\sbe|should\sbe)\b|\b(?:answer|conclusion):"
+    r"|\b(?:therefore|thus|hence|so(?!\s(?:many|much|that|far|long|few)\b))\b|(?:^|[.;!\n])\s?it(?:\sis|'s)\s(?!an?\b|the\b)",
+    re.IGNORECASE,
+)
+AHEAD = 400
+"""Characters after a clause in which the reply's own answer is looked for."""
 
 
 def own_words(text: str) -> str:
-    """The text without clauses that state what others answer, up to where the reply turns to its own view."""
-    return _CLAUSE.sub("", text)
+    """The text without clauses that state what others answer, where it turns to its own view or states another answer
+    after them; else what others say is all that the reply says."""
+    return _CLAUSE.sub(lambda clause: "" if _is_left(clause, text) else clause[0], text)
+
+
+def _is_left(clause: re.Match[str], text: str) -> bool:
+    if clause["although"] or clause["turn"]:
+        return True
+    rest = text[clause.end() : clause.end() + AHEAD]
+    return bool(_TURNS.match(rest)) or bool(_ANSWERS.search(_CLAUSE.sub("", rest)))
