@@ -286,6 +286,11 @@ CHOICES = [
     ("A) egg and hen - correct. B) leaf and branch - correct.", AB, "B", None, None),
     ("A) egg and hen - correct. B) leaf and branch - correct. So the answer is B.", AB, "B", True, "B"),
     ("The network: incorrect. The laptop: correct.", LAPTOP, "the laptop", True, "the laptop"),
+    ("A is correct. B is wrong. So the wrong step is B.", AB, "B", True, "B"),
+    ("D\n\nA: True.\nB: True.\nC: True.\nD: False.", ABCD, "D", True, "D"),
+    ("B.\n\nA) wrong.\nB) correct.", AB, "B", True, "B"),
+    ("Let us see.\nA) wrong.\nB) correct.", AB, "B", True, "B"),
+    ("A) It is small, so it is wrong. B) It is large - correct.", ABCD, "B", True, "B"),
     ("True is wrong. False is right.", TRUE, "false", True, "false"),
 ]  # fmt: skip
 
@@ -427,6 +432,8 @@ GENERAL = (
 LIBRARY = "Text: The library opens at 9 every morning. According to the text, at what hour does it open?"
 FERRY = "Read this: the ferry leaves from pier 4 at dusk. From which pier does the ferry leave?"
 TAUGHT = "The answer is 40 for five crates. What is it for three crates of 8 pears?"
+LIAR = "Ana says that Joel has the cat, and Joel says that nobody has it. Who is lying?"
+UNTRUE = "Which statement is false? (A) 2 is even. (B) 4 is even. (C) 6 is even. (D) 7 is even."
 LISTED = "Take the list [1, 2] and add 3 to its end. What does the list [1, 2] become?"
 
 TO_PROMPTS = [
@@ -472,6 +479,12 @@ TO_PROMPTS = [
     ("The answer is 40 for five crates.", TAUGHT, NUMBER, "40", None, None),
     ("The answer is 24 for three crates.", TAUGHT, NUMBER, "24", True, "24"),
     ("The answer for three crates is 40.", TAUGHT, NUMBER, "24", False, "40"),
+    ("Ana is right. Joel is wrong. So Joel is the liar.", LIAR, OWNERS, "Joel", True, "Joel"),
+    ("Ana is right. Joel is wrong.", LIAR, OWNERS, "Ana", None, None),
+    ("Ana is right. Joel is wrong.", PARROT, OWNERS, "Ana", True, "Ana"),
+    ("D\n\nA: True.\nB: True.\nC: True.\nD: False.", UNTRUE, ABCD, "D", True, "D"),
+    ("A: True.\nB: False.\nC: False.\nD: False.", UNTRUE, ABCD, "A", None, None),
+    ("A: True.\nB: True.\nC: True.\nD: False.\nThe answer is D.", UNTRUE, ABCD, "D", True, "D"),
     (LISTED, LISTED, PYTHON, "[1, 2]", None, None),
     (f"{LISTED}\n[1, 2, 3]", LISTED, PYTHON, "[1, 2, 3]", True, "[1, 2, 3]"),
 ]  # fmt: skip

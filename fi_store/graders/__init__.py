@@ -50,7 +50,8 @@ def grade(grader: Mapping[str, Any], answer: str, reply: str, prompt: str = "") 
     """Judges a reply. `grader` is one that a prompt file may hold, `answer` the right answer beside it.
 
     `prompt` is the text that was replied to: what the reply only repeats of it is not read as an answer, and an ordered
-    list is read in the direction that it asks for ("from lightest to heaviest"). Give it wherever it is known.
+    list is read in the direction that it asks for ("from lightest to heaviest"), and where it asks for the wrong one of
+    some options, "B is wrong" does not rule B out. Give it wherever it is known.
 
     Never raises on any reply; a grader that no prompt file may hold (an unknown kind, a choice without options) gives
     a `Grade` without an answer.
@@ -142,7 +143,7 @@ def _choice(task: _Task, reply: str) -> Grade:
     whole = known.whole(phrase(reply))
     if whole is not None:
         return Grade(whole == right, options[whole], st.WHOLE)
-    found = _settled(plain(reply), lambda segment: choices.find_choice(segment, known))
+    found = _settled(plain(reply), lambda segment: choices.find_choice(segment, known, task.prompt))
     if not isinstance(found, st.Found):
         return _none(found)
     return Grade(found.value == right, options[found.value], found.how)

@@ -59,6 +59,15 @@ _VERDICT = re.compile(
     |(?P<cross>[\u2717\u2718\u274c\u2716])|[\u2713\u2714\u2705\u2611]""",
     re.IGNORECASE | re.VERBOSE,
 )
+_WRONG = re.compile(
+    r"\b(?:wrong|false|incorrect|untrue|mistakes?|mistaken|errors?|flaw(?:s|ed)?|liars?|lie[sd]?|lying|invalid"
+    r"|impossible|(?:not|n't|never|cannot)\s(?:be\s)?(?:correct|right|true|fit|hold|belong|follow))\b",
+    re.IGNORECASE,
+)
+_ASKS = re.compile(
+    r"\b(?:which|who|whose|what|where|find|name|choose|pick|select|point\sout|spot|tell|say|give)\b",
+    re.IGNORECASE,
+)
 _LONE_LETTER = re.compile(rf"([a-z])(?={_REASONED.pattern})", re.IGNORECASE)
 
 MAX_BLOCK = 600
@@ -172,15 +181,17 @@ class Options:
         ]
 
 
-def find_choice(segment: Reply, known: Options) -> st.Reading[st.Found]:
-    """The position of the option that a reply (or the part of one after a correction) decides for."""
+def find_choice(segment: Reply, known: Options, prompt: str = "") -> st.Reading[st.Found]:
+    """The position of the option that a reply (or the part of one after a correction) to a prompt decides for."""
     verdicts = known.verdicts(segment.text)
     several = len({one.which for one in verdicts}) > 1
     judged = [st.Statement(segment.text, verdicts[-1].start, st.SAID)] if several else []
     concluded = st.concluded(segment)
     bare = [one for one in concluded if known.opening(one.text) is not None]
     opened, said = st.opening(segment), st.said(segment)
-    if len({known.opening(line) for line in segment.text.split("\n")[:MAX_LINES]} - {None}) > 1:
+    if several:
+        opened = [one for one in opened if one.start < verdicts[0].start]  # ahead of the verdicts
+    elif len({known.opening(line) for line in segment.text.split("\n")[:MAX_LINES]} - {None}) > 1:
         opened = []  # option by option: the first one is not the answer
     first = [one for one in opened if len(one.text.split()) <= SHORT and not _HEDGED.search(one.text)]
     everything = [st.Statement(segment.text, 0, st.SAID)] if said else []
@@ -188,15 +199,20 @@ def find_choice(segment: Reply, known: Options) -> st.Reading[st.Found]:
     return st.settle(
         [
             (sorted([*st.stated(segment), *bare], key=lambda one: one.start), known.read),
-            (judged, lambda _: _left(verdicts, known.n)),
             (opened, known.opening),
             (concluded, known.read),
+            (judged, lambda _: st.UNDECIDED if _asks_for_wrong(prompt) else _left(verdicts, known.n)),
             (st.in_bold(segment), known.read),
             (everything, known.read),
             (last, known.read),
             ([] if said else first, known.read),
         ]
     )
+
+
+def _asks_for_wrong(prompt: str) -> bool:
+    """Whether a prompt asks for what does not hold: there verdicts do not tell which option is meant."""
+    return any(_WRONG.search(one.text) and _ASKS.search(one.text) for one in sentences(prompt))
 
 
 def _left(verdicts: Sequence[Verdict], n: int) -> int | st.Undecided:
