@@ -8,6 +8,7 @@ NUMBER: dict[str, Any] = {"kind": "number", "tolerance": 0}
 NEAR: dict[str, Any] = {"kind": "number", "tolerance": 0.01}
 SHARE: dict[str, Any] = {"kind": "number", "tolerance": 0, "percent": True}
 KM: dict[str, Any] = {"kind": "number", "tolerance": 0, "unit": "km"}
+RATE: dict[str, Any] = {"kind": "number", "tolerance": 0, "unit": "%"}
 AREA: dict[str, Any] = {"kind": "number", "tolerance": 0, "unit": "m2"}
 YES_NO: dict[str, Any] = {"kind": "choice", "options": ["yes", "no"]}
 UNKNOWN: dict[str, Any] = {"kind": "choice", "options": ["yes", "no", "unknown"]}
@@ -145,6 +146,22 @@ NUMBERS = [
     ("The answer is 30 people, that is 37.5%.", SHARE, "0.375", True, "37.5%"),
     ("So the chance is 37.5.", SHARE, "0.375", True, "37.5"),
     ("All 8 pencils are blue, so the probability is 1.", SHARE, "1", True, "1"),
+    ("34 remain, which is 85%", NUMBER, "34", True, "34"),
+    ("34 remain, which is 85%.", RATE, "85", True, "85%"),
+    ("Of 40 students, 10 are ill, so 25%.", NUMBER, "25", True, "25%"),
+    ("Of 40 students, 10 are ill, so 25%.", RATE, "25", True, "25%"),
+    ("10/40 = 25%", NUMBER, "25", True, "25%"),
+    ("10/40 = 25%", RATE, "25", True, "25%"),
+    ("40 - 6 = 34 = 85%", NUMBER, "34", True, "34"),
+    ("We divide 10 by 40. Therefore 25 percent are ill.", NUMBER, "25", True, "25 percent"),
+    ("10 of 40 are ill. So 25% of them are ill.", RATE, "25", True, "25%"),
+    ("Therefore it is 85%. That is 34 pears.", NUMBER, "34", True, "34"),
+    ("The answer is 25.", RATE, "25", True, "25"),
+    ("Of 40, 30% are old. So the rate of the others is 70.", RATE, "70", True, "70"),
+    ("Heads has 0.5 and tails has 0.5. Therefore the chance that one comes up is 1.", SHARE, "1", True, "1"),
+    ("So the probability is one.", SHARE, "1", True, "one"),
+    ("P(red) = 0.25. Therefore the chance is 75.", SHARE, "0.75", True, "75"),
+    ("The chance of 1 hit in 1 draw is 25.", SHARE, "0.25", True, "25"),
     ("Many say the answer is 40, but it is 34.", NUMBER, "34", True, "34"),
     ("You might think it is 40, because 5 x 8 = 40, but 6 are bruised, so it is 34.", NUMBER, "34", True, "34"),
     ("One might answer 40. It is 34.", NUMBER, "34", True, "34"),

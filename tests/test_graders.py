@@ -119,10 +119,12 @@ HOSTILE = [
         "- \n", "soup, ", "34 = ", "34 + ", "\u00bd", "\ufdfa", "\U0001f600", "\x00", "**a** ", "I choose ", "10^",
         "3 in ", "x*",
         "hive or ", "[1,", '{"a":', "-~", "lambda:", "many say ", "although you might say ", "the obvious answer is ",
+        "so 9% ", "1/4 = 5% ", "A is wrong. ", "you might think ", "from the a to the b ",
     )
 ]  # fmt: skip
 SLOWEST = [
-    (SHARE, "0.375"), (ABCD, "C"), (HIVE, "hive"), (DIGITS, "1, 2"), (TALKS, "A, B, C"), (PYTHON, "[1]"), (JSON, "[1]"),
+    (NUMBER, "34"), (SHARE, "0.375"), (ABCD, "C"), (HIVE, "hive"), (DIGITS, "1, 2"),
+    (TALKS, "A, B, C"), (PYTHON, "[1]"), (JSON, "[1]"),
 ]  # fmt: skip
 
 

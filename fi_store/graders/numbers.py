@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -53,6 +54,9 @@ _REASON = re.compile(
 )
 _CHECK = re.compile(r"\b(?:check|verif\w+|double-check)\b", re.IGNORECASE)
 _NONE = re.compile(r"\W{0,3}(?:none|nothing|nil)\b", re.IGNORECASE)
+_OF = re.compile(r"\sof\b", re.IGNORECASE)
+_OF_THINGS = re.compile(r"\s?[^\W\d_]")
+_PERCENT = ("%", "percent", "per cent", "pct")
 DIRECT = 8
 """Words up to which a statement with several numbers may still be taken to open with its answer."""
 
@@ -151,33 +155,66 @@ def find_number(segment: Reply, grader: Mapping[str, Any]) -> st.Reading[st.Foun
     stated, bold = st.stated(segment), st.in_bold(segment)
     led_to = sorted([*st.concluded(segment), *results], key=lambda one: one.start)
 
+    kind = Kind.SHARE if share else Kind.PERCENT if unit.strip().casefold() in _PERCENT else Kind.PLAIN
+    last = max((one.start for one in numbers(segment.text, proportions=share) if kind.fits(one)), default=-1)
+    others = [one for one in st.concluded(segment) if one.start > last]
+
     def tiers(wanted: _Wanted) -> list[tuple[Sequence[st.Statement], Callable[[str], st.Reading[object]]]]:
         direct, flowing = partial(_direct, wanted=wanted), partial(_flowing, wanted=wanted)
         return [(stated, direct), (led_to, flowing), (bold, direct), (said, flowing)]
 
-    fitting, any_kind = tiers(_Wanted(share, only=True)), tiers(_Wanted(share, only=False))
-    return st.settle([fitting[0], any_kind[0], *fitting[1:], *any_kind[1:]])
+    fitting, any_kind = tiers(_Wanted(kind, only=True)), tiers(_Wanted(kind, only=False))
+    return st.settle(
+        [fitting[0], any_kind[0], (others, partial(_alone, kind=kind)), *fitting[1:], *any_kind[1:]]
+    )
+
+
+class Kind(Enum):
+    """What is asked for: a proportion, a percentage, or another figure."""
+
+    SHARE = "share"
+    PERCENT = "percent"
+    PLAIN = "plain"
+
+    def fits(self, one: Number) -> bool:
+        """Whether a number is of this kind as it is written; "one" may as well be a pronoun."""
+        if self is Kind.SHARE:
+            return one.percent or (0 <= one.value <= 1 and one.text.casefold() != "one")
+        return one.percent is (self is Kind.PERCENT)
 
 
 class _Wanted(NamedTuple):
-    """Which figures are read: proportions if `share`, else plain ones; those of the other kind where there are none of
-    this one in the statement, unless `only`."""
+    """Which figures are read: those of a kind; others where there are none of it in the statement, unless `only`. A
+    plain 1 is a proportion as the last figure; before others it counts things."""
 
-    share: bool
+    kind: Kind
     only: bool
 
     def of(self, found: list[Number]) -> list[Number]:
         fitting = [
-            one for one in found if (one.percent or 0 <= one.value < 1 if self.share else not one.percent)
+            one
+            for one in found
+            if self.kind.fits(one)
+            and (self.kind is not Kind.SHARE or one.percent or one.value < 1 or one is found[-1])
         ]
         return fitting if fitting or self.only else found
+
+
+def _alone(text: str, kind: Kind) -> st.Reading[object]:
+    """The figure of another kind to which a statement leads up, unless it tells how many of some things, or which share
+    of them: that is said beside the answer."""
+    found = _flowing(text, _Wanted(kind, only=False))
+    if not isinstance(found, Number):
+        return found
+    tells_more = _OF if found.percent else _OF_THINGS
+    return None if tells_more.match(text, found.end) else found
 
 
 def _direct(text: str, wanted: _Wanted) -> st.Reading[object]:
     """The number with which a statement opens, or the result of the sum that it opens with."""
     cut = _REASON.search(text)
     clause = text[: cut.start()] if cut is not None else text
-    everything = _not_denied(clause, wanted.share)
+    everything = _not_denied(clause, wanted.kind is Kind.SHARE)
     if not everything:
         return Number(Fraction(0), False, "0", 0, 1) if _NONE.match(clause) else None
     found = wanted.of(everything)
@@ -204,12 +241,14 @@ def _flowing(text: str, wanted: _Wanted) -> st.Reading[object]:
         return None
     cut = _REASON.search(text)
     clause = text[: cut.start()] if cut is not None and numbers(text[: cut.start()]) else text
-    everything = _not_denied(clause, wanted.share)
+    everything = _not_denied(clause, wanted.kind is Kind.SHARE)
     found = [one for one in everything if not one.ordinal]
     if not found:
         return everything[-1] if everything and len(clause.split()) <= DIRECT else None
     fitting = wanted.of(found)
     result = _result(clause, fitting)
+    if result is None and wanted.kind is not Kind.SHARE:
+        result = _worked_out(clause, found, fitting)
     if result is not None:
         return result
     starts = {one.start for one in fitting}
@@ -223,6 +262,18 @@ def _flowing(text: str, wanted: _Wanted) -> st.Reading[object]:
     if any(_is_range(clause, a, b) for a, b in pairwise(found) if chosen in (a, b)):
         return st.UNDECIDED
     return chosen
+
+
+def _worked_out(clause: str, found: list[Number], fitting: list[Number]) -> Number | None:
+    """The result in another kind of a sum in figures that fit: "10/40 = 25%"."""
+    result = _result(clause, found)
+    if result is None or not fitting:
+        return None
+    starts = {one.start for one in fitting}
+    operands = ((place, one) for place, one in enumerate(found) if one.start in starts)
+    return (
+        result if all("/" in one.text or _in_sum(clause, found, place) for place, one in operands) else None
+    )
 
 
 def _not_denied(clause: str, share: bool) -> list[Number]:
