@@ -22,6 +22,8 @@ EXACT: dict[str, Any] = {"kind": "exact"}
 HIVE: dict[str, Any] = {"kind": "exact", "aliases": ["hives", "bee hive", "beehive"]}
 MENU: dict[str, Any] = {"kind": "set", "universe": ["soup", "fish", "cake", "green salad"]}
 SPICES: dict[str, Any] = {"kind": "set", "universe": ["oil", "salt and pepper", "salt"]}
+PLACES: dict[str, Any] = {"kind": "set", "universe": ["bakery", "shop", "school"], "ordered": True}
+PEOPLE: dict[str, Any] = {"kind": "set", "universe": ["Ben", "Carl", "Dora"], "ordered": True}
 DIGITS: dict[str, Any] = {"kind": "set", "universe": ["1", "2", "3", "4", "5"]}
 TALKS: dict[str, Any] = {"kind": "set", "universe": ["A", "B", "C"], "ordered": True}
 MOVES: dict[str, Any] = {"kind": "set", "universe": ["left", "right", "forward"], "ordered": True}
@@ -451,6 +453,11 @@ FERRY = "Read this: the ferry leaves from pier 4 at dusk. From which pier does t
 TAUGHT = "The answer is 40 for five crates. What is it for three crates of 8 pears?"
 LIAR = "Ana says that Joel has the cat, and Joel says that nobody has it. Who is lying?"
 UNTRUE = "Which statement is false? (A) 2 is even. (B) 4 is even. (C) 6 is even. (D) 7 is even."
+WALK = (
+    "Mia walks from the house to the bakery, then to the shop and then to the school. Name the places in order, "
+    "without the house."
+)
+GIFT = "Ann gave it to Ben, Ben to Carl and Carl to Dora. List those who got it, in order."
 LISTED = "Take the list [1, 2] and add 3 to its end. What does the list [1, 2] become?"
 
 TO_PROMPTS = [
@@ -502,6 +509,15 @@ TO_PROMPTS = [
     ("D\n\nA: True.\nB: True.\nC: True.\nD: False.", UNTRUE, ABCD, "D", True, "D"),
     ("A: True.\nB: False.\nC: False.\nD: False.", UNTRUE, ABCD, "A", None, None),
     ("A: True.\nB: True.\nC: True.\nD: False.\nThe answer is D.", UNTRUE, ABCD, "D", True, "D"),
+    ("bakery, then shop, then school", WALK, PLACES, "bakery, shop, school", True, None),
+    ("First the bakery, then the shop, then the school.", WALK, PLACES, "bakery, shop, school", True, None),
+    ("1. bakery\n2. shop\n3. school", WALK, PLACES, "bakery, shop, school", True, None),
+    ("First the shop, then the bakery, then the school.", WALK, PLACES, "bakery, shop, school", False, None),
+    ("From last to first: school, shop, bakery.", WALK, PLACES, "bakery, shop, school", True, None),
+    ("Ben, then Carl, then Dora", GIFT, PEOPLE, "Ben, Carl, Dora", True, None),
+    ("First Ben, then Carl, and Dora last.", GIFT, PEOPLE, "Ben, Carl, Dora", True, None),
+    ("1. Ben\n2. Carl\n3. Dora", GIFT, PEOPLE, "Ben, Carl, Dora", True, None),
+    ("Heaviest to lightest: A, C, B.", LIGHTER, TALKS, "B, C, A", True, "B, C, A"),
     (LISTED, LISTED, PYTHON, "[1, 2]", None, None),
     (f"{LISTED}\n[1, 2, 3]", LISTED, PYTHON, "[1, 2, 3]", True, "[1, 2, 3]"),
 ]  # fmt: skip

@@ -151,7 +151,8 @@ def _choice(task: _Task, reply: str) -> Grade:
 
 def _set(task: _Task, reply: str) -> Grade:
     universe = [str(item) for item in task.grader.get("universe", ())]
-    asked = directions(task.prompt) if task.grader.get("ordered") else None
+    items = frozenset(word for item in universe for word in phrase(item))
+    asked = directions(task.prompt, items) if task.grader.get("ordered") else None
     right = sets.whole_set(task.answer, universe)
     if right is None:
         return Grade(None, None, NO_GRADER)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from enum import Enum
 from itertools import pairwise
 
@@ -12,10 +12,13 @@ from fi_store.graders.text import Mention
 Direction = tuple[str, str]
 """From what to what a list runs: ("lightest", "heaviest")."""
 
+_SCALE = r"[^\W\d_]{2,20}est|first|last|start|beginning|end|finish|top|bottom|most|least"
 _FROM_TO = re.compile(
-    r"\b(?:from\s(?:the\s)?([^\W\d_]{2,20})(?:\s[^\W\d_]{1,20})?|([^\W\d_]{2,20}))\sto\s(?:the\s)?([^\W\d_]{2,20})\b",
+    rf"\b(?:from\s(?:the\s)?([^\W\d_]{{2,20}})(?:\s[^\W\d_]{{1,20}})?\sto\s(?:the\s)?([^\W\d_]{{2,20}})"
+    rf"|({_SCALE})\sto\s(?:the\s)?({_SCALE}))\b",
     re.IGNORECASE,
 )
+"""From one to another; without "from" only words of a scale are directions, as in "lightest to heaviest"."""
 _USUAL: tuple[Direction, ...] = (
     ("first", "last"), ("start", "end"), ("beginning", "end"), ("start", "finish"), ("earliest", "latest"),
 )  # fmt: skip
@@ -49,15 +52,24 @@ class Order(Enum):
     OPEN = "open"
 
 
-def directions(text: str) -> frozenset[Direction]:
-    """From what to what a text says that a list runs."""
-    return frozenset(((one[1] or one[2]).casefold(), one[3].casefold()) for one in _FROM_TO.finditer(text))
+def directions(text: str, items: frozenset[str]) -> frozenset[Direction]:
+    """From what to what a text says that a list runs; `items` are the words of what may be listed: "from the house to
+    the bakery" tells of a way between two of them."""
+    return frozenset(way for way, _, _ in _ways(text, items))
 
 
-def heading(before: str) -> str:
+def heading(before: str, items: frozenset[str]) -> str:
     """What a text before a list says of its direction, in the same sentence or on the line above, up to the list."""
-    found = list(_FROM_TO.finditer(before, len(before) - len(re.split(r"[.!?]\s", before)[-1])))
-    return f"{found[-1][0]}{before[found[-1].end() :]}" if found else ""
+    found = list(_ways(before, items, len(before) - len(re.split(r"[.!?]\s", before)[-1])))
+    return before[found[-1][1] :] if found else ""
+
+
+def _ways(text: str, items: frozenset[str], start: int = 0) -> Iterator[tuple[Direction, int, int]]:
+    """The directions that a text tells, and where."""
+    for one in _FROM_TO.finditer(text, start):
+        way = ((one[1] or one[3]).casefold(), (one[2] or one[4]).casefold())
+        if items.isdisjoint(way):
+            yield way, *one.span()
 
 
 def plain_list(text: str, found: Sequence[Mention]) -> Sequence[Mention]:
@@ -69,12 +81,14 @@ def plain_list(text: str, found: Sequence[Mention]) -> Sequence[Mention]:
     return last if {one.which for one in last} == {one.which for one in found} else found
 
 
-def order_of(text: str, found: Sequence[Mention], asked: frozenset[Direction]) -> Order:
-    """How `found` in a text goes with the directions that the prompt asks for."""
+def order_of(
+    text: str, found: Sequence[Mention], asked: frozenset[Direction], items: frozenset[str]
+) -> Order:
+    """How `found` in a text, of what `items` are the words of, goes with the directions that the prompt asks for."""
     forward = asked | {one for one in _USUAL if one[::-1] not in asked}
     if _contradicted(text, found, forward):
         return Order.OPEN
-    given, backward = directions(text), {one[::-1] for one in forward}
+    given, backward = directions(text, items), {one[::-1] for one in forward}
     if not given & backward:
         return Order.TOLD
     return Order.OPEN if given & forward else Order.BACKWARDS

@@ -41,6 +41,7 @@ def find_set(
     """The items (positions in `universe`) that a reply gives as its answer, in the order of naming; where that order
     counts, `asked` are the directions that the prompt asks for, and a list that runs the other way is turned round."""
     known = [phrase(item) for item in universe]
+    items = frozenset(word for one in known for word in one)
 
     def read(text: str) -> st.Reading[object]:
         return _named(text, known, asked)
@@ -52,7 +53,7 @@ def find_set(
     def headed(statements: Sequence[st.Statement]) -> list[st.Statement]:
         if asked is None:
             return list(statements)
-        above = [heading(text[max(0, one.start - _HEADING) : one.start]) for one in statements]
+        above = [heading(text[max(0, one.start - _HEADING) : one.start], items) for one in statements]
         return [
             one if mentions(head, known) else one._replace(text=head + one.text)
             for one, head in zip(statements, above, strict=True)
@@ -99,7 +100,7 @@ def _named(
         return st.UNDECIDED
     if asked is not None and len(found) > 1:
         listed = plain_list(text, found)
-        order = order_of(text, listed, asked)
+        order = order_of(text, listed, asked, frozenset(word for one in known for word in one))
         if order is Order.OPEN:
             return st.UNDECIDED
         if order is Order.BACKWARDS:
