@@ -160,27 +160,34 @@ def readability(
 ) -> tuple[float | None, float | None]:
     """AUC with which a cross-validated ridge on each model's own residuals tells the C rows where the group fires.
 
-    The ridge predicts max(f_base, f_target). Its R^2 would not do: those of uncorrelated features sum to the number
-    of dimensions at most, so where directions outnumber dimensions hardly one can be high (bench/LOG.md). Reads the
-    layer of the group's strongest member on the main side; (None, None) with too few rows.
+    The ridge predicts max(f_base, f_target); the group fires where that exceeds half its mean over firing rows. Its
+    R^2 would not do: those of uncorrelated features sum to the number of dimensions at most, so where directions
+    outnumber dimensions hardly one can be high (bench/LOG.md). Reads the layer of the group's strongest member on the
+    main side; (None, None) with too few rows, or too few of either sort.
     """
     rows = extraction.rows
     chosen = ~rows.discovery & rows.own & (rows.position_class == group.position_class)
     clusters = extraction.units.clusters[rows.unit[chosen]]
     if chosen.sum() < MIN_READABLE_ROWS or len(np.unique(clusters)) < RIDGE_FOLDS:
         return None, None
-    wanted = np.maximum(
+    activity = np.maximum(
         token_activity(group, layers, "base", group.direction),
         token_activity(group, layers, "target", group.direction),
     )[chosen]
-    if not 0 < (wanted > 0).sum() < len(wanted):
+    # Half of its usual strength: features of a group that fires everywhere are told apart by how much, too.
+    fires = (
+        activity > activity[activity > 0].mean() / 2
+        if activity.any()
+        else np.zeros(len(activity), dtype=bool)
+    )
+    if min(fires.sum(), (~fires).sum()) < METHOD.alive_tokens:
         return None, None
     index = main_side(group)[0].layer_index
     scale = layers[index].dictionary.config.scale
     found = []
     for reader in ("base", "target"):
         x = residuals[reader, index][torch.from_numpy(chosen)].to(torch.float64).numpy() / scale
-        found.append(float(roc_auc_score(wanted > 0, _grouped_predictions(x, wanted, clusters))))
+        found.append(float(roc_auc_score(fires, _grouped_predictions(x, activity, clusters))))
     return found[0], found[1]
 
 

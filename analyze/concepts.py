@@ -96,36 +96,51 @@ class Bank:
     ) -> Told | None:
         """The concept that the words pushed on D speak of, if the answers show it too; None otherwise.
 
-        Content words are asked first; function words, which say how rather than what, only where those tell nothing.
         Of the concepts that the words may speak of, the one whose score times the rise of its predicate's rate in
-        the answers to D is largest; it is then counted once on C, by McNemar's test.
+        the answers to D is largest; it is then counted once on C, by McNemar's test. Content words are asked first;
+        function words, which say how rather than what, only where no concept of those rises on D.
         """
         content = [(word, share) for word, share in pushed if is_content(word)]
-        told = self._told(content, extraction, answers, direction)
-        return told or self._told(pushed, extraction, answers, direction)
+        for heard in (content, pushed):
+            best = self._most_shown(heard, answers, extraction.units.discovery, direction)
+            if best is not None:
+                return _confirmed(*best, answers, ~extraction.units.discovery, direction)
+        return None
 
-    def _told(
+    def _most_shown(
         self,
         pushed: Sequence[tuple[str, float]],
-        extraction: Extraction,
         answers: dict[str, list[str]],
+        discovery: BoolArray,
         direction: int,
-    ) -> Told | None:
-        discovery = extraction.units.discovery
-        best, told = 0.0, None
+    ) -> tuple[Concept, tuple[str, ...]] | None:
+        """The concept of the pushed words with the largest score times rise on D, with those words."""
+        best, found = 0.0, None
         for score, concept, words in self.spoken_of(pushed)[:TRIED]:
-            base, target = (
-                np.asarray([_holds(concept.predicate, concept, text) for text in answers[who]])
-                for who in ("base", "target")
-            )
-            rise = direction * float(target[discovery].mean() - base[discovery].mean())
+            base, target = _shown(concept, answers, discovery)
+            rise = direction * float(target.mean() - base.mean())
             if score * rise > best:
-                best = score * rise
-                base, target = base[~discovery], target[~discovery]
-                told = Told(concept, words, float(base.mean()), float(target.mean()), mcnemar(base, target))
-        if told is None or told.p_value > METHOD.alpha:
-            return None
-        return told if direction * (told.rate_target - told.rate_base) > 0 else None
+                best, found = score * rise, (concept, words)
+        return found
+
+
+def _shown(concept: Concept, answers: dict[str, list[str]], half: BoolArray) -> tuple[BoolArray, BoolArray]:
+    """Which of the base's and the target's answers to one half show a concept."""
+    base, target = (
+        np.asarray([_holds(concept.predicate, concept, answers[who][i]) for i in np.flatnonzero(half)])
+        for who in ("base", "target")
+    )
+    return base, target
+
+
+def _confirmed(
+    concept: Concept, words: tuple[str, ...], answers: dict[str, list[str]], half: BoolArray, direction: int
+) -> Told | None:
+    """The concept with its rates on the other half, where they differ in the direction beyond chance."""
+    base, target = _shown(concept, answers, half)
+    told = Told(concept, words, float(base.mean()), float(target.mean()), mcnemar(base, target))
+    rises = direction * (told.rate_target - told.rate_base) > 0
+    return told if rises and told.p_value <= METHOD.alpha else None
 
 
 def _literals(form: Form | None) -> set[str]:

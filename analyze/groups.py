@@ -42,7 +42,8 @@ class Group:
     members: tuple[Member, ...]  # strongest first
     attributed: float  # sum of (|mean theta| - floor) S over members on D, in units of the layers' scales
     direction: int
-    """+1: described by what the target gains, -1: by what it loses; see `promoted.spoken_direction`."""
+    """+1: described by what the target gains, -1: by what it loses; the heavier side,
+    or for candidates `promoted.spoken_direction`."""
     companions: tuple[Group, ...] = ()
     """Groups at other places of an answer that move on the same prompts; told with this one, tested by it."""
 

@@ -16,7 +16,7 @@ from scipy import stats
 
 from analyze.effects import LayerEffects
 from analyze.groups import Group, token_activity
-from analyze.rows import PROMPT, RESPONSE, START, BoolArray, Extraction, FloatArray, IntArray
+from analyze.rows import PROMPT, RESPONSE, START, BoolArray, Extraction, FloatArray, IntArray, Rows
 from analyze.words import Words
 from fi_store.config import METHOD
 
@@ -51,7 +51,11 @@ def pushed_words(
     the positions of its class. What is pushed up at one place and down at another is told by what is left.
     """
     parts = (group, *group.companions)
-    changed = np.asarray([part.attributed * _positions(extraction, part.position_class) for part in parts])
+    changed = np.asarray(
+        [part.attributed * _positions(extraction, part.position_class, half) for part in parts]
+    )
+    if not changed.any():
+        return [], []
     pushes = [
         word_pushes(extraction, words, change_at_tokens(part, layers), part.position_class, half)
         for part in parts
@@ -59,11 +63,12 @@ def pushed_words(
     return listed(words, changed / changed.sum() @ np.asarray(pushes), limit)
 
 
-def _positions(extraction: Extraction, position_class: int) -> float:
-    """Mean number of rows of a class in a text that has any."""
+def _positions(extraction: Extraction, position_class: int, half: BoolArray) -> float:
+    """Mean number of rows of a class in a text of one half that has any."""
     rows = extraction.rows
-    chosen = rows.own & (rows.position_class == position_class)
-    return float(chosen.sum() / len(np.unique(np.stack([rows.unit[chosen], rows.author[chosen]]), axis=1).T))
+    chosen = half & rows.own & (rows.position_class == position_class)
+    texts = np.unique(np.stack([rows.unit[chosen], rows.author[chosen]]), axis=1).shape[1]
+    return float(chosen.sum() / max(1, texts))
 
 
 def listed(
@@ -87,26 +92,31 @@ def word_pushes(
     mean of v's net KL contribution where the change is active minus its mean where it is not; the classes are
     averaged by how much of the change lies in them, each in units of all that it pushes, since one start of an answer
     moves more nats than many later tokens do and would hide them. A group of questions speaks at questions, others in
-    answers. Sure: the one-sided 95% limit of the mean over prompts excludes 0 (Student's t), and active rows push the
-    word that way in at least `METHOD.word_prompts` prompts.
+    answers. Sure: the one-sided 95% limit of the mean over prompt families excludes 0 (Student's t), and active rows
+    push the word that way in at least `METHOD.word_prompts` families.
     """
     rows = extraction.rows
     spoken = (PROMPT,) if position_class == PROMPT else (START, RESPONSE)
-    prompts = np.unique(rows.unit[half])
-    shape = (len(prompts), len(words.shown))
+    families, owner = np.unique(extraction.units.clusters[rows.unit[half]], return_inverse=True)
+    family = np.zeros(rows.n, dtype=np.int64)
+    family[half] = owner
+    shape = (len(families), len(words.shown))
     net, raised, lowered = np.zeros(shape), np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     for place in spoken:
         chosen = half & rows.own & (rows.position_class == place)
-        active, contrast = (found[prompts] for found in _contributions(extraction, words, weights, chosen))
+        active, contrast = _contributions(rows, words, weights, chosen, family, len(families))
         pushed = float(np.abs(contrast.sum(axis=0)).sum())
         if pushed > 0:
-            net += float(np.maximum(weights[chosen], 0).sum()) * contrast / pushed
             raised |= active > 0
             lowered |= active < 0
-    if len(prompts) < 2:
+            contrast *= float(np.maximum(weights[chosen], 0).sum()) / pushed
+            net += contrast
+    if len(families) < 2:
         return np.zeros(shape[1])
     total = net.sum(axis=0)
-    limit = stats.t.ppf(1 - METHOD.alpha, len(prompts) - 1) * net.std(axis=0, ddof=1) * np.sqrt(len(prompts))
+    limit = (
+        stats.t.ppf(1 - METHOD.alpha, len(families) - 1) * net.std(axis=0, ddof=1) * np.sqrt(len(families))
+    )
     often = np.where(total > 0, raised.sum(axis=0), lowered.sum(axis=0)) >= METHOD.word_prompts
     whole = np.where(total > 0, np.maximum(total, 0).sum(), np.maximum(-total, 0).sum())
     sure = often & (np.abs(total) > limit) & (whole > 0)
@@ -124,7 +134,8 @@ def spoken_direction(group: Group, extraction: Extraction, words: Words, weights
     if group.position_class == PROMPT or len({member.sign for member in group.members}) == 1:
         return group.direction
     chosen = rows.discovery & rows.own & (rows.position_class == group.position_class)
-    net = _contributions(extraction, words, weights, chosen)[1].sum(axis=0)
+    together = np.zeros(rows.n, dtype=np.int64)
+    net = _contributions(rows, words, weights, chosen, together, 1)[1][0]
     gained, lost = float(net.max()), float(-net.min())
     if gained == lost:
         return group.direction
@@ -132,35 +143,32 @@ def spoken_direction(group: Group, extraction: Extraction, words: Words, weights
 
 
 def _contributions(
-    extraction: Extraction, words: Words, weights: FloatArray, chosen: BoolArray
+    rows: Rows, words: Words, weights: FloatArray, chosen: BoolArray, owner: IntArray, n_owners: int
 ) -> tuple[FloatArray, FloatArray]:
-    """(n_units, n_words) each: weighted net contributions at active rows, and those less what silence would give.
+    """(n_owners, n_words) each: weighted net contributions at active rows, and those less what silence would give.
 
-    Silence: the mean contribution at inactive rows of the same author, over all units, times the unit's weight.
+    `owner` (N,): whose each row is. Silence: the mean contribution at the inactive rows of the same author, all
+    owners together, times the weight that the owner's active rows of that author have.
     """
-    rows = extraction.rows
-    n_units, n_words = extraction.units.n, len(words.shown)
+    n_words = len(words.shown)
     active, inactive = chosen & (weights > 0), chosen & (weights <= 0)
-    found = _net(words, rows.promoted_kl, rows.suppressed_kl, rows.unit, weights, active, n_units, n_words)
+    found = _net(rows, words, weights, active, owner, n_owners, n_words)
     left = found.copy()
-    one = np.zeros(rows.n, dtype=np.int64)
+    together = np.zeros(rows.n, dtype=np.int64)
     for who in np.unique(rows.author[active]):
         silent, own = inactive & (rows.author == who), active & (rows.author == who)
         if silent.any():
-            even = np.full(rows.n, 1 / silent.sum())
-            mean = _net(words, rows.promoted_kl, rows.suppressed_kl, one, even, silent, 1, n_words)
-            mass = np.bincount(rows.unit[own], weights=weights[own], minlength=n_units)
-            left -= mass[:, None] * mean
+            mean = _net(rows, words, np.full(rows.n, 1 / silent.sum()), silent, together, 1, n_words)
+            left -= np.bincount(owner[own], weights=weights[own], minlength=n_owners)[:, None] * mean
     return found, left
 
 
 def _net(
+    rows: Rows,
     words: Words,
-    promoted: npt.NDArray[np.float32],
-    suppressed: npt.NDArray[np.float32],
-    owner: IntArray,
     weights: FloatArray,
     chosen: BoolArray,
+    owner: IntArray,
     n_owners: int,
     n_words: int,
 ) -> FloatArray:
@@ -173,6 +181,7 @@ def _net(
         sums = np.bincount(place.ravel(), weights=weighted.ravel(), minlength=n_owners * n_words)
         return np.asarray(sums.reshape(n_owners, n_words), dtype=np.float64)
 
-    net = summed(words.promoted, promoted) - summed(words.suppressed, suppressed)
+    net = summed(words.promoted, rows.promoted_kl)
+    net -= summed(words.suppressed, rows.suppressed_kl)
     net[:, 0] = 0  # the empty word
-    return np.asarray(net)
+    return net

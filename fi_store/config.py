@@ -1,8 +1,8 @@
 """The configuration of a run and the constants of the method, with a sentence under each.
 
 `RunConfig` is at once the options of `fi-store run`, the keys of `--config FILE.toml` and what a run stores about
-itself. `METHOD` holds the thresholds; they are set once on nulls and shams and never on a model with a known
-difference. This module imports neither torch nor SQLAlchemy.
+itself. `METHOD` holds the thresholds; what they were set on stands in docs/METHOD.md and bench/LOG.md. This module
+imports neither torch nor SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Method:
     """Thresholds of the method, each with its meaning; formulas stand where they are used."""
 
     alpha: float = 0.05
-    """Level of the adjusted p on the confirmation half."""
+    """Level of the adjusted p on the confirmation half, and of the one-sided limits of words and names."""
     floor_minimum: float = 0.01
     """Smallest absolute mean theta that may become a result, whatever the shams say."""
     floor_quantile: float = 0.999

@@ -131,6 +131,24 @@ def test_a_word_is_listed_when_prompt_after_prompt_pushes_it_on_balance(data, ef
     assert "Plan" not in told(promoted_kl=few)
 
 
+def test_groups_of_one_change_count_by_what_they_change_in_an_answer(
+    data, effects, groups, monkeypatch
+) -> None:
+    leader = replace(groups[0], position_class=START, attributed=8.0)
+    small = replace(groups[0], attributed=0.5)
+    joined = replace(leader, companions=(small,))
+    words = find_words(data.extraction)
+    up, down = (words.shown.index(word) for word in ("Plan", "the"))
+    pushes = {START: np.zeros(len(words.shown)), RESPONSE: np.zeros(len(words.shown))}
+    pushes[START][[up, down]] = 0.6, 0.2
+    pushes[RESPONSE][[up, down]] = 0.5, -0.9
+    monkeypatch.setattr("analyze.promoted.word_pushes", lambda _x, _w, _change, place, _half: pushes[place])
+    gained, lost = pushed_words(joined, [effects], data.extraction, words, data.extraction.rows.discovery)
+    # One start and eight tokens an answer: 8 x 1 against 0.5 x 8, so two thirds and one third.
+    assert dict(gained) == pytest.approx({"Plan": 2 / 3 * 0.6 + 1 / 3 * 0.5})
+    assert dict(lost) == pytest.approx({"the": 1 / 3 * 0.9 - 2 / 3 * 0.2})
+
+
 def test_swapping_the_pair_mirrors_everything(data, effects, groups) -> None:
     mirror = swapped(data)
     other = measured(mirror, first="target")

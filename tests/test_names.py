@@ -214,6 +214,19 @@ def test_a_concept_found_on_d_alone_is_not_told(extraction: Extraction) -> None:
     assert Bank().tell([("perhaps", 0.5), ("might", 0.5)], extraction, answers, 1) is None
 
 
+def test_content_words_are_asked_before_function_words_and_c_never_chooses(extraction: Extraction) -> None:
+    bank, n, discovery = Bank(), extraction.units.n, extraction.units.discovery
+    pushed = [("I", 0.5), ("me", 0.3), ("certain", 0.1), ("mistaken", 0.1)]
+    plain, hedged = ["The lamp stands."] * n, ["I am not certain; let me say I may be mistaken."] * n
+    told = bank.tell(pushed, extraction, {"base": plain, "target": hedged}, 1)
+    assert told is not None
+    assert told.words == ("certain", "mistaken")
+    # The concept of the content words is chosen on D; where C does not confirm it, no other one is tried.
+    spoken = [text if d else "I see me." for text, d in zip(hedged, discovery, strict=True)]
+    assert bank.tell(pushed, extraction, {"base": plain, "target": spoken}, 1) is None
+    assert bank.tell(pushed[:2], extraction, {"base": plain, "target": spoken}, 1) is not None
+
+
 def test_behaviour_counts_openings_on_c_only(extraction: Extraction) -> None:
     units = extraction.units
     answers = {

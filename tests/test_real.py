@@ -14,7 +14,7 @@ from fi_store.shipped import shipped
 
 SMALL = (
     "--limit-per-category", 5, "--shams", 1, "--candidates", 8, "--dictionary-steps", 150, "--layers", "17,28",
-    "--max-new-tokens", 24,
+    "--max-new-tokens", 40,
     "--skip-visualization", "--report-format", "markdown",
 )  # fmt: skip
 

@@ -43,6 +43,21 @@ def test_it_is_non_negative_least_squares_on_the_support(seed: int, firing: int)
             np.testing.assert_allclose(found[row].numpy()[support], best, atol=0.05)
 
 
+def test_many_overlapping_directions_are_solved_too() -> None:
+    random = torch.Generator().manual_seed(0)
+    w_dec = torch.randn(200, 96, generator=random) + 2 * torch.randn(
+        96, generator=random
+    )  # cosines about 0.8
+    w_dec = torch.nn.functional.normalize(w_dec, dim=1)
+    codes = 0.1 + torch.rand(3, 200, generator=random)
+    x = codes @ w_dec + 0.3 * torch.randn(3, 96, generator=random)
+    found = refit(codes, x, w_dec)
+    for row in range(3):
+        _, error = nnls(w_dec.numpy().T.astype(np.float64), x[row].numpy().astype(np.float64))
+        left = float((x[row] - found[row] @ w_dec).norm())
+        assert left <= error + 0.005 * float(x[row].norm())
+
+
 def test_what_already_fits_stays() -> None:
     codes, _, w_dec = _problem(0, 6)
     torch.testing.assert_close(refit(codes, codes @ w_dec, w_dec), codes, atol=1e-4, rtol=1e-3)

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 WIDTH = 8
 """Supports are padded to a multiple of this many features, so that few sizes are solved at once."""
-STEPS = 30
-"""Accelerated projected gradient steps."""
+STEPS = 300
+"""Accelerated projected gradient steps at most."""
+TOLERANCE = 1e-4
+"""Steps end when no code of any row moves by more than this share of the row's largest."""
 VALUES = 2**23
-"""Numbers of decoder rows that are held at once."""
+"""Numbers of decoder rows, of their products or of codes that are held at once."""
 
 
 def refit(codes: torch.Tensor, x: torch.Tensor, w_dec: torch.Tensor) -> torch.Tensor:
@@ -33,7 +35,8 @@ def refit(codes: torch.Tensor, x: torch.Tensor, w_dec: torch.Tensor) -> torch.Te
     padded = (sizes + WIDTH - 1) // WIDTH * WIDTH
     for width in torch.unique(padded[padded > 0]).tolist():
         rows = torch.nonzero(padded == width).squeeze(1)
-        for part in torch.split(rows, max(1, VALUES // (width * w_dec.shape[1]))):
+        held = max(width * max(width, w_dec.shape[1]), codes.shape[1])
+        for part in torch.split(rows, max(1, VALUES // held)):
             values, latents = torch.topk(codes[part], min(width, codes.shape[1]), dim=1)
             firing = values > 0
             directions = w_dec[latents] * firing[:, :, None]
@@ -48,13 +51,20 @@ def _non_negative(directions: torch.Tensor, x: torch.Tensor, start: torch.Tensor
 
     gram = directions @ directions.transpose(1, 2)
     wanted = (directions @ x[:, :, None]).squeeze(2)
-    # The largest eigenvalue is at most the largest absolute row sum.
-    step = 1 / gram.abs().sum(dim=2).amax(dim=1, keepdim=True).clamp_min(1e-12)
+    # No eigenvalue exceeds the largest absolute row sum or the Frobenius norm.
+    rows, whole = gram.abs().sum(dim=2).amax(dim=1), gram.square().sum(dim=(1, 2)).sqrt()
+    step = 1 / torch.minimum(rows, whole).clamp_min(1e-12)[:, None]
     now, ahead, momentum = start, start, 1.0
     for _ in range(STEPS):
         slope = (gram @ ahead[:, :, None]).squeeze(2) - wanted
         after = torch.clamp_min(ahead - step * slope, 0.0)
+        # Momentum that points uphill is dropped (O'Donoghue and Candes 2015, "Adaptive restart").
+        uphill = ((ahead - after) * (after - now)).sum(dim=1, keepdim=True) > 0
         following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
-        ahead = after + (momentum - 1) / following * (after - now)
+        moved = after - now
+        ahead = torch.where(uphill, after, after + (momentum - 1) / following * moved)
+        still = moved.abs().amax(dim=1) <= TOLERANCE * after.amax(dim=1)
         now, momentum = after, following
+        if bool(still.all()):
+            break
     return now
