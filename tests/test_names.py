@@ -217,7 +217,10 @@ def test_a_concept_found_on_d_alone_is_not_told(extraction: Extraction) -> None:
 def test_content_words_are_asked_before_function_words_and_c_never_chooses(extraction: Extraction) -> None:
     bank, n, discovery = Bank(), extraction.units.n, extraction.units.discovery
     pushed = [("I", 0.5), ("me", 0.3), ("certain", 0.1), ("mistaken", 0.1)]
-    plain, hedged = ["The lamp stands."] * n, ["I am not certain; let me say I may be mistaken."] * n
+    plain, hedged = (
+        ["The lamp stands."] * n,
+        ["I am not certain about it and may be mistaken here, says me."] * n,
+    )
     told = bank.tell(pushed, extraction, {"base": plain, "target": hedged}, 1)
     assert told is not None
     assert told.words == ("certain", "mistaken")
