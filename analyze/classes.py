@@ -174,12 +174,11 @@ def readability(
         token_activity(group, layers, "base", group.direction),
         token_activity(group, layers, "target", group.direction),
     )[chosen]
-    # Half of its usual strength: features of a group that fires everywhere are told apart by how much, too.
-    fires = (
-        activity > activity[activity > 0].mean() / 2
-        if activity.any()
-        else np.zeros(len(activity), dtype=bool)
-    )
+    firing = activity[activity > 0]
+    if len(firing) < METHOD.alive_tokens:
+        return None, None
+    # Half of its usual strength: the rows of a group that fires everywhere are told apart by how much, too.
+    fires = activity > firing.mean() / 2
     if min(fires.sum(), (~fires).sum()) < METHOD.alive_tokens:
         return None, None
     index = main_side(group)[0].layer_index

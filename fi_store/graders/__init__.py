@@ -49,7 +49,7 @@ class _Task(NamedTuple):
 def grade(grader: Mapping[str, Any], answer: str, reply: str, prompt: str = "") -> Grade:
     """Judges a reply. `grader` is one that a prompt file may hold, `answer` the right answer beside it.
 
-    `prompt` is the text that was replied to: what the reply only repeats of it is not read as an answer, and an ordered
+    `prompt` is the text that was replied to: what the reply only repeats of it is not read as an answer, an ordered
     list is read in the direction that it asks for ("from lightest to heaviest"), and where it asks for the wrong one of
     some options, "B is wrong" does not rule B out. Give it wherever it is known.
 
