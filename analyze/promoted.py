@@ -92,35 +92,45 @@ def word_pushes(
     mean of v's net KL contribution where the change is active minus its mean where it is not; the classes are
     averaged by how much of the change lies in them, each in units of all that it pushes, since one start of an answer
     moves more nats than many later tokens do and would hide them. A group of questions speaks at questions, others in
-    answers. Sure: the one-sided 95% limit of the mean over prompt families excludes 0 (Student's t), and active rows
-    push the word that way in at least `METHOD.word_prompts` families.
+    answers. The group's own class, where its change was tested, has the first say: a word that it pushes for sure,
+    with `METHOD.word_share` of all that it pushes that way, counts by that class alone.
     """
     rows = extraction.rows
-    spoken = (PROMPT,) if position_class == PROMPT else (START, RESPONSE)
+    spoken = (PROMPT,) if position_class == PROMPT else (position_class, START + RESPONSE - position_class)
     families, owner = np.unique(extraction.units.clusters[rows.unit[half]], return_inverse=True)
     family = np.zeros(rows.n, dtype=np.int64)
     family[half] = owner
     shape = (len(families), len(words.shown))
+    if len(families) < 2:
+        return np.zeros(shape[1])
     net, raised, lowered = np.zeros(shape), np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    heard = np.ones(shape[1], dtype=bool)
     for place in spoken:
         chosen = half & rows.own & (rows.position_class == place)
         active, contrast = _contributions(rows, words, weights, chosen, family, len(families))
         pushed = float(np.abs(contrast.sum(axis=0)).sum())
         if pushed > 0:
-            raised |= active > 0
-            lowered |= active < 0
+            raised |= heard & (active > 0)
+            lowered |= heard & (active < 0)
             contrast *= float(np.maximum(weights[chosen], 0).sum()) / pushed
-            net += contrast
-    if len(families) < 2:
-        return np.zeros(shape[1])
-    total = net.sum(axis=0)
-    limit = (
-        stats.t.ppf(1 - METHOD.alpha, len(families) - 1) * net.std(axis=0, ddof=1) * np.sqrt(len(families))
-    )
+            net += contrast * heard
+        if place == position_class:
+            heard = np.abs(_sure_shares(net, raised, lowered)) < METHOD.word_share
+    return _sure_shares(net, raised, lowered)
+
+
+def _sure_shares(net: FloatArray, raised: BoolArray, lowered: BoolArray) -> FloatArray:
+    """(n_words,) shares of all that is pushed up (> 0) or down (< 0) in sum over families (n_families, n_words).
+
+    0 for a word unless the one-sided 95% limit of its mean over families excludes 0 (Student's t) and active rows
+    push it that way (`raised`, `lowered`) in at least `METHOD.word_prompts` of them.
+    """
+    n, total = len(net), net.sum(axis=0)
+    limit = stats.t.ppf(1 - METHOD.alpha, n - 1) * net.std(axis=0, ddof=1) * np.sqrt(n)
     often = np.where(total > 0, raised.sum(axis=0), lowered.sum(axis=0)) >= METHOD.word_prompts
     whole = np.where(total > 0, np.maximum(total, 0).sum(), np.maximum(-total, 0).sum())
     sure = often & (np.abs(total) > limit) & (whole > 0)
-    return np.asarray(np.divide(total, whole, out=np.zeros(shape[1]), where=sure))
+    return np.asarray(np.divide(total, whole, out=np.zeros(len(total)), where=sure))
 
 
 def spoken_direction(group: Group, extraction: Extraction, words: Words, weights: FloatArray) -> int:

@@ -98,6 +98,8 @@ class Method:
     """How far a name must beat the best single token and the position class."""
     word_prompts: int = 3
     """Prompts in which a word must be pushed to be listed."""
+    word_share: float = 0.02
+    """Share of all that a group pushes one way in its own position class from which that class alone tells the word."""
     match_stable: float = 0.7
     """Decoder cosine (across spaces: profile correlation) from which a matched result is 'stable' in the later run."""
     match_minimum: float = 0.5

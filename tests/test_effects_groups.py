@@ -131,6 +131,20 @@ def test_a_word_is_listed_when_prompt_after_prompt_pushes_it_on_balance(data, ef
     assert "Plan" not in told(promoted_kl=few)
 
 
+def test_the_class_where_a_change_was_tested_tells_its_words_first(data, effects, groups) -> None:
+    extraction, rows, half = data.extraction, data.extraction.rows, data.extraction.rows.discovery
+    start = rows.position_class == START
+    weights = change_at_tokens(groups[0], [effects]) + 10 * start
+    ids, kl = rows.suppressed_ids.copy(), rows.suppressed_kl.copy()
+    ids[start], kl[start] = rows.promoted_ids[data.planted][0], 100
+    pressed = replace(extraction, rows=replace(rows, suppressed_ids=ids, suppressed_kl=kl))
+    again = find_words(pressed)
+    plan = again.shown.index("Plan")
+    shares = {place: word_pushes(pressed, again, weights, place, half)[plan] for place in (START, RESPONSE)}
+    assert shares[START] < -METHOD.word_share
+    assert shares[RESPONSE] > METHOD.word_share
+
+
 def test_groups_of_one_change_count_by_what_they_change_in_an_answer(
     data, effects, groups, monkeypatch
 ) -> None:
