@@ -12,22 +12,15 @@ from math import log2
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GroupKFold
 
 from analyze.bootstrap import log_ratio_interval
 from analyze.effects import LayerEffects
-from analyze.groups import Group, main_side, token_activity
+from analyze.groups import Group, main_side
 from analyze.latent_scaling import scaled_ratio, scaling_sums
-from analyze.rows import BoolArray, Extraction, FloatArray, IntArray
+from analyze.readability import Residuals, readability
+from analyze.rows import BoolArray, Extraction, FloatArray
 from fi_store.config import METHOD
 from fi_store.dictionary import Crosscoder
-
-RIDGE_PENALTIES = np.logspace(-1, 5, 13)
-"""Penalties that the ridge chooses from, for inputs divided by the layer's scale."""
-RIDGE_FOLDS = 5
-MIN_READABLE_ROWS = 100
-"""Rows of C under which a regression on residuals would say nothing."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +64,9 @@ def classify(
     group: Group,
     layers: Sequence[LayerEffects],
     extraction: Extraction,
-    residuals: dict[tuple[str, int], torch.Tensor],
+    residuals: Residuals,
 ) -> Change:
-    """The change class of a group on C. `residuals`: (reader, layer index) -> (N, d) activations."""
+    """The change class of a group on C."""
     ratio, low, high = activity_ratio(group, layers, extraction, residuals)
     name = ratio_class(low, high)
     if low >= log2(METHOD.ratio_added) or high <= -log2(METHOD.ratio_added):
@@ -91,7 +84,7 @@ def activity_ratio(
     group: Group,
     layers: Sequence[LayerEffects],
     extraction: Extraction,
-    residuals: dict[tuple[str, int], torch.Tensor],
+    residuals: Residuals,
 ) -> tuple[float, float, float]:
     """lambda = log2(target / base) on C with its 90% interval over clusters: of the main side's activity, or, where
     latent scaling was measured, of its beta_act in the group's position class (METHOD section 5)."""
@@ -111,7 +104,7 @@ def _scaled_ratio(
     group: Group,
     layers: Sequence[LayerEffects],
     extraction: Extraction,
-    residuals: dict[tuple[str, int], torch.Tensor],
+    residuals: Residuals,
 ) -> tuple[float, float, float]:
     rows = extraction.rows
     chosen = ~rows.discovery & rows.own & (rows.position_class == group.position_class)
@@ -121,9 +114,9 @@ def _scaled_ratio(
         effects = layers[at]
         members = [member for member in main_side(group) if member.layer_index == at]
         assert isinstance(effects.dictionary, Crosscoder)
-        pair = residuals[effects.readers[0], at][index], residuals[effects.readers[1], at][index]
+        first, second = (residuals.rows[reader, at][index] for reader in effects.readers)
         latents = np.asarray([member.latent for member in members])
-        sums.append(scaling_sums(effects.dictionary, pair, clusters, latents))
+        sums.append(scaling_sums(effects.dictionary, (first, second), clusters, latents, ("act",)))
         weights.append(np.asarray([member.weight for member in members]))
         scales.append(effects.dictionary.config.input_scales)
     ratio, low, high = scaled_ratio(sums, weights, scales, level=0.90, seed=0)
@@ -150,59 +143,3 @@ def ratio_class(low: float, high: float) -> str:
     if -edge <= low and high <= edge:
         return "shared"
     return "undetermined"
-
-
-def readability(
-    group: Group,
-    layers: Sequence[LayerEffects],
-    extraction: Extraction,
-    residuals: dict[tuple[str, int], torch.Tensor],
-) -> tuple[float | None, float | None]:
-    """AUC with which a cross-validated ridge on each model's own residuals tells the C rows where the group fires.
-
-    The ridge predicts max(f_base, f_target); the group fires where that exceeds half its mean over firing rows. Its
-    R^2 would not do: those of uncorrelated features sum to the number of dimensions at most, so where directions
-    outnumber dimensions hardly one can be high (bench/LOG.md). Reads the layer of the group's strongest member on the
-    main side; (None, None) with too few rows, or too few of either sort.
-    """
-    rows = extraction.rows
-    chosen = ~rows.discovery & rows.own & (rows.position_class == group.position_class)
-    clusters = extraction.units.clusters[rows.unit[chosen]]
-    if chosen.sum() < MIN_READABLE_ROWS or len(np.unique(clusters)) < RIDGE_FOLDS:
-        return None, None
-    activity = np.maximum(
-        token_activity(group, layers, "base", group.direction),
-        token_activity(group, layers, "target", group.direction),
-    )[chosen]
-    firing = activity[activity > 0]
-    if len(firing) < METHOD.alive_tokens:
-        return None, None
-    # Half of its usual strength: the rows of a group that fires everywhere are told apart by how much, too.
-    fires = activity > firing.mean() / 2
-    if min(fires.sum(), (~fires).sum()) < METHOD.alive_tokens:
-        return None, None
-    index = main_side(group)[0].layer_index
-    scale = layers[index].dictionary.config.scale
-    found = []
-    for reader in ("base", "target"):
-        x = residuals[reader, index][torch.from_numpy(chosen)].to(torch.float64).numpy() / scale
-        found.append(float(roc_auc_score(fires, _grouped_predictions(x, activity, clusters))))
-    return found[0], found[1]
-
-
-def _grouped_predictions(x: FloatArray, y: FloatArray, clusters: IntArray) -> FloatArray:
-    """(n,) cross-validated ridge predictions at the penalty that predicts best, whole clusters left out.
-
-    One eigendecomposition per fold serves all penalties (Hoerl and Kennard 1970); sklearn's RidgeCV scores
-    every penalty by leaving single rows out, which ignores clusters and is slow at d = 576 (bench/LOG.md).
-    """
-    predicted = np.zeros((len(y), len(RIDGE_PENALTIES)))
-    for train, test in GroupKFold(n_splits=RIDGE_FOLDS).split(x, y, clusters):
-        centre, level = x[train].mean(axis=0), y[train].mean()
-        inside = x[train] - centre
-        values, vectors = np.linalg.eigh(inside.T @ inside)
-        along = vectors.T @ (inside.T @ (y[train] - level))
-        # (d, penalties): coefficients in the eigenbasis for every penalty at once.
-        coefficients = along[:, None] / (np.maximum(values, 0)[:, None] + RIDGE_PENALTIES[None, :])
-        predicted[test] = (x[test] - centre) @ vectors @ coefficients + level
-    return predicted[:, np.square(y[:, None] - predicted).sum(axis=0).argmin()]

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from analyze.behaviour import Behaviour, check_behaviour
 from analyze.bootstrap import mean_interval
@@ -21,6 +20,7 @@ from analyze.groups import Group, group_floor, group_scores, token_activity
 from analyze.names import Candidate, name_group
 from analyze.predicates import Contexts
 from analyze.promoted import LISTED, change_at_tokens, pushed_words
+from analyze.readability import Residuals
 from analyze.rows import PROMPT, BoolArray, Extraction, FloatArray
 from analyze.significance import Confirmation, category_contrasts, cluster_means, confirm
 from analyze.words import Words
@@ -143,7 +143,7 @@ def describe(
     tested: Tested,
     layers: Sequence[LayerEffects],
     extraction: Extraction,
-    residuals: dict[tuple[str, int], torch.Tensor],
+    residuals: Residuals,
     contexts: Contexts,
     words: Words,
     answers: dict[str, list[str]],

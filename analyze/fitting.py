@@ -13,6 +13,7 @@ from analyze.dictionaries.training import FitOptions
 from analyze.effects import LayerEffects, measure_effects, with_scaling
 from analyze.groups import Group, make_groups
 from analyze.keys import dictionary_folder
+from analyze.readability import Residuals
 from analyze.rows import Extraction
 from fi_store.config import RunConfig
 from fi_store.layers import choose_layers
@@ -26,7 +27,7 @@ class Fitted:
     """The dictionaries of a run with their effects, and the activations that they were measured on."""
 
     layers: list[LayerEffects]
-    residuals: dict[tuple[str, int], torch.Tensor]  # (reader, index into `layers`) -> (N, d)
+    residuals: Residuals
     others: list[tuple[list[Group], list[LayerEffects]]] = field(default_factory=list)  # of each further seed
 
     def with_scaling(self, extraction: Extraction, seed: int) -> list[LayerEffects]:
@@ -35,7 +36,7 @@ class Fitted:
             with_scaling(
                 effects,
                 extraction,
-                (self.residuals[effects.readers[0], at], self.residuals[effects.readers[1], at]),
+                (self.residuals.rows[effects.readers[0], at], self.residuals.rows[effects.readers[1], at]),
                 seed,
             )
             for at, effects in enumerate(self.layers)
@@ -51,7 +52,7 @@ def fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, p
     reason = _no_dictionary_reason(store, run, config)
     if reason is not None:
         _warn(store, run, progress, reason)
-        return Fitted([], {})
+        return Fitted([], Residuals({}))
     with store.session() as unit:
         n_layers = min(unit.get_one(Model, m).n_layers for m in (run.base_model_id, run.target_model_id))
     places: list[Place] = [
@@ -86,7 +87,7 @@ def fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, p
                 activations = {r: extraction.activations(r, *place) for r in extraction.readers}
                 again.append(_fit_one(run, config, extraction, activations, place, None, number, advance))
             others.append((make_groups(again, extraction)[: config.candidates], again))
-    return Fitted(layers, residuals, others)
+    return Fitted(layers, Residuals(residuals), others)
 
 
 def _fit_one(

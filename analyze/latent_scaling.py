@@ -91,9 +91,16 @@ def latent_scaling(
 
 
 def scaling_sums(
-    dictionary: Crosscoder, rows: tuple[torch.Tensor, torch.Tensor], clusters: IntArray, latents: IntArray
+    dictionary: Crosscoder,
+    rows: tuple[torch.Tensor, torch.Tensor],
+    clusters: IntArray,
+    latents: IntArray,
+    wanted: Sequence[str] = PARTS,
 ) -> ScalingSums:
-    """The sums behind the betas of some latents. Both models must have one width."""
+    """The sums behind the betas of some latents. Both models must have one width.
+
+    `wanted`: parts; without err and rec nothing is reconstructed, so only these latents are encoded.
+    """
     index = np.unique(clusters, return_inverse=True)[1]
     k, chosen = int(index.max(initial=-1)) + 1, torch.from_numpy(latents)
     scales = dictionary.config.input_scales
@@ -104,24 +111,26 @@ def scaling_sums(
     own = (norms[1] > norms[0]).long()
     direction = torch.where(own[:, None] == 1, blocks[1][chosen], blocks[0][chosen])  # (m, d)
     put_back = [(block[chosen] * direction).sum(dim=1) for block in blocks]
-    parts = {(part, side): np.zeros((k, len(latents))) for part in PARTS for side in SIDES}
+    parts = {(part, side): np.zeros((k, len(latents))) for part in wanted for side in SIDES}
+    rebuilds = set(wanted) != {"act"}
     fired, squares = np.zeros((k, len(latents))), np.zeros((k, len(latents)))
     for start in range(0, len(index), BLOCK):
         at = slice(start, start + BLOCK)
         x = dictionary.inputs((rows[0][at], rows[1][at]))
-        code = dictionary.encode(x)
-        f = code[:, chosen]
+        code = dictionary.encode(x) if rebuilds else None
+        f = code[:, chosen] if code is not None else dictionary.encode(x, chosen)
         here = index[at]
         gather = sp.csr_array((np.ones(len(here)), (here, np.arange(len(here)))), shape=(k, len(here)))
         squares += gather @ f.square().double().numpy()
         fired += gather @ (f > 0).double().numpy()
         for side in SIDES:
-            rebuilt = code @ blocks[side]
-            error = x[:, dictionary.part(side)] - dictionary.b_dec[dictionary.part(side)] - rebuilt
-            along_error, along_rebuilt = error @ direction.T, rebuilt @ direction.T
-            values = (along_error + f * put_back[side], along_rebuilt, along_error + along_rebuilt)
-            for part, value in zip(PARTS, values, strict=True):
-                parts[part, side] += gather @ (f * value).double().numpy()
+            centred = x[:, dictionary.part(side)] - dictionary.b_dec[dictionary.part(side)]
+            values = {"act": centred @ direction.T}
+            if code is not None:
+                values["rec"] = code @ (blocks[side] @ direction.T)
+                values["err"] = values["act"] - values["rec"] + f * put_back[side]
+            for part in wanted:
+                parts[part, side] += gather @ (f * values[part]).double().numpy()
     squares *= direction.square().sum(dim=1).double().numpy()
     return ScalingSums(
         own.numpy(), parts, squares, fired.sum(axis=0).astype(np.int64), (fired > 0).sum(axis=0)

@@ -16,6 +16,7 @@ from analyze.dictionaries.training import FitOptions
 from analyze.effects import LayerEffects, beside, measure_effects, with_scaling
 from analyze.findings import confirm_groups
 from analyze.groups import Group, group_scores, make_groups
+from analyze.readability import Residuals
 from analyze.rows import RESPONSE
 from fi_store.config import METHOD, DictionaryKind
 from fi_store.dictionary import Crosscoder, DiffSae, MeanDiff, Pca, load_dictionary
@@ -89,8 +90,8 @@ def test_swapping_the_pair_mirrors_every_kind(kind, data, all_effects) -> None:
         for g, e, d in ((group, effects, data), (turned, other, mirror))
     )
     assert (one.p_adjusted, one.floor) == (two.p_adjusted, two.floor)
-    residuals = {(r, 0): data.activations[r] for r in ("base", "target")}
-    mirrored = {(r, 0): mirror.activations[r] for r in ("base", "target")}
+    residuals = Residuals({(r, 0): data.activations[r] for r in ("base", "target")})
+    mirrored = Residuals({(r, 0): mirror.activations[r] for r in ("base", "target")})
     ratio = activity_ratio(group, [effects], data.extraction, residuals)
     assert activity_ratio(turned, [other], mirror.extraction, mirrored)[0] == pytest.approx(-ratio[0])
     opposite = {"added": "removed", "strengthened": "weakened"}
@@ -100,7 +101,7 @@ def test_swapping_the_pair_mirrors_every_kind(kind, data, all_effects) -> None:
 
 def test_a_direction_that_only_the_target_has_is_added(data, all_effects) -> None:
     effects = all_effects["crosscoder"]
-    residuals = {(r, 0): data.activations[r] for r in ("base", "target")}
+    residuals = Residuals({(r, 0): data.activations[r] for r in ("base", "target")})
     assert classify(first_group(effects, data), [effects], data.extraction, residuals).name == "added"
 
 
@@ -207,7 +208,7 @@ def test_a_latent_that_only_looks_specific_is_not_added(data, all_effects) -> No
     effects = all_effects["crosscoder"]
     scaling, group = effects.scaling, first_group(all_effects["crosscoder"], data)
     both = {part: np.ones_like(nu) for part, nu in scaling.nu.items()}
-    residuals = {(r, 0): data.activations[r] for r in ("base", "target")}
+    residuals = Residuals({(r, 0): data.activations[r] for r in ("base", "target")})
     doubtful = replace(effects, scaling=replace(scaling, nu=both))
     assert classify(group, [doubtful], data.extraction, residuals).name == "strengthened"
 
@@ -226,7 +227,7 @@ def test_a_crosscoder_reads_models_of_different_widths(data) -> None:
     assert tested.p_adjusted < 0.01
     own = effects.dictionary.decoder(1)[group.members[0].latent]
     assert float(torch.nn.functional.normalize(own, dim=0) @ pair.direction) > 0.8
-    residuals = {(r, 0): pair.activations[r] for r in ("base", "target")}
+    residuals = Residuals({(r, 0): pair.activations[r] for r in ("base", "target")})
     assert classify(group, [effects], no_shams, residuals).name in ("added", "strengthened")
 
 

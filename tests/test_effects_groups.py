@@ -9,13 +9,14 @@ import pytest
 import torch
 from synthetic import Synthetic, make, swapped
 
-from analyze.classes import classify, ratio_class, readability
+from analyze.classes import classify, ratio_class
 from analyze.dictionaries.paired_sae import fit_paired_sae
 from analyze.dictionaries.training import FitOptions
 from analyze.effects import LayerEffects, measure_effects, sham_floor
 from analyze.findings import category_table, confirm_groups
 from analyze.groups import Group, group_scores, make_groups
 from analyze.promoted import change_at_tokens, listed, pushed_words, spoken_direction, word_pushes
+from analyze.readability import Residuals, readability
 from analyze.rows import RESPONSE, START
 from analyze.words import find_words
 from fi_store.config import METHOD
@@ -103,7 +104,7 @@ def test_its_category_its_tokens_and_its_class(data, effects, groups) -> None:
         first, [effects], extraction, find_words(extraction), ~extraction.rows.discovery
     )
     assert promoted[0][0] == "Plan"
-    residuals = {(r, 0): data.activations[r] for r in ("base", "target")}
+    residuals = Residuals({(r, 0): data.activations[r] for r in ("base", "target")})
     change = classify(first, [effects], extraction, residuals)
     assert change.name == "added"
     assert change.auc_base is not None
@@ -186,7 +187,7 @@ def test_swapping_the_pair_mirrors_everything(data, effects, groups) -> None:
         confirm_groups(found, [other], mirror.extraction, 0),
     )
     np.testing.assert_array_equal([item.p_adjusted for item in one], [item.p_adjusted for item in two])
-    residuals = {(r, 0): mirror.activations[r] for r in ("base", "target")}
+    residuals = Residuals({(r, 0): mirror.activations[r] for r in ("base", "target")})
     assert classify(found[0], [other], mirror.extraction, residuals).name == "removed"
     _, suppressed = pushed_words(
         found[0], [other], mirror.extraction, find_words(mirror.extraction), ~mirror.extraction.rows.discovery
@@ -212,7 +213,7 @@ def test_a_change_present_in_too_few_clusters_is_too_rare_to_test(data, effects,
 
 def test_readability_needs_rows(data, effects, groups) -> None:
     start = replace(groups[0], position_class=START)
-    residuals = {(r, 0): data.activations[r] for r in ("base", "target")}
+    residuals = Residuals({(r, 0): data.activations[r] for r in ("base", "target")})
     assert readability(start, [effects], data.extraction, residuals) == (None, None)
 
 

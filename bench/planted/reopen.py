@@ -12,6 +12,7 @@ import torch
 from analyze.effects import LayerEffects, measure_effects
 from analyze.findings import confirm_groups
 from analyze.groups import make_groups
+from analyze.readability import Residuals
 from analyze.rows import CLASSES, BoolArray, Extraction, load_extraction
 from fi_store.config import RunConfig
 from fi_store.dictionary import load_dictionary
@@ -20,13 +21,13 @@ from fi_store.store import Store
 
 @dataclass(frozen=True)
 class Reopened:
-    """An analysed run in memory. `residuals`: (reader, index into `layers`) -> (N, d)."""
+    """An analysed run in memory."""
 
     run_id: str
     config: RunConfig
     extraction: Extraction
     layers: list[LayerEffects]
-    residuals: dict[tuple[str, int], torch.Tensor]
+    residuals: Residuals
 
 
 def reopen(store: Store, run_id: str) -> Reopened:
@@ -45,7 +46,7 @@ def reopen(store: Store, run_id: str) -> Reopened:
         dictionary = load_dictionary(store.folder / row["path"])
         anchor = "base" if run.canonical_first == "base" else "target"
         layers.append(measure_effects(extraction, dictionary, activations, anchor, config.feature_threshold))
-    return Reopened(run.id, config, extraction, layers, residuals)
+    return Reopened(run.id, config, extraction, layers, Residuals(residuals))
 
 
 def permuted_labels(effects: LayerEffects, extraction: Extraction, flipped: BoolArray) -> LayerEffects:

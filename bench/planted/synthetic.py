@@ -19,6 +19,7 @@ from analyze.dictionaries.fit import fit_dictionary
 from analyze.dictionaries.training import FitOptions
 from analyze.effects import LayerEffects, measure_effects, with_scaling
 from analyze.groups import Group, Member
+from analyze.readability import Residuals
 from analyze.rows import BASE, RESPONSE, TARGET, Extraction, Rows, Units
 from bench.planted.world import World, make_world
 from bench.results import Figure, PartResult
@@ -120,7 +121,7 @@ def count(
     def is_true(side: str, j: int) -> bool:
         return j in direction_of and world.owner[direction_of[j]] == side
 
-    residuals = {(reader, 0): rows for reader, rows in activations.items()}
+    residuals = Residuals({(reader, 0): rows for reader, rows in activations.items()})
     changes = {
         int(j): classify(alone(int(j), sign), [effects], extraction, residuals)
         for j, sign in candidates(effects, extraction)
