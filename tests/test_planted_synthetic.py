@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,9 +26,12 @@ def test_the_world_is_as_it_says() -> None:
     assert torch.equal(base, again)
 
 
-def test_the_quick_form_counts_every_planted_direction(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic, "QUICK", replace(synthetic.QUICK, steps=30, units=(30, 20)))
-    found = synthetic.run(quick=True)
+def test_the_quick_form_counts_every_planted_direction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = dict.fromkeys(synthetic.KINDS, 30)
+    monkeypatch.setattr(synthetic, "QUICK", replace(synthetic.QUICK, steps=steps, units=(30, 20)))
+    found = synthetic.run(quick=True, work=tmp_path)
     for kind in synthetic.KINDS:
         (trial,) = found.raw[f"{kind}, 10% specific"]
         assert len(trial["planted"]) == 6
@@ -35,6 +39,9 @@ def test_the_quick_form_counts_every_planted_direction(monkeypatch: pytest.Monke
         assert sum(one["hit"] for one in trial["planted"]) <= sum(call["true"] for call in trial["calls"])
     assert len(found.figures) == len(synthetic.KINDS) * 5
     assert all(figure.ok is None for figure in found.figures)
+    # A second call reads what the first one made.
+    monkeypatch.setattr(synthetic, "trial", None)
+    assert synthetic.run(quick=True, work=tmp_path) == found
 
 
 def test_a_race_without_the_peer_still_gives_our_times(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,14 +79,22 @@ class Runs:
 
     def once(self, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What the ledger holds under a key; made and written down where it holds nothing."""
-        known = self._ledger()
-        if key not in known:
+        if not self.knows(key):
             made = json.loads(json.dumps(make(), default=str))
+            self.work.mkdir(parents=True, exist_ok=True)
             known = self._ledger() | {key: made}  # making may have written other entries
             draft = self.work / "ledger.draft"
             draft.write_text(json.dumps(known), encoding="utf-8")
             draft.replace(self.work / "ledger.json")
-        found: dict[str, Any] = known[key]
+        return self.read(key)
+
+    def knows(self, key: str) -> bool:
+        """Whether the ledger holds a key."""
+        return key in self._ledger()
+
+    def read(self, key: str) -> dict[str, Any]:
+        """What the ledger holds under a key."""
+        found: dict[str, Any] = self._ledger()[key]
         return found
 
     def query(self, name: str, run_id: str) -> list[dict[str, Any]]:
@@ -100,7 +108,6 @@ class Runs:
         command("gc", "--run", run_id, "--apply", "--store", self.store_path)
 
     def _make(self, base: str | Path, target: str | Path, options: dict[str, Any]) -> Finished:
-        self.work.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
         command(
             *("run", "--base-model", base, "--target-model", target),

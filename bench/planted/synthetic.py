@@ -6,7 +6,12 @@ called base- or target-specific is decided by the pipeline's own code: effects o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
 from statistics import mean
 from typing import Any, Literal
 
@@ -21,6 +26,7 @@ from analyze.effects import LayerEffects, measure_effects, with_scaling
 from analyze.groups import Group, Member
 from analyze.readability import Residuals
 from analyze.rows import BASE, RESPONSE, TARGET, Extraction, Rows, Units
+from bench.planted.runs import Runs
 from bench.planted.world import World, make_world
 from bench.results import Figure, PartResult
 from fi_store.config import METHOD
@@ -45,22 +51,45 @@ class Size:
     directions: int = 512
     latents: int = 1024
     k: int = 4  # 3.3 directions fire in a row
-    steps: int = 1500
-    batch: int = 2048
-    units: tuple[int, int] = (400, 600)  # on D and on C
+    steps: Mapping[Kind, int] = field(default_factory=lambda: {"paired_sae": 1500, "crosscoder": 6000})
+    batch: int = 1024
+    units: tuple[int, int] = (1000, 1000)  # on D and on C
 
 
-QUICK = Size(1, (0.10,), d=32, directions=64, latents=128, k=4, steps=150, batch=256, units=(60, 40))
+QUICK = Size(
+    seeds=1,
+    shares=(0.10,),
+    d=32,
+    directions=64,
+    latents=128,
+    steps=dict.fromkeys(KINDS, 150),
+    batch=256,
+    units=(60, 40),
+)
 
 
-def run(quick: bool) -> PartResult:
-    """All kinds, shares and seeds."""
+def run(quick: bool, work: Path) -> PartResult:
+    """All kinds, shares and seeds; one process a core, each with one thread: a step has little to divide."""
     size = QUICK if quick else Size()
+    runs = Runs(work)
+    asked = {
+        (kind, share, seed): f"synthetic {kind} {share} {seed} {size}"
+        for share in size.shares
+        for kind in KINDS
+        for seed in range(size.seeds)
+    }
+    cores = os.cpu_count() or 1
+    with ProcessPoolExecutor(cores, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        pending = {
+            pool.submit(trial, *which, size): key for which, key in asked.items() if not runs.knows(key)
+        }
+        for done in as_completed(pending):
+            runs.once(pending[done], done.result)
     figures: list[Figure] = []
     raw: dict[str, Any] = {}
     for share in size.shares:
         for kind in KINDS:
-            trials = [trial(kind, share, seed, size) for seed in range(size.seeds)]
+            trials = [runs.read(asked[kind, share, seed]) for seed in range(size.seeds)]
             name = f"{kind}, {share:.0%} specific"
             raw[name] = trials
             figures += summarise(name, trials, 0.90 if share <= 0.02 else 0.95, judged=not quick)
@@ -73,7 +102,7 @@ def trial(kind: Kind, share: float, seed: int, size: Size) -> dict[str, Any]:
     extraction = make_extraction(size)
     pair = world.rows(extraction.rows.n, torch.Generator().manual_seed(1000 + seed))
     on_d = torch.from_numpy(extraction.rows.discovery)
-    options = FitOptions("none", 0, size.latents, size.k, size.steps, size.batch, seed)
+    options = FitOptions("none", 0, size.latents, size.k, size.steps[kind], size.batch, seed)
     classes = torch.full((int(on_d.sum()),), RESPONSE)
     dictionary = fit_dictionary(kind, (pair[0][on_d], pair[1][on_d]), classes, options)
     activations = {"base": pair[0], "target": pair[1]}
