@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from small_runs import ingested, small_config, small_suite
 from transformers import AutoModelForCausalLM
 
-from bench.planted import edits, rank_one, train
+from bench.planted import edits, rank_one, rounded, train
 from bench.planted.preserving import permute_neurons, turn_basis
 from bench.planted.reopen import permuted_labels, reopen, search_after_permuting, with_smallest_floors
 from extract.models import load_pair
@@ -54,6 +55,21 @@ def test_a_turned_basis_keeps_the_function_and_moves_the_stream(
 def test_a_strange_weight_is_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not known here"):
         turn_basis(tiny_models.qwen2_base, tmp_path / "copy", seed=0)  # it has biases
+
+
+@pytest.mark.parametrize(("kind", "levels", "nearest"), [("int8", 255, 1 / 127), ("nf4", 16, 0.16)])
+def test_a_rounded_copy_keeps_few_levels(
+    kind: rounded.Kind, levels: int, nearest: float, tiny_models: TinyModels, tmp_path: Path
+) -> None:
+    folder = rounded.rounded_copy(tiny_models.llama, tmp_path / "copy", kind)
+    before, after = (load_file(path / "model.safetensors") for path in (tiny_models.llama, folder))
+    name = f"model.layers.{LAYER}.mlp.up_proj.weight"
+    row = before[name].float()[0]
+    assert torch.unique(rounded.rounded(row[None].float(), kind)).numel() <= levels * max(1, len(row) // 64)
+    error = float((after[name].float() - before[name].float()).abs().max())
+    assert 0 < error <= nearest * float(before[name].float().abs().max())
+    kept = "model.embed_tokens.weight"
+    assert torch.equal(before[kept], after[kept])
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 The base against itself; certified self-distilled adapters; two edits that keep the function (permuted MLP neurons, a
 turned residual basis); shams in the target's place; and base/target labels dealt by a coin in a real pair's effects.
-int8 and nf4 copies are left out: `--quantization` holds for both models of a pair.
+int8 and nf4 copies are real changes: what is found in them is reported, without a goal.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from bench.planted.judge import read_cards
 from bench.planted.organisms import compare
 from bench.planted.preserving import permute_neurons, turn_basis
 from bench.planted.reopen import reopen, search_after_permuting, with_smallest_floors
+from bench.planted.rounded import KINDS, rounded_copy
 from bench.planted.runs import BUNDLED, Finished, Runs, load_settings
 from bench.results import Figure, PartResult
 from extract.catalogue import describe_reference
@@ -37,6 +38,9 @@ def run(quick: bool, work: Path, organisms: Sequence[Path]) -> PartResult:
     for name, edit in (("permuted neurons", permute_neurons), ("turned basis", turn_basis)):
         folder = edit(source, work / "models" / name.replace(" ", "-"), seed=0)
         pairs[name] = runs.compare(BUNDLED, folder, settings["options"])
+    for kind in KINDS:
+        folder = rounded_copy(source, work / "models" / kind, kind)
+        pairs[f"{kind} copy"] = runs.compare(BUNDLED, folder, settings["options"])
     found = [
         figure for name, pair in pairs.items() for figure in pair_figures(name, pair, judgeable=not quick)
     ]
@@ -53,13 +57,17 @@ def run(quick: bool, work: Path, organisms: Sequence[Path]) -> PartResult:
 
 
 def pair_figures(name: str, pair: Finished, *, judgeable: bool) -> list[Figure]:
-    """No finding; for an edit that keeps the function also a small KL, and where the basis is turned the warning."""
+    """No finding, except in a rounded copy, which is only reported; for an edit that keeps the function also a small
+    KL, and where the basis is turned the warning."""
 
     def ok(holds: bool) -> bool | None:
         return holds if judgeable else None
 
     inside = f"{len(pair.shifts)} internal shifts, KL {pair.gate['kl_symmetric']:.2g} nats per token"
     n = len(pair.findings)
+    if name.removesuffix(" copy") in KINDS:
+        first = f"; first: {pair.findings[0]['name']}" if n else ""
+        return [Figure(f"findings: {name}", n, "findings", "", None, inside + first)]
     found = [Figure(f"findings: {name}", n, "findings", "0", ok(n == 0), inside)]
     if name in ("permuted neurons", "turned basis"):
         kl = pair.gate["kl_symmetric"]

@@ -33,13 +33,13 @@ def permute_neurons(source: Path, folder: Path, seed: int) -> Path:
         return orders[layer, size]
 
     def edit(name: str, weight: Tensor) -> Tensor:
-        if _module(name) in ("gate_proj", "up_proj"):
+        if module_of(name) in ("gate_proj", "up_proj"):
             return weight[order(name, weight.shape[0])]
-        if _module(name) == "down_proj":
+        if module_of(name) == "down_proj":
             return weight[:, order(name, weight.shape[1])]
         return weight
 
-    return _copy(source, folder, edit)
+    return copy_edited(source, folder, edit)
 
 
 def turn_basis(source: Path, folder: Path, seed: int) -> Path:
@@ -52,7 +52,7 @@ def turn_basis(source: Path, folder: Path, seed: int) -> Path:
     signs = torch.randint(0, 2, (width,), generator=_generator(seed, 1)) * 2 - 1
 
     def edit(name: str, weight: Tensor) -> Tensor:
-        module = _module(name) if name.endswith(".weight") else ""
+        module = module_of(name) if name.endswith(".weight") else ""
         if module in READS:
             return weight[:, order] * signs.to(weight.dtype)
         if module in WRITES:
@@ -61,10 +61,10 @@ def turn_basis(source: Path, folder: Path, seed: int) -> Path:
             return weight[order]
         raise ValueError(f"{name} is not known here, so its basis cannot be turned")
 
-    return _copy(source, folder, edit)
+    return copy_edited(source, folder, edit)
 
 
-def _module(name: str) -> str:
+def module_of(name: str) -> str:
     """`up_proj` of model.layers.3.mlp.up_proj.weight."""
     return name.split(".")[-2]
 
@@ -73,7 +73,7 @@ def _generator(seed: int, number: int) -> torch.Generator:
     return torch.Generator().manual_seed(1_000 * seed + number)
 
 
-def _copy(source: Path, folder: Path, edit: Edit) -> Path:
+def copy_edited(source: Path, folder: Path, edit: Edit) -> Path:
     """Writes the edited folder; one that is there whole is taken as it is."""
     if (folder / WEIGHTS).exists():
         return folder
