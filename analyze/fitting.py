@@ -52,7 +52,7 @@ def fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, p
     reason = _no_dictionary_reason(store, run, config)
     if reason is not None:
         _warn(store, run, progress, reason)
-        return Fitted([], Residuals({}))
+        return Fitted([], Residuals({}, extraction))
     with store.session() as unit:
         n_layers = min(unit.get_one(Model, m).n_layers for m in (run.base_model_id, run.target_model_id))
     places: list[Place] = [
@@ -87,7 +87,7 @@ def fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, p
                 activations = {r: extraction.activations(r, *place) for r in extraction.readers}
                 again.append(_fit_one(run, config, extraction, activations, place, None, number, advance))
             others.append((make_groups(again, extraction)[: config.candidates], again))
-    return Fitted(layers, Residuals(residuals), others)
+    return Fitted(layers, Residuals(residuals, extraction), others)
 
 
 def _fit_one(

@@ -127,7 +127,7 @@ def scaling_sums(
             centred = x[:, dictionary.part(side)] - dictionary.b_dec[dictionary.part(side)]
             values = {"act": centred @ direction.T}
             if code is not None:
-                values["rec"] = code @ (blocks[side] @ direction.T)
+                values["rec"] = (code @ blocks[side]) @ direction.T
                 values["err"] = values["act"] - values["rec"] + f * put_back[side]
             for part in wanted:
                 parts[part, side] += gather @ (f * values[part]).double().numpy()

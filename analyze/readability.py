@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
@@ -24,24 +25,31 @@ PENALTIES = np.logspace(-1, 5, 13)
 FOLDS = 5
 MIN_ROWS = 100
 """Rows of C under which a regression on residuals would say nothing."""
+KEPT = 4
+"""Regressions that are kept ready: of both models at two places. One takes 5 d^2 numbers and a copy of its rows."""
 
 
 @dataclass(frozen=True)
 class Residuals:
-    """Every row (N, d) that either model was read at, by (reader, index of the layer), and the regressions on them."""
+    """Every row (N, d) that either model was read at, by (reader, index of the layer), and regressions on them."""
 
     rows: dict[tuple[str, int], torch.Tensor]
-    _ridges: dict[tuple[str, int, int], GroupedRidge] = field(default_factory=dict, repr=False)
+    extraction: Extraction
+    _ridges: dict[tuple[str, int, int], GroupedRidge] = field(default_factory=dict, init=False, compare=False)
 
-    def ridge(self, reader: str, index: int, position_class: int, extraction: Extraction) -> GroupedRidge:
-        """The regression on a model's rows of C in one position class, made ready once."""
+    def ridge(self, reader: str, index: int, position_class: int, scale: float) -> GroupedRidge:
+        """The regression on a model's rows of C in one position class, divided by the layer's scale.
+
+        The last few are kept ready: results often ask about the same place again.
+        """
         key = reader, index, position_class
         if key not in self._ridges:
-            chosen = _asked(extraction, position_class)
-            x = self.rows[reader, index][torch.from_numpy(chosen)].to(torch.float32)
-            self._ridges[key] = GroupedRidge(
-                x.numpy(), extraction.units.clusters[extraction.rows.unit[chosen]]
-            )
+            while len(self._ridges) >= KEPT:
+                del self._ridges[next(iter(self._ridges))]
+            chosen = _asked(self.extraction, position_class)
+            x = self.rows[reader, index][torch.from_numpy(chosen)].to(torch.float32) / scale
+            clusters = self.extraction.units.clusters[self.extraction.rows.unit[chosen]]
+            self._ridges[key] = GroupedRidge(x.numpy(), clusters)
         return self._ridges[key]
 
 
@@ -50,11 +58,10 @@ class GroupedRidge:
 
     One eigendecomposition per fold serves all penalties (Hoerl and Kennard 1970) and all targets; sklearn's RidgeCV
     scores every penalty by leaving single rows out, which ignores clusters and is slow at d = 576 (bench/LOG.md).
-    Rows are divided by their root mean square, as the penalties expect.
     """
 
-    def __init__(self, x: np.ndarray, clusters: IntArray) -> None:
-        self.x = x / max(float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))), 1e-12)
+    def __init__(self, x: npt.NDArray[np.float32], clusters: IntArray) -> None:
+        self.x = x
         self.folds = [test for _, test in GroupKFold(n_splits=FOLDS).split(x, groups=clusters)]
         self.sums = [self._fold(test).sum(axis=0) for test in self.folds]
         squares = [self._fold(test).T @ self._fold(test) for test in self.folds]
@@ -110,8 +117,9 @@ def readability(
     if min(fires.sum(), (~fires).sum()) < METHOD.alive_tokens:
         return None, None
     index = main_side(group)[0].layer_index
+    scale = layers[index].dictionary.config.scale
     base, target = (
-        residuals.ridge(reader, index, group.position_class, extraction).predict(activity)
+        residuals.ridge(reader, index, group.position_class, scale).predict(activity)
         for reader in ("base", "target")
     )
     return float(roc_auc_score(fires, base)), float(roc_auc_score(fires, target))

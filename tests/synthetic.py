@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from analyze.readability import Residuals
 from analyze.rows import BASE, CONTROL, PROMPT, RESPONSE, START, TARGET, Extraction, Rows, Units
 
 WORDS = ["the", " cat", " sat", " on", " mat", ".", " one", " two", " red", " blue", " Plan", " so"]
@@ -84,6 +85,13 @@ def make(
     target = base + torch.from_numpy(fires.astype(np.float32))[:, None] * strength * basis[0] + noise[0]
     activations = {"base": base + noise[1], "target": target, "sham_0": base + noise[2]}
     return Synthetic(extraction, {k: v.to(dtype) for k, v in activations.items()}, fires, basis[0])
+
+
+def residuals_of(data: Synthetic) -> Residuals:
+    """Both models' rows of the one layer."""
+    return Residuals(
+        {(reader, 0): data.activations[reader] for reader in ("base", "target")}, data.extraction
+    )
 
 
 def swapped(data: Synthetic) -> Synthetic:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from synthetic import Synthetic, make, swapped
+from synthetic import Synthetic, make, residuals_of, swapped
 
 from analyze.classes import activity_ratio, classify
 from analyze.dictionaries.fit import fit_dictionary
@@ -16,7 +16,7 @@ from analyze.dictionaries.training import FitOptions
 from analyze.effects import LayerEffects, beside, measure_effects, with_scaling
 from analyze.findings import confirm_groups
 from analyze.groups import Group, group_scores, make_groups
-from analyze.readability import Residuals
+from analyze.latent_scaling import scaling_sums
 from analyze.rows import RESPONSE
 from fi_store.config import METHOD, DictionaryKind
 from fi_store.dictionary import Crosscoder, DiffSae, MeanDiff, Pca, load_dictionary
@@ -90,8 +90,8 @@ def test_swapping_the_pair_mirrors_every_kind(kind, data, all_effects) -> None:
         for g, e, d in ((group, effects, data), (turned, other, mirror))
     )
     assert (one.p_adjusted, one.floor) == (two.p_adjusted, two.floor)
-    residuals = Residuals({(r, 0): data.activations[r] for r in ("base", "target")})
-    mirrored = Residuals({(r, 0): mirror.activations[r] for r in ("base", "target")})
+    residuals = residuals_of(data)
+    mirrored = residuals_of(mirror)
     ratio = activity_ratio(group, [effects], data.extraction, residuals)
     assert activity_ratio(turned, [other], mirror.extraction, mirrored)[0] == pytest.approx(-ratio[0])
     opposite = {"added": "removed", "strengthened": "weakened"}
@@ -101,7 +101,7 @@ def test_swapping_the_pair_mirrors_every_kind(kind, data, all_effects) -> None:
 
 def test_a_direction_that_only_the_target_has_is_added(data, all_effects) -> None:
     effects = all_effects["crosscoder"]
-    residuals = Residuals({(r, 0): data.activations[r] for r in ("base", "target")})
+    residuals = residuals_of(data)
     assert classify(first_group(effects, data), [effects], data.extraction, residuals).name == "added"
 
 
@@ -201,6 +201,12 @@ def test_latent_scaling_is_the_regression_it_says(data, all_effects) -> None:
         code = f[:, latent].double()
         beta = float((code @ along) / (d @ d) / (code @ code))
         assert effects.scaling.sums.beta("act", side)[latent] == pytest.approx(beta, rel=1e-3)
+    clusters = data.extraction.units.clusters[rows.unit[chosen.numpy()]]
+    asked = np.asarray([latent, 0])
+    alone = scaling_sums(crosscoder, pair, clusters, asked, ("act",))
+    for side in (0, 1):
+        whole = effects.scaling.sums.parts["act", side][:, asked]
+        np.testing.assert_allclose(alone.parts["act", side], whole, rtol=1e-3, atol=1e-3)
 
 
 def test_a_latent_that_only_looks_specific_is_not_added(data, all_effects) -> None:
@@ -208,7 +214,7 @@ def test_a_latent_that_only_looks_specific_is_not_added(data, all_effects) -> No
     effects = all_effects["crosscoder"]
     scaling, group = effects.scaling, first_group(all_effects["crosscoder"], data)
     both = {part: np.ones_like(nu) for part, nu in scaling.nu.items()}
-    residuals = Residuals({(r, 0): data.activations[r] for r in ("base", "target")})
+    residuals = residuals_of(data)
     doubtful = replace(effects, scaling=replace(scaling, nu=both))
     assert classify(group, [doubtful], data.extraction, residuals).name == "strengthened"
 
@@ -227,7 +233,7 @@ def test_a_crosscoder_reads_models_of_different_widths(data) -> None:
     assert tested.p_adjusted < 0.01
     own = effects.dictionary.decoder(1)[group.members[0].latent]
     assert float(torch.nn.functional.normalize(own, dim=0) @ pair.direction) > 0.8
-    residuals = Residuals({(r, 0): pair.activations[r] for r in ("base", "target")})
+    residuals = residuals_of(pair)
     assert classify(group, [effects], no_shams, residuals).name in ("added", "strengthened")
 
 

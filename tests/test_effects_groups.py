@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from synthetic import Synthetic, make, swapped
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GroupKFold
+from synthetic import Synthetic, make, residuals_of, swapped
 
 from analyze.classes import classify, ratio_class
 from analyze.dictionaries.paired_sae import fit_paired_sae
@@ -16,7 +18,7 @@ from analyze.effects import LayerEffects, measure_effects, sham_floor
 from analyze.findings import category_table, confirm_groups
 from analyze.groups import Group, group_scores, make_groups
 from analyze.promoted import change_at_tokens, listed, pushed_words, spoken_direction, word_pushes
-from analyze.readability import Residuals, readability
+from analyze.readability import FOLDS, PENALTIES, GroupedRidge, readability
 from analyze.rows import RESPONSE, START
 from analyze.words import find_words
 from fi_store.config import METHOD
@@ -104,7 +106,7 @@ def test_its_category_its_tokens_and_its_class(data, effects, groups) -> None:
         first, [effects], extraction, find_words(extraction), ~extraction.rows.discovery
     )
     assert promoted[0][0] == "Plan"
-    residuals = Residuals({(r, 0): data.activations[r] for r in ("base", "target")})
+    residuals = residuals_of(data)
     change = classify(first, [effects], extraction, residuals)
     assert change.name == "added"
     assert change.auc_base is not None
@@ -144,6 +146,17 @@ def test_the_class_where_a_change_was_tested_tells_its_words_first(data, effects
     shares = {place: word_pushes(pressed, again, weights, place, half)[plan] for place in (START, RESPONSE)}
     assert shares[START] < -METHOD.word_share
     assert shares[RESPONSE] > METHOD.word_share
+    turned = replace(
+        pressed,
+        rows=replace(
+            pressed.rows,
+            **{"promoted_ids": ids, "promoted_kl": kl},
+            **{"suppressed_ids": rows.promoted_ids, "suppressed_kl": rows.promoted_kl},
+        ),
+    )
+    for place in (START, RESPONSE):
+        mirrored = word_pushes(turned, find_words(turned), weights, place, half)
+        np.testing.assert_allclose(mirrored, -word_pushes(pressed, again, weights, place, half), atol=1e-12)
 
 
 def test_groups_of_one_change_count_by_what_they_change_in_an_answer(
@@ -187,7 +200,7 @@ def test_swapping_the_pair_mirrors_everything(data, effects, groups) -> None:
         confirm_groups(found, [other], mirror.extraction, 0),
     )
     np.testing.assert_array_equal([item.p_adjusted for item in one], [item.p_adjusted for item in two])
-    residuals = Residuals({(r, 0): mirror.activations[r] for r in ("base", "target")})
+    residuals = residuals_of(mirror)
     assert classify(found[0], [other], mirror.extraction, residuals).name == "removed"
     _, suppressed = pushed_words(
         found[0], [other], mirror.extraction, find_words(mirror.extraction), ~mirror.extraction.rows.discovery
@@ -211,9 +224,29 @@ def test_a_change_present_in_too_few_clusters_is_too_rare_to_test(data, effects,
     assert not tested[0].confirmed(0.05)
 
 
+def test_the_ridge_is_the_ordinary_one_with_whole_clusters_left_out() -> None:
+    random = np.random.default_rng(0)
+    x = random.standard_normal((300, 12)).astype(np.float32) + 3
+    y = x[:, 0] - 2 * x[:, 5] + random.standard_normal(300)
+    clusters = np.repeat(np.arange(30), 10)
+    ready = GroupedRidge(x, clusters)
+    folds = list(GroupKFold(n_splits=FOLDS).split(x, groups=clusters))
+
+    def expected(target: np.ndarray, penalty: float) -> np.ndarray:
+        out = np.empty(len(target))
+        for train, test in folds:
+            out[test] = Ridge(alpha=penalty).fit(x[train].astype(float), target[train]).predict(x[test])
+        return out
+
+    for target in (y, -(y**2)):  # what was made ready serves every target
+        each = [expected(target, penalty) for penalty in PENALTIES]
+        best = min(each, key=lambda found: np.square(target - found).sum())
+        np.testing.assert_allclose(ready.predict(target), best, rtol=1e-6, atol=1e-6)
+
+
 def test_readability_needs_rows(data, effects, groups) -> None:
     start = replace(groups[0], position_class=START)
-    residuals = Residuals({(r, 0): data.activations[r] for r in ("base", "target")})
+    residuals = residuals_of(data)
     assert readability(start, [effects], data.extraction, residuals) == (None, None)
 
 

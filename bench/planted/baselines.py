@@ -19,7 +19,7 @@ from analyze.findings import confirm_groups, describe
 from analyze.groups import Group, Member
 from analyze.promoted import listed, word_pushes
 from analyze.result_rows import finding_row
-from analyze.rows import CLASSES, RESPONSE
+from analyze.rows import CLASSES, RESPONSE, START
 from analyze.words import Words, find_words
 from bench.planted.judge import Expected
 from bench.planted.reopen import Reopened
@@ -31,8 +31,9 @@ def strongest_category(store: Store, opened: Reopened, words: Words) -> dict[str
     """The result that needs no features; its `change` is filled in by `with_given_change`."""
     extraction = opened.extraction
     same = np.ones(extraction.rows.n)
-    pushes = word_pushes(extraction, words, same, RESPONSE, ~extraction.rows.discovery)
-    gained, lost = listed(words, pushes)
+    places = START, RESPONSE  # each has the first say once
+    pushes = [word_pushes(extraction, words, same, place, ~extraction.rows.discovery) for place in places]
+    gained, lost = listed(words, np.mean(pushes, axis=0))
     divergence = run_query(store, "category_discrimination", run=opened.run_id).to_pylist()
     category = max(divergence, key=lambda row: row["kl_symmetric"])["category"]
     return {

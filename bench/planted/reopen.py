@@ -46,7 +46,7 @@ def reopen(store: Store, run_id: str) -> Reopened:
         dictionary = load_dictionary(store.folder / row["path"])
         anchor = "base" if run.canonical_first == "base" else "target"
         layers.append(measure_effects(extraction, dictionary, activations, anchor, config.feature_threshold))
-    return Reopened(run.id, config, extraction, layers, Residuals(residuals))
+    return Reopened(run.id, config, extraction, layers, Residuals(residuals, extraction))
 
 
 def permuted_labels(effects: LayerEffects, extraction: Extraction, flipped: BoolArray) -> LayerEffects:

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from bitsandbytes import functional
 from torch import Tensor
 
 from bench.planted.preserving import copy_edited, module_of
+from extract.quiet import quiet_libraries
+
+with quiet_libraries():  # bitsandbytes tells of kernels that are not asked for
+    from bitsandbytes import functional
 
 Kind = Literal["int8", "nf4"]
 KINDS: tuple[Kind, ...] = ("int8", "nf4")

@@ -2,7 +2,7 @@
 
 A part is a module in this folder with `run(quick: bool) -> PartResult`, which may also take `work` (a folder for what
 it makes, beside the results file) and `organisms` (folders with cards; empty: those that are shipped). A finished part
-stands in the file's raw section and is not run again; `--again` runs it anew.
+stands in the file's raw section and is not run again; `--again` sums up anew what the work folder holds.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ called base- or target-specific is decided by the pipeline's own code: effects o
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
+from threadpoolctl import threadpool_limits
 
 from analyze.classes import Change, classify, ratio_epsilon, unit_activity
 from analyze.dictionaries.fit import fit_dictionary
@@ -73,18 +75,21 @@ def run(quick: bool, work: Path) -> PartResult:
     size = QUICK if quick else Size()
     runs = Runs(work)
     asked = {
-        (kind, share, seed): f"synthetic {kind} {share} {seed} {size}"
+        (kind, share, seed): trial_key(kind, share, seed, size)
         for share in size.shares
         for kind in KINDS
         for seed in range(size.seeds)
     }
-    cores = os.cpu_count() or 1
-    with ProcessPoolExecutor(cores, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        pending = {
-            pool.submit(trial, *which, size): key for which, key in asked.items() if not runs.knows(key)
-        }
-        for done in as_completed(pending):
-            runs.once(pending[done], done.result)
+    missing = {which: key for which, key in asked.items() if not runs.knows(key)}
+    cores = max(1, min(os.cpu_count() or 1, len(missing)))
+    with ProcessPoolExecutor(cores, get_context("spawn"), _one_thread) as pool:
+        pending = {pool.submit(trial, *which, size): key for which, key in missing.items()}
+        try:
+            for done in as_completed(pending):
+                runs.once(pending[done], done.result)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # what is written down stays
+            raise
     figures: list[Figure] = []
     raw: dict[str, Any] = {}
     for share in size.shares:
@@ -94,6 +99,18 @@ def run(quick: bool, work: Path) -> PartResult:
             raw[name] = trials
             figures += summarise(name, trials, 0.90 if share <= 0.02 else 0.95, judged=not quick)
     return PartResult(figures, raw)
+
+
+def trial_key(kind: Kind, share: float, seed: int, size: Size) -> str:
+    """What a trial is kept under: all that it is asked for."""
+    asked = [kind, share, seed, size.d, size.directions, size.latents, size.k, size.steps[kind], size.batch]
+    return f"synthetic {json.dumps([*asked, *size.units])}"
+
+
+def _one_thread() -> None:
+    """Leaves the other cores to the other trials."""
+    torch.set_num_threads(1)
+    threadpool_limits(1)
 
 
 def trial(kind: Kind, share: float, seed: int, size: Size) -> dict[str, Any]:
@@ -150,7 +167,7 @@ def count(
     def is_true(side: str, j: int) -> bool:
         return j in direction_of and world.owner[direction_of[j]] == side
 
-    residuals = Residuals({(reader, 0): rows for reader, rows in activations.items()})
+    residuals = Residuals({(reader, 0): rows for reader, rows in activations.items()}, extraction)
     changes = {
         int(j): classify(alone(int(j), sign), [effects], extraction, residuals)
         for j, sign in candidates(effects, extraction)
