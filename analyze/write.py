@@ -15,6 +15,7 @@ from analyze.findings import Result, Tested
 from analyze.group_rows import dictionary_row, group_rows, member_rows, scaling_rows, sham_row
 from analyze.groups import Group, with_companions
 from analyze.keys import group_id
+from analyze.probe_requests import splice_requests
 from analyze.result_rows import example_rows, finding_row, name_rows
 from analyze.rows import Extraction
 from analyze.sham_runs import ShamRun
@@ -30,9 +31,11 @@ from fi_store.schema_results import (
     FeatureName,
     Finding,
     FindingExample,
+    Intervention,
     LatentScaling,
     LayerSimilarity,
     PairGate,
+    ProbeRequest,
     ShamResult,
 )
 from fi_store.store import Store, now, write_facts
@@ -138,6 +141,8 @@ def results(
         unit.add(found.gate)
         put(ShamResult, [sham_row(run.id, sham) for sham in found.shams])
         put(Dictionary, [dictionary_row(store, run.id, effects) for effects in layers])
+        put(ProbeRequest, splice_requests(run.id, layers, extraction))
+        put(Intervention, [])  # answers to what an earlier analysis asked
         put(Feature, feature_columns(run.id, layers, extraction))
         put(LatentScaling, scaling_rows(run.id, layers))
         put(FeatureSummary, summary_columns(run.id, layers, extraction, config.seed))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,14 @@ class Batch:
         return Batch(self.ids[:, at:], self.mask, self.rows, self.columns - at, 0)
 
 
+class Splice(NamedTuple):
+    """What stands at the kept positions of a site in the place of the model's own activations: (n, d_model)."""
+
+    site: str
+    layer: int
+    values: Tensor
+
+
 @dataclass(frozen=True)
 class Reading:
     """Activations (site, layer) -> (n, d_model) in the model's dtype, and logits (n, vocabulary) if asked for."""
@@ -108,8 +116,10 @@ def make_batch(
 
 
 @torch.inference_mode()
-def read_batch(reader: Readable, batch: Batch, sites: Sequence[str], *, logits: bool) -> Reading:
-    """One forward pass of a reader over a batch.
+def read_batch(
+    reader: Readable, batch: Batch, sites: Sequence[str], *, logits: bool, splice: Splice | None = None
+) -> Reading:
+    """One forward pass of a reader over a batch, with something else in the place of its activations if asked for.
 
     Raises:
         NotFiniteError: an activation at a kept position is not finite.
@@ -125,7 +135,11 @@ def read_batch(reader: Readable, batch: Batch, sites: Sequence[str], *, logits: 
             )
         if past is not None:
             batch = batch.without_shared()
-        with _captured(reader, batch, sites, activations), _narrowed(model, batch, logits) as cut:
+        with (
+            _spliced(reader, batch, splice),
+            _captured(reader, batch, sites, activations),
+            _narrowed(model, batch, logits) as cut,
+        ):
             output = model(
                 input_ids=batch.ids,
                 attention_mask=batch.mask,
@@ -164,6 +178,27 @@ def _captured(
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def _spliced(reader: Readable, batch: Batch, splice: Splice | None) -> Iterator[None]:
+    if splice is None:
+        yield
+        return
+
+    def put(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        hidden: Tensor = output[0] if isinstance(output, tuple) else output  # (B, T, d_model)
+        changed = hidden.clone()
+        values = splice.values.to(hidden.device, hidden.dtype)
+        changed[batch.rows.to(hidden.device), batch.columns.to(hidden.device)] = values
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+    module = site_module(reader, reader.layers[splice.layer], splice.layer, splice.site)
+    handle = module.register_forward_hook(put)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def site_module(reader: Readable, layer: nn.Module, number: int, site: str) -> nn.Module:

@@ -41,7 +41,7 @@ def ingest(
         ExtractionError: it does not fit the disk or the memory, or a model gives values that are not finite.
     """
     previous = store.run(resume) if resume is not None else None
-    pair = _load(config, progress, previous)
+    pair = load(config, progress, previous)
     if previous is not None:
         check_same(previous, pair, config, suite)
         if previous.state not in RESUMABLE:
@@ -74,7 +74,7 @@ def estimate(config: RunConfig, suite: PromptSuite, *, progress: Progress) -> Es
     Raises:
         ExtractionError: it would not fit the disk or the memory.
     """
-    job = prepare(_load(config, progress, None), config, suite)
+    job = prepare(load(config, progress, None), config, suite)
     folder = config.store_path.parent
     found = estimate_job(job, folder)
     progress.note(found.sentence())
@@ -82,8 +82,8 @@ def estimate(config: RunConfig, suite: PromptSuite, *, progress: Progress) -> Es
     return found
 
 
-def _load(config: RunConfig, progress: Progress, previous: Run | None) -> LoadedPair:
-    """Loads the models; a resumed run keeps the precision that was chosen when it began."""
+def load(config: RunConfig, progress: Progress, previous: Run | None) -> LoadedPair:
+    """Loads the models of a run; one that began earlier keeps the precision that was chosen then."""
     quantization: str = config.quantization
     if previous is not None and quantization == "auto":
         quantization = PRECISIONS.get(previous.dtype, "auto")

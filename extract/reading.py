@@ -31,11 +31,16 @@ class PairReading:
 
 
 @dataclass(frozen=True)
-class _Planned:
+class Planned:
     """One batch: its sequences, and where their rows lie among all rows."""
 
     members: list[ReadSequence]
     rows: Tensor
+
+    def batch(self, side: Side, device: Any) -> Batch:
+        """The batch in one model's tokens."""
+        sides = [member.side(side) for member in self.members]
+        return make_batch([one.ids for one in sides], [one.kept for one in sides], device)
 
 
 def read_pair(
@@ -49,26 +54,28 @@ def read_pair(
     activations: dict[Side, Activations] = {"base": {}, "target": {}}
     columns: list[Tensor] = []
     total = sum(len(sequence.classes) for sequence in sequences)
-    for plan in _plan(sequences):
+    for part in plan(sequences):
         logits: dict[Side, Tensor] = {}
         for side in SIDES:
             reader = pair.base if side == "base" else pair.target
             with watch.stage("read_" + side):
-                reading = read_batch(reader, _batch(plan, side, pair.device), sites, logits=True)
-                _scatter(activations[side], reading.activations, plan.rows, total)
+                reading = read_batch(reader, part.batch(side, pair.device), sites, logits=True)
+                _scatter(activations[side], reading.activations, part.rows, total)
             if reading.logits is None:
                 raise AssertionError("logits were asked for")
             logits[side] = reading.logits
         with watch.stage("diverge"):
             next_ids = {
-                side: [token for member in plan.members for token in member.side(side).next_ids]
+                side: [token for member in part.members for token in member.side(side).next_ids]
                 for side in SIDES
             }
-            part = diverge(logits["base"], logits["target"], next_ids["base"], next_ids["target"], vocabulary)
+            found = diverge(
+                logits["base"], logits["target"], next_ids["base"], next_ids["target"], vocabulary
+            )
             if not columns:
-                columns = [torch.empty((total, *column.shape[1:]), dtype=column.dtype) for column in part]
-            for whole, column in zip(columns, part, strict=True):
-                whole[plan.rows] = column
+                columns = [torch.empty((total, *column.shape[1:]), dtype=column.dtype) for column in found]
+            for whole, column in zip(columns, found, strict=True):
+                whole[part.rows] = column
     return PairReading(activations, Divergence(*columns))
 
 
@@ -78,13 +85,13 @@ def read_alone(
     """One reader over the same sequences, in the tokens of `side`."""
     activations: Activations = {}
     total = sum(len(sequence.classes) for sequence in sequences)
-    for plan in _plan(sequences):
-        reading = read_batch(reader, _batch(plan, side, device), sites, logits=False)
-        _scatter(activations, reading.activations, plan.rows, total)
+    for part in plan(sequences):
+        reading = read_batch(reader, part.batch(side, device), sites, logits=False)
+        _scatter(activations, reading.activations, part.rows, total)
     return activations
 
 
-def _plan(sequences: Sequence[ReadSequence]) -> list[_Planned]:
+def plan(sequences: Sequence[ReadSequence]) -> list[Planned]:
     """The batches of some sequences; one without a kept position (an empty answer) is not read."""
     kept = [sequence for sequence in sequences if sequence.classes]
     firsts: list[int] = []
@@ -97,13 +104,8 @@ def _plan(sequences: Sequence[ReadSequence]) -> list[_Planned]:
         rows = torch.cat(
             [torch.arange(firsts[item], firsts[item] + len(kept[item].classes)) for item in group]
         )
-        plans.append(_Planned([kept[item] for item in group], rows))
+        plans.append(Planned([kept[item] for item in group], rows))
     return plans
-
-
-def _batch(plan: _Planned, side: Side, device: Any) -> Batch:
-    sides = [member.side(side) for member in plan.members]
-    return make_batch([one.ids for one in sides], [one.kept for one in sides], device)
 
 
 def _scatter(into: Activations, part: Activations, rows: Tensor, total: int) -> None:

@@ -208,6 +208,10 @@ class RunConfig(BaseModel):
         default=False, description="Use the newest extraction of this pair and configuration in the store."
     )
     skip_naming: bool = Field(default=False, description="Leave results unnamed.")
+    skip_probes: bool = Field(
+        default=False,
+        description="Do not run the models again after the analysis (the loss with reconstructions spliced in).",
+    )
     skip_visualization: bool = Field(default=False, description="Report without charts.")
     skip_report: bool = Field(default=False, description="No report.")
     report_format: ReportFormat = Field(default="both", description="markdown, html or both.")

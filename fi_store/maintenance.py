@@ -29,6 +29,8 @@ _PARENTS = (
     ("sequence", "prompt_id", "prompt", "id"),
     ("generation", "prompt_id", "prompt", "id"),
     ("feature", "dictionary_id", "dictionary", "id"),
+    ("probe_request", "dictionary_id", "dictionary", "id"),
+    ("intervention", "request_id", "probe_request", "id"),
     ("feature_group_member", "group_id", "feature_group", "id"),
     ("feature_group_member", "feature_id", "feature", "id"),
     ("finding", "group_id", "feature_group", "id"),

@@ -1,4 +1,4 @@
-"""The tables of conclusions: similarity, dictionaries, features, groups, names, findings, matches, reports."""
+"""The tables of conclusions: similarity, dictionaries, probes, features, groups, names, findings, matches, reports."""
 
 from __future__ import annotations
 
@@ -97,6 +97,35 @@ class Dictionary(Base):
     dead_share: Mapped[float]
     dark_matter: Mapped[float | None]  # share of ||t - b||^2 that is not reconstructed, C; null across widths
     mean_shift: Mapped[float | None]  # share of ||t - b||^2 that the mean shift of D reaches, C
+
+
+class ProbeRequest(Base):
+    """What the analysis asks of the models once it is done; the probe stage answers with `intervention` rows.
+
+    Kind `splice`: read these prompts with the model's own answers while a dictionary's reconstruction stands in the
+    place of the activations.
+    """
+
+    __tablename__ = "probe_request"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    run_id: Mapped[str]
+    kind: Mapped[str]  # splice
+    dictionary_id: Mapped[str]
+    prompt_ids: Mapped[list[str]]
+    state: Mapped[str]  # asked, answered
+
+
+class Intervention(Base):
+    """The loss of one model on its own answer to a prompt, in one arm of a probe."""
+
+    __tablename__ = "intervention"
+    request_id: Mapped[str] = mapped_column(primary_key=True)
+    reader: Mapped[str] = mapped_column(primary_key=True)  # base, target
+    prompt_id: Mapped[str] = mapped_column(primary_key=True)
+    arm: Mapped[str] = mapped_column(primary_key=True)  # clean, spliced, ablated
+    run_id: Mapped[str]
+    n_tokens: Mapped[int]  # of the answer
+    loss: Mapped[float]  # mean -log p of the answer's tokens, nats
 
 
 class Feature(Base):

@@ -1,4 +1,4 @@
-"""The order of the stages: extract, analyze, tidy up, report. The command line and the Python API both go through here.
+"""The order of the stages: extract, analyze, tidy up, probe, report; the command line and the Python API use it.
 
 The rooms are imported when a stage begins, so that a stage costs only its own libraries. Each room leaves its run in
 a state that says how far it came; `resume` goes on from there.
@@ -101,6 +101,17 @@ def analyze(store: Store, run_id: str, progress: Progress, *, keep: str | None =
         )
 
 
+def probe(store: Store, run_id: str, progress: Progress) -> int:
+    """Runs the models again for what the analysis asked and nobody answered yet; returns how many requests."""
+    from extract.probes import answer_probes
+
+    with _stage(store, progress, run_id) as inner:
+        answered = answer_probes(store, run_id, progress=inner)
+        for label, seconds in inner.seconds.items():
+            store.event(run_id, "probe", "timing", label, value=seconds)
+    return answered
+
+
 def report(store: Store, run_id: str, progress: Progress, *, report_format: str, charts: bool) -> list[Path]:
     """Renders a run; returns the files, and marks the run complete."""
     from render.report import render_report
@@ -116,12 +127,26 @@ def _finish(
 ) -> Outcome:
     if not analyzed:
         analyze(store, run_id, progress, keep=config.keep_activations)
+    if not config.skip_probes:
+        _probe_or_tell(store, run_id, progress)
     if config.skip_report:
         store.set_state(run_id, "complete", "analyze")
         return Outcome(run_id)
     charts = not config.skip_visualization
     files = report(store, run_id, progress, report_format=config.report_format, charts=charts)
     return Outcome(run_id, tuple(export(store, files, config.output_dir)))
+
+
+def _probe_or_tell(store: Store, run_id: str, progress: Progress) -> None:
+    """The probe stage; what keeps it from being done costs a warning, not the report of a finished analysis."""
+    try:
+        probe(store, run_id, progress)
+    except InterruptedRunError:
+        raise
+    except FiStoreError as error:
+        message = f"The models were not run again after the analysis: {error}"
+        store.event(run_id, "probe", "warning", message)
+        progress.note(message, warning=True)
 
 
 def export(store: Store, files: list[Path], folder: Path) -> list[Path]:

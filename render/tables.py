@@ -81,6 +81,11 @@ class ReportData:
     outside: tuple[Row, ...]
 
     @property
+    def spliced(self) -> bool:
+        """The models were run again with the dictionaries' reconstructions in them."""
+        return any(row["loss_recovered_base"] is not None for row in self.dictionaries)
+
+    @property
     def title(self) -> str:
         """`What changed from A to B`."""
         if self.run.base_model_id == self.run.target_model_id:

@@ -1,14 +1,22 @@
-"""Small extractions for tests: a prompt suite of a few lines, loaded tiny pairs, and one call that ingests them."""
+"""Small runs for tests: a prompt suite of a few lines, tiny pairs, one call that ingests them, one that analyses."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import sqlalchemy as sa
+import torch
+from safetensors.torch import save_file
+
+from analyze.pipeline import analyze
 from extract.models import LoadedPair, load_pair
 from extract.pipeline import ingest
 from fi_store.config import RunConfig, make_config
 from fi_store.progress import Progress
 from fi_store.records import PromptRecord, PromptSuite
+from fi_store.schema import Run
 from fi_store.store import Store
 
 
@@ -56,3 +64,39 @@ def ingested(folder: Path, config: RunConfig, suite: PromptSuite | None = None) 
     except BaseException:
         store.close()
         raise
+
+
+SMALL = {
+    "n_latents": 24,
+    "k": 4,
+    "dictionary_steps": 20,
+    "dictionary_batch": 64,
+    "layers": "1",
+    "candidates": 4,
+}
+
+DEFAULT = {"dictionary": "paired_sae", "dictionary_seeds": 1, "dictionary_file": None}
+
+
+def analysed(store: Store, run_id: str, **options: Any) -> None:
+    """Analyses an extraction again with other options."""
+    with store.session() as unit:
+        config = {**unit.get_one(Run, run_id).config, **SMALL, **DEFAULT}
+        unit.execute(sa.update(Run).where(Run.id == run_id).values(config={**config, **options}))
+    analyze(store, run_id, progress=Progress())
+
+
+def ready_folder(folder: Path, width: int, **about: Any) -> Path:
+    """A dictionary that reconstructs everything: every axis with both signs, decoders twice as long as needed."""
+    folder.mkdir(parents=True)
+    axes = torch.cat([torch.eye(width), -torch.eye(width)])
+    tensors = {
+        "W_enc": axes.T / 2,
+        "b_enc": torch.zeros(2 * width),
+        "W_dec": 2 * axes,
+        "b_dec": torch.zeros(width),
+    }
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "sae.safetensors")
+    if about:
+        (folder / "cfg.json").write_text(json.dumps(about))
+    return folder

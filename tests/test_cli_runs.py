@@ -117,7 +117,7 @@ def third(first: Made, tiny_models: TinyModels, tmp_path_factory: pytest.TempPat
     return make(
         tmp_path_factory.mktemp("third"), "--base-model", tiny_models.llama, "--target-model", tiny_models.planted,
         *SMALL, "--alpha", 0.9, "--keep-activations", "all", "--skip-activations", "--skip-naming", "--skip-report",
-        "--dictionary-seeds", 2, store=first.store,
+        "--skip-probes", "--dictionary-seeds", 2, store=first.store,
     )  # fmt: skip
 
 
@@ -190,6 +190,9 @@ EFFECTS: dict[str, Callable[[Made, Made, Made], bool]] = {
         and c.value("SELECT count(*) FROM feature_name WHERE run_id = $run") == 0
         and c.value("SELECT count(*) FROM finding WHERE run_id = $run AND named") == 0
     ),
+    "skip_probes": lambda a, b, c: [
+        x.value("SELECT any_value(state) FROM probe_request WHERE run_id = $run") for x in (a, b, c)
+    ] == ["answered", "answered", "asked"],
     "keep_activations": lambda a, b, c: (
         {row["state"] for row in a.rows("SELECT state FROM activation_shard WHERE run_id = $source")} == {"present"}
         and {row["state"] for row in b.rows("SELECT state FROM activation_shard WHERE run_id = $source")} == {"removed"}
@@ -332,7 +335,15 @@ def test_stage_by_stage_is_the_same_as_run(first: Made, tiny_models: TinyModels,
     assert (early.code, f"fi-store analyze {run}" in early.err) == (1, True)
     analysed = fi_store("analyze", run[:20], *place)
     assert analysed.code == 0, analysed.err
+    unprobed = fi_store("report", *place, "--report-format", "markdown")
+    assert unprobed.code == 0, unprobed.err
+    assert "not measured: `fi-store probe" in (tmp_path / f"reports/{run}/report.md").read_text()
+    assert "2 requests answered" in fi_store("probe", "latest", *place).out
+    assert f"Run {run} has no open request." in fi_store("probe", run, *place).out
     assert fi_store("report", *place, "--report-format", "markdown").code == 0
+    assert "not measured" not in (tmp_path / f"reports/{run}/report.md").read_text()
+    losses = "SELECT reader, arm, round(loss, 4) FROM intervention WHERE run_id = $run ORDER BY ALL"
+    assert Made(analysed, place[1], run, tmp_path).rows(losses) == first.rows(losses) != []
     query = "SELECT rank, name, round(effect, 6) AS effect FROM finding WHERE run_id = $run ORDER BY rank"
     assert Made(analysed, place[1], run, tmp_path).rows(query) == first.rows(query)
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
 import torch
 from safetensors.torch import save_file
-from small_runs import ingested, small_config, small_suite
+from small_runs import SMALL, analysed, ingested, ready_folder, small_config, small_suite
 from tiny import TinyModels
 
 from analyze.dictionaries.pretrained import as_dictionary, load_pretrained
@@ -22,27 +19,7 @@ from fi_store.dictionary import load_dictionary
 from fi_store.errors import AnalysisError, ConfigError
 from fi_store.progress import Progress
 from fi_store.query import run_query
-from fi_store.schema import Run
 from fi_store.store import Store
-
-SMALL = {
-    "n_latents": 24,
-    "k": 4,
-    "dictionary_steps": 20,
-    "dictionary_batch": 64,
-    "layers": "1",
-    "candidates": 4,
-}
-
-DEFAULT = {"dictionary": "paired_sae", "dictionary_seeds": 1, "dictionary_file": None}
-
-
-def analysed(store: Store, run_id: str, **options: Any) -> None:
-    """Analyses an extraction again with other options."""
-    with store.session() as unit:
-        config = {**unit.get_one(Run, run_id).config, **SMALL, **DEFAULT}
-        unit.execute(sa.update(Run).where(Run.id == run_id).values(config={**config, **options}))
-    analyze(store, run_id, progress=Progress())
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +28,6 @@ def run(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> It
     store, run_id = ingested(tmp_path_factory.mktemp("kinds"), config, small_suite(16))
     yield store, run_id
     store.close()
-
-
-def ready_folder(folder: Path, width: int, **about: Any) -> Path:
-    """A dictionary that reconstructs everything: every axis with both signs, decoders twice as long as needed."""
-    folder.mkdir(parents=True)
-    axes = torch.cat([torch.eye(width), -torch.eye(width)])
-    tensors = {
-        "W_enc": axes.T / 2,
-        "b_enc": torch.zeros(2 * width),
-        "W_dec": 2 * axes,
-        "b_dec": torch.zeros(width),
-    }
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "sae.safetensors")
-    if about:
-        (folder / "cfg.json").write_text(json.dumps(about))
-    return folder
 
 
 @pytest.mark.parametrize("kind", ["paired_sae", "crosscoder", "diff_sae", "pca", "mean_diff"])

@@ -86,6 +86,7 @@ CONFIG_OPTIONS = tuple(
         ("crosscoder_file", Path, None, "JSON similarities from elsewhere, shown beside our own."),
         ("skip_activations", bool, None, "Use the newest extraction of this pair and configuration in the store."),
         ("skip_naming", bool, None, "Leave results unnamed."),
+        ("skip_probes", bool, None, "Do not run the models again after the analysis (the loss with reconstructions spliced in)."),
         ("keep_activations", Literal["all", "analysed", "none"], "analysed", "Token-level activations: of all layers, of the analysed ones, or none once the analysis is done."),
         ("skip_visualization", bool, None, "Report without charts."),
         ("skip_report", bool, None, "No report."),

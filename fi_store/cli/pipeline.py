@@ -1,4 +1,4 @@
-"""The commands that do the work: demo, run, ingest, analyze, report."""
+"""The commands that do the work: demo, run, ingest, analyze, probe, report."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run(
     resume: ResumeOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Compare two models: ingest, analyze, report."""
+    """Compare two models: ingest, analyze, probe, report."""
     if resume is not None:
         _resume(options, file, resume, until="report")
         return
@@ -110,6 +110,21 @@ def analyze(run_reference: RunArgument = "latest", store: StoreOption = None) ->
         _print_results(opened, run_id)
         _print_timings(progress)
     say(f"Next: fi-store report {run_id}{_store_words(store)}")
+
+
+def probe(run_reference: RunArgument = "latest", store: StoreOption = None) -> None:
+    """Run the models again for what the analysis asked.
+
+    So far the loss with each dictionary's reconstruction spliced in; `run` does it by itself."""
+    from fi_store import workflow
+
+    with open_store(store, write=True) as opened, _display() as display:
+        progress = _progress(display)
+        run_id = opened.run(run_reference).id
+        answered = workflow.probe(opened, run_id, progress)
+        _print_timings(progress)
+    say(f"{answered} requests answered." if answered else f"Run {run_id} has no open request.")
+    say(f"Next: fi-store query dictionary_quality --param run={run_id}{_store_words(store)}")
 
 
 def report(

@@ -1,9 +1,29 @@
 -- name: dictionary_quality
 -- description: How well each layer's dictionary reads the activations; what it cannot reach ("dark matter") stands first.
 -- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
-SELECT site, layer, dark_matter, mean_shift, 1 - dark_matter - mean_shift AS beyond_mean_shift,
-       ev_base_d, ev_target_d, ev_base_c, ev_target_c, l0_base, l0_target, dead_share,
-       kind, n_latents, k, seed, steps, n_rows, threshold, id AS dictionary_id
-FROM dictionary
-WHERE run_id = $run
-ORDER BY site, layer
+WITH loss AS (
+    SELECT request_id, reader,
+           sum(loss * n_tokens) FILTER (arm = 'clean') / sum(n_tokens) FILTER (arm = 'clean') AS clean,
+           sum(loss * n_tokens) FILTER (arm = 'spliced') / sum(n_tokens) FILTER (arm = 'spliced') AS spliced,
+           sum(loss * n_tokens) FILTER (arm = 'ablated') / sum(n_tokens) FILTER (arm = 'ablated') AS ablated
+    FROM intervention
+    WHERE run_id = $run
+    GROUP BY request_id, reader
+),
+splice AS (
+    SELECT r.dictionary_id, l.reader, l.spliced - l.clean AS added,
+           1 - (l.spliced - l.clean) / nullif(l.ablated - l.clean, 0) AS recovered
+    FROM probe_request AS r JOIN loss AS l ON l.request_id = r.id
+    WHERE r.kind = 'splice'
+)
+SELECT d.site, d.layer, d.dark_matter, d.mean_shift, 1 - d.dark_matter - d.mean_shift AS beyond_mean_shift,
+       d.ev_base_d, d.ev_target_d, d.ev_base_c, d.ev_target_c,
+       b.recovered AS loss_recovered_base, t.recovered AS loss_recovered_target,
+       b.added AS loss_added_base, t.added AS loss_added_target,
+       d.l0_base, d.l0_target, d.dead_share,
+       d.kind, d.n_latents, d.k, d.seed, d.steps, d.n_rows, d.threshold, d.id AS dictionary_id
+FROM dictionary AS d
+LEFT JOIN splice AS b ON b.dictionary_id = d.id AND b.reader = 'base'
+LEFT JOIN splice AS t ON t.dictionary_id = d.id AND t.reader = 'target'
+WHERE d.run_id = $run
+ORDER BY d.site, d.layer

@@ -1,0 +1,174 @@
+"""The probe stage: runs the models again for what the analysis asked in the store, and leaves the answers there.
+
+Spliced-in loss: a dictionary's reconstruction stands in the place of a site's activations at every kept position,
+while the model reads its own answer. It is set between the untouched model and the same positions at zero, as the
+"loss recovered" of Rajamanoharan et al. 2024 ("Improving dictionary learning with gated sparse autoencoders").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, get_args
+
+import sqlalchemy as sa
+import torch
+from torch import Tensor
+
+from extract.hooks import NotFiniteError, Splice, read_batch
+from extract.opening import Job, check_same, prepare, stored_rendering
+from extract.pipeline import load
+from extract.reading import Planned, plan
+from extract.rendering import SIDES, Side
+from extract.sequences import FIRST_CLASSES, PositionClass, ReadSequence, build_sequence
+from fi_store.config import RunConfig
+from fi_store.dictionary import Dictionary, load_dictionary
+from fi_store.progress import Progress
+from fi_store.promptset import suite_from_store
+from fi_store.schema_results import Intervention, ProbeRequest
+from fi_store.store import Store
+
+CLASSES: tuple[PositionClass, ...] = get_args(PositionClass)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A dictionary whose reconstruction is to be spliced in, and the prompts."""
+
+    id: str
+    dictionary: Dictionary
+    prompt_ids: frozenset[str]
+
+
+class _Loss(NamedTuple):
+    """Mean -log p of an answer's tokens, nats."""
+
+    request_id: str
+    reader: Side
+    prompt_id: str
+    arm: str
+    n_tokens: int
+    loss: float
+
+
+def answer_probes(store: Store, run_id: str, *, progress: Progress) -> int:
+    """Answers the open requests of an analysed run in one transaction; returns how many there were.
+
+    Raises:
+        ModelError: a model cannot be read any more.
+        UsageError: a model is not the one that the run read.
+        NotFiniteError: a model gives values that are not finite.
+    """
+    requests = _open_requests(store, run_id)
+    if not requests:
+        return 0
+    run = store.run(run_id)
+    config, suite = RunConfig(**run.config), suite_from_store(store, run.prompt_set_id)
+    pair = load(config, progress, run)
+    check_same(run, pair, config, suite)
+    job = prepare(pair, config, suite, stored_rendering(store, run.extraction_run_id))
+    wanted = frozenset[str]().union(*(request.prompt_ids for request in requests))
+    losses: list[_Loss] = []
+    with progress.task("splicing in reconstructions", len(SIDES)) as advance:
+        for side in SIDES:
+            for part in plan(_own_texts(store, run.extraction_run_id, job, side, wanted)):
+                losses.extend(_splice_losses(job, side, part, requests))
+            advance(1)
+    with store.session() as unit:
+        unit.add_all(Intervention(run_id=run_id, **loss._asdict()) for loss in losses)
+        answered = sa.update(ProbeRequest).where(ProbeRequest.id.in_([request.id for request in requests]))
+        unit.execute(answered.values(state="answered"))
+    return len(requests)
+
+
+def _open_requests(store: Store, run_id: str) -> list[_Request]:
+    rows = store.rows(
+        "SELECT r.id, r.prompt_ids, d.path FROM probe_request AS r JOIN dictionary AS d ON d.id = r.dictionary_id"
+        " WHERE r.run_id = $run AND r.state = 'asked' AND r.kind = 'splice' ORDER BY d.site, d.layer",
+        run=run_id,
+    )
+    return [
+        _Request(row["id"], load_dictionary(store.folder / row["path"]), frozenset(row["prompt_ids"]))
+        for row in rows
+    ]
+
+
+def _own_texts(
+    store: Store, extraction_run_id: str, job: Job, side: Side, prompt_ids: frozenset[str]
+) -> list[ReadSequence]:
+    """The prompts with the model's own answers, all user text and answer positions kept."""
+    rows = store.rows(
+        "SELECT prompt_id, text FROM generation WHERE run_id = $run AND author = $side",
+        run=extraction_run_id,
+        side=side,
+    )
+    answers = {row["prompt_id"]: row["text"] for row in rows}
+    return [
+        build_sequence(
+            extraction_run_id,
+            prompt,
+            job.rendering.render(prompt.text),
+            side,
+            answers[prompt.id],
+            FIRST_CLASSES,
+            job.tokenizers,
+        )
+        for prompt in job.suite.prompts
+        if prompt.id in prompt_ids
+    ]
+
+
+def _splice_losses(job: Job, side: Side, part: Planned, requests: Sequence[_Request]) -> Iterator[_Loss]:
+    """Every arm's loss of one model on one batch."""
+    pair = job.pair
+    readers = {"base": pair.base, "target": pair.target}
+    batch = part.batch(side, pair.device)
+    clean = {
+        name: read_batch(readers[name], part.batch(name, pair.device), job.config.sites, logits=name == side)
+        for name in SIDES
+    }
+    classes = torch.tensor([CLASSES.index(name) for member in part.members for name in member.classes])
+    order: tuple[Side, Side] = (job.first, "target" if job.first == "base" else "base")
+    place = order.index(side)
+    untouched = _by_prompt(clean[side].logits, part, side)
+    for request in requests:
+        config = request.dictionary.config
+        first, second = (clean[name].activations[config.site, config.layer].cpu() for name in order)
+        rebuilt = request.dictionary.read((first, second), classes, (place,)).reconstruction[place]
+        arms: dict[str, Mapping[str, tuple[int, float]]] = {"clean": untouched}
+        for arm, values in (("spliced", rebuilt), ("ablated", torch.zeros_like(rebuilt))):
+            splice = Splice(config.site, config.layer, values)
+            reading = read_batch(readers[side], batch, (), logits=True, splice=splice)
+            arms[arm] = _by_prompt(reading.logits, part, side)
+        for arm, found in arms.items():
+            for prompt_id, (n_tokens, loss) in found.items():
+                if prompt_id in request.prompt_ids:
+                    yield _Loss(request.id, side, prompt_id, arm, n_tokens, loss)
+
+
+def _by_prompt(logits: Tensor | None, part: Planned, side: Side) -> dict[str, tuple[int, float]]:
+    """Answer tokens and mean loss of every sequence, from logits (n, vocabulary); an empty answer has none.
+
+    Raises:
+        NotFiniteError: a loss is not finite.
+    """
+    if logits is None:
+        raise AssertionError("logits were asked for")
+    found: dict[str, tuple[int, float]] = {}
+    first = 0
+    for member in part.members:
+        following: Sequence[Any] = member.side(side).next_ids
+        rows = [
+            at
+            for at, (name, token) in enumerate(zip(member.classes, following, strict=True))
+            if name != "prompt" and token is not None
+        ]
+        if rows:
+            own = logits[torch.tensor(rows, device=logits.device) + first].float()
+            tokens = torch.tensor([following[at] for at in rows], device=logits.device)
+            loss = float(torch.nn.functional.cross_entropy(own, tokens))
+            if not torch.isfinite(torch.tensor(loss)):
+                raise NotFiniteError(f"The loss of the {side} is not finite with something spliced in.")
+            found[member.prompt_id] = len(rows), loss
+        first += len(member.classes)
+    return found

@@ -1,0 +1,160 @@
+"""The probe stage: the loss with a dictionary's reconstruction spliced in, on tiny models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+import torch
+from safetensors.torch import load_file, save_file
+from small_runs import analysed, ingested, ready_folder, small_config, small_suite
+from tiny import TinyModels
+
+from extract.probes import answer_probes
+from fi_store import workflow
+from fi_store.errors import UsageError
+from fi_store.progress import Progress
+from fi_store.query import run_query
+from fi_store.schema import Run
+from fi_store.store import Store
+
+WIDTH = 32
+
+
+@pytest.fixture(scope="module")
+def run(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, str]]:
+    config = small_config(tiny_models.llama, tiny_models.planted, shams=0)
+    store, run_id = ingested(tmp_path_factory.mktemp("probes"), config, small_suite(16))
+    yield store, run_id
+    store.close()
+
+
+def losses(store: Store, run_id: str) -> dict[tuple[str, str, str], float]:
+    """(reader, prompt, arm) -> loss, of a run with one dictionary."""
+    rows = store.rows("SELECT * FROM intervention WHERE run_id = $run", run=run_id)
+    return {(row["reader"], row["prompt_id"], row["arm"]): row["loss"] for row in rows}
+
+
+def states(store: Store, run_id: str) -> list[str]:
+    rows = store.rows("SELECT state FROM probe_request WHERE run_id = $run", run=run_id)
+    return [row["state"] for row in rows]
+
+
+def test_what_rebuilds_everything_costs_nothing(run: tuple[Store, str], tmp_path: Path) -> None:
+    store, run_id = run
+    ready = ready_folder(tmp_path / "ready", WIDTH, hook_layer=1, hook_point="resid_post")
+    analysed(store, run_id, dictionary_file=str(ready))
+    assert states(store, run_id) == ["asked"]
+    assert answer_probes(store, run_id, progress=Progress()) == 1
+    found = losses(store, run_id)
+    for reader, prompt, arm in found:
+        clean = found[reader, prompt, "clean"]
+        assert found[reader, prompt, "spliced"] == pytest.approx(clean, abs=1e-3)
+        assert arm != "ablated" or abs(found[reader, prompt, arm] - clean) > 0.01
+    (row,) = run_query(store, "dictionary_quality", run=run_id).to_pylist()
+    assert row["loss_recovered_base"] == pytest.approx(1, abs=0.01)
+    assert row["loss_recovered_target"] == pytest.approx(1, abs=0.01)
+
+
+def test_clean_losses_are_those_of_the_extraction(run: tuple[Store, str]) -> None:
+    store, run_id = run
+    analysed(store, run_id)
+    answer_probes(store, run_id, progress=Progress())
+    found = losses(store, run_id)
+    first = store.run(run_id).canonical_first  # only its answers are stored with the position before them
+    rows = store.rows(
+        f"SELECT prompt_id, -avg(logprob_{first}) AS loss FROM token_divergence WHERE run_id = $run"
+        " AND author = $first AND position_class <> 'prompt' AND next_token_id IS NOT NULL GROUP BY prompt_id",
+        run=run_id,
+        first=first,
+    )
+    stored = {row["prompt_id"]: row["loss"] for row in rows}
+    read = {
+        prompt: loss for (reader, prompt, arm), loss in found.items() if (reader, arm) == (first, "clean")
+    }
+    (request,) = store.rows("SELECT prompt_ids FROM probe_request WHERE run_id = $run", run=run_id)
+    assert len(read) >= 4
+    answers = store.rows(
+        "SELECT prompt_id, text FROM generation WHERE run_id = $run AND author = $first",
+        run=run_id,
+        first=first,
+    )
+    spoken = {row["prompt_id"] for row in answers if row["text"]}
+    assert set(read) == set(request["prompt_ids"]) & spoken
+    assert read == {prompt: pytest.approx(stored[prompt], abs=1e-4) for prompt in read}
+
+
+@pytest.mark.parametrize("kind", ["crosscoder", "paired_sae"])
+def test_what_rebuilds_nothing_is_as_bad_as_zero(kind: str, run: tuple[Store, str]) -> None:
+    store, run_id = run
+    analysed(store, run_id, dictionary=kind)
+    (path,) = store.rows("SELECT path FROM dictionary WHERE run_id = $run", run=run_id)
+    weights = store.folder / path["path"] / "weights.safetensors"
+    silent = {name: torch.zeros_like(tensor) for name, tensor in load_file(weights).items()}
+    save_file(silent, weights)
+    answer_probes(store, run_id, progress=Progress())
+    (row,) = run_query(store, "dictionary_quality", run=run_id).to_pylist()
+    assert row["loss_recovered_base"] == pytest.approx(0, abs=1e-6)
+    assert row["loss_recovered_target"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["diff_sae", "pca", "mean_diff"])
+def test_kinds_of_the_difference_ask_nothing(kind: str, run: tuple[Store, str]) -> None:
+    store, run_id = run
+    analysed(store, run_id, dictionary=kind)
+    assert states(store, run_id) == []
+    assert answer_probes(store, run_id, progress=Progress()) == 0
+
+
+def test_analysing_again_asks_again_and_answering_twice_adds_nothing(run: tuple[Store, str]) -> None:
+    store, run_id = run
+    analysed(store, run_id)
+    answer_probes(store, run_id, progress=Progress())
+    before = losses(store, run_id)
+    assert states(store, run_id) == ["answered"]
+    assert answer_probes(store, run_id, progress=Progress()) == 0
+    assert losses(store, run_id) == before
+    analysed(store, run_id, seed=0)
+    assert states(store, run_id) == ["asked"]
+    assert losses(store, run_id) == {}
+
+
+def test_another_model_in_its_place_is_refused(run: tuple[Store, str], tiny_models: TinyModels) -> None:
+    store, run_id = run
+    analysed(store, run_id)
+    config = {**store.run(run_id).config, "target_model": str(tiny_models.llama)}
+    with store.session() as unit:
+        kept = unit.get_one(Run, run_id).config
+        unit.execute(sa.update(Run).where(Run.id == run_id).values(config=config))
+    try:
+        with pytest.raises(UsageError, match="different target model"):
+            answer_probes(store, run_id, progress=Progress())
+        assert states(store, run_id) == ["asked"]
+    finally:
+        with store.session() as unit:
+            unit.execute(sa.update(Run).where(Run.id == run_id).values(config=kept))
+
+
+def test_a_run_whose_models_are_gone_still_ends_with_a_warning(
+    run: tuple[Store, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, run_id = run
+    analysed(store, run_id)
+    row: Any = store.run(run_id)
+    config = workflow.stored_config(row, target_model="nowhere/at-all", skip_report=True)
+    with store.session() as unit:
+        kept = unit.get_one(Run, run_id).config
+        unit.execute(
+            sa.update(Run).where(Run.id == run_id).values(config={**kept, "target_model": "./gone-folder"})
+        )
+    try:
+        workflow.resume(store, store.run(run_id), config, Progress())
+    finally:
+        with store.session() as unit:
+            unit.execute(sa.update(Run).where(Run.id == run_id).values(config=kept))
+    warnings = run_query(store, "run_warnings", run=run_id).to_pylist()
+    assert any("The models were not run again after the analysis" in one["message"] for one in warnings)
+    assert states(store, run_id) == ["asked"]
