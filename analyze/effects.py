@@ -1,4 +1,4 @@
-"""What a dictionary's features do in each model: activations per unit, theta, the sham floor, quality figures.
+"""What a dictionary's features do in each model: activations per unit, theta, floors, quality figures.
 
 theta_ij = (a_ij^target - a_ij^base) / S_j with S_j the root mean square of f_j over the firing tokens of both models
 on D (METHOD section 3): free of scale, and it changes sign exactly when the pair is swapped.
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 
+from analyze.floors import sham_floors
 from analyze.latent_scaling import LatentScaling, latent_scaling
 from analyze.pair_reading import PairReading, mean_shift_reach, missed_share, read_pair
 from analyze.rows import CLASSES, BoolArray, Extraction, FloatArray, IntArray
@@ -45,7 +46,8 @@ class LayerEffects:
     alive: BoolArray  # (m,)
     fires: Mapping[str, IntArray]  # reader -> (m,) firing rows on D
     means: Mapping[tuple[str, int], npt.NDArray[np.float32]]  # (reader, position class) -> (n, m) unit means
-    floors: FloatArray  # (3,) per position class
+    reach: FloatArray  # (3,) per position class: from where a feature is a candidate
+    floors: FloatArray  # (3,) per position class: what an effect must exceed
     quality: Quality
     scaling: LatentScaling | None = None  # a crosscoder's of one width, once C is open
 
@@ -106,17 +108,17 @@ def measure_effects(
     scale = np.sqrt(np.divide(squares, total, out=np.ones_like(squares), where=total > 0))
     alive = total >= METHOD.alive_tokens
     means = _unit_means(extraction, codes)
-    floors = [
-        sham_floor(
+    levels = sham_floors(
+        [
             [
                 scaled_difference(means[beside(anchor, s), c], means[s, c], scale)[extraction.units.discovery]
                 for s in extraction.shams
-            ],
-            alive,
-            minimum_floor,
-        )
-        for c in range(len(CLASSES))
-    ]
+            ]
+            for c in range(len(CLASSES))
+        ],
+        alive,
+        minimum_floor,
+    )
     return LayerEffects(
         site=dictionary.config.site,
         layer=dictionary.config.layer,
@@ -127,7 +129,8 @@ def measure_effects(
         alive=alive,
         fires=fires,
         means=means,
-        floors=np.asarray(floors),
+        reach=levels.reach,
+        floors=levels.floors,
         quality=_quality(extraction, reading, activations, anchor, float((total == 0).mean())),
     )
 
@@ -199,18 +202,6 @@ def scaled_difference(
 ) -> npt.NDArray[np.float32]:
     """theta: (after - before) / S, unit means (n, m) and scales (m,)."""
     return np.asarray((after - before) / scale, dtype=np.float32)
-
-
-def sham_floor(thetas: list[npt.NDArray[np.float32]], alive: BoolArray, minimum: float) -> float:
-    """max(minimum, mean over shams of the 99.9% quantile over alive features of |mean theta|) (METHOD section 3).
-
-    `thetas`: one (units of D, m) array per sham. With fewer than 1,000 alive features the quantile is the maximum.
-    """
-    if not thetas or not alive.any():
-        return minimum
-    level = METHOD.floor_quantile if alive.sum() >= METHOD.floor_quantile_needs else 1.0
-    found = [float(np.quantile(np.abs(theta[:, alive].mean(axis=0)), level)) for theta in thetas]
-    return max(minimum, float(np.mean(found)))
 
 
 def _row(product: sp.csr_array | sp.csc_array) -> FloatArray:

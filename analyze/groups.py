@@ -40,7 +40,7 @@ class Group:
 
     position_class: int
     members: tuple[Member, ...]  # strongest first
-    attributed: float  # sum of (|mean theta| - floor) S over members on D, in units of the layers' scales
+    attributed: float  # sum of (|mean theta| - reach) S over members on D, in units of the layers' scales
     direction: int
     """+1: described by what the target gains, -1: by what it loses; the heavier side,
     or for candidates `promoted.spoken_direction`."""
@@ -53,13 +53,13 @@ class Group:
 
 
 def attributed_effect(effects: LayerEffects, position_class: int, discovery: BoolArray) -> FloatArray:
-    """(m,) (|mean theta_j| - floor) * S_j * ||d_j|| on D for alive features, 0 where below the floor or dead.
+    """(m,) (|mean theta_j| - reach) * S_j * ||d_j|| on D for alive features, 0 where the shams reach it or dead.
 
     Decoder rows are unit vectors and S_j is in units of the layer's scale, so layers compare by what share of
     their typical norm a feature moves. (Until the probe stage exists: METHOD section 4, gate 1.)
     """
     mean = np.abs(effects.theta(position_class)[discovery].mean(axis=0))
-    return np.where(effects.alive, np.maximum(mean - effects.floors[position_class], 0) * effects.scale, 0.0)
+    return np.where(effects.alive, np.maximum(mean - effects.reach[position_class], 0) * effects.scale, 0.0)
 
 
 def make_groups(layers: Sequence[LayerEffects], extraction: Extraction) -> list[Group]:

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from analyze.effects import LayerEffects, beside, sham_floor
+from analyze.effects import LayerEffects, beside
 from analyze.findings import confirm_groups
+from analyze.floors import sham_floors
 from analyze.groups import make_groups
 from analyze.rows import CLASSES, Extraction
 
@@ -54,16 +53,16 @@ def _seen_from(
     others = [other for other in extraction.shams if other != sham]
     means = {("base", c): effects.means[beside(anchor, sham), c] for c in range(len(CLASSES))}
     means |= {("target", c): effects.means[sham, c] for c in range(len(CLASSES))}
-    floors = [
-        sham_floor(
+    levels = sham_floors(
+        [
             [
                 effects.theta_between(beside(anchor, other), other, c)[extraction.units.discovery]
                 for other in others
-            ],
-            effects.alive,
-            minimum_floor,
-        )
-        for c in range(len(CLASSES))
-    ]
+            ]
+            for c in range(len(CLASSES))
+        ],
+        effects.alive,
+        minimum_floor,
+    )
     codes = {"base": effects.codes[beside(anchor, sham)], "target": effects.codes[sham]}
-    return replace(effects, means=means, codes=codes, floors=np.asarray(floors))
+    return replace(effects, means=means, codes=codes, reach=levels.reach, floors=levels.floors)

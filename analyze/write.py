@@ -76,6 +76,7 @@ def plan(
         "clusters_d": len(set(clusters[discovery].tolist())),
         "clusters_c": len(set(clusters[~discovery].tolist())),
         "layers": [[effects.site, effects.layer] for effects in layers],
+        "reach": [[float(value) for value in effects.reach] for effects in layers],
         "floors": [[float(value) for value in effects.floors] for effects in layers],
         "shams": list(extraction.shams),
         "sign_flips": METHOD.sign_flips,

@@ -31,10 +31,16 @@ class Method:
     """Level of the adjusted p on the confirmation half, and of the one-sided limits of words and names."""
     floor_minimum: float = 0.01
     """Smallest absolute mean theta that may become a result, whatever the shams say."""
+    floor_level: float = 0.9
+    """Share of further shams whose largest |mean theta| the floor stays above."""
+    sham_spread: float = 0.37
+    """Standard deviation of log(largest |mean theta|) between shams that is usual (30 shams of three pairs) ..."""
+    sham_spread_weight: float = 6.0
+    """... and how many degrees of freedom it weighs as, beside a run's own shams."""
     floor_quantile: float = 0.999
-    """Quantile of |mean theta| over a sham's alive features that makes the floor (maximum under 1,000 alive)."""
+    """Quantile of |mean theta| over a sham's alive features from where features are candidates ..."""
     floor_quantile_needs: int = 1_000
-    """Alive features from which the quantile, not the maximum, is used."""
+    """... if at least so many are alive, else the maximum."""
     alive_tokens: int = 12
     """Firing tokens on D under which a feature's scale is meaningless."""
     min_nonzero_clusters: int = 12

@@ -188,7 +188,7 @@ class FeatureGroup(Base):
     position_class: Mapped[str]
     layers: Mapped[list[int]]
     n_features: Mapped[int]
-    attributed: Mapped[float]  # sum over members of (|mean theta| - floor) S ||d||, D
+    attributed: Mapped[float]  # sum over members of (|mean theta| - reach of the shams) S ||d||, D
     share: Mapped[float]  # of all candidates' attributed effect
     selected: Mapped[bool]  # among the K that went on to C
     leader_id: Mapped[str | None]  # the group that this one is told with: it moves on the same prompts

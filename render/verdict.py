@@ -130,7 +130,7 @@ def key_facts(
                 "Floor",
                 f"{words.amount(min(values))} to {words.amount(max(values))}",
                 _floor_source(shams),
-                "What a scrambled change of the same size reaches; an effect must exceed it.",
+                "What scrambled changes of the same size stay under, nine times out of ten; an effect must exceed it.",
             )
         )
     shares = [row["dark_matter"] for row in dictionaries if row["dark_matter"] is not None]

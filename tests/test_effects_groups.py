@@ -14,7 +14,7 @@ from synthetic import Synthetic, make, residuals_of, swapped
 from analyze.classes import classify, ratio_class
 from analyze.dictionaries.paired_sae import fit_paired_sae
 from analyze.dictionaries.training import FitOptions
-from analyze.effects import LayerEffects, measure_effects, sham_floor
+from analyze.effects import LayerEffects, measure_effects
 from analyze.findings import category_table, confirm_groups
 from analyze.groups import Group, group_scores, make_groups
 from analyze.promoted import change_at_tokens, listed, pushed_words, spoken_direction, word_pushes
@@ -71,13 +71,6 @@ def test_theta_is_the_scaled_difference_of_unit_means(data: Synthetic, effects: 
         ]
         means.append(np.mean(texts))
     assert effects.theta(RESPONSE)[unit, latent] == pytest.approx((means[0] - means[1]) / scale, rel=1e-4)
-
-
-def test_the_floor_is_the_larger_of_minimum_and_shams() -> None:
-    thetas = [np.full((4, 3), 0.2, dtype=np.float32), np.full((4, 3), 0.4, dtype=np.float32)]
-    assert sham_floor(thetas, np.ones(3, bool), 0.01) == pytest.approx(0.3)
-    assert sham_floor(thetas, np.zeros(3, bool), 0.01) == 0.01
-    assert sham_floor([], np.ones(3, bool), 0.05) == 0.05
 
 
 def test_the_first_group_is_the_planted_direction_and_holds_on_c(data, effects, groups) -> None:

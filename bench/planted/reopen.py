@@ -52,7 +52,7 @@ def reopen(store: Store, run_id: str) -> Reopened:
 def permuted_labels(effects: LayerEffects, extraction: Extraction, flipped: BoolArray) -> LayerEffects:
     """The layer with base and target exchanged in the units where `flipped` (n,) is True.
 
-    What both models share (scales, which features are alive) and what the shams set (floors) stays.
+    What both models share (scales, which features are alive) and what the shams set (reach, floors) stays.
     """
     means = dict(effects.means)
     for place in range(len(CLASSES)):
@@ -78,7 +78,7 @@ class Search(NamedTuple):
 def with_smallest_floors(opened: Reopened) -> Reopened:
     """The run with the configured minimum in place of what the shams reached."""
     smallest = np.full(len(CLASSES), opened.config.feature_threshold)
-    return replace(opened, layers=[replace(one, floors=smallest) for one in opened.layers])
+    return replace(opened, layers=[replace(one, reach=smallest, floors=smallest) for one in opened.layers])
 
 
 def search_after_permuting(opened: Reopened, seed: int) -> Search:

@@ -1,0 +1,56 @@
+"""What targets without content reach (METHOD section 3): up to there nothing is a candidate, or is confirmed.
+
+Two levels for each layer and position class. *Reach* is what a sham's features reach on average; a feature beyond it
+is looked at. The *floor* is what a further sham would stay under nine times out of ten; an effect has to exceed it.
+A test against the average alone confirmed something on 26 of 30 shams (bench/LOG.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from analyze.rows import CLASSES, BoolArray, FloatArray
+from fi_store.config import METHOD
+
+
+@dataclass(frozen=True)
+class Floors:
+    """By position class."""
+
+    reach: FloatArray  # (3,)
+    floors: FloatArray  # (3,)
+
+
+def sham_floors(
+    thetas: Sequence[Sequence[npt.NDArray[np.float32]]], alive: BoolArray, minimum: float
+) -> Floors:
+    """Both levels of one layer from `thetas`: for each position class one (units of D, m) array per sham.
+
+    Reach: max(minimum, mean over shams of the 99.9% quantile over alive features of |mean theta|); with fewer than
+    1,000 alive features the maximum. Floor: max(minimum, upper 90% prediction limit of the largest |mean theta| of
+    one more sham), taken as lognormal: exp(mean log + z sigma sqrt(1 + 1/n)). sigma is pooled over the position
+    classes and drawn towards its usual size (a scaled inverse chi-square prior, as in Smyth 2004, "Linear models and
+    empirical Bayes methods for assessing differential expression", section 3), which stands alone with one sham.
+    """
+    smallest = Floors(np.full(len(CLASSES), minimum), np.full(len(CLASSES), minimum))
+    if not alive.any() or not any(len(shams) for shams in thetas):
+        return smallest
+    means = [
+        np.abs([theta[:, alive].mean(axis=0) for theta in shams]) for shams in thetas
+    ]  # per class (shams, alive)
+    level = METHOD.floor_quantile if alive.sum() >= METHOD.floor_quantile_needs else 1.0
+    reach = np.asarray([np.quantile(each, level, axis=1).mean() for each in means])
+    # Shams that stay under the smallest floor are all alike.
+    largest = np.log(np.maximum([each.max(axis=1) for each in means], METHOD.floor_minimum))  # (3, shams)
+    centre, n = largest.mean(axis=1), largest.shape[1]
+    squares = float(np.square(largest - centre[:, None]).sum())
+    weight = METHOD.sham_spread_weight
+    spread = math.sqrt((weight * METHOD.sham_spread**2 + squares) / (weight + len(CLASSES) * (n - 1)))
+    limit = np.exp(centre + NormalDist().inv_cdf(METHOD.floor_level) * spread * math.sqrt(1 + 1 / n))
+    return Floors(np.maximum(minimum, reach), np.maximum(minimum, limit))

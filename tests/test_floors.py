@@ -1,0 +1,97 @@
+"""What shams reach and what an effect must exceed: by hand, by simulation, and where there is little to go by."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analyze.floors import sham_floors
+from fi_store.config import METHOD
+
+Z90 = 1.2815515655446004
+
+
+def shams(*largest: float, features: int = 3) -> list[npt.NDArray[np.float32]]:
+    """One array (4 units, features) per sham: its first feature reaches `largest`, the others a tenth of it."""
+    rows = []
+    for value in largest:
+        row = np.full((4, features), value / 10, dtype=np.float32)
+        row[:, 0] = value
+        rows.append(row)
+    return rows
+
+
+ALIVE = np.ones(3, dtype=bool)
+
+
+def test_one_sham_takes_the_usual_spread() -> None:
+    found = sham_floors([shams(0.1), shams(0.4), shams(0.2)], ALIVE, 0.01)
+    assert found.reach == pytest.approx([0.1, 0.4, 0.2])
+    factor = math.exp(Z90 * METHOD.sham_spread * math.sqrt(2))
+    assert found.floors == pytest.approx(np.asarray([0.1, 0.4, 0.2]) * factor)
+
+
+def test_several_shams_bring_their_own_spread() -> None:
+    found = sham_floors([shams(0.1, 0.4), shams(0.1, 0.4), shams(0.1, 0.4)], ALIVE, 0.01)
+    squares = 3 * 2 * math.log(2) ** 2  # 0.1 and 0.4 are a factor of 2 from their geometric mean 0.2
+    weight = METHOD.sham_spread_weight
+    spread = math.sqrt((weight * METHOD.sham_spread**2 + squares) / (weight + 3))
+    assert found.reach == pytest.approx([0.25] * 3)
+    assert found.floors == pytest.approx([0.2 * math.exp(Z90 * spread * math.sqrt(1.5))] * 3)
+
+
+def test_the_sign_of_what_a_sham_does_is_nothing_to_the_floor() -> None:
+    mirrored = [[-theta for theta in one] for one in (shams(0.1, 0.3), shams(0.2, 0.2), shams(0.4, 0.1))]
+    plain = sham_floors([[-theta for theta in one] for one in mirrored], ALIVE, 0.01)
+    assert sham_floors(mirrored, ALIVE, 0.01).floors.tolist() == plain.floors.tolist()
+
+
+@pytest.mark.parametrize("nothing", [[[], [], []], [shams(0.9)] * 3])
+def test_without_shams_or_living_features_the_minimum_stands(
+    nothing: list[list[npt.NDArray[np.float32]]],
+) -> None:
+    found = sham_floors(nothing, ALIVE & (nothing[0] == []), 0.05)
+    assert found.reach.tolist() == found.floors.tolist() == [0.05] * 3
+
+
+def test_dead_features_do_not_count() -> None:
+    found = sham_floors([shams(0.5)] * 3, np.asarray([False, True, True]), 0.01)
+    assert found.reach == pytest.approx([0.05] * 3)
+
+
+def test_shams_that_do_nothing_leave_finite_floors() -> None:
+    found = sham_floors([shams(0.0, 0.0), shams(0.0, 0.3), shams(0.2, 0.0)], ALIVE, 0.0)
+    assert np.isfinite(found.floors).all()
+    assert (found.floors >= METHOD.floor_minimum).all()
+
+
+def test_with_many_features_one_in_a_thousand_is_a_candidate_but_the_floor_is_above_all() -> None:
+    thetas = [shams(0.3, features=4000)] * 3
+    found = sham_floors(thetas, np.ones(4000, dtype=bool), 0.01)
+    assert found.reach == pytest.approx([0.03] * 3)
+    assert (found.floors > 0.3).all()
+
+
+@given(st.lists(st.floats(0.02, 2), min_size=1, max_size=6), st.floats(0.001, 0.5))
+def test_the_floor_is_above_the_middle_of_the_shams(largest: list[float], minimum: float) -> None:
+    found = sham_floors([shams(*largest)] * 3, ALIVE, minimum)
+    assert (found.floors >= minimum).all()
+    assert (found.floors > np.exp(np.log(largest).mean()) - 1e-6).all()
+
+
+@pytest.mark.parametrize("n", [1, 3, 9])
+@pytest.mark.parametrize("spread", [0.2, 0.37])
+def test_a_further_sham_stays_under_it_nine_times_in_ten(n: int, spread: float) -> None:
+    random = np.random.default_rng(7)
+    draws = 2000
+    largest = 0.2 * np.exp(spread * random.standard_normal((draws, 3, n + 1)))
+    exceeded = [
+        (one[:, n] > sham_floors([shams(*row[:n]) for row in one], ALIVE, 0.01).floors).mean()
+        for one in largest
+    ]
+    assert 0.02 < float(np.mean(exceeded)) <= 0.12  # z in the place of t costs a hundredth
