@@ -94,4 +94,6 @@ def test_a_further_sham_stays_under_it_nine_times_in_ten(n: int, spread: float) 
         (one[:, n] > sham_floors([shams(*row[:n]) for row in one], ALIVE, 0.01).floors).mean()
         for one in largest
     ]
-    assert 0.02 < float(np.mean(exceeded)) <= 0.12  # z in the place of t costs a hundredth
+    share = float(np.mean(exceeded))
+    assert share <= 0.12  # z in the place of Student's t costs a hundredth
+    assert share >= 0.06 or spread < METHOD.sham_spread  # and it is no higher than it has to be
