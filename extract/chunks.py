@@ -6,8 +6,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from extract.answers import Sources, answers_to, stored_answers
 from extract.facts import divergence_table, mentioned_tokens, summary_table, token_table
-from extract.generate import Answer, generate_answers
+from extract.generate import Answer
 from extract.hooks import Readable
 from extract.opening import Job
 from extract.reading import Activations, read_alone, read_pair
@@ -21,8 +22,6 @@ from fi_store.records import PromptRecord
 from fi_store.schema_facts import ActivationSummary, RunToken, TokenDivergence
 from fi_store.store import Store, write_facts
 
-Answers = dict[tuple[str, Side], Answer]
-
 
 def committed_chunks(store: Store, run_id: str) -> set[int]:
     """The chunks whose transaction is complete."""
@@ -30,11 +29,11 @@ def committed_chunks(store: Store, run_id: str) -> set[int]:
     return {int(row["chunk"]) for row in rows}
 
 
-def extract_chunk(store: Store, run_id: str, job: Job, number: int, watch: Watch) -> None:
+def extract_chunk(store: Store, run_id: str, job: Job, number: int, sources: Sources, watch: Watch) -> None:
     """Lets both models answer and read one chunk, and commits everything about it."""
     prompts = job.chunks[number]
     with watch.stage("answer"):
-        answers = _answers(job, prompts)
+        answers = answers_to(store, job, number, sources)
     sequences = sequences_of(run_id, job, prompts, {key: answer.text for key, answer in answers.items()})
     reading = read_pair(job.pair, sequences, job.vocabulary, job.config.sites, watch)
     first_row = _next_row(store, run_id, number)
@@ -84,26 +83,6 @@ def sequences_of(
 ) -> list[ReadSequence]:
     """The sequences of some prompts with these answers, in canonical order."""
     return build_sequences(run_id, prompts, answers, job.rendering, job.tokenizers, job.first)
-
-
-def stored_answers(store: Store, run_id: str, number: int) -> dict[tuple[str, Side], str]:
-    """The answers of a committed chunk by prompt and author."""
-    rows = store.rows(
-        "SELECT prompt_id, author, text FROM generation WHERE run_id = $run AND chunk = $chunk",
-        run=run_id,
-        chunk=number,
-    )
-    return {(row["prompt_id"], row["author"]): row["text"] for row in rows}
-
-
-def _answers(job: Job, prompts: tuple[PromptRecord, ...]) -> Answers:
-    found: Answers = {}
-    for side in SIDES:
-        reader = job.pair.base if side == "base" else job.pair.target
-        asked = [job.tokenizers.encode(side, job.rendering.render(prompt.text), "").ids for prompt in prompts]
-        given = generate_answers(reader, asked, job.config.max_new_tokens, job.pair.device)
-        found.update({(prompt.id, side): answer for prompt, answer in zip(prompts, given, strict=True)})
-    return found
 
 
 def _next_row(store: Store, run_id: str, number: int) -> int:

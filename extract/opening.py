@@ -46,6 +46,11 @@ class Job:
         return min(self.pair.base.n_layers, self.pair.target.n_layers)
 
     @property
+    def dtype(self) -> str:
+        """What both models compute in, as torch calls it."""
+        return str(self.pair.dtype).removeprefix("torch.")
+
+    @property
     def chunks(self) -> list[tuple[PromptRecord, ...]]:
         """The prompts in file order, in portions of `CHUNK_PROMPTS`."""
         prompts = self.suite.prompts
@@ -143,7 +148,7 @@ def begin(store: Store, job: Job) -> str:
             for one in job.units
         )
     store.event(run_id, "extract", "state", "extracting")
-    store.event(run_id, "extract", "choice", f"Precision {_dtype(pair)}: {pair.dtype_reason}")
+    store.event(run_id, "extract", "choice", f"Precision {job.dtype}: {pair.dtype_reason}")
     store.event(
         run_id,
         "extract",
@@ -171,7 +176,7 @@ def _run(run_id: str, job: Job) -> Run:
         extraction_key=extraction_key(pair, config, job.suite),
         versions=recorded_versions(),
         device=str(pair.device),
-        dtype=_dtype(pair),
+        dtype=job.dtype,
         dtype_reason=pair.dtype_reason,
         canonical_first=job.first,
         chat_template=job.rendering.source,
@@ -182,8 +187,9 @@ def _run(run_id: str, job: Job) -> Run:
     )
 
 
-def _dtype(pair: LoadedPair) -> str:
-    return str(pair.dtype).removeprefix("torch.")
+def precision_of(dtype: str, quantization: str) -> tuple[str, str | None]:
+    """What a model's weights and products were: two names of the same precision are equal."""
+    return dtype, quantization if quantization in ("int8", "nf4") else None
 
 
 def stored_rendering(store: Store, run_id: str) -> Rendering:

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from extract.chunks import committed_chunks, extract_chunk, extract_sham_chunk, sequences_of, stored_answers
+from extract.answers import earlier_sources, stored_answers
+from extract.chunks import committed_chunks, extract_chunk, extract_sham_chunk, sequences_of
 from extract.estimate import Estimate, estimate_job
 from extract.models import LoadedPair, load_pair
 from extract.opening import CHUNK_PROMPTS, Job, begin, check_same, prepare, stored_rendering
@@ -122,10 +123,15 @@ def _state_kept(store: Store, run_id: str) -> Iterator[None]:
 
 def _extract_pair(store: Store, run_id: str, job: Job, progress: Progress, watch: Watch) -> None:
     done = committed_chunks(store, run_id)
+    sources = earlier_sources(store, run_id, job)
+    for side, source in sources.items():
+        message = f"The {side}'s answers are those of run {source.run_id}."
+        store.event(run_id, "extract", "choice", message)
+        progress.note(message)
     with progress.task("Answering and reading", len(job.suite.prompts)) as advance:
         for number, prompts in enumerate(job.chunks):
             if number not in done:
-                extract_chunk(store, run_id, job, number, watch)
+                extract_chunk(store, run_id, job, number, sources, watch)
             advance(len(prompts))
 
 

@@ -12,7 +12,7 @@ import torch
 from small_runs import ingested, small_config, small_suite
 from tiny import TinyModels
 
-from extract import chunks, opening
+from extract import answers, chunks, opening
 from extract.generate import Answer
 from extract.pipeline import ingest
 from extract.shards import read_shard
@@ -217,7 +217,7 @@ def test_empty_answers_are_answers(
     tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        chunks, "generate_answers", lambda _reader, prompts, *_: [Answer("", 0, True) for _ in prompts]
+        answers, "generate_answers", lambda _reader, prompts, *_: [Answer("", 0, True) for _ in prompts]
     )
     store, _ = ingested(tmp_path, small_config(tiny_models.llama, tiny_models.adapter))
     with store:

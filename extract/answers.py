@@ -1,0 +1,108 @@
+"""The answers that both models give to a chunk of prompts: generated, or those of an earlier run of the same store.
+
+Answers are greedy, so what determines them can be compared: the model's fingerprint, the prompts and their batches,
+how they are rendered, the length, the precision, the device and the installed versions. Whoever compares several
+models with one base lets it answer once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from extract.generate import Answer, generate_answers
+from extract.opening import Job, precision_of, stored_rendering
+from extract.rendering import SIDES, Rendering, Side
+from fi_store.schema import Generation, Run
+from fi_store.store import Store
+from fi_store.versions import recorded_versions
+
+Answers = dict[tuple[str, Side], Answer]
+
+
+class Source(NamedTuple):
+    """The run whose answers are taken, and the model's place in it (base, target)."""
+
+    run_id: str
+    author: str
+
+
+Sources = dict[Side, Source]
+
+
+def earlier_sources(store: Store, run_id: str, job: Job) -> Sources:
+    """For each model the newest finished extraction in which it answered the same prompts in the same way."""
+    extracted = store.rows("SELECT run_id FROM run_event WHERE kind = 'state' AND message = 'extracted'")
+    finished = {str(row["run_id"]) for row in extracted} - {run_id}
+    models = {"base": job.pair.base.identity.id, "target": job.pair.target.identity.id}
+    with store.session() as unit:
+        runs = list(
+            unit.scalars(
+                sa.select(Run)
+                .where(Run.id.in_(finished), Run.extraction_run_id == Run.id)
+                .where(Run.prompt_set_id == job.suite.id, Run.device == str(job.pair.device))
+                .where(Run.base_model_id.in_(models.values()) | Run.target_model_id.in_(models.values()))
+                .order_by(Run.id)
+            )
+        )
+    versions = recorded_versions()
+    found: Sources = {}
+    for run in runs:  # a newer one takes the place of an older one
+        if run.versions != versions or not _answers_alike(store, run, job):
+            continue
+        for place, model in (("target", run.target_model_id), ("base", run.base_model_id)):
+            found.update({side: Source(run.id, place) for side in SIDES if models[side] == model})
+    return found
+
+
+def answers_to(store: Store, job: Job, number: int, sources: Sources) -> Answers:
+    """Both models' answers to a chunk by prompt and author."""
+    prompts = job.chunks[number]
+    found: Answers = {}
+    for side in SIDES:
+        if side in sources:
+            found.update(_taken(store, number, side, sources[side]))
+            continue
+        reader = job.pair.base if side == "base" else job.pair.target
+        asked = [job.tokenizers.encode(side, job.rendering.render(prompt.text), "").ids for prompt in prompts]
+        given = generate_answers(reader, asked, job.config.max_new_tokens, job.pair.device)
+        found.update({(prompt.id, side): answer for prompt, answer in zip(prompts, given, strict=True)})
+    return found
+
+
+def stored_answers(store: Store, run_id: str, number: int) -> dict[tuple[str, Side], str]:
+    """The answers of a committed chunk by prompt and author."""
+    rows = store.rows(
+        "SELECT prompt_id, author, text FROM generation WHERE run_id = $run AND chunk = $chunk",
+        run=run_id,
+        chunk=number,
+    )
+    return {(row["prompt_id"], row["author"]): row["text"] for row in rows}
+
+
+def _answers_alike(store: Store, run: Run, job: Job) -> bool:
+    """Whether a model answers in this run as it did in that one, if it is in both."""
+    return (
+        run.config["max_new_tokens"] == job.config.max_new_tokens
+        and precision_of(run.dtype, run.config["quantization"])
+        == precision_of(job.dtype, job.pair.quantization)
+        and _as_read(stored_rendering(store, run.id)) == _as_read(job.rendering)
+    )
+
+
+def _as_read(rendering: Rendering) -> tuple[bool, str, str]:
+    """What of a rendering reaches a model; whose template it was does not."""
+    return rendering.source == "none", rendering.prefix, rendering.suffix
+
+
+def _taken(store: Store, number: int, side: Side, source: Source) -> Answers:
+    with store.session() as unit:
+        rows = unit.scalars(
+            sa.select(Generation).where(
+                Generation.run_id == source.run_id,
+                Generation.chunk == number,
+                Generation.author == source.author,
+            )
+        )
+        return {(row.prompt_id, side): Answer(row.text, row.n_tokens, row.finished) for row in rows}
