@@ -81,9 +81,11 @@ class ReportData:
     outside: tuple[Row, ...]
 
     @property
-    def spliced(self) -> bool:
-        """The models were run again with the dictionaries' reconstructions in them."""
-        return any(row["loss_recovered_base"] is not None for row in self.dictionaries)
+    def unprobed(self) -> bool:
+        """A dictionary rebuilds activations, and the models were not run with what it rebuilds."""
+        return any(
+            row["ev_base_c"] is not None and row["loss_recovered_base"] is None for row in self.dictionaries
+        )
 
     @property
     def title(self) -> str:

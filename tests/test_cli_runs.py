@@ -337,7 +337,7 @@ def test_stage_by_stage_is_the_same_as_run(first: Made, tiny_models: TinyModels,
     assert analysed.code == 0, analysed.err
     unprobed = fi_store("report", *place, "--report-format", "markdown")
     assert unprobed.code == 0, unprobed.err
-    assert "not measured: `fi-store probe" in (tmp_path / f"reports/{run}/report.md").read_text()
+    assert f"not measured yet: `fi-store probe {run}`" in (tmp_path / f"reports/{run}/report.md").read_text()
     assert "2 requests answered" in fi_store("probe", "latest", *place).out
     assert f"Run {run} has no open request." in fi_store("probe", run, *place).out
     assert fi_store("report", *place, "--report-format", "markdown").code == 0

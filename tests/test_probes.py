@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from small_runs import analysed, ingested, ready_folder, small_config, small_suite
 from tiny import TinyModels
 
+from extract.pipeline import ingest
 from extract.probes import answer_probes
 from fi_store import workflow
 from fi_store.errors import UsageError
@@ -158,3 +159,17 @@ def test_a_run_whose_models_are_gone_still_ends_with_a_warning(
     warnings = run_query(store, "run_warnings", run=run_id).to_pylist()
     assert any("The models were not run again after the analysis" in one["message"] for one in warnings)
     assert states(store, run_id) == ["asked"]
+
+
+def test_swapping_the_pair_swaps_the_losses(run: tuple[Store, str], tiny_models: TinyModels) -> None:
+    store, run_id = run
+    analysed(store, run_id)
+    answer_probes(store, run_id, progress=Progress())
+    config = small_config(tiny_models.planted, tiny_models.llama, shams=0)
+    swapped = ingest(store, config, small_suite(16), progress=Progress())
+    analysed(store, swapped)
+    answer_probes(store, swapped, progress=Progress())
+    other = {"base": "target", "target": "base"}
+    before, after = losses(store, run_id), losses(store, swapped)
+    assert {(other[reader], prompt, arm): loss for (reader, prompt, arm), loss in before.items()} == after
+    assert {prompt for _, prompt, _ in after}
