@@ -56,7 +56,7 @@ def attributed_effect(effects: LayerEffects, position_class: int, discovery: Boo
     """(m,) (|mean theta_j| - reach) * S_j * ||d_j|| on D for alive features, 0 where the shams reach it or dead.
 
     Decoder rows are unit vectors and S_j is in units of the layer's scale, so layers compare by what share of
-    their typical norm a feature moves. (Until the probe stage exists: METHOD section 4, gate 1.)
+    their typical norm a feature moves. (Until the screen of METHOD section 7 exists: section 4, gate 1.)
     """
     mean = np.abs(effects.theta(position_class)[discovery].mean(axis=0))
     return np.where(effects.alive, np.maximum(mean - effects.reach[position_class], 0) * effects.scale, 0.0)

@@ -1,9 +1,10 @@
 """Which next tokens a group pushes up or down, and which tokens set it off.
 
-Until the probe stage exists: the stored KL contributions at positions where the group's difference is active minus
-those at inactive positions of the same class and author (METHOD section 6). The model's own KL share would credit
-almost every feature with the same words; the subtraction leaves what belongs to the feature. A word counts by its net
-contribution, what pushes it up less what pushes it down, and has to be pushed in prompt after prompt to be listed.
+Until the exact patch of METHOD section 7 exists: the stored KL contributions at positions where the group's difference
+is active minus those at inactive positions of the same class and author (METHOD section 6). The model's own KL share
+would credit almost every feature with the same words; the subtraction leaves what belongs to the feature. A word counts
+by its net contribution, what pushes it up less what pushes it down, and has to be pushed in prompt after prompt to be
+listed.
 """
 
 from __future__ import annotations

@@ -202,7 +202,15 @@ def stored_rendering(store: Store, run_id: str) -> Rendering:
     return Rendering(row["source"], row["prefix"], row["suffix"])
 
 
-def check_same(previous: Run, pair: LoadedPair, config: RunConfig, suite: PromptSuite) -> None:
+def check_same(
+    previous: Run,
+    pair: LoadedPair,
+    config: RunConfig,
+    suite: PromptSuite,
+    *,
+    wish: str = "go on",
+    hint: str = "repeat it with its own options, or start a new run without --resume",
+) -> None:
     """Refuses to go on with a run under other circumstances.
 
     Raises:
@@ -218,7 +226,4 @@ def check_same(previous: Run, pair: LoadedPair, config: RunConfig, suite: Prompt
         *((name, previous.config.get(name), settings[name]) for name in EXTRACTION_FIELDS),
     ]
     different = [f"{name} ({old} then, {new} now)" for name, old, new in compared if old != new]
-    raise UsageError(
-        f"The run {previous.id} cannot go on: different {', '.join(different)}.",
-        hint="repeat it with its own options, or start a new run without --resume",
-    )
+    raise UsageError(f"The run {previous.id} cannot {wish}: different {', '.join(different)}.", hint=hint)

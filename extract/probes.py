@@ -7,9 +7,10 @@ while the model reads its own answer. It is set between the untouched model and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import sqlalchemy as sa
 import torch
@@ -23,8 +24,10 @@ from extract.rendering import SIDES, Side
 from extract.sequences import FIRST_CLASSES, PositionClass, ReadSequence, build_sequence
 from fi_store.config import RunConfig
 from fi_store.dictionary import Dictionary, load_dictionary
+from fi_store.errors import UsageError
 from fi_store.progress import Progress
 from fi_store.promptset import suite_from_store
+from fi_store.schema import RunEvent
 from fi_store.schema_results import Intervention, ProbeRequest
 from fi_store.store import Store
 
@@ -55,17 +58,23 @@ def answer_probes(store: Store, run_id: str, *, progress: Progress) -> int:
     """Answers the open requests of an analysed run in one transaction; returns how many there were.
 
     Raises:
+        UsageError: the run is not analysed, or a model is not the one that it read.
         ModelError: a model cannot be read any more.
-        UsageError: a model is not the one that the run read.
+        AnalysisError: a dictionary cannot be read any more.
         NotFiniteError: a model gives values that are not finite.
     """
+    run = store.run(run_id)
+    if run.state not in ("analyzed", "complete"):
+        raise UsageError(
+            f"The run {run_id} is {run.state}; nothing is asked before its analysis is done.",
+            hint=f"fi-store analyze {run_id}",
+        )
     requests = _open_requests(store, run_id)
     if not requests:
         return 0
-    run = store.run(run_id)
     config, suite = RunConfig(**run.config), suite_from_store(store, run.prompt_set_id)
     pair = load(config, progress, run)
-    check_same(run, pair, config, suite)
+    check_same(run, pair, config, suite, wish="be asked more", hint="fi-store run, with the models of today")
     job = prepare(pair, config, suite, stored_rendering(store, run.extraction_run_id))
     wanted = frozenset[str]().union(*(request.prompt_ids for request in requests))
     losses: list[_Loss] = []
@@ -78,6 +87,8 @@ def answer_probes(store: Store, run_id: str, *, progress: Progress) -> int:
         unit.add_all(Intervention(run_id=run_id, **loss._asdict()) for loss in losses)
         answered = sa.update(ProbeRequest).where(ProbeRequest.id.in_([request.id for request in requests]))
         unit.execute(answered.values(state="answered"))
+        told = (RunEvent.run_id == run_id, RunEvent.stage == "probe", RunEvent.kind == "warning")
+        unit.execute(sa.delete(RunEvent).where(*told))  # that it could not be done is no longer true
     return len(requests)
 
 
@@ -130,7 +141,7 @@ def _splice_losses(job: Job, side: Side, part: Planned, requests: Sequence[_Requ
     classes = torch.tensor([CLASSES.index(name) for member in part.members for name in member.classes])
     order: tuple[Side, Side] = (job.first, "target" if job.first == "base" else "base")
     place = order.index(side)
-    untouched = _by_prompt(clean[side].logits, part, side)
+    untouched = _by_prompt(clean[side].logits, part, side, "clean")
     for request in requests:
         config = request.dictionary.config
         first, second = (clean[name].activations[config.site, config.layer].cpu() for name in order)
@@ -139,14 +150,15 @@ def _splice_losses(job: Job, side: Side, part: Planned, requests: Sequence[_Requ
         for arm, values in (("spliced", rebuilt), ("ablated", torch.zeros_like(rebuilt))):
             splice = Splice(config.site, config.layer, values)
             reading = read_batch(readers[side], batch, (), logits=True, splice=splice)
-            arms[arm] = _by_prompt(reading.logits, part, side)
+            where = f"{arm}, layer {config.layer}, {config.site}"
+            arms[arm] = _by_prompt(reading.logits, part, side, where)
         for arm, found in arms.items():
             for prompt_id, (n_tokens, loss) in found.items():
                 if prompt_id in request.prompt_ids:
                     yield _Loss(request.id, side, prompt_id, arm, n_tokens, loss)
 
 
-def _by_prompt(logits: Tensor | None, part: Planned, side: Side) -> dict[str, tuple[int, float]]:
+def _by_prompt(logits: Tensor | None, part: Planned, side: Side, what: str) -> dict[str, tuple[int, float]]:
     """Answer tokens and mean loss of every sequence, from logits (n, vocabulary); an empty answer has none.
 
     Raises:
@@ -157,18 +169,21 @@ def _by_prompt(logits: Tensor | None, part: Planned, side: Side) -> dict[str, tu
     found: dict[str, tuple[int, float]] = {}
     first = 0
     for member in part.members:
-        following: Sequence[Any] = member.side(side).next_ids
+        text = member.side(side)
+        # By the model's own tokens: `next_ids` has one rule for the base and another for the target.
         rows = [
-            at
-            for at, (name, token) in enumerate(zip(member.classes, following, strict=True))
-            if name != "prompt" and token is not None
+            (first + at, text.ids[place + 1])
+            for at, (name, place) in enumerate(zip(member.classes, text.kept, strict=True))
+            if name != "prompt" and place + 1 < len(text.ids)
         ]
         if rows:
-            own = logits[torch.tensor(rows, device=logits.device) + first].float()
-            tokens = torch.tensor([following[at] for at in rows], device=logits.device)
-            loss = float(torch.nn.functional.cross_entropy(own, tokens))
-            if not torch.isfinite(torch.tensor(loss)):
-                raise NotFiniteError(f"The loss of the {side} is not finite with something spliced in.")
+            at, following = torch.tensor(rows, device=logits.device).T
+            loss = float(torch.nn.functional.cross_entropy(logits[at].float(), following))
+            if not math.isfinite(loss):
+                raise NotFiniteError(
+                    f"The loss of the {side} is not finite ({what}).",
+                    hint="a new run in another precision, for example --quantization fp32",
+                )
             found[member.prompt_id] = len(rows), loss
         first += len(member.classes)
     return found

@@ -32,7 +32,7 @@ class Method:
     floor_minimum: float = 0.01
     """Smallest absolute mean theta that may become a result, whatever the shams say."""
     floor_level: float = 0.9
-    """Share of further shams whose largest |mean theta| the floor stays above."""
+    """Share of further shams whose largest |mean theta| at one layer and place the floor stays above."""
     sham_spread: float = 0.37
     """Standard deviation of log(largest |mean theta|) between shams that is usual (30 shams of three pairs) ..."""
     sham_spread_weight: float = 6.0

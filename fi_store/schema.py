@@ -132,7 +132,7 @@ class RunEvent(Base):
     run_id: Mapped[str] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     at: Mapped[dt.datetime]
-    stage: Mapped[str]  # extract, analyze, render
+    stage: Mapped[str]  # extract, analyze, probe, render
     kind: Mapped[str]  # state, timing, warning, choice, estimate
     message: Mapped[str]
     value: Mapped[float | None]

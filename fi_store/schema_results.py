@@ -32,7 +32,7 @@ class AnalysisPlan(Base):
 
     __tablename__ = "analysis_plan"
     run_id: Mapped[str] = mapped_column(primary_key=True)
-    plan: Mapped[dict[str, Any]]  # K, floors, split counts, seeds, layers, thresholds
+    plan: Mapped[dict[str, Any]]  # K, reach of the shams, floors, split counts, seeds, layers, thresholds
     opened_before: Mapped[int]  # earlier analyses that opened C of the same extraction
     smallest_detectable: Mapped[float]  # SD above the floor, 80% power, K candidates
     created_at: Mapped[dt.datetime]
@@ -124,7 +124,7 @@ class Intervention(Base):
     prompt_id: Mapped[str] = mapped_column(primary_key=True)
     arm: Mapped[str] = mapped_column(primary_key=True)  # clean, spliced, ablated
     run_id: Mapped[str]
-    n_tokens: Mapped[int]  # of the answer
+    n_tokens: Mapped[int]  # of the answer, as far as they follow a kept position
     loss: Mapped[float]  # mean -log p of the answer's tokens, nats
 
 

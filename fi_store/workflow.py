@@ -144,7 +144,7 @@ def _probe_or_tell(store: Store, run_id: str, progress: Progress) -> None:
     except InterruptedRunError:
         raise
     except FiStoreError as error:
-        message = f"The models were not run again after the analysis: {error}"
+        message = f"The models were not run again after the analysis (fi-store probe {run_id}): {error}"
         store.event(run_id, "probe", "warning", message)
         progress.note(message, warning=True)
 

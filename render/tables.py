@@ -82,10 +82,8 @@ class ReportData:
 
     @property
     def unprobed(self) -> bool:
-        """A dictionary rebuilds activations, and the models were not run with what it rebuilds."""
-        return any(
-            row["ev_base_c"] is not None and row["loss_recovered_base"] is None for row in self.dictionaries
-        )
+        """The analysis asked for the models to be run with what a dictionary rebuilds, and nobody answered yet."""
+        return any(row["probe"] == "asked" for row in self.dictionaries)
 
     @property
     def title(self) -> str:

@@ -130,7 +130,10 @@ def key_facts(
                 "Floor",
                 f"{words.amount(min(values))} to {words.amount(max(values))}",
                 _floor_source(shams),
-                "What scrambled changes of the same size stay under, nine times out of ten; an effect must exceed it.",
+                "What nine of ten scrambled changes of the same size stay under, at one layer and place; "
+                "an effect must exceed it."
+                if shams
+                else "An effect must exceed it.",
             )
         )
     shares = [row["dark_matter"] for row in dictionaries if row["dark_matter"] is not None]

@@ -15,6 +15,12 @@ from fi_store import schema_results as r
 from fi_store.ids import content_id
 from fi_store.store import Store, write_facts
 
+PROBED = {
+    "base": ((10, 1.0, 1.5, 4.0), (30, 2.0, 3.0, 8.0)),
+    "target": ((10, 1.0, 1.2, 3.0), (30, 1.0, 1.4, 3.0)),
+}
+"""Answer tokens, and the loss clean, spliced and ablated, of two prompts."""
+
 
 class FeatureRows:
     """Layer similarity, dictionaries, features, summaries of one run; `groups` is what was planted."""
@@ -78,6 +84,36 @@ class FeatureRows:
         with self.store.session() as unit:
             unit.add_all(rows)
 
+    def _probe(self, dictionary_id: str) -> list[s.Base]:
+        """An answered request: 83.3% of the base's loss and 82.5% of the target's are recovered."""
+        request = content_id("probe", dictionary_id)
+        prompts = [content_id("probed", number) for number in range(2)]
+        rows: list[s.Base] = [
+            r.ProbeRequest(
+                id=request,
+                run_id=self.run_id,
+                kind="splice",
+                dictionary_id=dictionary_id,
+                prompt_ids=prompts,
+                state="answered",
+            )
+        ]
+        for reader, losses in PROBED.items():
+            for prompt, (n_tokens, *values) in zip(prompts, losses, strict=True):
+                rows += [
+                    r.Intervention(
+                        request_id=request,
+                        reader=reader,
+                        prompt_id=prompt,
+                        arm=arm,
+                        run_id=self.run_id,
+                        n_tokens=n_tokens,
+                        loss=loss,
+                    )
+                    for arm, loss in zip(("clean", "spliced", "ablated"), values, strict=True)
+                ]
+        return rows
+
     def _features(self) -> None:
         size = 0.02 if self.kind == "same" else 1.0
         rows: list[s.Base] = []
@@ -110,6 +146,7 @@ class FeatureRows:
                     mean_shift=0.22,
                 )
             )
+            rows.extend(self._probe(dictionary_id))
             for latent in range(N_LATENTS):
                 theta = self.random.gauss(0, 0.03) * size
                 ratio = theta * 12 + self.random.gauss(0, 0.2) * size

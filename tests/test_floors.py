@@ -66,8 +66,18 @@ def test_dead_features_do_not_count() -> None:
 
 def test_shams_that_do_nothing_leave_finite_floors() -> None:
     found = sham_floors([shams(0.0, 0.0), shams(0.0, 0.3), shams(0.2, 0.0)], ALIVE, 0.0)
+    assert found.floors[0] == 0.0
     assert np.isfinite(found.floors).all()
-    assert (found.floors >= METHOD.floor_minimum).all()
+    assert (found.floors >= found.reach).all()
+    assert (found.floors[1:] > METHOD.floor_minimum).all()
+
+
+def test_a_place_where_shams_do_nothing_keeps_the_minimum_and_tells_no_spread() -> None:
+    alone = sham_floors([shams(0.1, 0.4), shams(0.001, 0.002), shams(0.0, 0.0)], ALIVE, 0.02)
+    squares = 2 * math.log(2) ** 2
+    weight = METHOD.sham_spread_weight
+    spread = math.sqrt((weight * METHOD.sham_spread**2 + squares) / (weight + 1))
+    assert alone.floors == pytest.approx([0.2 * math.exp(Z90 * spread * math.sqrt(1.5)), 0.02, 0.02])
 
 
 def test_with_many_features_one_in_a_thousand_is_a_candidate_but_the_floor_is_above_all() -> None:

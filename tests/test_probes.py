@@ -44,6 +44,10 @@ def states(store: Store, run_id: str) -> list[str]:
     return [row["state"] for row in rows]
 
 
+def told(store: Store, run_id: str) -> list[str]:
+    return [row["message"] for row in run_query(store, "run_warnings", run=run_id).to_pylist()]
+
+
 def test_what_rebuilds_everything_costs_nothing(run: tuple[Store, str], tmp_path: Path) -> None:
     store, run_id = run
     ready = ready_folder(tmp_path / "ready", WIDTH, hook_layer=1, hook_point="resid_post")
@@ -123,6 +127,20 @@ def test_analysing_again_asks_again_and_answering_twice_adds_nothing(run: tuple[
     assert losses(store, run_id) == {}
 
 
+def test_nothing_is_asked_before_the_analysis_is_done(run: tuple[Store, str]) -> None:
+    store, run_id = run
+    analysed(store, run_id)
+    state = store.run(run_id).state
+    store.set_state(run_id, "failed", "analyze")
+    try:
+        with pytest.raises(UsageError, match="is failed; nothing is asked") as refused:
+            answer_probes(store, run_id, progress=Progress())
+        assert refused.value.hint == f"fi-store analyze {run_id}"
+        assert states(store, run_id) == ["asked"]
+    finally:
+        store.set_state(run_id, state, "analyze")
+
+
 def test_another_model_in_its_place_is_refused(run: tuple[Store, str], tiny_models: TinyModels) -> None:
     store, run_id = run
     analysed(store, run_id)
@@ -131,7 +149,7 @@ def test_another_model_in_its_place_is_refused(run: tuple[Store, str], tiny_mode
         kept = unit.get_one(Run, run_id).config
         unit.execute(sa.update(Run).where(Run.id == run_id).values(config=config))
     try:
-        with pytest.raises(UsageError, match="different target model"):
+        with pytest.raises(UsageError, match="cannot be asked more: different target model"):
             answer_probes(store, run_id, progress=Progress())
         assert states(store, run_id) == ["asked"]
     finally:
@@ -156,9 +174,12 @@ def test_a_run_whose_models_are_gone_still_ends_with_a_warning(
     finally:
         with store.session() as unit:
             unit.execute(sa.update(Run).where(Run.id == run_id).values(config=kept))
-    warnings = run_query(store, "run_warnings", run=run_id).to_pylist()
-    assert any("The models were not run again after the analysis" in one["message"] for one in warnings)
+    assert any(
+        f"not run again after the analysis (fi-store probe {run_id})" in one for one in told(store, run_id)
+    )
     assert states(store, run_id) == ["asked"]
+    answer_probes(store, run_id, progress=Progress())
+    assert not any("not run again" in one for one in told(store, run_id))
 
 
 def test_swapping_the_pair_swaps_the_losses(run: tuple[Store, str], tiny_models: TinyModels) -> None:

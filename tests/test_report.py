@@ -218,6 +218,22 @@ def test_without_charts_the_page_has_no_scripts(plain_store: FilledStore, tmp_pa
     assert len(text) < 150_000
 
 
+def test_recovered_loss_is_told_or_how_to_measure_it(plain_store: FilledStore, tmp_path: Path) -> None:
+    with Store.open(copied(plain_store, tmp_path)) as store:
+        files = render_report(store, plain_store.runs[0], charts=False)
+        for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
+            assert "83% / 82%" in text
+            assert "not measured yet" not in text
+        with store.session() as unit:
+            unit.execute(sa.text("DELETE FROM intervention"))
+            unit.execute(sa.text("UPDATE probe_request SET state = 'asked'"))
+        files = render_report(store, plain_store.runs[0], charts=False)
+        for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
+            assert "83% / 82%" not in text
+            assert "not measured yet" in text
+            assert f"fi-store probe {plain_store.runs[0]}" in text
+
+
 def test_an_opened_half_is_said(plain_store: FilledStore, tmp_path: Path) -> None:
     with Store.open(copied(plain_store, tmp_path)) as store:
         with store.session() as unit:

@@ -96,9 +96,18 @@ CONFIG_OPTIONS = tuple(
 
 REPORT_FIELDS = ("skip_report", "skip_visualization", "report_format")
 """What concerns the report only."""
-DEMO_FIELDS = ("output_dir", "store", "cache_dir", "device", "quantization", "seed", *REPORT_FIELDS)
+DEMO_FIELDS = (
+    "output_dir",
+    "store",
+    "cache_dir",
+    "device",
+    "quantization",
+    "seed",
+    "skip_probes",
+    *REPORT_FIELDS,
+)
 """What a person may say to the demo; its pair and its size come from data."""
-RESUMABLE_FIELDS = ("output_dir", "store", "cache_dir", "keep_activations", *REPORT_FIELDS)
+RESUMABLE_FIELDS = ("output_dir", "store", "cache_dir", "keep_activations", "skip_probes", *REPORT_FIELDS)
 """What may be said anew when a run is resumed; the rest is as the run began."""
 
 ConfigFile = Annotated[

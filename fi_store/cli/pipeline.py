@@ -117,14 +117,15 @@ def probe(run_reference: RunArgument = "latest", store: StoreOption = None) -> N
 
     So far the loss with each dictionary's reconstruction spliced in; `run` does it by itself."""
     from fi_store import workflow
+    from fi_store.wording import count
 
     with open_store(store, write=True) as opened, _display() as display:
         progress = _progress(display)
         run_id = opened.run(run_reference).id
         answered = workflow.probe(opened, run_id, progress)
         _print_timings(progress)
-    say(f"{answered} requests answered." if answered else f"Run {run_id} has no open request.")
-    say(f"Next: fi-store query dictionary_quality --param run={run_id}{_store_words(store)}")
+    say(f"{count(answered, 'request')} answered." if answered else f"Run {run_id} has no open request.")
+    say(f"Next: fi-store report {run_id}{_store_words(store)}")
 
 
 def report(
