@@ -37,8 +37,9 @@ def sham_floors(
     one more sham), taken as lognormal: exp(mean log + z sigma sqrt(1 + 1/n)). sigma is pooled over the position
     classes and drawn towards its usual size (a scaled inverse chi-square prior, as in Smyth 2004, "Linear models and
     empirical Bayes methods for assessing differential expression", section 3), which stands alone with one sham. With z
-    in the place of Student's t the level is 88 to 89% where that size is right. Sizes count as METHOD.floor_minimum at
-    least; a class in which no sham exceeds it has `minimum`, and only classes in which all do tell sigma.
+    in the place of Student's t the level is 88 to 89% where that size is right. Where some shams exceed
+    METHOD.floor_minimum the others count as reaching it, and only classes in which all do tell sigma. The floor is
+    never under the reach. A sham has one strength for all classes, so their degrees of freedom are not quite their own.
     """
     smallest = Floors(np.full(len(CLASSES), minimum), np.full(len(CLASSES), minimum))
     if not alive.any() or not any(len(shams) for shams in thetas):
@@ -49,14 +50,15 @@ def sham_floors(
     level = METHOD.floor_quantile if alive.sum() >= METHOD.floor_quantile_needs else 1.0
     reach = np.asarray([np.quantile(each, level, axis=1).mean() for each in means], dtype=np.float64)
     largest = np.asarray([each.max(axis=1) for each in means], dtype=np.float64)  # (3, shams)
-    # Under the smallest of all floors, sizes are all alike and say nothing about how shams vary.
-    told = (largest > METHOD.floor_minimum).all(axis=1)
-    logs = np.log(np.maximum(largest, METHOD.floor_minimum))
+    # Under the smallest of all floors sizes are all alike beside larger ones, and say nothing about how shams vary.
+    above = largest > METHOD.floor_minimum
+    least = np.where(above.any(axis=1), METHOD.floor_minimum, np.finfo(np.float64).tiny)
+    logs = np.log(np.maximum(largest, least[:, None]))
     centre, n = logs.mean(axis=1), largest.shape[1]
+    told = above.all(axis=1)
     squares = float(np.square(logs - centre[:, None])[told].sum())
     weight = METHOD.sham_spread_weight
     spread = math.sqrt((weight * METHOD.sham_spread**2 + squares) / (weight + told.sum() * (n - 1)))
     limit = np.exp(centre + NormalDist().inv_cdf(METHOD.floor_level) * spread * math.sqrt(1 + 1 / n))
-    limit[(largest <= METHOD.floor_minimum).all(axis=1)] = minimum
     # Where shams differ by orders of size, their mean can exceed the limit, which is about their geometric mean.
     return Floors(np.maximum(minimum, reach), np.maximum(minimum, np.maximum(reach, limit)))

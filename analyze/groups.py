@@ -186,7 +186,7 @@ def group_scores(group: Group, layers: Sequence[LayerEffects]) -> FloatArray:
 
 
 def group_floor(group: Group, layers: Sequence[LayerEffects]) -> float:
-    """Weighted mean of the members' floors: what single features reach on the shams, not the steadier group score."""
+    """Weighted mean of the members' floors: what a sham's single features stay under, not its steadier group scores."""
     return sum(m.weight * float(layers[m.layer_index].floors[group.position_class]) for m in group.members)
 
 

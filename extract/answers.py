@@ -1,8 +1,8 @@
-"""The answers that both models give to a chunk of prompts: generated, or those of an earlier run of the same store.
+"""Both models' answers to a chunk of prompts, taken from an earlier run of the store where they would be the same.
 
-Answers are greedy, so what determines them can be compared: the model's fingerprint, the prompts and their batches,
-how they are rendered, the length, the precision, the device and the installed versions. Whoever compares several
-models with one base lets it answer once.
+Answers are greedy, so what determines them can be compared: the model's fingerprint and configuration, the prompts and
+their batches, how they are rendered, the length, the precision, the device and the installed versions. Whoever compares
+several models with one base lets it answer once.
 """
 
 from __future__ import annotations
@@ -52,8 +52,24 @@ def earlier_sources(store: Store, run_id: str, job: Job) -> Sources:
         if run.versions != versions or not _answers_alike(store, run, job):
             continue
         for place, model in (("target", run.target_model_id), ("base", run.base_model_id)):
-            found.update({side: Source(run.id, place) for side in SIDES if models[side] == model})
+            known = _answering(store, run.id, place)
+            found.update(
+                {
+                    side: Source(run.id, place)
+                    for side in SIDES
+                    if models[side] == model and known is not None and known == job.answering(side)
+                }
+            )
     return found
+
+
+def _answering(store: Store, run_id: str, place: str) -> str | None:
+    rows = store.rows(
+        f"SELECT detail->>'{place}_answering' AS hash FROM run_event WHERE run_id = $run AND kind = 'choice'"
+        " AND (detail->>'prefix') IS NOT NULL",
+        run=run_id,
+    )
+    return rows[0]["hash"] if rows else None
 
 
 def answers_to(store: Store, job: Job, number: int, sources: Sources) -> Answers:

@@ -9,6 +9,7 @@ import torch
 from transformers import GenerationConfig
 
 from extract.prefix import prefix_cache, shared_length
+from fi_store.ids import content_id
 
 if TYPE_CHECKING:
     from extract.models import Reader
@@ -63,6 +64,21 @@ def end_ids(model: Any, tokenizer: Any) -> list[int]:
     declared = model.generation_config.eos_token_id
     found = declared if isinstance(declared, list) else [declared]
     return sorted({int(token) for token in (*found, tokenizer.eos_token_id) if token is not None})
+
+
+UNIMPORTANT = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
+"""Entries of a model's configuration that change no answer, or that a run keeps elsewhere."""
+
+
+def answering(reader: Reader, trust_remote_code: bool) -> str | None:
+    """A hash of what determines answers besides the fingerprint: the configuration and the ids that end an answer.
+
+    None where a repository's own code may take part, which nothing here covers.
+    """
+    if trust_remote_code:
+        return None
+    config = {name: value for name, value in reader.plain.config.to_dict().items() if name not in UNIMPORTANT}
+    return content_id("answering", config, end_ids(reader.plain, reader.tokenizer))
 
 
 def _greedy(max_new_tokens: int, ends: list[int]) -> GenerationConfig:

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from extract.divergence import VocabularyMap, map_vocabularies
-from extract.rendering import Rendering, Side, canonical_first, choose_rendering
+from extract.generate import answering
+from extract.rendering import SIDES, Rendering, Side, canonical_first, choose_rendering
 from extract.sequences import Tokenizers, make_tokenizers
 from extract.units import Unit, assign_units
 from fi_store import ids
@@ -49,6 +50,11 @@ class Job:
     def dtype(self) -> str:
         """What both models compute in, as torch calls it."""
         return str(self.pair.dtype).removeprefix("torch.")
+
+    def answering(self, side: Side) -> str | None:
+        """See `extract.generate.answering`."""
+        reader = self.pair.base if side == "base" else self.pair.target
+        return answering(reader, self.config.trust_remote_code)
 
     @property
     def chunks(self) -> list[tuple[PromptRecord, ...]]:
@@ -154,7 +160,7 @@ def begin(store: Store, job: Job) -> str:
         "extract",
         "choice",
         f"Prompts are rendered by: {job.rendering.source}.",
-        detail=asdict(job.rendering),
+        detail={**asdict(job.rendering), **{f"{side}_answering": job.answering(side) for side in SIDES}},
     )
     for message in (*pair.warnings, *job.warnings):
         store.event(run_id, "extract", "warning", message)

@@ -123,7 +123,7 @@ def _state_kept(store: Store, run_id: str) -> Iterator[None]:
 
 def _extract_pair(store: Store, run_id: str, job: Job, progress: Progress, watch: Watch) -> None:
     done = committed_chunks(store, run_id)
-    sources = earlier_sources(store, run_id, job)
+    sources = earlier_sources(store, run_id, job) if len(done) < len(job.chunks) else {}
     for side, source in sources.items():
         message = f"The {side}'s answers are those of run {source.run_id}."
         store.event(run_id, "extract", "choice", message)

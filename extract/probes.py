@@ -74,7 +74,14 @@ def answer_probes(store: Store, run_id: str, *, progress: Progress) -> int:
         return 0
     config, suite = RunConfig(**run.config), suite_from_store(store, run.prompt_set_id)
     pair = load(config, progress, run)
-    check_same(run, pair, config, suite, wish="be asked more", hint="fi-store run, with the models of today")
+    check_same(
+        run,
+        pair,
+        config,
+        suite,
+        wish="be asked more",
+        hint="compare the models of today in a new run: fi-store run",
+    )
     job = prepare(pair, config, suite, stored_rendering(store, run.extraction_run_id))
     wanted = frozenset[str]().union(*(request.prompt_ids for request in requests))
     losses: list[_Loss] = []

@@ -24,6 +24,9 @@ from fi_store.records import PromptSuite
 from fi_store.schema import Run
 from fi_store.store import Store
 
+ANALYZED = ("analyzed", "complete")
+"""States of a run whose newest analysis came to its end."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -73,7 +76,7 @@ def resume(
             ingest(store, config, suite, progress=inner, resume=run.id)
     if until == "extract":
         return Outcome(run.id)
-    return _finish(store, run.id, config, progress, analyzed=reached(store, run.id, "analyzed"))
+    return _finish(store, run.id, config, progress, analyzed=run.state in ANALYZED)
 
 
 def extract(store: Store, config: RunConfig, suite: PromptSuite, progress: Progress) -> str:
@@ -113,12 +116,13 @@ def probe(store: Store, run_id: str, progress: Progress) -> int:
 
 
 def report(store: Store, run_id: str, progress: Progress, *, report_format: str, charts: bool) -> list[Path]:
-    """Renders a run; returns the files, and marks the run complete."""
+    """Renders a run; returns the files, and marks the run complete if its last analysis came to its end."""
     from render.report import render_report
 
     with _stage(store, progress, run_id) as inner:
         files = render_report(store, run_id, report_format=report_format, charts=charts, progress=inner)
-    store.set_state(run_id, "complete", "render")
+    if store.run(run_id).state in ANALYZED:
+        store.set_state(run_id, "complete", "render")
     return files
 
 

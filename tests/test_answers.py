@@ -90,7 +90,9 @@ def test_the_swapped_pair_takes_both(
     }
 
 
-@pytest.mark.parametrize("changed", ["length", "precision", "prompts", "versions"])
+@pytest.mark.parametrize(
+    "changed", ["length", "precision", "prompts", "versions", "configuration", "foreign code"]
+)
 def test_other_circumstances_ask_again(
     changed: str,
     first: tuple[Store, str],
@@ -102,6 +104,10 @@ def test_other_circumstances_ask_again(
     options: dict[str, Any] = {"length": {"max_new_tokens": 5}, "precision": {"quantization": "bf16"}}.get(
         changed, {}
     )
+    if changed == "foreign code":
+        options = {"trust_remote_code": True}
+    if changed == "configuration":  # the same weights end their answers elsewhere
+        monkeypatch.setattr("extract.generate.end_ids", lambda *_: [0])
     if changed == "versions":
         monkeypatch.setattr(answers, "recorded_versions", lambda: {"torch": "another"})
     config = small_config(tiny_models.llama, tiny_models.planted, shams=0, **options)

@@ -66,7 +66,7 @@ def test_dead_features_do_not_count() -> None:
 
 def test_shams_that_do_nothing_leave_finite_floors() -> None:
     found = sham_floors([shams(0.0, 0.0), shams(0.0, 0.3), shams(0.2, 0.0)], ALIVE, 0.0)
-    assert found.floors[0] == 0.0
+    assert found.floors[0] == pytest.approx(0, abs=1e-6)
     assert np.isfinite(found.floors).all()
     assert (found.floors >= found.reach).all()
     assert (found.floors[1:] > METHOD.floor_minimum).all()
@@ -78,6 +78,12 @@ def test_a_place_where_shams_do_nothing_keeps_the_minimum_and_tells_no_spread() 
     weight = METHOD.sham_spread_weight
     spread = math.sqrt((weight * METHOD.sham_spread**2 + squares) / (weight + 1))
     assert alone.floors == pytest.approx([0.2 * math.exp(Z90 * spread * math.sqrt(1.5)), 0.02, 0.02])
+
+
+def test_the_floor_has_no_step_where_shams_reach_the_minimum() -> None:
+    under, over = (sham_floors([shams(size)] * 3, ALIVE, 0.01).floors for size in (0.00999, 0.01001))
+    assert under == pytest.approx(over, rel=0.01)
+    assert (under > 0.015).all()
 
 
 def test_with_many_features_one_in_a_thousand_is_a_candidate_but_the_floor_is_above_all() -> None:
