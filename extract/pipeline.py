@@ -6,8 +6,9 @@ killed run goes on at the first chunk that is missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import sqlalchemy as sa
 
@@ -17,7 +18,7 @@ from extract.estimate import Estimate, estimate_job
 from extract.models import LoadedPair, load_pair
 from extract.opening import CHUNK_PROMPTS, Job, begin, check_same, prepare, stored_rendering
 from extract.sequences import ReadSequence
-from extract.sham import Sham, ShamError, built_sham, calibrate, why_no_sham
+from extract.sham import Sham, ShamError, Yardstick, built_sham, calibrate, measure_pair, why_no_sham
 from extract.watch import Watch
 from fi_store.config import RunConfig
 from fi_store.progress import Progress
@@ -142,6 +143,7 @@ def _extract_shams(store: Store, run_id: str, job: Job, progress: Progress, watc
     if reason is not None:
         _warn(store, run_id, progress, f"No sham target: {reason}.")
         return
+    yardstick = cache(lambda: measure_pair(job.pair, _calibration_sequences(store, run_id, job)))
     with progress.task("Reading sham targets", len(job.suite.prompts) * job.config.shams) as advance:
         for number in range(job.config.shams):
             pending = [at for at in range(len(job.chunks)) if at not in _sham_chunks(store, run_id, number)]
@@ -150,7 +152,7 @@ def _extract_shams(store: Store, run_id: str, job: Job, progress: Progress, watc
             with built_sham(job.pair, job.config.seed, number) as sham:
                 try:
                     with watch.stage("calibrate_sham"):
-                        _set_scale(store, run_id, job, number, sham)
+                        _set_scale(store, run_id, job, number, sham, yardstick)
                 except ShamError as error:
                     _warn(store, run_id, progress, f"No sham target: {error}")
                     return
@@ -159,14 +161,17 @@ def _extract_shams(store: Store, run_id: str, job: Job, progress: Progress, watc
                     advance(len(job.chunks[at]))
 
 
-def _set_scale(store: Store, run_id: str, job: Job, number: int, sham: Sham) -> None:
-    """Scales a sham: as it was when the run was interrupted, or anew."""
+def _set_scale(
+    store: Store, run_id: str, job: Job, number: int, sham: Sham, yardstick: Callable[[], Yardstick]
+) -> None:
+    """Scales a sham: as it was when the run was interrupted, or anew, from the scale of the one before it."""
     with store.session() as unit:
         known = unit.get(ShamTarget, (run_id, number))
+        before = unit.get(ShamTarget, (run_id, number - 1))
     if known is not None:
         sham.set_scale(known.scale)
         return
-    found = calibrate(job.pair, sham, _calibration_sequences(store, run_id, job))
+    found = calibrate(sham, yardstick(), before.scale if before is not None else 1.0)
     with store.session() as unit:
         unit.add(
             ShamTarget(

@@ -110,21 +110,29 @@ def _full_sham(anchor: Reader, other: Reader, shuffle: Shuffle, number: int) -> 
     names = {id(module): name for name, module in anchor.model.named_modules()}
     model = copy.deepcopy(anchor.model)
     layers = [model.get_submodule(names[id(layer)]) for layer in anchor.layers]
-    ours, theirs = dict(anchor.model.named_parameters()), dict(other.model.named_parameters())
+    theirs = dict(other.model.named_parameters())
+    both = {
+        name: _common_rows(ours, theirs[name]) for name, ours in anchor.model.named_parameters() if ours.ndim
+    }
+    changed = {name: rows for name, rows in both.items() if not torch.equal(*rows)}
 
     @torch.no_grad()
     def set_scale(scale: float) -> None:
-        for name, weight in model.named_parameters():
-            if weight.ndim == 0:
-                continue
-            rows = min(len(ours[name]), len(theirs[name]))  # a padded vocabulary has more rows
-            left = ours[name][:rows].float()
-            delta = theirs[name][:rows].float() - left
-            weight[:rows] = (left + scale * shuffle(name, delta)).to(weight.dtype)
+        for name, (ours, others) in changed.items():
+            left = ours.float()
+            moved = left + scale * shuffle(name, others.float() - left)
+            weight = model.get_parameter(name)
+            weight[: len(ours)] = moved.to(weight.dtype)
 
     set_scale(1.0)
     reference = replace(anchor.reference, text=f"sham_{number} of {anchor.reference.text}")
     return Sham(_Copy(reference, model, layers), set_scale)
+
+
+def _common_rows(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Both without the rows that only a padded vocabulary has."""
+    rows = min(len(left), len(right))
+    return left[:rows], right[:rows]
 
 
 def relative_difference(anchor: Activations, moved: Activations) -> float:
@@ -138,27 +146,52 @@ def _share(anchor: Tensor, moved: Tensor) -> float:
     return float((right - left).norm(dim=1).mean() / left.norm(dim=1).mean())
 
 
-def calibrate(pair: LoadedPair, sham: Sham, sequences: Sequence[ReadSequence]) -> Calibration:
-    """Sets the sham's scale so that its relative difference equals the pair's.
+@dataclass(frozen=True)
+class Yardstick:
+    """How far the pair is apart on the calibration texts, and where the anchor stands: read once for all shams."""
+
+    pair: LoadedPair = field(repr=False)
+    sequences: Sequence[ReadSequence] = field(repr=False)
+    anchor: Activations = field(repr=False)
+    goal: float
+
+    def reached(self, reader: Readable) -> float:
+        """The relative difference of another reader from the anchor; infinite where it overflows."""
+        try:
+            moved = _read(self.pair, reader, canonical_first(self.pair), self.sequences)
+        except NotFiniteError:
+            return math.inf
+        return relative_difference(self.anchor, moved)
+
+
+def measure_pair(pair: LoadedPair, sequences: Sequence[ReadSequence]) -> Yardstick:
+    """Reads both models on the calibration texts.
 
     Raises:
-        ShamError: the models do not differ on these texts, or no scale comes within 10%.
+        ShamError: the models do not differ on these texts.
     """
     first = canonical_first(pair)
-    anchor, other = (pair.base, pair.target) if first == "base" else (pair.target, pair.base)
-    still = _read(pair, anchor, first, sequences)
-    goal = relative_difference(still, _read(pair, other, "target" if first == "base" else "base", sequences))
+    second: Side = "target" if first == "base" else "base"
+    still = _read(pair, getattr(pair, first), first, sequences)
+    goal = relative_difference(still, _read(pair, getattr(pair, second), second, sequences))
     if goal == 0.0:
         raise ShamError("the models' activations are equal.")
+    return Yardstick(pair, sequences, still, goal)
+
+
+def calibrate(sham: Sham, yardstick: Yardstick, start: float = 1.0) -> Calibration:
+    """Sets the sham's scale so that its relative difference equals the pair's; `start` is the first scale tried.
+
+    Raises:
+        ShamError: no scale comes within 10%.
+    """
 
     def reached(scale: float) -> float:
         sham.set_scale(scale)
-        try:
-            return relative_difference(still, _read(pair, sham.reader, first, sequences))
-        except NotFiniteError:
-            return float("inf")
+        return yardstick.reached(sham.reader)
 
-    scale, found = bisect(reached, goal)
+    goal = yardstick.goal
+    scale, found = bisect(reached, goal, start)
     if abs(found / goal - 1) > TOLERANCE:
         raise ShamError(
             f"it moves activations by {found:.1%}, the pair by {goal:.1%}, at the best of all scales."
@@ -171,14 +204,14 @@ def _read(pair: LoadedPair, reader: Readable, side: Side, sequences: Sequence[Re
     return read_alone(reader, side, sequences, (CALIBRATION_SITE,), pair.device)
 
 
-def bisect(reached: Callable[[float], float], goal: float) -> tuple[float, float]:
-    """The scale whose `reached(scale)` is nearest to goal, and what it reached.
+def bisect(reached: Callable[[float], float], goal: float, start: float = 1.0) -> tuple[float, float]:
+    """The scale whose `reached(scale)` is nearest to goal, and what it reached; `start` is tried first.
 
     The next scale continues the line through the last two points in logarithms (at first: a line of slope one);
     where that leaves the bracket, the bracket is halved geometrically.
     """
     low, high = 0.0, float("inf")
-    scale, best = 1.0, (1.0, float("inf"))
+    scale, best = start, (start, float("inf"))
     before: tuple[float, float] | None = None
     for _ in range(MAX_TRIALS):
         found = reached(scale)

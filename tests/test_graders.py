@@ -126,22 +126,24 @@ SLOWEST = [
     (NUMBER, "34"), (SHARE, "0.375"), (ABCD, "C"), (HIVE, "hive"), (DIGITS, "1, 2"),
     (TALKS, "A, B, C"), (PYTHON, "[1]"), (JSON, "[1]"),
 ]  # fmt: skip
+MANY_SECONDS = 20
+"""No measure of speed: about a hundred times what a sound pattern takes on a busy machine."""
 
 
 @pytest.mark.parametrize("reply", HOSTILE, ids=lambda reply: repr(reply[:10]))
 def test_no_reply_takes_long(reply: str) -> None:
-    """Twenty thousand characters of the worst for each pattern, in linear time: a tenth of a second on an idle core."""
+    """Twenty thousand characters of the worst for each pattern: what does not grow linearly takes minutes."""
     for grader, answer in SLOWEST:
         started = time.process_time()
         grade(grader, answer, reply, reply[-MAX_REPLY:] + " or not?")
-        assert time.process_time() - started < 1, grader["kind"]
+        assert time.process_time() - started < MANY_SECONDS, grader["kind"]
 
 
 def test_a_slow_pattern_is_given_up() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     found = grade({"kind": "regex", "pattern": "(a|aa|a)+b(c|cc)+$"}, "abc", "a" * 5000 + "!")
     assert found.correct is not True
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < MANY_SECONDS
 
 
 def test_only_the_end_of_a_long_reply_is_read() -> None:

@@ -17,10 +17,12 @@ from extract.sequences import ReadSequence, build_sequences
 from extract.sham import (
     AIM,
     TOLERANCE,
+    Sham,
     ShamError,
     bisect,
     built_sham,
     calibrate,
+    measure_pair,
     relative_difference,
     why_no_sham,
 )
@@ -80,7 +82,7 @@ def test_a_sham_moves_as_far_as_the_pair_and_leaves_nothing(
     }
     modules = {name for name, _ in pair.base.model.named_modules()}
     with built_sham(pair, seed=0, number=0) as sham:
-        found = calibrate(pair, sham, sequences)
+        found = calibrate(sham, measure_pair(pair, sequences))
         moved = read_alone(sham.reader, first, sequences, SITES, "cpu")
         other = "target" if first == "base" else "base"
         assert found.pair == pytest.approx(relative_difference(before[first], before[other]), rel=1e-4)
@@ -124,14 +126,29 @@ def test_a_pair_that_does_not_move_cannot_be_matched(tiny_models: TinyModels) ->
         for name, weight in pair.target.model.named_parameters():
             if "lora_B" in name:
                 weight.zero_()
-    with built_sham(pair, 0, 0) as sham, pytest.raises(ShamError, match="equal"):
-        calibrate(pair, sham, sequences_for(pair))
+    with pytest.raises(ShamError, match="equal"):
+        measure_pair(pair, sequences_for(pair))
 
 
-@given(st.floats(1e-3, 1e3), st.floats(0.3, 3.0), st.floats(0.01, 0.5))
-def test_bisection_reaches_any_growing_curve(unit: float, power: float, goal: float) -> None:
+def test_the_next_sham_starts_at_the_scale_of_the_one_before(tiny_models: TinyModels) -> None:
+    pair = loaded(tiny_models.llama, tiny_models.llama_other)
+    yardstick = measure_pair(pair, sequences_for(pair))
+    tried: list[float] = []
+    with built_sham(pair, 0, 0) as sham:
+        noted = Sham(sham.reader, lambda scale: (tried.append(scale), sham.set_scale(scale))[1])
+        found = calibrate(noted, yardstick)
+        first = tried.copy()
+        tried.clear()
+        assert calibrate(noted, yardstick, found.scale) == found
+    assert first[0] == 1.0
+    assert tried[0] == found.scale
+    assert len(tried) == 2  # one trial, and set for good
+
+
+@given(st.floats(1e-3, 1e3), st.floats(0.3, 3.0), st.floats(0.01, 0.5), st.floats(1e-3, 1e3))
+def test_bisection_reaches_any_growing_curve(unit: float, power: float, goal: float, start: float) -> None:
     def reached(scale: float) -> float:
         return min(2.0, (scale / unit) ** power) if scale < 1e3 * unit else float("inf")
 
-    _, found = bisect(reached, goal)
+    _, found = bisect(reached, goal, start)
     assert abs(found / goal - 1) <= AIM
