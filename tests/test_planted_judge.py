@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -230,17 +231,20 @@ def test_a_failed_command_says_so() -> None:
 def test_the_driver_gives_a_part_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def part(quick: bool, work: Path, organisms: list[Path]) -> PartResult:
+    def part(quick: bool, work: Path, organisms: list[Path], cores: int) -> PartResult:
         asked.append((quick, work, organisms))
+        assert cores >= 1
         return PartResult([], {"n": 1})
 
     monkeypatch.setattr(nulls, "run", part)
+    monkeypatch.setattr(run, "ProcessPoolExecutor", lambda lanes, _: ThreadPoolExecutor(lanes))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # set by the driver, and set back here
     out = tmp_path / "out.json"
     arguments = ["run", "--out", str(out), "--part", "nulls", "--quick", "--organisms", str(tmp_path)]
     for _ in range(2):
         monkeypatch.setattr("sys.argv", arguments)
         run.main()
-    assert asked == [(True, tmp_path / "out-quick", [tmp_path])]
+    assert asked == [(True, tmp_path / "out-quick" / "nulls", [tmp_path])]
     assert read_raw(out)["nulls"]["data"] == {"n": 1}
     monkeypatch.setattr("sys.argv", arguments[:-2])
     run.main()

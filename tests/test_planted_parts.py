@@ -71,7 +71,7 @@ def test_organisms_are_run_judged_and_not_run_again(
     cards = [organism(tmp_path / "one", tiny_models, "behaviour")]
     found = organisms.run(False, tmp_path / "work", cards)
     assert commands.count("run") == 2
-    assert commands.count("gc") == 1  # the mirrored run's activations are not needed any more
+    assert commands.count("gc") == 2  # what was judged needs no activations any more
     names = [figure.name for figure in found.figures]
     assert names[:2] == ["hit at 1: one, forward", "hit at 3: one, forward"]
     assert "hit at 3 by other cards" not in names  # there is no other card

@@ -54,9 +54,11 @@ def run(quick: bool, work: Path) -> PartResult:
         judged.append(judge(runs, make(runs, edit, settings), edit, settings["layer"]))
     for edit in active_edits(runs, judged[0]["run_id"], settings, triggers):
         judged.append(judge(runs, make(runs, edit, settings), edit, settings["layer"]))
-    curve = work.with_name(work.name + "-edit-power.svg")
+    curve = work / "power.svg"
     power_curve(judged).save(curve)
-    return PartResult(figures(judged, judgeable=not quick), {"edits": judged, "curve": curve.name})
+    return PartResult(
+        figures(judged, judgeable=not quick), {"edits": judged, "curve": str(curve.relative_to(work.parent))}
+    )
 
 
 def new_edits(settings: dict[str, Any], triggers: Sequence[Trigger], width: int) -> list[Edit]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.planted.judge import read_cards
-from bench.planted.organisms import compare
 from bench.planted.preserving import permute_neurons, turn_basis
 from bench.planted.reopen import reopen, search_after_permuting, with_smallest_floors
 from bench.planted.rounded import KINDS, rounded_copy
@@ -46,11 +45,11 @@ def run(quick: bool, work: Path, organisms: Sequence[Path]) -> PartResult:
     ]
     raw: dict[str, Any] = {"pairs": {name: vars(pair) for name, pair in pairs.items()}}
     behaviour = read_cards(organisms, "behaviour")[0]
-    shams = _shams(runs, settings, behaviour.base, behaviour.target)
-    raw["shams"] = shams
-    found.append(sham_figure(shams, judgeable=not quick))
-    opened = compare(runs, behaviour, "forward", 0, load_settings("organisms", quick=quick))
-    raw["permutations"] = permutations(runs, opened.run_id, settings["permutations"])
+    options = {**settings["options"], "shams": settings["shams"]}
+    real = runs.compare(behaviour.base, behaviour.target, options)
+    raw["shams"] = runs.query("sham_targets", real.run_id)  # the same search on each, floors from the others
+    found.append(sham_figure(raw["shams"], judgeable=not quick))
+    raw["permutations"] = permutations(runs, real.run_id, settings["permutations"])
     for floors, searches in raw["permutations"].items():
         found.append(permutation_figure(floors, searches, judgeable=not quick))
     return PartResult(found, raw)
@@ -76,12 +75,6 @@ def pair_figures(name: str, pair: Finished, *, judgeable: bool) -> list[Figure]:
         warned = any(BASIS_WARNING in message for message in pair.warnings)
         found.append(Figure(f"warning '{BASIS_WARNING}': {name}", float(warned), "of runs", "1", ok(warned)))
     return found
-
-
-def _shams(runs: Runs, settings: dict[str, Any], base: str, target: Path) -> list[dict[str, Any]]:
-    """What the same search finds on each sham of one run, floors from the other shams."""
-    pair = runs.compare(base, target, {**settings["options"], "shams": settings["shams"]})
-    return runs.query("sham_targets", pair.run_id)
 
 
 def sham_figure(shams: Sequence[dict[str, Any]], *, judgeable: bool) -> Figure:

@@ -42,10 +42,7 @@ def judge_run(
 ) -> dict[str, Any]:
     """One run with everything that was judged about it, as JSON values."""
     found = compare(runs, card, direction, seed, settings)
-    keep = seed == settings["seeds"][0] and direction == "forward"  # nulls.py reads one of these again
-    baselines = runs.once(
-        f"baselines of {found.run_id}", lambda: _baselines(runs, found, seed, settings, keep=keep)
-    )
+    baselines = runs.once(f"baselines of {found.run_id}", lambda: _baselines(runs, found, seed, settings))
     return {
         "organism": card.name,
         "direction": direction,
@@ -63,13 +60,10 @@ def compare(runs: Runs, card: Card, direction: str, seed: int, settings: dict[st
     return runs.compare(base, target, {**settings["options"], "seed": seed})
 
 
-def _baselines(
-    runs: Runs, found: Finished, seed: int, settings: dict[str, Any], *, keep: bool
-) -> dict[str, Any]:
+def _baselines(runs: Runs, found: Finished, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     with runs.open() as store:
         rows = baseline_rows(store, reopen(store, found.run_id), settings["random_latents"], seed)
-    if not keep:
-        runs.remove_activations(found.run_id)
+    runs.remove_activations(found.run_id)
     return rows
 
 

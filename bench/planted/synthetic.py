@@ -7,7 +7,6 @@ called base- or target-specific is decided by the pipeline's own code: effects o
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -70,7 +69,7 @@ QUICK = Size(
 )
 
 
-def run(quick: bool, work: Path) -> PartResult:
+def run(quick: bool, work: Path, cores: int) -> PartResult:
     """All kinds, shares and seeds; one process a core, each with one thread: a step has little to divide."""
     size = QUICK if quick else Size()
     runs = Runs(work)
@@ -81,8 +80,7 @@ def run(quick: bool, work: Path) -> PartResult:
         for seed in range(size.seeds)
     }
     missing = {which: key for which, key in asked.items() if not runs.knows(key)}
-    cores = max(1, min(os.cpu_count() or 1, len(missing)))
-    with ProcessPoolExecutor(cores, get_context("spawn"), _one_thread) as pool:
+    with ProcessPoolExecutor(max(1, min(cores, len(missing))), get_context("spawn"), _one_thread) as pool:
         pending = {pool.submit(trial, *which, size): key for which, key in missing.items()}
         try:
             for done in as_completed(pending):
