@@ -32,6 +32,7 @@ class Assembly:
     loading: Loading
     device: torch.device
     quantization: str
+    compute: str | None = None
     warnings: list[str] = field(default_factory=list)
     _precision: Precision | None = None
     _loaded: list[Plain] = field(default_factory=list)
@@ -76,7 +77,7 @@ class Assembly:
             config: Any = load_config(source, self.loading).get_text_config()
             d_in = int(config.hidden_size)
             d_out = int(getattr(config, "intermediate_size", None) or 4 * d_in)
-            self._precision = choose_precision(self.quantization, self.device, d_in, d_out)
+            self._precision = choose_precision(self.quantization, self.device, d_in, d_out, self.compute)
             self.loading.note(f"precision: {self._precision.reason}")
         for warning in source.warnings:
             self._warn(warning)

@@ -57,14 +57,17 @@ def choose_device(asked: str) -> tuple[torch.device, str]:
     return device, f"device: {asked} (as asked)"
 
 
-def choose_precision(asked: str, device: torch.device, d_in: int, d_out: int) -> Precision:
+def choose_precision(
+    asked: str, device: torch.device, d_in: int, d_out: int, before: str | None = None
+) -> Precision:
     """The precision for a model with matrices of about (d_in, d_out), by asking or by a probe of under a second.
 
-    int8 and nf4 keep the weights through bitsandbytes and compute in the probed type.
+    int8 and nf4 keep the weights through bitsandbytes and compute in the probed type. `before` is the type that a run
+    computed in until now: it is kept, whatever a probe would say today.
     """
     if asked in DTYPES:
         return Precision(DTYPES[asked], asked, f"{asked}: as asked")
-    name, reason = _fastest(device, d_in, d_out)
+    name, reason = (before, f"{before}: as before") if before is not None else _fastest(device, d_in, d_out)
     if asked == "auto":
         return Precision(DTYPES[name], name, reason)
     return Precision(DTYPES[name], asked, f"{asked}: as asked (bitsandbytes), computing in {reason}")

@@ -40,6 +40,7 @@ def load_pair(
     *,
     device: str = "auto",
     quantization: str = "auto",
+    compute: str | None = None,
     cache_dir: Path | None = None,
     trust_remote_code: bool = False,
     note: Callable[[str], None],
@@ -47,7 +48,8 @@ def load_pair(
     """Loads two models in the same precision on the same device; what both share is loaded once.
 
     `note` receives every choice with its reason. An adapter is put on the other side's plain model when the shapes
-    fit, else on the base that its configuration names.
+    fit, else on the base that its configuration names. `compute` is the type to compute in where `quantization` leaves
+    it open (fp32, fp16, bf16); without it the fastest is.
 
     Raises:
         ModelError: a reference that cannot be read, an adapter that does not fit.
@@ -58,7 +60,7 @@ def load_pair(
     place, place_reason = choose_device(device)
     note(place_reason)
     sources = find_source(references[0], loading), find_source(references[1], loading)
-    assembly = Assembly(loading, place, quantization)
+    assembly = Assembly(loading, place, quantization, compute)
     first, second = assembly.readers(sources)
     precision = assembly.chosen_precision
     return LoadedPair(

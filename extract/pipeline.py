@@ -86,15 +86,13 @@ def estimate(config: RunConfig, suite: PromptSuite, *, progress: Progress) -> Es
 
 def load(config: RunConfig, progress: Progress, previous: Run | None) -> LoadedPair:
     """Loads the models of a run; one that began earlier keeps the precision that was chosen then."""
-    quantization: str = config.quantization
-    if previous is not None and quantization == "auto":
-        quantization = PRECISIONS.get(previous.dtype, "auto")
     with progress.task("Loading the models"):
         return load_pair(
             config.base_model,
             config.target_model,
             device=config.device,
-            quantization=quantization,
+            quantization=config.quantization,
+            compute=None if previous is None else PRECISIONS[previous.dtype],
             cache_dir=config.cache_dir,
             trust_remote_code=config.trust_remote_code,
             note=progress.note,

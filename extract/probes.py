@@ -27,7 +27,6 @@ from fi_store.dictionary import Dictionary, load_dictionary
 from fi_store.errors import UsageError
 from fi_store.progress import Progress
 from fi_store.promptset import suite_from_store
-from fi_store.schema import RunEvent
 from fi_store.schema_results import Intervention, ProbeRequest
 from fi_store.store import Store
 
@@ -55,7 +54,9 @@ class _Loss(NamedTuple):
 
 
 def answer_probes(store: Store, run_id: str, *, progress: Progress) -> int:
-    """Answers the open requests of an analysed run in one transaction; returns how many there were.
+    """Answers the open requests of an analysed run in one transaction; returns how many it answered.
+
+    A request whose splice makes a model's loss infinite has failed, with a warning; the others are answered.
 
     Raises:
         UsageError: the run is not analysed, or a model is not the one that it read.
@@ -72,6 +73,7 @@ def answer_probes(store: Store, run_id: str, *, progress: Progress) -> int:
     requests = _open_requests(store, run_id)
     if not requests:
         return 0
+    store.event(run_id, "probe", "state", "probing")  # the run stays analysed
     config, suite = RunConfig(**run.config), suite_from_store(store, run.prompt_set_id)
     pair = load(config, progress, run)
     check_same(
@@ -85,18 +87,24 @@ def answer_probes(store: Store, run_id: str, *, progress: Progress) -> int:
     job = prepare(pair, config, suite, stored_rendering(store, run.extraction_run_id))
     wanted = frozenset[str]().union(*(request.prompt_ids for request in requests))
     losses: list[_Loss] = []
+    failed: dict[str, str] = {}  # request -> why
     with progress.task("splicing in reconstructions", len(SIDES)) as advance:
         for side in SIDES:
             for part in plan(_own_texts(store, run.extraction_run_id, job, side, wanted)):
-                losses.extend(_splice_losses(job, side, part, requests))
+                left = [request for request in requests if request.id not in failed]
+                losses.extend(_splice_losses(job, side, part, left, failed))
             advance(1)
     with store.session() as unit:
-        unit.add_all(Intervention(run_id=run_id, **loss._asdict()) for loss in losses)
-        answered = sa.update(ProbeRequest).where(ProbeRequest.id.in_([request.id for request in requests]))
-        unit.execute(answered.values(state="answered"))
-        told = (RunEvent.run_id == run_id, RunEvent.stage == "probe", RunEvent.kind == "warning")
-        unit.execute(sa.delete(RunEvent).where(*told))  # that it could not be done is no longer true
-    return len(requests)
+        unit.add_all(
+            Intervention(run_id=run_id, **loss._asdict()) for loss in losses if loss.request_id not in failed
+        )
+        for request in requests:
+            state = "failed" if request.id in failed else "answered"
+            unit.execute(sa.update(ProbeRequest).where(ProbeRequest.id == request.id).values(state=state))
+    for message in failed.values():
+        store.event(run_id, "probe", "warning", message)
+        progress.note(message, warning=True)
+    return len(requests) - len(failed)
 
 
 def _open_requests(store: Store, run_id: str) -> list[_Request]:
@@ -136,8 +144,10 @@ def _own_texts(
     ]
 
 
-def _splice_losses(job: Job, side: Side, part: Planned, requests: Sequence[_Request]) -> Iterator[_Loss]:
-    """Every arm's loss of one model on one batch."""
+def _splice_losses(
+    job: Job, side: Side, part: Planned, requests: Sequence[_Request], failed: dict[str, str]
+) -> Iterator[_Loss]:
+    """Every arm's loss of one model on one batch; what is not finite with a splice is noted in `failed`."""
     pair = job.pair
     readers = {"base": pair.base, "target": pair.target}
     batch = part.batch(side, pair.device)
@@ -154,11 +164,15 @@ def _splice_losses(job: Job, side: Side, part: Planned, requests: Sequence[_Requ
         first, second = (clean[name].activations[config.site, config.layer].cpu() for name in order)
         rebuilt = request.dictionary.read((first, second), classes, (place,)).reconstruction[place]
         arms: dict[str, Mapping[str, tuple[int, float]]] = {"clean": untouched}
-        for arm, values in (("spliced", rebuilt), ("ablated", torch.zeros_like(rebuilt))):
-            splice = Splice(config.site, config.layer, values)
-            reading = read_batch(readers[side], batch, (), logits=True, splice=splice)
-            where = f"{arm}, layer {config.layer}, {config.site}"
-            arms[arm] = _by_prompt(reading.logits, part, side, where)
+        try:
+            for arm, values in (("spliced", rebuilt), ("ablated", torch.zeros_like(rebuilt))):
+                splice = Splice(config.site, config.layer, values)
+                reading = read_batch(readers[side], batch, (), logits=True, splice=splice)
+                where = f"{arm}, layer {config.layer}, {config.site}"
+                arms[arm] = _by_prompt(reading.logits, part, side, where)
+        except NotFiniteError as error:
+            failed[request.id] = str(error)
+            continue
         for arm, found in arms.items():
             for prompt_id, (n_tokens, loss) in found.items():
                 if prompt_id in request.prompt_ids:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         generate_report,
         name_features,
         open_store,
+        probe_models,
         run_feature_interpretation_pipeline,
     )
     from fi_store.config import RunConfig
@@ -38,6 +39,7 @@ __all__ = [
     "generate_report",
     "name_features",
     "open_store",
+    "probe_models",
     "run_feature_interpretation_pipeline",
 ]
 

@@ -8,6 +8,7 @@ Step by step, each call takes what the one before handed on (a frozen `RunHandle
 
     data = extract_activations_for_comparison(base_model="A", target_model="B", prompt_categories={"sums": ["1+1?"]})
     features = name_features(data)
+    probe_models(features)
     create_visualizations(features)
     generate_report(features, report_format="markdown")
 
@@ -146,6 +147,18 @@ def name_features(
         workflow.reconfigure(opened, activation_data.run_id, changes)
         workflow.analyze(opened, activation_data.run_id, Progress(display or Silent()))
     return activation_data
+
+
+def probe_models(feature_data: RunHandle, *, display: Display | None = None) -> RunHandle:
+    """The third stage: both models run once more for what the analysis asked (the loss with each dictionary's
+    reconstruction spliced in). Reports say where it was left out.
+
+    Raises:
+        FiStoreError: the run is not analysed, or a model is gone or is another one than it was.
+    """
+    with Store.open(feature_data.store) as opened:
+        workflow.probe(opened, feature_data.run_id, Progress(display or Silent()))
+    return feature_data
 
 
 def create_visualizations(

@@ -112,7 +112,7 @@ class ProbeRequest(Base):
     kind: Mapped[str]  # splice
     dictionary_id: Mapped[str]
     prompt_ids: Mapped[list[str]]
-    state: Mapped[str]  # asked, answered
+    state: Mapped[str]  # asked, answered, failed (not finite with the splice)
 
 
 class Intervention(Base):

@@ -18,6 +18,7 @@ from fi_store import (
     generate_report,
     name_features,
     open_store,
+    probe_models,
     run_feature_interpretation_pipeline,
 )
 from fi_store.promptset import load_suite
@@ -106,6 +107,9 @@ def test_step_by_step(tiny_models: TinyModels, tmp_path: Path) -> None:
         config = store.run(data.run_id).config
         assert (config["feature_threshold"], config["skip_naming"], config["candidates"]) == (0.03, True, 2)
         assert json.loads(Path(config["crosscoder_file"]).read_text())["model.layers.0.w"]
+    assert probe_models(features) == data
+    with open_store(data) as store:
+        assert store.rows("SELECT state FROM probe_request") == [{"state": "answered"}]
     charts = create_visualizations(features, output_dir=tmp_path / "charts")
     assert any(path.suffix == ".png" for path in charts)
     assert any(path.suffix == ".svg" for path in charts)

@@ -51,6 +51,14 @@ def test_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert precision.reason.startswith("nf4: as asked (bitsandbytes), computing in bf16: 2.0x")
 
 
+@pytest.mark.parametrize("asked", ["auto", "nf4"])
+def test_a_run_goes_on_in_the_type_that_it_began_in(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    timed(monkeypatch, 2.0, 1.0)
+    precision = choose_precision(asked, CPU, 576, 1536, "fp32")
+    assert precision.dtype == torch.float32
+    assert precision.quantization == ("fp32" if asked == "auto" else "nf4")
+
+
 def test_small_models_are_not_left_to_chance() -> None:
     precision = choose_precision("auto", CPU, 32, 64)
     assert (precision.quantization, precision.dtype) == ("fp32", torch.float32)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from small_runs import loaded
 from tiny import TinyModels
 
-from extract.hooks import Batch, NotFiniteError, make_batch, padded_length, plan_batches, read_batch
+from extract.hooks import Batch, NotFiniteError, Splice, make_batch, padded_length, plan_batches, read_batch
 from extract.models import LoadedPair, Reader
 from extract.prefix import MIN_SHARED, shared_length
 from fi_store.errors import ExtractionError
@@ -71,6 +71,27 @@ def test_without_logits_the_activations_are_the_same(pair: LoadedPair) -> None:
         assert torch.equal(rows, without.activations[key])
 
 
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("site", SITES)
+def test_a_splice_stands_at_its_site_and_place(pair: LoadedPair, site: str, share: bool) -> None:
+    clean = read_batch(pair.target, batch(share=share), SITES, logits=True)
+    own = clean.activations[site, 1]
+    same = read_batch(pair.target, batch(share=share), SITES, logits=True, splice=Splice(site, 1, own))
+    values = torch.randn(own.shape, generator=torch.Generator().manual_seed(0))
+    other = read_batch(pair.target, batch(share=share), SITES, logits=True, splice=Splice(site, 1, values))
+    assert clean.logits is not None
+    assert same.logits is not None
+    assert other.logits is not None
+    torch.testing.assert_close(same.logits, clean.logits)
+    assert torch.equal(other.activations[site, 1], values)
+    for below in SITES:
+        assert torch.equal(other.activations[below, 0], clean.activations[below, 0])
+    assert (other.logits - clean.logits).abs().amax(dim=1).min() > 0.01  # every kept position heard of it
+    if site == "mlp_out":  # the last thing that the layer adds
+        moved = other.activations["resid_post", 1] - clean.activations["resid_post", 1]
+        torch.testing.assert_close(moved, values - own, rtol=1e-4, atol=1e-5)
+
+
 def test_no_hook_is_left_even_after_an_error(pair: LoadedPair) -> None:
     def hooks() -> int:
         return sum(
@@ -80,6 +101,8 @@ def test_no_hook_is_left_even_after_an_error(pair: LoadedPair) -> None:
 
     before = hooks()
     read_batch(pair.base, batch(share=True), SITES, logits=True)
+    rows = torch.zeros(6, pair.base.d_model)
+    read_batch(pair.base, batch(share=True), (), logits=True, splice=Splice("mlp_out", 0, rows))
     assert hooks() == before
     outside = replace(batch(share=False), columns=torch.full((6,), 999))
     with pytest.raises(IndexError):

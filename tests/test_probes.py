@@ -15,6 +15,7 @@ from tiny import TinyModels
 from extract.pipeline import ingest
 from extract.probes import answer_probes
 from fi_store import workflow
+from fi_store.config import RunConfig
 from fi_store.errors import UsageError
 from fi_store.progress import Progress
 from fi_store.query import run_query
@@ -126,6 +127,91 @@ def test_analysing_again_asks_again_and_answering_twice_adds_nothing(run: tuple[
     assert losses(store, run_id) == {}
 
 
+@pytest.mark.parametrize("site", ["attn_out", "mlp_out"])
+def test_other_sites(site: str, tiny_models: TinyModels, tmp_path: Path) -> None:
+    config = small_config(tiny_models.llama, tiny_models.llama_other, shams=0, sites=(site,))
+    store, run_id = ingested(tmp_path, config, small_suite(16))
+    with store:
+        ready = ready_folder(tmp_path / "ready", WIDTH, hook_layer=1, hook_point=site)
+        analysed(store, run_id, dictionary_file=str(ready))
+        assert answer_probes(store, run_id, progress=Progress()) == 1
+        (row,) = run_query(store, "dictionary_quality", run=run_id).to_pylist()
+        assert row["site"] == site
+        assert row["loss_recovered_base"] == pytest.approx(1, abs=0.01)
+        assert row["loss_added_target"] == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "names", [("llama", "llama_wide"), ("llama_wide", "qwen2_base"), ("qwen2_base", "qwen2_target")]
+)
+def test_pairs_of_other_widths_and_tokenizers(
+    names: tuple[str, str], tiny_models: TinyModels, tmp_path: Path
+) -> None:
+    base, target = (getattr(tiny_models, name) for name in names)
+    store, run_id = ingested(tmp_path, small_config(base, target, shams=0), small_suite(16))
+    with store:
+        analysed(store, run_id, dictionary="crosscoder")
+        assert answer_probes(store, run_id, progress=Progress()) == 1
+        found = losses(store, run_id)
+        for reader in ("base", "target"):  # a model given the other's width would have refused it
+            own = {(prompt, arm): loss for (who, prompt, arm), loss in found.items() if who == reader}
+            prompts = {prompt for prompt, _ in own}
+            assert len(prompts) >= 2
+            assert any(own[prompt, "spliced"] != own[prompt, "ablated"] for prompt in prompts)
+
+
+def test_a_splice_that_is_not_finite_fails_alone(run: tuple[Store, str]) -> None:
+    store, run_id = run
+    analysed(store, run_id, layers="0,1")
+    paths = store.rows("SELECT layer, path FROM dictionary WHERE run_id = $run ORDER BY layer", run=run_id)
+    broken = store.folder / paths[0]["path"] / "weights.safetensors"
+    weights = load_file(broken)
+    save_file({**weights, "W_dec": weights["W_dec"] * 1e30, "b_dec": weights["b_dec"] + 1e30}, broken)
+    assert answer_probes(store, run_id, progress=Progress()) == 1
+    rows = run_query(store, "dictionary_quality", run=run_id).to_pylist()
+    assert [row["probe"] for row in rows] == ["failed", "answered"]
+    assert rows[0]["loss_recovered_base"] is None
+    assert rows[1]["loss_recovered_base"] is not None
+    assert any("not finite (spliced, layer 0, resid_post)" in one for one in told(store, run_id))
+    assert answer_probes(store, run_id, progress=Progress()) == 0  # it would be the same again
+    analysed(store, run_id)
+    assert not any("not finite" in one for one in told(store, run_id))
+
+
+def test_a_model_that_says_nothing_has_no_loss(run: tuple[Store, str]) -> None:
+    store, run_id = run
+    analysed(store, run_id)
+    with store.session() as unit:
+        kept = unit.execute(sa.text("SELECT prompt_id, text FROM generation WHERE author = 'target'")).all()
+        unit.execute(sa.text("UPDATE generation SET text = '' WHERE author = 'target'"))
+    try:
+        answer_probes(store, run_id, progress=Progress())
+        assert {reader for reader, _, _ in losses(store, run_id)} == {"base"}
+        (row,) = run_query(store, "dictionary_quality", run=run_id).to_pylist()
+        assert row["loss_recovered_target"] is None
+    finally:
+        with store.session() as unit:
+            for prompt_id, text in kept:
+                unit.execute(
+                    sa.text(
+                        "UPDATE generation SET text = :text WHERE author = 'target' AND prompt_id = :prompt"
+                    ),
+                    {"text": text, "prompt": prompt_id},
+                )
+
+
+def test_a_run_on_another_runs_extraction(run: tuple[Store, str]) -> None:
+    store, run_id = run
+    config = RunConfig(**{**store.run(run_id).config, "skip_activations": True})
+    other = workflow.extract(store, config, small_suite(16), Progress())
+    assert store.run(other).extraction_run_id == run_id
+    for one in (run_id, other):
+        analysed(store, one)
+        answer_probes(store, one, progress=Progress())
+    assert losses(store, other) == losses(store, run_id)
+    assert losses(store, other)
+
+
 def test_nothing_is_asked_before_the_analysis_is_done(run: tuple[Store, str]) -> None:
     store, run_id = run
     analysed(store, run_id)
@@ -178,13 +264,16 @@ def test_a_run_whose_models_are_gone_still_ends_with_a_warning(run: tuple[Store,
     assert not any("not run again" in one for one in told(store, run_id))
 
 
-def test_swapping_the_pair_swaps_the_losses(run: tuple[Store, str], tiny_models: TinyModels) -> None:
+@pytest.mark.parametrize("kind", ["crosscoder", "paired_sae"])
+def test_swapping_the_pair_swaps_the_losses(
+    kind: str, run: tuple[Store, str], tiny_models: TinyModels
+) -> None:
     store, run_id = run
-    analysed(store, run_id)
+    analysed(store, run_id, dictionary=kind)
     answer_probes(store, run_id, progress=Progress())
     config = small_config(tiny_models.planted, tiny_models.llama, shams=0)
     swapped = ingest(store, config, small_suite(16), progress=Progress())
-    analysed(store, swapped)
+    analysed(store, swapped, dictionary=kind)
     answer_probes(store, swapped, progress=Progress())
     other = {"base": "target", "target": "base"}
     before, after = losses(store, run_id), losses(store, swapped)

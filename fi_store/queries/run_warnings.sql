@@ -1,8 +1,16 @@
 -- name: run_warnings
--- description: Warnings of a run, and the automatic choices with their reasons.
+-- description: Warnings of a run that still hold, and the automatic choices with their reasons.
 -- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
 -- parameter: choices boolean = false -- the choices and estimates too
-SELECT run_event.at AS happened_at, stage, kind, message
-FROM run_event
-WHERE run_id = $run AND (kind = 'warning' OR ($choices AND kind IN ('choice', 'estimate')))
-ORDER BY number
+WITH begun AS (  -- what an earlier analysis or probe said is not so any more
+    SELECT coalesce(max(number) FILTER (message = 'analyzing'), -1) AS analysis,
+           coalesce(max(number) FILTER (message IN ('analyzing', 'probing')), -1) AS probe
+    FROM run_event
+    WHERE run_id = $run AND kind = 'state'
+)
+SELECT e.at AS happened_at, e.stage, e.kind, e.message
+FROM run_event AS e CROSS JOIN begun AS b
+WHERE e.run_id = $run AND (e.kind = 'warning' OR ($choices AND e.kind IN ('choice', 'estimate')))
+  AND (e.stage <> 'analyze' OR e.number > b.analysis)
+  AND (e.stage <> 'probe' OR e.number > b.probe)
+ORDER BY e.number
