@@ -17,7 +17,7 @@ from extract.opening import CHUNK_PROMPTS, Job
 from extract.reading import read_pair
 from extract.rendering import SIDES
 from extract.sequences import build_sequences
-from extract.sham import why_no_sham
+from extract.sham import CALIBRATION_PROMPTS, why_no_sham
 from extract.watch import Watch
 from fi_store.config import METHOD
 from fi_store.errors import ExtractionError
@@ -46,8 +46,9 @@ class Estimate:
     def sentence(self) -> str:
         """One line for people."""
         return (
-            f"{self.n_prompts} prompts, about {self.n_tokens:,} tokens to read: about {_duration(self.seconds)}, "
-            f"{_size(self.disk_bytes)} of disk, {_size(self.memory_bytes)} of memory beside the models."
+            f"{self.n_prompts} prompts, about {self.n_tokens:,} tokens to read: about {_duration(self.seconds)} "
+            f"before the analysis, {_size(self.disk_bytes)} of disk, {_size(self.memory_bytes)} of memory beside the "
+            "models."
         )
 
     def detail(self) -> dict[str, Any]:
@@ -74,20 +75,26 @@ def estimate_job(job: Job, folder: Path) -> Estimate:
     count, new = len(job.suite.prompts), job.config.max_new_tokens
     shams = job.config.shams if why_no_sham(job.pair) is None else 0
     read_once = 2 * (n_prompt + count * new) + n_control
+    scaling = _scaling_readings(shams) * 2 * (n_prompt / count + new) * min(CALIBRATION_PROMPTS, count)
     n_rows = n_content + 2 * count * new + 2 * count
     token_seconds, step_seconds = _trial(job)
     steps = len(job.chunks) * new
     return Estimate(
         n_prompts=count,
-        n_tokens=2 * n_prompt + read_once * (2 + shams),
+        n_tokens=round(2 * n_prompt + read_once * (2 + shams) + scaling),
         n_rows=n_rows,
         # One sham reads once what the pair reads twice; prompts are also read to be answered.
-        seconds=token_seconds * (read_once * (1 + shams / 2) + n_prompt) + step_seconds * steps,
+        seconds=token_seconds * (read_once * (1 + shams / 2) + scaling / 2 + n_prompt) + step_seconds * steps,
         disk_bytes=_disk_bytes(job, n_rows, shams),
         memory_bytes=_memory_bytes(job, n_rows, shams),
         free_disk=shutil.disk_usage(_existing(folder)).free,
         free_memory=free_memory(job.pair.device),
     )
+
+
+def _scaling_readings(shams: int) -> int:
+    """Readings of the calibration texts: both models once, the first sham about four times, every other one twice."""
+    return 2 + 4 + 2 * (shams - 1) if shams else 0
 
 
 def _token_counts(job: Job) -> tuple[int, int, int]:

@@ -18,7 +18,16 @@ from extract.estimate import Estimate, estimate_job
 from extract.models import LoadedPair, load_pair
 from extract.opening import CHUNK_PROMPTS, Job, begin, check_same, prepare, stored_rendering
 from extract.sequences import ReadSequence
-from extract.sham import Sham, ShamError, Yardstick, built_sham, calibrate, measure_pair, why_no_sham
+from extract.sham import (
+    CALIBRATION_PROMPTS,
+    Sham,
+    ShamError,
+    Yardstick,
+    built_sham,
+    calibrate,
+    measure_pair,
+    why_no_sham,
+)
 from extract.watch import Watch
 from fi_store.config import RunConfig
 from fi_store.progress import Progress
@@ -26,8 +35,6 @@ from fi_store.records import PromptSuite
 from fi_store.schema import Run, ShamTarget
 from fi_store.store import Store
 
-CALIBRATION_PROMPTS = 8
-"""Prompts, spread evenly over the set, on whose texts a sham is scaled."""
 RESUMABLE = ("extracting", "failed", "interrupted")
 PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 

@@ -34,6 +34,8 @@ TOLERANCE = 0.10
 AIM = 0.03
 """... and where the search stops early."""
 MAX_TRIALS = 16
+CALIBRATION_PROMPTS = 8
+"""Prompts, spread evenly over the set, on whose texts a sham is scaled."""
 CALIBRATION_SITE = "resid_post"
 
 

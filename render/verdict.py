@@ -130,8 +130,8 @@ def key_facts(
                 "Floor",
                 f"{words.amount(min(values))} to {words.amount(max(values))}",
                 _floor_source(shams),
-                "What nine of ten scrambled changes of the same size stay under, at one layer and place; "
-                "an effect must exceed it."
+                "An estimate of what nine of ten scrambled changes of the same size stay under, at one layer and "
+                "place; an effect must exceed it."
                 if shams
                 else "An effect must exceed it.",
             )
