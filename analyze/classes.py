@@ -1,4 +1,4 @@
-"""Change classes: added, removed, strengthened, weakened, shared, undetermined (METHOD section 5).
+"""Change classes: added, removed, strengthened, weakened, redirected, shared, undetermined (METHOD section 5).
 
 Every rule is symmetric: swapping base and target mirrors the class. 'Added' needs more than a ratio: the feature
 must not be readable from the base's own residuals by a ridge regression.
@@ -18,6 +18,7 @@ from analyze.effects import LayerEffects
 from analyze.groups import Group, main_side
 from analyze.latent_scaling import scaled_ratio, scaling_sums
 from analyze.readability import Residuals, readability
+from analyze.redirected import is_redirected
 from analyze.rows import BoolArray, Extraction, FloatArray
 from fi_store.config import METHOD
 from fi_store.dictionary import Crosscoder
@@ -68,6 +69,8 @@ def classify(
 ) -> Change:
     """The change class of a group on C."""
     ratio, low, high = activity_ratio(group, layers, extraction, residuals)
+    if is_redirected(group, layers, extraction, residuals):
+        return Change("redirected", ratio, low, high)
     name = ratio_class(low, high)
     if low >= log2(METHOD.ratio_added) or high <= -log2(METHOD.ratio_added):
         auc_base, auc_target = readability(group, layers, extraction, residuals)

@@ -82,6 +82,18 @@ class Method:
     readable_auc: float = 0.9
     """AUC from which a model's residuals tell where a feature fires: the owner's must for 'added' or 'removed', the
     other's must not."""
+    redirected_share: float = 0.25
+    """Paired SAE: share of a group's weight that its falling and its rising side both need to be a turn ..."""
+    redirected_follows: float = 0.7
+    """... the correlation from which the rising side is at the tokens of the falling one ..."""
+    redirected_apart: float = 0.3
+    """... if inside either model the two correlate by less than this."""
+    redirected_length: float = 2.0
+    """Crosscoder: what a group stands for in the models, if its lengths differ by at most this factor ..."""
+    redirected_cosine: float = 0.7
+    """... and the cosine is under this, has turned ..."""
+    redirected_angles: float = 2.0
+    """... if the angle is more than so many times the one between halves of C."""
     scaling_nu_error: float = 0.2
     """Crosscoder: |nu| of the error under which a latent counts as truly one model's ..."""
     scaling_nu_reconstruction: float = 0.5

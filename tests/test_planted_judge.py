@@ -228,7 +228,9 @@ def test_a_failed_command_says_so() -> None:
         runs.command("no-such-command")
 
 
-def test_the_driver_gives_a_part_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_driver_gives_a_part_what_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     asked: list[Any] = []
 
     def part(quick: bool, work: Path, organisms: list[Path], cores: int) -> PartResult:
@@ -250,3 +252,13 @@ def test_the_driver_gives_a_part_what_it_takes(tmp_path: Path, monkeypatch: pyte
     run.main()
     assert asked[1][2] == []  # other organisms: run again
     assert json.loads(out.read_text(encoding="utf-8"))["figures"] == []
+
+    def broken(quick: bool) -> PartResult:
+        raise runs.CommandError("the run said no")
+
+    monkeypatch.setattr(nulls, "run", broken)
+    monkeypatch.setattr("sys.argv", [*arguments[:-2], "--again"])
+    with pytest.raises(SystemExit, match="failed: nulls"):
+        run.main()
+    assert "the run said no" in capfd.readouterr().err
+    assert read_raw(out)["nulls"]["data"] == {"n": 1}  # what was found before stays

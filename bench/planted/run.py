@@ -14,6 +14,7 @@ import importlib
 import inspect
 import os
 import time
+import traceback
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -54,17 +55,25 @@ def main() -> None:
     machine = os.cpu_count() or 1
     lanes = min(len(pending), machine)
     cores = machine // lanes
+    failed: list[str] = []
     os.environ["OMP_NUM_THREADS"] = str(cores)  # of the parts and of all that they start
     with ProcessPoolExecutor(lanes, get_context("spawn")) as pool:
         given = options.quick, options.out, options.organisms, cores
         running = {pool.submit(run_part, name, *given): name for name in pending}
         for part in as_completed(running):
+            error = part.exception()
+            if error is not None:  # said at once: the others may take an hour yet
+                failed.append(running[part])
+                traceback.print_exception(error)
+                continue
             found, seconds = part.result()
             keep(options.out, running[part], found, asked, seconds)
             print(f"{running[part]}: {seconds:.0f} s")
             for figure in found.figures:
                 print("  " + show(figure), flush=True)
     print(f"{len(pending)} parts, {lanes} at a time: {time.perf_counter() - started:.0f} s")
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
 
 
 def run_part(

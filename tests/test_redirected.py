@@ -1,0 +1,117 @@
+"""A feature that both models have, at the same tokens, in another direction: told as turned, and only then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from synthetic import Synthetic, make, residuals_of, swapped
+
+from analyze.classes import Change, classify
+from analyze.dictionaries.fit import fit_dictionary
+from analyze.dictionaries.training import FitOptions
+from analyze.effects import LayerEffects, measure_effects
+from analyze.groups import Group, make_groups
+from analyze.redirected import group_vectors, points_apart
+from fi_store.config import METHOD, DictionaryKind
+from fi_store.dictionary import Crosscoder
+
+OPTIONS = FitOptions("resid_post", 0, n_latents=48, k=4, steps=400, batch=256, seed=0)
+KINDS: tuple[DictionaryKind, ...] = ("paired_sae", "crosscoder")
+
+
+def turned(cosine: float, *, base: float = 6.0, target: float = 6.0, together: bool = True) -> Synthetic:
+    """At the planted rows the base has `base` along u and the target `target` along v, with <u, v> = cosine.
+
+    Apart instead of together: the base has its at the other rows of the same kind of prompts.
+    """
+    data = make(n_units=200)
+    u = data.direction
+    other = torch.randn(len(u), generator=torch.Generator().manual_seed(1))
+    other = torch.nn.functional.normalize(other - (other @ u) * u, dim=0)
+    v = cosine * u + (1 - cosine**2) ** 0.5 * other
+    fires = torch.from_numpy(data.planted.astype(np.float32))
+    size = fires * torch.empty(len(fires)).uniform_(0.7, 1.3, generator=torch.Generator().manual_seed(2))
+    rows = data.extraction.rows
+    planted_units = np.unique(rows.unit[data.planted])
+    elsewhere = np.isin(rows.unit, planted_units) & ~data.planted & (rows.position_class == 2)
+    where = size if together else torch.from_numpy(elsewhere.astype(np.float32))
+
+    def without(x: torch.Tensor) -> torch.Tensor:
+        return x - (x @ other)[:, None] * other
+
+    activations = {
+        "base": without(data.activations["base"]) + base * where[:, None] * u,
+        "target": without(data.activations["target"]) - 6.0 * fires[:, None] * u + target * size[:, None] * v,
+        "sham_0": without(data.activations["sham_0"]) + base * where[:, None] * u,
+    }
+    return replace(data, activations=activations)
+
+
+def change_of(data: Synthetic, kind: DictionaryKind, first: str) -> tuple[Change, Group, LayerEffects]:
+    second = "target" if first == "base" else "base"
+    train = torch.from_numpy(data.extraction.rows.discovery)
+    classes = torch.from_numpy(data.extraction.rows.position_class)[train]
+    rows = data.activations[first][train], data.activations[second][train]
+    dictionary = fit_dictionary(kind, rows, classes, OPTIONS)
+    effects = measure_effects(data.extraction, dictionary, data.activations, first, METHOD.floor_minimum)
+    group = make_groups([effects], data.extraction)[0]
+    return classify(group, [effects], data.extraction, residuals_of(data)), group, effects
+
+
+@pytest.mark.parametrize("cosine", [-1.0, 0.0, 0.3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_turned_direction_is_redirected_from_either_side(kind: DictionaryKind, cosine: float) -> None:
+    data = turned(cosine)
+    change, _, _ = change_of(data, kind, "base")
+    assert change.name == "redirected"
+    mirrored, _, _ = change_of(swapped(data), kind, "target")
+    assert mirrored.name == "redirected"
+    assert (mirrored.log2_ratio, mirrored.low, mirrored.high) == pytest.approx(
+        (-change.log2_ratio, -change.high, -change.low)
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_only_longer_is_not(kind: DictionaryKind) -> None:
+    change, _, _ = change_of(turned(1.0, base=3.0), kind, "base")
+    assert change.name == "strengthened"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_happens_at_other_tokens_is_not(kind: DictionaryKind) -> None:
+    change, _, _ = change_of(turned(0.0, together=False), kind, "base")
+    assert change.name != "redirected"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_only_one_model_has_is_not(kind: DictionaryKind) -> None:
+    change, _, _ = change_of(turned(0.0, base=0.0), kind, "base")
+    assert change.name in ("added", "strengthened")
+
+
+def test_an_uncertain_direction_has_not_turned() -> None:
+    data = turned(0.0)
+    _, group, effects = change_of(data, "crosscoder", "base")
+    found = effects.dictionary
+    assert isinstance(found, Crosscoder)
+    rows = data.activations["base"], data.activations["target"]
+    clusters = data.extraction.units.clusters[data.extraction.rows.unit]
+    latents = [member.latent for member in group.members]
+    assert points_apart(found, rows, clusters, latents)
+    one, two = (
+        torch.nn.functional.cosine_similarity(*halves, dim=0)
+        for halves in group_vectors(found, rows, clusters, latents)
+    )
+    assert min(one, two) > 0.99
+    noise = torch.randn(2, *rows[0].shape, generator=torch.Generator().manual_seed(3))
+    # It fires everywhere and stands for nothing: in either half its own part is what the noise happens to sum to.
+    empty = replace(
+        found,
+        w_enc=torch.zeros_like(found.w_enc),
+        b_enc=torch.full_like(found.b_enc, 100.0),
+        w_both=torch.zeros_like(found.w_both),
+    )
+    assert not points_apart(empty, (noise[0], noise[1]), clusters, latents)
