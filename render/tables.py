@@ -86,6 +86,12 @@ class ReportData:
         return any(row["probe"] == "asked" for row in self.dictionaries)
 
     @property
+    def probe_prompts(self) -> int | None:
+        """Held-out prompts on which the spliced-in loss was measured; None where it was not."""
+        answered = [row["probe_prompts"] for row in self.dictionaries if row["probe"] == "answered"]
+        return int(answered[0]) if answered else None
+
+    @property
     def title(self) -> str:
         """`What changed from A to B`."""
         if self.run.base_model_id == self.run.target_model_id:

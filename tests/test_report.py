@@ -223,6 +223,7 @@ def test_recovered_loss_is_told_or_how_to_measure_it(plain_store: FilledStore, t
         files = render_report(store, plain_store.runs[0], charts=False)
         for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
             assert "83% / 82%" in text
+            assert "held-out prompts" in text.split("below 0% worse than zeros", 1)[1][:120]
             assert "not measured yet" not in text
         with store.session() as unit:
             unit.execute(sa.text("DELETE FROM intervention"))
@@ -230,6 +231,7 @@ def test_recovered_loss_is_told_or_how_to_measure_it(plain_store: FilledStore, t
         files = render_report(store, plain_store.runs[0], charts=False)
         for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
             assert "83% / 82%" not in text
+            assert "measured on each" not in text
             assert "not measured yet" in text
             assert f"fi-store probe {plain_store.runs[0]}" in text
 

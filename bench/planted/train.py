@@ -112,7 +112,9 @@ def train(base: str, pairs: Sequence[Pair], folder: Path, recipe: Recipe, cache_
         optimizer.zero_grad()
     model.peft_config["default"].base_model_name_or_path = base
     with quiet_libraries():
-        model.save_pretrained(folder / "adapter")
+        model.save_pretrained(
+            folder / "adapter", save_embedding_layers=False
+        )  # else peft asks the hub for them
     return folder / "adapter"
 
 

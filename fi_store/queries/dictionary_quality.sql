@@ -20,7 +20,7 @@ SELECT d.site, d.layer, d.dark_matter, d.mean_shift, 1 - d.dark_matter - d.mean_
        d.ev_base_d, d.ev_target_d, d.ev_base_c, d.ev_target_c,
        b.recovered AS loss_recovered_base, t.recovered AS loss_recovered_target,
        b.added AS loss_added_base, t.added AS loss_added_target,
-       a.state AS probe,
+       a.state AS probe, len(a.prompt_ids) AS probe_prompts,
        d.l0_base, d.l0_target, d.dead_share,
        d.kind, d.n_latents, d.k, d.seed, d.steps, d.n_rows, d.threshold, d.id AS dictionary_id
 FROM dictionary AS d
