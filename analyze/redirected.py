@@ -19,7 +19,7 @@ from analyze.groups import Group, token_activity
 from analyze.readability import Residuals
 from analyze.rows import Extraction, FloatArray, IntArray
 from fi_store.config import METHOD
-from fi_store.dictionary import SIDES, Crosscoder
+from fi_store.dictionary import SIDES, Crosscoder, PairedSae
 
 
 def is_redirected(
@@ -28,8 +28,10 @@ def is_redirected(
     """Whether the group turned, on C in its position class."""
     rows = extraction.rows
     chosen = np.flatnonzero(~rows.discovery & rows.own & (rows.position_class == group.position_class))
-    if not layers[group.members[0].layer_index].dictionary.coupled:
-        return _changes_sides(group, layers, chosen)
+    clusters = extraction.units.clusters[rows.unit[chosen]]
+    half = np.unique(clusters, return_inverse=True)[1] % 2
+    if isinstance(layers[group.members[0].layer_index].dictionary, PairedSae):
+        return _changes_sides(group, layers, (chosen[half == 0], chosen[half == 1]))
     weight = 0.0
     for at in group.layer_indices:
         dictionary = layers[at].dictionary
@@ -38,24 +40,31 @@ def is_redirected(
             first, second = (
                 residuals.rows[reader, at][torch.from_numpy(chosen)] for reader in layers[at].readers
             )
-            clusters = extraction.units.clusters[rows.unit[chosen]]
-            if points_apart(dictionary, (first, second), clusters, [member.latent for member in members]):
+            if points_apart(dictionary, (first, second), half, [member.latent for member in members]):
                 weight += sum(member.weight for member in members)
-    return weight > 0.5
+    return weight > 0.5  # of the group's, where it spans several layers
 
 
-def _changes_sides(group: Group, layers: Sequence[LayerEffects], chosen: IntArray) -> bool:
-    """What falls in the base is followed by what rises in the target, and inside either model they are apart."""
+def _changes_sides(group: Group, layers: Sequence[LayerEffects], halves: tuple[IntArray, IntArray]) -> bool:
+    """What falls in the base is followed by what rises in the target, and inside either model they are apart.
+
+    Asked in both halves of the prompt families, so that a few rows do not decide.
+    """
     shares = [sum(one.weight for one in group.members if one.sign == sign) for sign in (-1, 1)]
     if min(shares) < METHOD.redirected_share:
         return False
     falls, rises = (
-        {reader: token_activity(group, layers, reader, sign)[chosen] for reader in ("base", "target")}
+        {reader: token_activity(group, layers, reader, sign) for reader in ("base", "target")}
         for sign in (-1, 1)
     )
-    follows = _correlation(falls["base"], rises["target"])
-    apart = max(_correlation(falls[reader], rises[reader]) for reader in ("base", "target"))
-    return follows >= METHOD.redirected_follows and apart < METHOD.redirected_apart
+    for half in halves:
+        if min((falls["base"][half] > 0).sum(), (rises["target"][half] > 0).sum()) < METHOD.alive_tokens:
+            return False
+        follows = _correlation(falls["base"][half], rises["target"][half])
+        apart = max(_correlation(falls[reader][half], rises[reader][half]) for reader in ("base", "target"))
+        if follows < METHOD.redirected_follows or apart >= METHOD.redirected_apart:
+            return False
+    return True
 
 
 def _correlation(left: FloatArray, right: FloatArray) -> float:
@@ -66,43 +75,54 @@ def _correlation(left: FloatArray, right: FloatArray) -> float:
 
 
 def points_apart(
-    dictionary: Crosscoder, rows: tuple[Tensor, Tensor], clusters: IntArray, latents: Sequence[int]
+    dictionary: Crosscoder, rows: tuple[Tensor, Tensor], half: IntArray, latents: Sequence[int]
 ) -> bool:
-    """Whether what some latents stand for has a like length in both models and another direction.
+    """Whether what some latents add to a model is of like length in both and points elsewhere.
 
-    Rows (n, d) in canonical order. The angle must exceed, by a factor, the one between halves of the clusters.
+    Rows (n, d) in canonical order, each in half 0 or 1 of the clusters. The angle between what the latents' decoders
+    add up to must exceed, by a factor, the one between halves of what they were seen to stand for.
     """
-    halves = group_vectors(dictionary, rows, clusters, latents)
-    first, second = (halves[side].sum(dim=0) * dictionary.config.input_scales[side] for side in SIDES)
+    added, seen = group_vectors(dictionary, rows, half, latents)
+    first, second = (added[side] * dictionary.config.input_scales[side] for side in SIDES)
     lengths = sorted((float(first.norm()), float(second.norm())))
     angle = _angle(first, second)
     if lengths[1] > METHOD.redirected_length * lengths[0] or np.cos(angle) >= METHOD.redirected_cosine:
         return False
-    return angle > METHOD.redirected_angles * max(_angle(*halves[side]) for side in SIDES)
+    return angle > METHOD.redirected_angles * max(_angle(*seen[side]) for side in SIDES)
 
 
 def group_vectors(
-    dictionary: Crosscoder, rows: tuple[Tensor, Tensor], clusters: IntArray, latents: Sequence[int]
-) -> list[Tensor]:
-    """For each side (2, d), one row for each half of the clusters: the model's own part of the latents, summed.
+    dictionary: Crosscoder, rows: tuple[Tensor, Tensor], half: IntArray, latents: Sequence[int]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """For each side (d,): what the latents' decoders add up to over the rows; and (2, d): what they were seen to stand
+    for in each half.
 
-    The own part of a row is the latents' part of the reconstruction with the reconstruction error put back; it counts
-    where any of them fires.
+    The latter puts the reconstruction error of the rows where one of them fires back, less its mean over the other
+    rows: what the dictionary misses everywhere is nobody's.
     """
-    config, chosen = dictionary.config, torch.tensor(list(latents))
-    half = torch.from_numpy(np.unique(clusters, return_inverse=True)[1] % 2)
-    sums = [torch.zeros(2, config.d_model) for _ in SIDES]
-    for start in range(0, len(half), BLOCK):
+    chosen = torch.tensor(list(latents))
+    where = torch.from_numpy(half)
+    parts = torch.zeros(2, dictionary.w_both.shape[1])
+    errors, counts = (
+        torch.zeros(2, 2, dictionary.w_both.shape[1]),
+        torch.zeros(2, 2),
+    )  # (half, fires or not, ...)
+    for start in range(0, len(where), BLOCK):
         block = slice(start, start + BLOCK)
         x = dictionary.inputs((rows[0][block], rows[1][block]))
         code = dictionary.encode(x)
-        part = code[:, chosen] @ dictionary.w_both[chosen]
-        own = x - (code @ dictionary.w_both + dictionary.b_dec) + part
-        fires = (code[:, chosen] > 0).any(dim=1).float()
-        gather = torch.stack([fires * (half[block] == number) for number in (0, 1)])
-        for side in SIDES:
-            sums[side] += gather @ own[:, dictionary.part(side)]
-    return sums
+        error = x - (code @ dictionary.w_both + dictionary.b_dec)
+        fires = (code[:, chosen] > 0).any(dim=1)
+        for number in (0, 1):
+            here = where[block] == number
+            parts[number] += code[here][:, chosen].sum(dim=0) @ dictionary.w_both[chosen]
+            for place, rows_of in enumerate((here & fires, here & ~fires)):
+                errors[number, place] += error[rows_of].sum(dim=0)
+                counts[number, place] += rows_of.sum()
+    usual = errors[:, 1] / counts[:, 1:].clamp_min(1)
+    seen = parts + errors[:, 0] - counts[:, :1] * usual
+    sides = [dictionary.part(side) for side in SIDES]
+    return [parts.sum(dim=0)[part] for part in sides], [seen[:, part] for part in sides]
 
 
 def _angle(first: Tensor, second: Tensor) -> float:

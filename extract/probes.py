@@ -28,7 +28,7 @@ from fi_store.errors import UsageError
 from fi_store.progress import Progress
 from fi_store.promptset import suite_from_store
 from fi_store.schema_results import Intervention, ProbeRequest
-from fi_store.store import Store
+from fi_store.store import Store, append_event
 
 CLASSES: tuple[PositionClass, ...] = get_args(PositionClass)
 
@@ -53,10 +53,15 @@ class _Loss(NamedTuple):
     loss: float
 
 
-def answer_probes(store: Store, run_id: str, *, progress: Progress) -> int:
-    """Answers the open requests of an analysed run in one transaction; returns how many it answered.
+class Probed(NamedTuple):
+    """Requests that were answered, and those whose splice made a loss that is not finite."""
 
-    A request whose splice makes a model's loss infinite has failed, with a warning; the others are answered.
+    answered: int
+    failed: int
+
+
+def answer_probes(store: Store, run_id: str, *, progress: Progress) -> Probed:
+    """Answers the open requests of an analysed run in one transaction; one that fails leaves a warning.
 
     Raises:
         UsageError: the run is not analysed, or a model is not the one that it read.
@@ -72,8 +77,7 @@ def answer_probes(store: Store, run_id: str, *, progress: Progress) -> int:
         )
     requests = _open_requests(store, run_id)
     if not requests:
-        return 0
-    store.event(run_id, "probe", "state", "probing")  # the run stays analysed
+        return Probed(0, 0)
     config, suite = RunConfig(**run.config), suite_from_store(store, run.prompt_set_id)
     pair = load(config, progress, run)
     check_same(
@@ -101,10 +105,12 @@ def answer_probes(store: Store, run_id: str, *, progress: Progress) -> int:
         for request in requests:
             state = "failed" if request.id in failed else "answered"
             unit.execute(sa.update(ProbeRequest).where(ProbeRequest.id == request.id).values(state=state))
+        append_event(unit, run_id, "probe", "state", "probed")  # the run stays analysed
+        for message in failed.values():
+            append_event(unit, run_id, "probe", "warning", message)
     for message in failed.values():
-        store.event(run_id, "probe", "warning", message)
         progress.note(message, warning=True)
-    return len(requests) - len(failed)
+    return Probed(len(requests) - len(failed), len(failed))
 
 
 def _open_requests(store: Store, run_id: str) -> list[_Request]:

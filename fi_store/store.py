@@ -82,19 +82,7 @@ class Store:
     ) -> None:
         """Appends to the run's log. Kinds: state, timing (value in seconds), warning, choice, estimate."""
         with self.session() as unit:
-            last = unit.scalar(sa.select(sa.func.max(RunEvent.number)).where(RunEvent.run_id == run_id))
-            unit.add(
-                RunEvent(
-                    run_id=run_id,
-                    number=0 if last is None else last + 1,
-                    at=now(),
-                    stage=stage,
-                    kind=kind,
-                    message=message,
-                    value=value,
-                    detail=dict(detail) if detail is not None else None,
-                )
-            )
+            append_event(unit, run_id, stage, kind, message, value=value, detail=detail)
 
     def set_state(self, run_id: str, state: str, stage: str) -> None:
         """Moves a run to a state and logs it."""
@@ -132,6 +120,33 @@ def add_missing(unit: Session, objects: Sequence[Base]) -> None:
         key = sa.inspect(item).mapper.primary_key_from_instance(item)
         if unit.get(type(item), tuple(key)) is None:
             unit.add(item)
+
+
+def append_event(
+    unit: Session,
+    run_id: str,
+    stage: str,
+    kind: str,
+    message: str,
+    *,
+    value: float | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Appends to a run's log inside a transaction; see `Store.event`."""
+    last = unit.scalar(sa.select(sa.func.max(RunEvent.number)).where(RunEvent.run_id == run_id))
+    unit.add(
+        RunEvent(
+            run_id=run_id,
+            number=0 if last is None else last + 1,
+            at=now(),
+            stage=stage,
+            kind=kind,
+            message=message,
+            value=value,
+            detail=dict(detail) if detail is not None else None,
+        )
+    )
+    unit.flush()
 
 
 def write_facts(

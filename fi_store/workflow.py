@@ -104,15 +104,16 @@ def analyze(store: Store, run_id: str, progress: Progress, *, keep: str | None =
         )
 
 
-def probe(store: Store, run_id: str, progress: Progress) -> int:
-    """Runs the models again for what the analysis asked and nobody answered yet; returns how many requests."""
+def probe(store: Store, run_id: str, progress: Progress) -> tuple[int, int]:
+    """Runs the models again for what the analysis asked and nobody answered yet; returns how many requests were
+    answered, and how many failed."""
     from extract.probes import answer_probes
 
     with _stage(store, progress, run_id) as inner:
-        answered = answer_probes(store, run_id, progress=inner)
+        probed = answer_probes(store, run_id, progress=inner)
         for label, seconds in inner.seconds.items():
             store.event(run_id, "probe", "timing", label, value=seconds)
-    return answered
+    return probed
 
 
 def report(store: Store, run_id: str, progress: Progress, *, report_format: str, charts: bool) -> list[Path]:

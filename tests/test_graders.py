@@ -132,7 +132,7 @@ MANY_SECONDS = 20
 
 @pytest.mark.parametrize("reply", HOSTILE, ids=lambda reply: repr(reply[:10]))
 def test_no_reply_takes_long(reply: str) -> None:
-    """Twenty thousand characters of the worst for each pattern: what does not grow linearly takes minutes."""
+    """Twenty thousand characters of the worst for each pattern: what grows faster than quadratically never ends."""
     for grader, answer in SLOWEST:
         started = time.process_time()
         grade(grader, answer, reply, reply[-MAX_REPLY:] + " or not?")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from bench.planted.judge import (
     read_card,
     read_cards,
 )
-from bench.results import PartResult, read_raw
+from bench.results import read_raw
 
 EXPECTED = Expected(("added", "strengthened"), ("formal_logic",), ("Premise", "therefore", "or"), ("proof",))
 
@@ -228,37 +231,75 @@ def test_a_failed_command_says_so() -> None:
         runs.command("no-such-command")
 
 
-def test_the_driver_gives_a_part_what_it_takes(
+@pytest.fixture
+def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package with small parts in the place of the real ones; returns its folder."""
+    folder = tmp_path / "small_parts"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "nulls.py").write_text(
+        "import os\n"
+        "from bench.results import Figure, PartResult\n"
+        "def run(quick, work, organisms, cores):\n"
+        "    assert os.environ['OMP_NUM_THREADS'] == str(cores)\n"
+        "    with (work / 'calls').open('a') as file:\n"
+        "        file.write(f'{quick} {[folder.name for folder in organisms]}\\n')\n"
+        "    return PartResult([Figure('made', 1, 'of 1', '', None)], {'n': 1})\n"
+    )
+    (folder / "edits.py").write_text("def run(quick):\n    raise ValueError('the part said no')\n")
+    (folder / "synthetic.py").write_text(
+        "import time\ndef run(work):\n    (work / 'begun').touch()\n    time.sleep(600)\n"
+    )
+    monkeypatch.setattr(run, "PACKAGE", "small_parts")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), str(Path(run.__file__).parents[2]))))
+    return folder
+
+
+def drive(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
+    monkeypatch.setattr("sys.argv", ["run", *map(str, words)])
+    run.main()
+
+
+@pytest.mark.usefixtures("parts")
+def test_the_driver_gives_a_part_what_it_takes_and_keeps_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[Any] = []
-
-    def part(quick: bool, work: Path, organisms: list[Path], cores: int) -> PartResult:
-        asked.append((quick, work, organisms))
-        assert cores >= 1
-        return PartResult([], {"n": 1})
-
-    monkeypatch.setattr(nulls, "run", part)
-    monkeypatch.setattr(run, "ProcessPoolExecutor", lambda lanes, _: ThreadPoolExecutor(lanes))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # set by the driver, and set back here
     out = tmp_path / "out.json"
-    arguments = ["run", "--out", str(out), "--part", "nulls", "--quick", "--organisms", str(tmp_path)]
     for _ in range(2):
-        monkeypatch.setattr("sys.argv", arguments)
-        run.main()
-    assert asked == [(True, tmp_path / "out-quick" / "nulls", [tmp_path])]
+        drive(monkeypatch, "--out", out, "--part", "nulls", "--quick", "--organisms", tmp_path)
+    calls = tmp_path / "out-quick" / "nulls" / "calls"
+    assert calls.read_text() == f"True ['{tmp_path.name}']\n"
     assert read_raw(out)["nulls"]["data"] == {"n": 1}
-    monkeypatch.setattr("sys.argv", arguments[:-2])
-    run.main()
-    assert asked[1][2] == []  # other organisms: run again
-    assert json.loads(out.read_text(encoding="utf-8"))["figures"] == []
+    drive(monkeypatch, "--out", out, "--part", "nulls", "--quick")
+    assert calls.read_text().splitlines()[1:] == ["True []"]  # other organisms: run again
+    assert json.loads(out.read_text(encoding="utf-8"))["figures"][0]["name"] == "made"
+    capfd.readouterr()
+    with pytest.raises(SystemExit):
+        drive(monkeypatch, "--out", out, "--part", "nulls", "--part", "edits", "--again")
+    said = capfd.readouterr()
+    assert "the part said no" in said.err
+    assert "edits: failed" in said.out
+    assert "nulls: " in said.out  # the other part came to its end
+    assert set(read_raw(out)) == {"nulls"}
 
-    def broken(quick: bool) -> PartResult:
-        raise runs.CommandError("the run said no")
 
-    monkeypatch.setattr(nulls, "run", broken)
-    monkeypatch.setattr("sys.argv", [*arguments[:-2], "--again"])
-    with pytest.raises(SystemExit, match="failed: nulls"):
-        run.main()
-    assert "the run said no" in capfd.readouterr().err
-    assert read_raw(out)["nulls"]["data"] == {"n": 1}  # what was found before stays
+def test_stopping_the_driver_stops_its_parts_and_begins_none(parts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    script = f"from bench.planted import run; run.PACKAGE = {parts.name!r}; run.main()"
+    (parts / "organisms.py").write_text((parts / "synthetic.py").read_text())
+    words = [sys.executable, "-c", script, "--out", str(out)]
+    for name in ("synthetic", "organisms", "nulls"):
+        words += ["--part", name]
+    driver = subprocess.Popen(words)
+    begun = [tmp_path / "out-work" / name / "begun" for name in ("synthetic", "organisms")]
+    cores = os.cpu_count() or 1
+    deadline = time.monotonic() + 60
+    while sum(file.exists() for file in begun) < min(2, cores):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    driver.terminate()
+    assert driver.wait(timeout=30) != 0
+    time.sleep(0.5)
+    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(tmp_path) not in left
+    assert cores > 2 or not (tmp_path / "out-work" / "nulls" / "calls").exists()

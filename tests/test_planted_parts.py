@@ -97,7 +97,7 @@ def test_nulls_of_every_kind(commands: list[str], tiny_models: TinyModels, tmp_p
 
 
 def test_edits_of_both_kinds(commands: list[str], tmp_path: Path) -> None:
-    found = edits.run(False, tmp_path / "out-work")
+    found = edits.run(False, tmp_path / "out-work" / "edits")
     judged = found.raw["edits"]
     assert [(one["kind"], one["size"]) for one in judged] == [("new", 2.0), ("new", -2.0), ("active", 2.0)]
     assert (tmp_path / found.raw["curve"]).exists()

@@ -16,7 +16,7 @@ from extract.pipeline import ingest
 from extract.probes import answer_probes
 from fi_store import workflow
 from fi_store.config import RunConfig
-from fi_store.errors import UsageError
+from fi_store.errors import FiStoreError, UsageError
 from fi_store.progress import Progress
 from fi_store.query import run_query
 from fi_store.schema import Run
@@ -53,7 +53,7 @@ def test_what_rebuilds_everything_costs_nothing(run: tuple[Store, str], tmp_path
     ready = ready_folder(tmp_path / "ready", WIDTH, hook_layer=1, hook_point="resid_post")
     analysed(store, run_id, dictionary_file=str(ready))
     assert states(store, run_id) == ["asked"]
-    assert answer_probes(store, run_id, progress=Progress()) == 1
+    assert answer_probes(store, run_id, progress=Progress()) == (1, 0)
     found = losses(store, run_id)
     for reader, prompt, arm in found:
         clean = found[reader, prompt, "clean"]
@@ -111,7 +111,7 @@ def test_kinds_of_the_difference_ask_nothing(kind: str, run: tuple[Store, str]) 
     store, run_id = run
     analysed(store, run_id, dictionary=kind)
     assert states(store, run_id) == []
-    assert answer_probes(store, run_id, progress=Progress()) == 0
+    assert answer_probes(store, run_id, progress=Progress()) == (0, 0)
 
 
 def test_analysing_again_asks_again_and_answering_twice_adds_nothing(run: tuple[Store, str]) -> None:
@@ -120,7 +120,7 @@ def test_analysing_again_asks_again_and_answering_twice_adds_nothing(run: tuple[
     answer_probes(store, run_id, progress=Progress())
     before = losses(store, run_id)
     assert states(store, run_id) == ["answered"]
-    assert answer_probes(store, run_id, progress=Progress()) == 0
+    assert answer_probes(store, run_id, progress=Progress()) == (0, 0)
     assert losses(store, run_id) == before
     analysed(store, run_id, seed=0)
     assert states(store, run_id) == ["asked"]
@@ -134,7 +134,7 @@ def test_other_sites(site: str, tiny_models: TinyModels, tmp_path: Path) -> None
     with store:
         ready = ready_folder(tmp_path / "ready", WIDTH, hook_layer=1, hook_point=site)
         analysed(store, run_id, dictionary_file=str(ready))
-        assert answer_probes(store, run_id, progress=Progress()) == 1
+        assert answer_probes(store, run_id, progress=Progress()) == (1, 0)
         (row,) = run_query(store, "dictionary_quality", run=run_id).to_pylist()
         assert row["site"] == site
         assert row["loss_recovered_base"] == pytest.approx(1, abs=0.01)
@@ -151,7 +151,7 @@ def test_pairs_of_other_widths_and_tokenizers(
     store, run_id = ingested(tmp_path, small_config(base, target, shams=0), small_suite(16))
     with store:
         analysed(store, run_id, dictionary="crosscoder")
-        assert answer_probes(store, run_id, progress=Progress()) == 1
+        assert answer_probes(store, run_id, progress=Progress()) == (1, 0)
         found = losses(store, run_id)
         for reader in ("base", "target"):  # a model given the other's width would have refused it
             own = {(prompt, arm): loss for (who, prompt, arm), loss in found.items() if who == reader}
@@ -167,13 +167,13 @@ def test_a_splice_that_is_not_finite_fails_alone(run: tuple[Store, str]) -> None
     broken = store.folder / paths[0]["path"] / "weights.safetensors"
     weights = load_file(broken)
     save_file({**weights, "W_dec": weights["W_dec"] * 1e30, "b_dec": weights["b_dec"] + 1e30}, broken)
-    assert answer_probes(store, run_id, progress=Progress()) == 1
+    assert answer_probes(store, run_id, progress=Progress()) == (1, 1)
     rows = run_query(store, "dictionary_quality", run=run_id).to_pylist()
     assert [row["probe"] for row in rows] == ["failed", "answered"]
     assert rows[0]["loss_recovered_base"] is None
     assert rows[1]["loss_recovered_base"] is not None
     assert any("not finite (spliced, layer 0, resid_post)" in one for one in told(store, run_id))
-    assert answer_probes(store, run_id, progress=Progress()) == 0  # it would be the same again
+    assert answer_probes(store, run_id, progress=Progress()) == (0, 0)  # it would be the same again
     analysed(store, run_id)
     assert not any("not finite" in one for one in told(store, run_id))
 
@@ -260,6 +260,16 @@ def test_a_run_whose_models_are_gone_still_ends_with_a_warning(run: tuple[Store,
         f"not run again after the analysis (fi-store probe {run_id})" in one for one in told(store, run_id)
     )
     assert states(store, run_id) == ["asked"]
+    with store.session() as unit:
+        gone = {**kept, "target_model": "./gone-folder"}
+        unit.execute(sa.update(Run).where(Run.id == run_id).values(config=gone))
+    with pytest.raises(FiStoreError, match="gone-folder"):
+        answer_probes(store, run_id, progress=Progress())
+    assert any(
+        "not run again" in one for one in told(store, run_id)
+    )  # a second attempt in vain changes nothing
+    with store.session() as unit:
+        unit.execute(sa.update(Run).where(Run.id == run_id).values(config=kept))
     answer_probes(store, run_id, progress=Progress())
     assert not any("not run again" in one for one in told(store, run_id))
 

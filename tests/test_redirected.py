@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from synthetic import Synthetic, make, residuals_of, swapped
 
@@ -13,8 +14,8 @@ from analyze.classes import Change, classify
 from analyze.dictionaries.fit import fit_dictionary
 from analyze.dictionaries.training import FitOptions
 from analyze.effects import LayerEffects, measure_effects
-from analyze.groups import Group, make_groups
-from analyze.redirected import group_vectors, points_apart
+from analyze.groups import Group, Member, make_groups
+from analyze.redirected import group_vectors, is_redirected, points_apart
 from fi_store.config import METHOD, DictionaryKind
 from fi_store.dictionary import Crosscoder
 
@@ -92,26 +93,69 @@ def test_what_only_one_model_has_is_not(kind: DictionaryKind) -> None:
     assert change.name in ("added", "strengthened")
 
 
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [("handed on", True), ("together in the base", False), ("one half only", False), ("few rows", False)],
+)
+def test_what_falls_and_what_rises(case: str, expected: bool) -> None:
+    data = turned(0.0)
+    _, group, effects = change_of(data, "paired_sae", "base")
+    random, rows = np.random.default_rng(0), data.extraction.rows
+    on_c = ~rows.discovery & (rows.position_class == 2)
+    half = np.zeros(rows.n, dtype=np.int64)
+    half[on_c] = np.unique(data.extraction.units.clusters[rows.unit[on_c]], return_inverse=True)[1] % 2
+    fires = on_c & (random.random(rows.n) < 0.2)
+    if case == "few rows":
+        fires &= np.cumsum(fires) <= 15
+    first = np.where(fires, random.uniform(1, 2, rows.n), 0.0)
+    none = np.zeros(rows.n)
+    fallen, risen = [first, none], [none.copy(), first.copy()]  # in the base, in the target
+    if case == "together in the base":
+        risen[0] = first
+    if case == "one half only":
+        risen[1][half == 1] = random.permutation(risen[1][half == 1])
+    codes = dict(effects.codes)
+    for at, reader in enumerate(("base", "target")):
+        codes[reader] = sp.csc_array(np.column_stack([fallen[at], risen[at]]).astype(np.float32))
+    by_hand = replace(effects, codes=codes, scale=np.ones(2))
+    pair = replace(group, members=(Member(0, 0, 0.6, -1), Member(0, 1, 0.4, 1)), direction=-1)
+    assert is_redirected(pair, [by_hand], data.extraction, residuals_of(data)) is expected
+    other = replace(by_hand, codes={**codes, "base": codes["target"], "target": codes["base"]})
+    mirrored = replace(pair, members=(Member(0, 0, 0.6, 1), Member(0, 1, 0.4, -1)), direction=1)
+    if case != "together in the base":  # there, together in the target then
+        assert is_redirected(mirrored, [other], data.extraction, residuals_of(data)) is expected
+    lonely = replace(pair, members=(Member(0, 0, 0.9, -1), Member(0, 1, 0.1, 1)))
+    assert not is_redirected(lonely, [by_hand], data.extraction, residuals_of(data))
+
+
 def test_an_uncertain_direction_has_not_turned() -> None:
     data = turned(0.0)
     _, group, effects = change_of(data, "crosscoder", "base")
     found = effects.dictionary
     assert isinstance(found, Crosscoder)
     rows = data.activations["base"], data.activations["target"]
-    clusters = data.extraction.units.clusters[data.extraction.rows.unit]
+    half = data.extraction.units.clusters[data.extraction.rows.unit] % 2
     latents = [member.latent for member in group.members]
-    assert points_apart(found, rows, clusters, latents)
-    one, two = (
-        torch.nn.functional.cosine_similarity(*halves, dim=0)
-        for halves in group_vectors(found, rows, clusters, latents)
-    )
-    assert min(one, two) > 0.99
-    noise = torch.randn(2, *rows[0].shape, generator=torch.Generator().manual_seed(3))
-    # It fires everywhere and stands for nothing: in either half its own part is what the noise happens to sum to.
-    empty = replace(
-        found,
-        w_enc=torch.zeros_like(found.w_enc),
-        b_enc=torch.full_like(found.b_enc, 100.0),
-        w_both=torch.zeros_like(found.w_both),
-    )
-    assert not points_apart(empty, (noise[0], noise[1]), clusters, latents)
+    assert points_apart(found, rows, half, latents)
+    _, seen = group_vectors(found, rows, half, latents)
+    assert min(torch.nn.functional.cosine_similarity(*halves, dim=0) for halves in seen) > 0.99
+    # The same decoders on noise: in either half they are seen to stand for something else.
+    noise = torch.randn(2, *rows[0].shape, generator=torch.Generator().manual_seed(3)) * 1e3
+    weak = replace(found, w_enc=torch.zeros_like(found.w_enc), b_enc=torch.full_like(found.b_enc, 100.0))
+    few = [part[:40] for part in noise]
+    assert not points_apart(weak, (few[0], few[1]), half[:40], latents)
+
+
+def test_an_error_that_both_models_share_turns_nothing() -> None:
+    """What the dictionary misses at the same tokens in both models is no direction of the base's."""
+    data = turned(0.0, base=0.0)
+    _, group, effects = change_of(data, "crosscoder", "base")
+    found = effects.dictionary
+    assert isinstance(found, Crosscoder)
+    missed = torch.nn.functional.normalize(torch.randn(32, generator=torch.Generator().manual_seed(5)), dim=0)
+    for fires in (torch.ones(len(data.planted)), torch.from_numpy(data.planted.astype(np.float32))):
+        first, second = (
+            data.activations[reader] + 5.0 * fires[:, None] * missed for reader in ("base", "target")
+        )
+        half = data.extraction.units.clusters[data.extraction.rows.unit] % 2
+        assert not points_apart(found, (first, second), half, [member.latent for member in group.members])

@@ -56,9 +56,8 @@ def run(quick: bool, work: Path) -> PartResult:
         judged.append(judge(runs, make(runs, edit, settings), edit, settings["layer"]))
     curve = work / "power.svg"
     power_curve(judged).save(curve)
-    return PartResult(
-        figures(judged, judgeable=not quick), {"edits": judged, "curve": str(curve.relative_to(work.parent))}
-    )
+    beside = str(curve.relative_to(work.parent.parent))  # the results file
+    return PartResult(figures(judged, judgeable=not quick), {"edits": judged, "curve": beside})
 
 
 def new_edits(settings: dict[str, Any], triggers: Sequence[Trigger], width: int) -> list[Edit]:

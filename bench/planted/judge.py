@@ -17,6 +17,7 @@ Row = Mapping[str, Any]
 ORGANISMS = Path(__file__).parent / "organisms"
 MIRROR = {
     "added": "removed", "removed": "added", "strengthened": "weakened", "weakened": "strengthened",
+    "redirected": "redirected", "shared": "shared", "undetermined": "undetermined",
     "promoted_tokens": "suppressed_tokens", "suppressed_tokens": "promoted_tokens",
 }  # fmt: skip
 LISTED = 10

@@ -10,31 +10,30 @@ holds.
 from __future__ import annotations
 
 import argparse
-import importlib
-import inspect
+import json
 import os
+import signal
+import subprocess
+import sys
 import time
-import traceback
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from bench.results import Figure, PartResult, read_raw, show, write_results
+from bench.results import Figure, read_raw, show, write_results
 
 ORDER = ("synthetic", "edits", "organisms", "nulls")
-PARTS = tuple(name for name in ORDER if (Path(__file__).parent / f"{name}.py").exists())
 LONGEST_FIRST = ("edits", "organisms", "synthetic", "nulls")
 """So that no core waits long for the last part."""
+PACKAGE = "bench.planted"
 
 
 def main() -> None:
     """Reads the command line and runs what the file does not hold yet."""
     parser = argparse.ArgumentParser(prog="make bench-planted", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the results file (JSON)")
-    parser.add_argument("--part", choices=PARTS, action="append", help="only this part; may be repeated")
+    parser.add_argument("--part", choices=ORDER, action="append", help="only this part; may be repeated")
     parser.add_argument(
         "--quick", action="store_true", help="small sizes: shows that it runs, judges nothing"
     )
@@ -43,57 +42,80 @@ def main() -> None:
     options = parser.parse_args()
     asked = {"quick": options.quick, "organisms": [folder.name for folder in options.organisms]}
     pending = []
-    for name in sorted(options.part or PARTS, key=LONGEST_FIRST.index):
+    for name in sorted(options.part or ORDER, key=LONGEST_FIRST.index):
         done = read_raw(options.out).get(name)
         if done is None or options.again or any(done[key] != asked[key] for key in asked):
             pending.append(name)
         else:
             print(f"{name}: done before, in {done['seconds']:.0f} s")
-    if not pending:
-        return
+    if pending and not run_parts(pending, options, asked):
+        raise SystemExit(1)
+
+
+def run_parts(pending: list[str], options: argparse.Namespace, asked: dict[str, Any]) -> bool:
+    """Runs parts, as many at a time as there are cores; returns whether all came to their end."""
     started = time.perf_counter()
     machine = os.cpu_count() or 1
     lanes = min(len(pending), machine)
-    cores = machine // lanes
-    failed: list[str] = []
-    os.environ["OMP_NUM_THREADS"] = str(cores)  # of the parts and of all that they start
-    with ProcessPoolExecutor(lanes, get_context("spawn")) as pool:
-        given = options.quick, options.out, options.organisms, cores
-        running = {pool.submit(run_part, name, *given): name for name in pending}
-        for part in as_completed(running):
-            error = part.exception()
-            if error is not None:  # said at once: the others may take an hour yet
-                failed.append(running[part])
-                traceback.print_exception(error)
-                continue
-            found, seconds = part.result()
-            keep(options.out, running[part], found, asked, seconds)
-            print(f"{running[part]}: {seconds:.0f} s")
-            for figure in found.figures:
-                print("  " + show(figure), flush=True)
+    children: list[subprocess.Popen[bytes]] = []
+    complete = True
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    with ThreadPoolExecutor(lanes) as pool:
+        running = {pool.submit(run_part, name, options, machine // lanes, children): name for name in pending}
+        try:
+            for part in as_completed(running):
+                name, made = running[part], part.result()
+                if made is None:
+                    print(f"{name}: failed", flush=True)
+                    complete = False
+                    continue
+                keep(options.out, name, made, asked)
+                print(f"{name}: {made['seconds']:.0f} s")
+                for row in made["figures"]:
+                    print("  " + show(Figure(**row)), flush=True)
+        finally:  # a stop ends what runs and begins nothing more; what was written down stays
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in children:
+                child.terminate()
+            signal.signal(signal.SIGTERM, before)
     print(f"{len(pending)} parts, {lanes} at a time: {time.perf_counter() - started:.0f} s")
-    if failed:
-        raise SystemExit(f"failed: {', '.join(failed)}")
+    return complete
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def run_part(
-    name: str, quick: bool, out: Path, organisms: Sequence[Path], cores: int
-) -> tuple[PartResult, float]:
-    """Runs a part with what it takes; returns what it found, and its seconds. The quick form works elsewhere."""
-    started = time.perf_counter()
-    part = importlib.import_module(f"bench.planted.{name}").run
-    work = out.parent / f"{out.stem}-{'quick' if quick else 'work'}" / name
-    folders = [folder.resolve() for folder in organisms]
-    given = {"quick": quick, "work": work, "organisms": folders, "cores": cores}
-    found: PartResult = part(**{key: given[key] for key in inspect.signature(part).parameters})
-    return found, time.perf_counter() - started
+    name: str, options: argparse.Namespace, cores: int, children: list[subprocess.Popen[bytes]]
+) -> dict[str, Any] | None:
+    """Runs a part in a process of its own; what it found, or None where it failed. The quick form works elsewhere."""
+    out: Path = options.out.absolute()
+    work = out.parent / f"{out.stem}-{'quick' if options.quick else 'work'}" / name
+    work.mkdir(parents=True, exist_ok=True)
+    result = work / "result.json"
+    result.unlink(missing_ok=True)
+    asked = {
+        "module": f"{PACKAGE}.{name}",
+        "quick": options.quick,
+        "work": str(work),
+        "organisms": [str(folder.resolve()) for folder in options.organisms],
+        "cores": cores,
+        "result": str(result),
+    }
+    words = [sys.executable, "-m", "bench.planted.part", json.dumps(asked)]
+    child = subprocess.Popen(words, env={**os.environ, "OMP_NUM_THREADS": str(cores)})
+    children.append(child)
+    if child.wait() != 0:
+        return None
+    made: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+    return made
 
 
-def keep(path: Path, name: str, found: PartResult, asked: dict[str, Any], seconds: float) -> None:
+def keep(path: Path, name: str, made: dict[str, Any], asked: dict[str, Any]) -> None:
     """Adds a part to the file, in the place of an earlier form of it; `asked`: what it was run with."""
     raw: dict[str, Any] = read_raw(path)
-    figures = [asdict(figure) for figure in found.figures]
-    raw[name] = {**asked, "seconds": seconds, "figures": figures, "data": found.raw}
+    raw[name] = {**asked, **made}
     in_order = {part: raw[part] for part in ORDER if part in raw}
     write_results(path, [Figure(**row) for part in in_order.values() for row in part["figures"]], in_order)
 

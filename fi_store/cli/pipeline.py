@@ -122,9 +122,12 @@ def probe(run_reference: RunArgument = "latest", store: StoreOption = None) -> N
     with open_store(store, write=True) as opened, _display() as display:
         progress = _progress(display)
         run_id = opened.run(run_reference).id
-        answered = workflow.probe(opened, run_id, progress)
+        answered, failed = workflow.probe(opened, run_id, progress)
         _print_timings(progress)
-    say(f"{count(answered, 'request')} answered." if answered else f"Run {run_id} has no open request.")
+    if answered or failed:
+        say(f"{count(answered, 'request')} answered" + (f", {failed} failed (see above)." if failed else "."))
+    else:
+        say(f"Run {run_id} has no open request.")
     say(f"Next: fi-store report {run_id}{_store_words(store)}")
 
 
