@@ -10,6 +10,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub, w
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
+
+# No test measures time: a first example may wait a second for another process or for the collection of garbage.
+settings.register_profile("fi-store", deadline=None)
+settings.load_profile("fi-store")
 
 # A shell starts background jobs with SIGINT ignored, and children inherit that; these tests are about Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
@@ -74,7 +74,6 @@ def test_a_constant_has_no_width(value: float, n: int) -> None:
     assert not found.corrected.any()
 
 
-@settings(deadline=None)
 @given(
     hnp.arrays(np.float64, st.tuples(st.integers(2, 12), st.integers(1, 3)), elements=SMALL),
     st.integers(0, 99),
@@ -124,7 +123,6 @@ def test_one_cluster_that_carries_everything_falls_back_to_percentiles() -> None
     assert float(found.high) == np.inf
 
 
-@settings(deadline=None)
 @given(
     hnp.arrays(np.float64, (10, 2), elements=st.floats(0, 50, allow_nan=False, width=32)),
     st.floats(1e-3, 1),

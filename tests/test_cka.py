@@ -85,7 +85,7 @@ def test_unrelated_vectors_score_zero_and_a_bootstrap_would_not() -> None:
     assert np.mean(resampled) > 0.5
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.floats(0.01, 100), st.floats(-1000, 1000))
 def test_does_not_depend_on_rotation_scale_centre_or_side(seed: int, scale: float, shift: float) -> None:
     rng = np.random.default_rng(seed)

@@ -34,7 +34,7 @@ def logits(rows: int, count: int, seed: int) -> torch.Tensor:
 
 
 @given(st.integers(1, BLOCK_ROWS + 5), st.integers(2, 50), st.integers(0, 1000))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_divergences_equal_a_slow_reference(rows: int, count: int, seed: int) -> None:
     base, target = logits(rows, count, seed), logits(rows, count, seed + 1)
     following = [(seed + row) % count if row % 3 else None for row in range(rows)]

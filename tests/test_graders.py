@@ -101,7 +101,7 @@ graders = st.sampled_from(
 
 
 @given(graders, st.one_of(texts, phrases), st.one_of(texts, phrases))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_no_reply_makes_it_raise(chosen: tuple[dict[str, Any], str], reply: str, prompt: str) -> None:
     grader, answer = chosen
     assert grade(grader, answer, reply + prompt, prompt) == grade(grader, answer, reply + prompt, prompt)

@@ -27,7 +27,7 @@ def _problem(
     return codes, codes @ w_dec + 0.3 * torch.randn(5, d, generator=random), w_dec
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31), firing=st.integers(1, 2 * WIDTH))
 def test_it_is_non_negative_least_squares_on_the_support(seed: int, firing: int) -> None:
     codes, x, w_dec = _problem(seed, firing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from small_runs import loaded, small_suite
 from tiny import TinyModels
@@ -145,7 +145,6 @@ def test_a_token_over_the_seam_is_avoided(same: tuple[Rendering, Tokenizers]) ->
     st.lists(st.integers(1, 4), min_size=1, max_size=20),
     st.lists(st.integers(1, 4), min_size=1, max_size=20),
 )
-@settings(deadline=None)
 def test_alignment_is_symmetric_and_ordered(left: list[int], right: list[int]) -> None:
     length = min(sum(left), sum(right))
     rendered = Rendering("none", "q", "s").render("x" * max(1, length))

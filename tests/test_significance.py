@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -117,7 +117,6 @@ def test_benjamini_hochberg_matches_scipy(p: list[float]) -> None:
     )
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
 def test_mcnemar_is_symmetric(pairs: list[tuple[bool, bool]]) -> None:
     base, target = np.asarray(pairs).T
