@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from math import log2
 
 import numpy as np
-import torch
 
 from analyze.bootstrap import log_ratio_interval
 from analyze.effects import LayerEffects
 from analyze.groups import Group, main_side
-from analyze.latent_scaling import scaled_ratio, scaling_sums
+from analyze.latent_scaling import Weighed, scaled_ratio
 from analyze.readability import Residuals, readability
 from analyze.redirected import is_redirected
 from analyze.rows import BoolArray, Extraction, FloatArray
 from fi_store.config import METHOD
-from fi_store.dictionary import Crosscoder
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def classify(
     residuals: Residuals,
 ) -> Change:
     """The change class of a group on C."""
-    ratio, low, high = activity_ratio(group, layers, extraction, residuals)
+    ratio, low, high = activity_ratio(group, layers, extraction)
     if is_redirected(group, layers, extraction, residuals):
         return Change("redirected", ratio, low, high)
     name = ratio_class(low, high)
@@ -84,15 +82,12 @@ def classify(
 
 
 def activity_ratio(
-    group: Group,
-    layers: Sequence[LayerEffects],
-    extraction: Extraction,
-    residuals: Residuals,
+    group: Group, layers: Sequence[LayerEffects], extraction: Extraction
 ) -> tuple[float, float, float]:
     """lambda = log2(target / base) on C with its 90% interval over clusters: of the main side's activity, or, where
-    latent scaling was measured, of its beta_act in the group's position class (METHOD section 5)."""
+    latent scaling was measured, of its beta in the group's position class (METHOD section 5)."""
     if layers[group.members[0].layer_index].scaling is not None:
-        return _scaled_ratio(group, layers, extraction, residuals)
+        return _scaled_ratio(group, layers)
     chosen = ~extraction.units.discovery
     interval = log_ratio_interval(
         unit_activity(group, layers, "target")[chosen],
@@ -103,26 +98,21 @@ def activity_ratio(
     return float(interval.estimate), float(interval.low), float(interval.high)
 
 
-def _scaled_ratio(
-    group: Group,
-    layers: Sequence[LayerEffects],
-    extraction: Extraction,
-    residuals: Residuals,
-) -> tuple[float, float, float]:
-    rows = extraction.rows
-    chosen = ~rows.discovery & rows.own & (rows.position_class == group.position_class)
-    index, clusters = torch.from_numpy(np.flatnonzero(chosen)), extraction.units.clusters[rows.unit[chosen]]
-    sums, weights, scales = [], [], []
+def _scaled_ratio(group: Group, layers: Sequence[LayerEffects]) -> tuple[float, float, float]:
+    weighed = []
     for at in {member.layer_index: None for member in main_side(group)}:
         effects = layers[at]
         members = [member for member in main_side(group) if member.layer_index == at]
-        assert isinstance(effects.dictionary, Crosscoder)
-        first, second = (residuals.rows[reader, at][index] for reader in effects.readers)
-        latents = np.asarray([member.latent for member in members])
-        sums.append(scaling_sums(effects.dictionary, (first, second), clusters, latents, ("act",)))
-        weights.append(np.asarray([member.weight for member in members]))
-        scales.append(effects.dictionary.config.input_scales)
-    ratio, low, high = scaled_ratio(sums, weights, scales, level=0.90, seed=0)
+        assert effects.scaling is not None
+        weighed.append(
+            Weighed(
+                effects.scaling.by_class[group.position_class],
+                np.asarray([member.latent for member in members]),
+                np.asarray([member.weight for member in members]),
+                effects.dictionary.config.input_scales,
+            )
+        )
+    ratio, low, high = scaled_ratio(weighed, level=0.90, seed=0)
     return (ratio, low, high) if layers[0].anchor == "base" else (-ratio, -high, -low)
 
 

@@ -187,9 +187,9 @@ def with_scaling(
     chosen = np.flatnonzero(~extraction.rows.discovery & extraction.rows.own)
     clusters = extraction.units.clusters[extraction.rows.unit[chosen]]
     index = torch.from_numpy(chosen)
-    return replace(
-        effects, scaling=latent_scaling(dictionary, (pair[0][index], pair[1][index]), clusters, seed)
-    )
+    classes = extraction.rows.position_class[chosen]
+    measured = latent_scaling(dictionary, (pair[0][index], pair[1][index]), classes, clusters, seed)
+    return replace(effects, scaling=measured)
 
 
 def beside(anchor: str, sham: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from analyze.behaviour import Behaviour, check_behaviour
 from analyze.bootstrap import mean_interval
@@ -22,7 +23,7 @@ from analyze.predicates import Contexts
 from analyze.promoted import LISTED, change_at_tokens, pushed_words
 from analyze.readability import Residuals
 from analyze.rows import PROMPT, BoolArray, Extraction, FloatArray
-from analyze.significance import Confirmation, category_contrasts, cluster_means, confirm
+from analyze.significance import Confirmation, category_contrasts, cluster_means, confirm, within_strata
 from analyze.words import Words
 from fi_store.config import METHOD
 
@@ -107,7 +108,10 @@ class Result:
 def confirm_groups(
     groups: Sequence[Group], layers: Sequence[LayerEffects], extraction: Extraction, seed: int
 ) -> list[Tested]:
-    """Opens C once: every candidate's weighted theta against its floor, maxT over all of them (gate 2)."""
+    """Opens C once: every candidate's weighted theta against its floor, maxT over all of them (gate 2).
+
+    Test and interval take the categories as strata (`within_strata`).
+    """
     if not groups:
         return []
     chosen = ~extraction.units.discovery
@@ -118,8 +122,9 @@ def confirm_groups(
     floors = np.asarray([group_floor(group, layers) for group in groups])
     nonzero = (by_cluster != 0).sum(axis=0)
     eligible = nonzero >= METHOD.min_nonzero_clusters
-    result: Confirmation = confirm(by_cluster, signs, floors, eligible, seed)
-    interval = mean_interval(by_cluster, np.arange(len(by_cluster)), 0.95, METHOD.bootstrap_draws, seed)
+    sampled = within_strata(by_cluster, _cluster_categories(extraction))
+    result: Confirmation = confirm(sampled, signs, floors, eligible, seed)
+    interval = mean_interval(sampled, np.arange(len(sampled)), 0.95, METHOD.bootstrap_draws, seed)
     return [
         Tested(
             group=group,
@@ -131,7 +136,7 @@ def confirm_groups(
             p_value=float(result.p_value[i]),
             p_adjusted=float(result.p_adjusted[i]),
             q_value=float(result.q_value[i]),
-            n_units=len(by_cluster),
+            n_units=len(sampled),
             n_nonzero=int(nonzero[i]),
             note=None if eligible[i] else f"too rare to test, n = {int(nonzero[i])}",
         )
@@ -153,7 +158,7 @@ def describe(
     naming: bool,
     confirmed_share: float,
 ) -> Result:
-    """Everything that is said about a confirmed group; evidence comes from C, choices from D.
+    """Everything that is said about a confirmed group; tests come from C, choices from D, listed words from both.
 
     `confirmed_share`: R/K, confirmed of tested groups.
     """
@@ -163,7 +168,8 @@ def describe(
     on_d = pushed_words(group, layers, extraction, words, rows.discovery, HEARD)
     pushed = on_d[0 if group.direction > 0 else 1]
     said = [word for word, _ in pushed[:LISTED]]
-    promoted, suppressed = pushed_words(group, layers, extraction, words, ~rows.discovery)
+    # What a feature pushes is estimated, not tested: from both halves, since nothing is chosen by it.
+    promoted, suppressed = pushed_words(group, layers, extraction, words, np.ones_like(rows.discovery))
     speaks = naming and group.position_class != PROMPT
     return Result(
         tested=tested,
@@ -198,8 +204,7 @@ def category_table(
     clusters = extraction.units.clusters[chosen]
     score = group_scores(group, layers)[chosen] * group.direction
     means = cluster_means(score[:, None], clusters)[:, 0]
-    labels, first = np.unique(clusters, return_index=True)
-    categories = extraction.units.categories[chosen][first]
+    categories = _cluster_categories(extraction)
     if len(np.unique(categories)) < 2:
         return []
     names, contrast, statistic, p = category_contrasts(means, categories, seed)
@@ -210,7 +215,7 @@ def category_table(
         signed = (
             np.where(inside, len(means) / max(inside.sum(), 1), -len(means) / max((~inside).sum(), 1)) * means
         )
-        interval = mean_interval(signed, labels, 0.95, METHOD.bootstrap_draws, seed)
+        interval = mean_interval(signed, np.arange(len(means)), 0.95, METHOD.bootstrap_draws, seed)
         tested = not np.isnan(p[i])
         out.append(
             CategoryContrast(
@@ -224,6 +229,13 @@ def category_table(
             )
         )
     return sorted(out, key=lambda item: -item.contrast)
+
+
+def _cluster_categories(extraction: Extraction) -> npt.NDArray[np.str_]:
+    """(clusters of C,) each one's category, that of its first unit; in the order of `cluster_means`."""
+    chosen = ~extraction.units.discovery
+    first = np.unique(extraction.units.clusters[chosen], return_index=True)[1]
+    return extraction.units.categories[chosen][first]
 
 
 def _triggers(weights: FloatArray, chosen: BoolArray, contexts: Contexts) -> list[str]:

@@ -9,8 +9,10 @@ each model's normalised units. nu is the other model's beta over the beta of the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +35,17 @@ class ScalingSums:
     own: IntArray  # (m,) the side whose decoder is longer in raw units
     parts: dict[tuple[str, int], FloatArray]  # (part, side) -> (k, m) sum f <y, d>
     squares: FloatArray  # (k, m) ||d||^2 sum f^2
-    tokens: IntArray  # (m,) rows where the latent fires
-    clusters: IntArray  # (m,) clusters where it fires
+    fired: FloatArray  # (k, m) rows where the latent fires
+
+    @cached_property
+    def tokens(self) -> IntArray:
+        """(m,) rows where the latent fires."""
+        return np.asarray(self.fired.sum(axis=0), dtype=np.int64)
+
+    @cached_property
+    def clusters(self) -> IntArray:
+        """(m,) clusters where it fires."""
+        return np.asarray((self.fired > 0).sum(axis=0), dtype=np.int64)
 
     def beta(self, part: str, side: int) -> FloatArray:
         """(m,); 0 where the latent never fires."""
@@ -52,7 +63,8 @@ class ScalingSums:
 class LatentScaling:
     """Latent scaling of one crosscoder; NaN where a figure is undefined."""
 
-    sums: ScalingSums
+    sums: ScalingSums  # over all rows of C
+    by_class: Mapping[int, ScalingSums]  # over those of one position class, of the same clusters
     own_low: dict[str, FloatArray]  # err, rec -> (m,) lower 95% limit of the own beta
     nu: dict[str, npt.NDArray[np.float64]]  # err, rec -> (3, m) estimate and 95% limits
 
@@ -65,13 +77,19 @@ class LatentScaling:
 
 
 def latent_scaling(
-    dictionary: Crosscoder, rows: tuple[torch.Tensor, torch.Tensor], clusters: IntArray, seed: int
+    dictionary: Crosscoder,
+    rows: tuple[torch.Tensor, torch.Tensor],
+    classes: IntArray,
+    clusters: IntArray,
+    seed: int,
 ) -> LatentScaling:
-    """Scaling of every latent over rows (n, d) of C in canonical order; `clusters` (n,) hold them together.
+    """Scaling of every latent over rows (n, d) of C in canonical order, with their position classes (n,).
 
-    nu is known where the latent fires often enough and the own beta's lower limit is above its minimum.
+    `clusters` (n,) hold rows together. nu is known where the latent fires often enough and the own beta's lower limit
+    is above its minimum.
     """
-    sums = scaling_sums(dictionary, rows, clusters, np.arange(dictionary.config.n_latents))
+    by_class = scaling_sums(dictionary, rows, classes, clusters)
+    sums = _together(list(by_class.values()))
     k, m = sums.squares.shape
     enough = (sums.tokens >= METHOD.scaling_tokens) & (sums.clusters >= METHOD.scaling_clusters)
     own_low, nu = {}, {}
@@ -87,79 +105,74 @@ def latent_scaling(
         if len(asked):
             ratio = ratio_interval(other[:, asked], own[:, asked], np.arange(k), seed=seed)
             nu[part][:, asked] = np.stack([ratio.estimate, ratio.low, ratio.high])
-    return LatentScaling(sums, own_low, nu)
+    return LatentScaling(sums, by_class, own_low, nu)
 
 
 def scaling_sums(
-    dictionary: Crosscoder,
-    rows: tuple[torch.Tensor, torch.Tensor],
-    clusters: IntArray,
-    latents: IntArray,
-    wanted: Sequence[str] = PARTS,
-) -> ScalingSums:
-    """The sums behind the betas of some latents. Both models must have one width.
-
-    `wanted`: parts; without err and rec nothing is reconstructed, so only these latents are encoded.
-    """
+    dictionary: Crosscoder, rows: tuple[torch.Tensor, torch.Tensor], classes: IntArray, clusters: IntArray
+) -> dict[int, ScalingSums]:
+    """The sums behind the betas by position class, each over all clusters. Both models must have one width."""
     index = np.unique(clusters, return_inverse=True)[1]
-    k, chosen = int(index.max(initial=-1)) + 1, torch.from_numpy(latents)
-    scales = dictionary.config.input_scales
-    blocks = [
-        dictionary.w_both[:, dictionary.part(side)] for side in SIDES
-    ]  # (all latents, d), normalised units
-    norms = [block[chosen].norm(dim=1) * scale for block, scale in zip(blocks, scales, strict=True)]
+    k, m = int(index.max(initial=-1)) + 1, dictionary.config.n_latents
+    blocks = [dictionary.w_both[:, dictionary.part(side)] for side in SIDES]  # (m, d) each, normalised units
+    norms = [
+        block.norm(dim=1) * scale for block, scale in zip(blocks, dictionary.config.input_scales, strict=True)
+    ]
     own = (norms[1] > norms[0]).long()
-    direction = torch.where(own[:, None] == 1, blocks[1][chosen], blocks[0][chosen])  # (m, d)
-    put_back = [(block[chosen] * direction).sum(dim=1) for block in blocks]
-    parts = {(part, side): np.zeros((k, len(latents))) for part in wanted for side in SIDES}
-    rebuilds = set(wanted) != {"act"}
-    fired, squares = np.zeros((k, len(latents))), np.zeros((k, len(latents)))
-    for start in range(0, len(index), BLOCK):
-        at = slice(start, start + BLOCK)
-        x = dictionary.inputs((rows[0][at], rows[1][at]))
-        code = dictionary.encode(x) if rebuilds else None
-        f = code[:, chosen] if code is not None else dictionary.encode(x, chosen)
-        here = index[at]
-        gather = sp.csr_array((np.ones(len(here)), (here, np.arange(len(here)))), shape=(k, len(here)))
-        squares += gather @ f.square().double().numpy()
-        fired += gather @ (f > 0).double().numpy()
-        for side in SIDES:
-            centred = x[:, dictionary.part(side)] - dictionary.b_dec[dictionary.part(side)]
-            values = {"act": centred @ direction.T}
-            if code is not None:
-                values["rec"] = (code @ blocks[side]) @ direction.T
+    direction = torch.where(own[:, None] == 1, blocks[1], blocks[0])
+    put_back = [(block * direction).sum(dim=1) for block in blocks]
+    weigh = direction.square().sum(dim=1).double().numpy()
+    found: dict[int, ScalingSums] = {}
+    for each in np.unique(classes).tolist():
+        chosen = np.flatnonzero(classes == each)
+        parts = {(part, side): np.zeros((k, m)) for part in PARTS for side in SIDES}
+        fired, squares = np.zeros((k, m)), np.zeros((k, m))
+        for start in range(0, len(chosen), BLOCK):
+            at = chosen[start : start + BLOCK]
+            x = dictionary.inputs((rows[0][at], rows[1][at]))
+            f = dictionary.encode(x)
+            gather = sp.csr_array((np.ones(len(at)), (index[at], np.arange(len(at)))), shape=(k, len(at)))
+            squares += gather @ f.square().double().numpy()
+            fired += gather @ (f > 0).double().numpy()
+            for side in SIDES:
+                centred = x[:, dictionary.part(side)] - dictionary.b_dec[dictionary.part(side)]
+                values = {"act": centred @ direction.T, "rec": (f @ blocks[side]) @ direction.T}
                 values["err"] = values["act"] - values["rec"] + f * put_back[side]
-            for part in wanted:
-                parts[part, side] += gather @ (f * values[part]).double().numpy()
-    squares *= direction.square().sum(dim=1).double().numpy()
-    return ScalingSums(
-        own.numpy(), parts, squares, fired.sum(axis=0).astype(np.int64), (fired > 0).sum(axis=0)
-    )
+                for part, along in values.items():
+                    parts[part, side] += gather @ (f * along).double().numpy()
+        found[each] = ScalingSums(own.numpy(), parts, squares * weigh, fired)
+    return found
 
 
-def scaled_ratio(
-    sums: Sequence[ScalingSums],
-    weights: Sequence[FloatArray],
-    scales: Sequence[tuple[float, float]],
-    level: float,
-    seed: int,
-) -> tuple[float, float, float]:
+def _together(sums: Sequence[ScalingSums]) -> ScalingSums:
+    if len(sums) == 1:
+        return sums[0]
+    parts = {key: np.sum([one.parts[key] for one in sums], axis=0) for key in sums[0].parts}
+    squares, fired = (np.sum([getattr(one, name) for one in sums], axis=0) for name in ("squares", "fired"))
+    return ScalingSums(sums[0].own, parts, squares, fired)
+
+
+class Weighed(NamedTuple):
+    """Some latents of a layer: the sums of that layer, their weights, the input scales of its models."""
+
+    sums: ScalingSums
+    latents: IntArray
+    weights: FloatArray
+    scales: tuple[float, float]
+
+    def along(self, side: int) -> FloatArray:
+        """(k,) what each cluster adds to the weighted mean of the model's betas, raw units."""
+        part, squares = (each[:, self.latents] for each in (self.sums.parts["act", side], self.sums.squares))
+        return np.asarray(part / np.maximum(squares.sum(axis=0), 1e-12) @ self.weights * self.scales[side])
+
+
+def scaled_ratio(members: Sequence[Weighed], level: float, seed: int) -> tuple[float, float, float]:
     """log2(|beta_act of the second model| / |beta_act of the first|) of a group with its interval over clusters.
 
-    One entry a layer: sums over the same clusters, the members' weights, the input scales (undone here). The betas are
-    averaged with the weights; 1% of their mean size is added to both sides, so that the ratio of an absent feature
-    stays finite.
+    One entry a layer, over the same clusters. 1% of the betas' mean size is added to both sides, so that the ratio of
+    an absent feature stays finite.
     """
-    first, second = (
-        np.sum(
-            [
-                (part.parts["act", side] / np.maximum(part.squares.sum(axis=0), 1e-12)) @ weight * scale[side]
-                for part, weight, scale in zip(sums, weights, scales, strict=True)
-            ],
-            axis=0,
-        )[:, None]
-        for side in SIDES
-    )  # (k, 1) each
+    first, second = (np.sum([each.along(side) for each in members], axis=0)[:, None] for side in SIDES)
     epsilon = METHOD.ratio_epsilon * (abs(first.sum()) + abs(second.sum())) / 2 + 1e-12
 
     def ratio(top: FloatArray, bottom: FloatArray) -> FloatArray:

@@ -60,6 +60,32 @@ def confirm(
     return Confirmation(statistic, p, adjusted, q)
 
 
+def within_strata(values: FloatArray, strata: npt.NDArray[np.str_]) -> FloatArray:
+    """(n, k) values without what sets strata apart: their plain variance is then that of a stratified sample's mean.
+
+    The halves are drawn category by category, so how many clusters of each are in C is no chance, and differences
+    between categories are no error of the mean over all (Cochran 1977, "Sampling techniques", section 5.3). Residuals
+    from the strata's means are stretched by sqrt(n_h / (n_h - 1) (n - 1) / n), so that their variance keeps its size,
+    and stand around the overall mean. `strata`: (n,) labels; those with fewer than METHOD.min_category_clusters rows
+    are one stratum, to which the smallest of the others comes if it were a single row. One stratum changes nothing.
+    """
+    names, index, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    small = counts < METHOD.min_category_clusters
+    if counts[small].sum() == 1 and not small.all():
+        small[np.argmin(np.where(small, len(values), counts))] = True
+    stratum = np.where(small, len(names), np.arange(len(names)))[index]
+    if (stratum == stratum[0]).all():
+        return values
+    n, overall = len(values), values.mean(axis=0)
+    found = np.empty_like(values)
+    for one in np.unique(stratum):
+        inside = stratum == one
+        own = int(inside.sum())
+        stretch = np.sqrt(own / (own - 1) * (n - 1) / n)
+        found[inside] = overall + stretch * (values[inside] - values[inside].mean(axis=0))
+    return found
+
+
 def category_contrasts(
     scores: FloatArray, categories: npt.NDArray[np.str_], seed: int
 ) -> tuple[list[str], FloatArray, FloatArray, FloatArray]:

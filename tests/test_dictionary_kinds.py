@@ -16,7 +16,6 @@ from analyze.dictionaries.training import FitOptions
 from analyze.effects import LayerEffects, beside, measure_effects, with_scaling
 from analyze.findings import confirm_groups
 from analyze.groups import Group, group_scores, make_groups
-from analyze.latent_scaling import scaling_sums
 from analyze.rows import RESPONSE
 from fi_store.config import METHOD, DictionaryKind
 from fi_store.dictionary import Crosscoder, DiffSae, MeanDiff, Pca, load_dictionary
@@ -92,8 +91,8 @@ def test_swapping_the_pair_mirrors_every_kind(kind, data, all_effects) -> None:
     assert (one.p_adjusted, one.floor) == (two.p_adjusted, two.floor)
     residuals = residuals_of(data)
     mirrored = residuals_of(mirror)
-    ratio = activity_ratio(group, [effects], data.extraction, residuals)
-    assert activity_ratio(turned, [other], mirror.extraction, mirrored)[0] == pytest.approx(-ratio[0])
+    ratio = activity_ratio(group, [effects], data.extraction)
+    assert activity_ratio(turned, [other], mirror.extraction)[0] == pytest.approx(-ratio[0])
     opposite = {"added": "removed", "strengthened": "weakened"}
     change = classify(group, [effects], data.extraction, residuals)
     assert classify(turned, [other], mirror.extraction, mirrored).name == opposite[change.name]
@@ -201,12 +200,10 @@ def test_latent_scaling_is_the_regression_it_says(data, all_effects) -> None:
         code = f[:, latent].double()
         beta = float((code @ along) / (d @ d) / (code @ code))
         assert effects.scaling.sums.beta("act", side)[latent] == pytest.approx(beta, rel=1e-3)
-    clusters = data.extraction.units.clusters[rows.unit[chosen.numpy()]]
-    asked = np.asarray([latent, 0])
-    alone = scaling_sums(crosscoder, pair, clusters, asked, ("act",))
-    for side in (0, 1):
-        whole = effects.scaling.sums.parts["act", side][:, asked]
-        np.testing.assert_allclose(alone.parts["act", side], whole, rtol=1e-3, atol=1e-3)
+    assert set(effects.scaling.by_class) == set(np.unique(rows.position_class[chosen.numpy()]).tolist())
+    for part, side in effects.scaling.sums.parts:
+        by_class = [one.parts[part, side] for one in effects.scaling.by_class.values()]
+        np.testing.assert_allclose(np.sum(by_class, axis=0), effects.scaling.sums.parts[part, side])
 
 
 def test_a_latent_that_only_looks_specific_is_not_added(data, all_effects) -> None:

@@ -16,6 +16,7 @@ from analyze.significance import (
     explore,
     mcnemar,
     pooled_fdr,
+    within_strata,
 )
 
 
@@ -67,6 +68,67 @@ def test_confirm_leaves_out_the_ineligible() -> None:
     assert result.p_value[0] < 0.01
     assert np.isnan(result.p_value[1])
     assert np.isnan(confirm(scores, np.ones(2), np.zeros(2), np.zeros(2, bool), 0).p_value).all()
+
+
+@given(
+    sizes=st.lists(st.integers(8, 14), min_size=2, max_size=4),
+    small=st.lists(st.integers(1, 7), max_size=3),
+    seed=st.integers(0, 2**16),
+)
+def test_within_strata_gives_the_error_of_a_stratified_mean(
+    sizes: list[int], small: list[int], seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    strata = np.repeat([f"s{i}" for i in range(len(sizes + small))], sizes + small)
+    values = (
+        random.normal(0, 1, (len(strata), 3))
+        + np.asarray([len(name) + int(name[1]) for name in strata])[:, None]
+    )
+    found = within_strata(values, strata)
+    np.testing.assert_allclose(found.mean(axis=0), values.mean(axis=0), atol=1e-9)
+    np.testing.assert_array_equal(within_strata(-values, strata), -found)
+    rest = np.where(np.isin(strata, [f"s{i}" for i in range(len(sizes))]), strata, "rest")
+    if sum(small) == 1:  # a single cluster tells no variance: it joins the smallest category
+        rest = np.where(rest == f"s{int(np.argmin(sizes))}", "rest", rest)
+    own = [values[rest == name] for name in np.unique(rest)]
+    n = len(values)
+    if len(own) == 1:
+        np.testing.assert_array_equal(found, values)
+    else:
+        textbook = sum((len(part) / n) ** 2 * part.var(axis=0, ddof=1) / len(part) for part in own)
+        np.testing.assert_allclose(found.var(axis=0, ddof=1) / n, textbook)
+
+
+def test_within_strata_leaves_categories_of_few_clusters_alone() -> None:
+    values = np.random.default_rng(0).normal(0, 1, (27, 2))
+    strata = np.asarray([f"s{i // 2}" for i in range(27)])
+    np.testing.assert_array_equal(within_strata(values, strata), values)
+
+
+def test_a_change_at_one_of_two_categories_is_confirmed() -> None:
+    """Half of the prompts move by 1, the others don't: that is no noise of the mean."""
+    random = np.random.default_rng(0)
+    strata = np.repeat(["asked", "not"], 12)
+    scores = (strata == "asked")[:, None] + random.normal(0, 0.1, (24, 1))
+    one, floor = np.ones(1), np.full(1, 0.35)
+    assert confirm(scores, one, floor, np.ones(1, bool), 0).p_value[0] > 0.05
+    assert confirm(within_strata(scores, strata), one, floor, np.ones(1, bool), 0).p_value[0] < 0.001
+    over = np.full(1, 0.6)
+    assert confirm(within_strata(scores, strata), one, over, np.ones(1, bool), 0).p_value[0] > 0.9
+
+
+@pytest.mark.parametrize("sizes", [(12, 12), (8, 8, 8, 8), (10, 14, 3)])
+def test_confirm_within_strata_holds_its_family_level(sizes: tuple[int, ...]) -> None:
+    """120 null families of 6 whose categories differ by half a unit and more: level as above."""
+    random = np.random.default_rng(11)
+    strata = np.repeat([f"s{i}" for i in range(len(sizes))], sizes)
+    rejected = 0
+    for seed in range(120):
+        apart = random.normal(0, 1, (len(sizes), 6))[np.repeat(np.arange(len(sizes)), sizes)]
+        scores = random.normal(0, 0.5, (sum(sizes), 6)) + apart - apart.mean(axis=0)
+        found = confirm(within_strata(scores, strata), np.ones(6), np.zeros(6), np.ones(6, bool), seed)
+        rejected += bool((found.p_adjusted <= 0.05).any())
+    assert rejected <= 14
 
 
 def test_category_contrasts_find_the_category_and_match_welch() -> None:

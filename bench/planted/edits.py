@@ -110,7 +110,8 @@ def judge(runs: Runs, found: Finished, edit: Edit, layer: int) -> dict[str, Any]
     """What the run says of an edit, as JSON values. Where gate 0 is closed its internal shifts are judged instead.
 
     `cosine` is that between u and the span of the first result's decoder rows at the edited layer (the first analysed
-    one from it on); `best` the result with the largest one, whose class, sign and category are judged.
+    one from it on); `best` the first result that holds u (cosine at least 0.9), or the one with the largest cosine,
+    whose class, sign and category are judged.
     """
     results = found.findings or found.shifts
     members = runs.query("finding_features", found.run_id)
@@ -127,7 +128,8 @@ def judge(runs: Runs, found: Finished, edit: Edit, layer: int) -> dict[str, Any]
         gains = np.asarray([1.0 if one["side"] == "gains" else -1.0 for one in own])
         weights = gains * np.abs([one["weight"] for one in own])
         seen.append((span_cosine(edit.u.numpy(), rows), pushed(edit.u.numpy(), rows, weights), len(own), row))
-    best = max(seen, key=lambda one: one[0], default=None)
+    nearest_u = max(seen, key=lambda one: one[0], default=None)
+    best = next((one for one in seen if one[0] >= COSINE), nearest_u)
     return {
         "name": edit.name, "kind": edit.kind, "size": edit.size, "category": edit.trigger.category,
         "run_id": found.run_id, "seconds": found.seconds, "kl": found.gate["kl_symmetric"],
