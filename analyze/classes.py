@@ -70,15 +70,33 @@ def classify(
     if is_redirected(group, layers, extraction, residuals):
         return Change("redirected", ratio, low, high)
     name = ratio_class(low, high)
-    if low >= log2(METHOD.ratio_added) or high <= -log2(METHOD.ratio_added):
+    if _may_be_alone(group, layers, low, high):
         auc_base, auc_target = readability(group, layers, extraction, residuals)
         own, other = (auc_target, auc_base) if low > 0 else (auc_base, auc_target)
         absent = other is not None and other < METHOD.readable_auc
         present = own is not None and own >= METHOD.readable_auc
-        if absent and present and _truly_specific(group, layers, "target" if low > 0 else "base"):
+        if absent and present:
             name = "added" if low > 0 else "removed"
         return Change(name, ratio, low, high, auc_base, auc_target)
     return Change(name, ratio, low, high)
+
+
+def _may_be_alone(group: Group, layers: Sequence[LayerEffects], low: float, high: float) -> bool:
+    """Whether one model may have the group alone: by a ratio of at least five, or by latent scaling, where measured.
+
+    nu of the error asks for the same ratio (0.2), but without what only fires together with the latent and leans its
+    way, which lambda hears; nu of the reconstruction guards against a twin in the other model. The ratio must
+    point the same way.
+    """
+    if ratio_class(low, high) not in ("strengthened", "weakened"):
+        return False
+    member = main_side(group)[0]
+    effects = layers[member.layer_index]
+    if effects.scaling is None:
+        edge = log2(METHOD.ratio_added)
+        return low >= edge or high <= -edge
+    owned = effects.scaling.sums.own[member.latent] == effects.side("target" if low > 0 else "base")
+    return bool(owned) and effects.scaling.specific(member.latent)
 
 
 def activity_ratio(
@@ -114,16 +132,6 @@ def _scaled_ratio(group: Group, layers: Sequence[LayerEffects]) -> tuple[float, 
         )
     ratio, low, high = scaled_ratio(weighed, level=0.90, seed=0)
     return (ratio, low, high) if layers[0].anchor == "base" else (-ratio, -high, -low)
-
-
-def _truly_specific(group: Group, layers: Sequence[LayerEffects], reader: str) -> bool:
-    """Where latent scaling was measured: the group's strongest latent is truly this model's."""
-    member = main_side(group)[0]
-    effects = layers[member.layer_index]
-    if effects.scaling is None:
-        return True
-    owned = effects.scaling.sums.own[member.latent] == effects.side(reader)
-    return bool(owned) and effects.scaling.specific(member.latent)
 
 
 def ratio_class(low: float, high: float) -> str:

@@ -103,10 +103,8 @@ def group_vectors(
     chosen = torch.tensor(list(latents))
     where = torch.from_numpy(half)
     parts = torch.zeros(2, dictionary.w_both.shape[1])
-    errors, counts = (
-        torch.zeros(2, 2, dictionary.w_both.shape[1]),
-        torch.zeros(2, 2),
-    )  # (half, fires or not, ...)
+    # (half, fires or not, ...)
+    errors, counts = torch.zeros(2, 2, dictionary.w_both.shape[1]), torch.zeros(2, 2)
     for start in range(0, len(where), BLOCK):
         block = slice(start, start + BLOCK)
         x = dictionary.inputs((rows[0][block], rows[1][block]))

@@ -216,6 +216,26 @@ def test_a_latent_that_only_looks_specific_is_not_added(data, all_effects) -> No
     assert classify(group, [doubtful], data.extraction, residuals).name == "strengthened"
 
 
+@pytest.mark.parametrize(("other", "name"), [(1 / 3, "added"), (1.0, "shared"), (3.0, "weakened")])
+def test_what_fires_together_hides_no_added_latent(data, all_effects, other: float, name: str) -> None:
+    """Latent scaling decides; the ratio, which hears what leans the latent's way, has to point the same way."""
+    effects = all_effects["crosscoder"]
+    (member, *_) = first_group(effects, data).members
+    group = Group(RESPONSE, (replace(member, weight=1.0),), 0.0, 1)
+
+    def heard(sums):  # as if the base moved along the direction `other` times as much as the target
+        return replace(sums, parts=sums.parts | {("act", 0): other * sums.parts["act", 1]})
+
+    by_class = {at: heard(sums) for at, sums in effects.scaling.by_class.items()}
+    scales = replace(effects.dictionary.config, input_scales=(1.0, 1.0))
+    leaning = replace(
+        effects,
+        dictionary=replace(effects.dictionary, config=scales),
+        scaling=replace(effects.scaling, by_class=by_class),
+    )
+    assert classify(group, [leaning], data.extraction, residuals_of(data)).name == name
+
+
 def test_a_crosscoder_reads_models_of_different_widths(data) -> None:
     wide = torch.linalg.qr(torch.randn(40, 40, generator=torch.Generator().manual_seed(3)))[0][:32]
     activations = {"base": data.activations["base"], "target": data.activations["target"] @ wide}
