@@ -21,7 +21,7 @@ import torch
 
 from analyze.bootstrap import bca_limits, cluster_counts, ratio_interval
 from analyze.dictionaries.inputs import BLOCK
-from analyze.rows import FloatArray, IntArray
+from analyze.rows import CLASSES, FloatArray, IntArray
 from fi_store.config import METHOD
 from fi_store.dictionary import SIDES, Crosscoder
 
@@ -123,7 +123,7 @@ def scaling_sums(
     put_back = [(block * direction).sum(dim=1) for block in blocks]
     weigh = direction.square().sum(dim=1).double().numpy()
     found: dict[int, ScalingSums] = {}
-    for each in np.unique(classes).tolist():
+    for each in range(len(CLASSES)):
         chosen = np.flatnonzero(classes == each)
         parts = {(part, side): np.zeros((k, m)) for part in PARTS for side in SIDES}
         fired, squares = np.zeros((k, m)), np.zeros((k, m))
