@@ -30,10 +30,9 @@ class Change:
     log2_ratio: float
     low: float
     high: float  # 90% interval over clusters
-    auc_base: float | None = (
-        None  # how well the base's residuals tell where the group fires; asked only where
-    )
-    auc_target: float | None = None  # the ratio would allow 'added' or 'removed'
+    # How well each model's residuals tell where the group fires; asked only where it may be one model's alone.
+    auc_base: float | None = None
+    auc_target: float | None = None
 
 
 def unit_activity(group: Group, layers: Sequence[LayerEffects], reader: str) -> FloatArray:
@@ -85,25 +84,32 @@ def _may_be_alone(group: Group, layers: Sequence[LayerEffects], low: float, high
     """Whether one model may have the group alone: by a ratio of at least five, or by latent scaling, where measured.
 
     nu of the error asks for the same ratio (0.2), but without what only fires together with the latent and leans its
-    way, which lambda hears; nu of the reconstruction guards against a twin in the other model. The ratio must
-    point the same way.
+    way, which lambda hears; nu of the reconstruction guards against a twin in the other model. Such latents must hold
+    more than half of the main side's weight, and the ratio must point the same way.
     """
     if ratio_class(low, high) not in ("strengthened", "weakened"):
         return False
-    member = main_side(group)[0]
-    effects = layers[member.layer_index]
-    if effects.scaling is None:
+    members = main_side(group)
+    if layers[members[0].layer_index].scaling is None:
         edge = log2(METHOD.ratio_added)
         return low >= edge or high <= -edge
-    owned = effects.scaling.sums.own[member.latent] == effects.side("target" if low > 0 else "base")
-    return bool(owned) and effects.scaling.specific(member.latent)
+    reader = "target" if low > 0 else "base"
+    alone = sum(one.weight for one in members if _truly_specific(layers[one.layer_index], one.latent, reader))
+    return alone > sum(one.weight for one in members) / 2
+
+
+def _truly_specific(effects: LayerEffects, latent: int, reader: str) -> bool:
+    """Whether latent scaling gives a latent to this model alone."""
+    scaling = effects.scaling
+    assert scaling is not None
+    return bool(scaling.sums.own[latent] == effects.side(reader)) and scaling.specific(latent)
 
 
 def activity_ratio(
     group: Group, layers: Sequence[LayerEffects], extraction: Extraction
 ) -> tuple[float, float, float]:
     """lambda = log2(target / base) on C with its 90% interval over clusters: of the main side's activity, or, where
-    latent scaling was measured, of its beta in the group's position class (METHOD section 5)."""
+    latent scaling was measured, of its beta_act in the group's position class (METHOD section 5)."""
     if layers[group.members[0].layer_index].scaling is not None:
         return _scaled_ratio(group, layers)
     chosen = ~extraction.units.discovery

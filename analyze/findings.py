@@ -23,9 +23,17 @@ from analyze.predicates import Contexts
 from analyze.promoted import LISTED, change_at_tokens, pushed_words
 from analyze.readability import Residuals
 from analyze.rows import PROMPT, BoolArray, Extraction, FloatArray
-from analyze.significance import Confirmation, category_contrasts, cluster_means, confirm, within_strata
+from analyze.significance import (
+    Confirmation,
+    category_contrasts,
+    cluster_means,
+    confirm,
+    strata_of,
+    within_strata,
+)
 from analyze.words import Words
 from fi_store.config import METHOD
+from fi_store.strata import cluster_categories
 
 TRIGGERS = 10
 EXAMPLES = 5
@@ -110,7 +118,7 @@ def confirm_groups(
 ) -> list[Tested]:
     """Opens C once: every candidate's weighted theta against its floor, maxT over all of them (gate 2).
 
-    Test and interval take the categories as strata (`within_strata`).
+    Test and interval take the categories as strata (`strata_of`).
     """
     if not groups:
         return []
@@ -122,9 +130,10 @@ def confirm_groups(
     floors = np.asarray([group_floor(group, layers) for group in groups])
     nonzero = (by_cluster != 0).sum(axis=0)
     eligible = nonzero >= METHOD.min_nonzero_clusters
-    sampled = within_strata(by_cluster, _cluster_categories(extraction))
-    result: Confirmation = confirm(sampled, signs, floors, eligible, seed)
-    interval = mean_interval(sampled, np.arange(len(sampled)), 0.95, METHOD.bootstrap_draws, seed)
+    strata = strata_of(_cluster_categories(extraction))
+    result: Confirmation = confirm(by_cluster, signs, floors, eligible, seed, strata)
+    around = within_strata(by_cluster, strata)
+    interval = mean_interval(around, np.arange(len(around)), 0.95, METHOD.bootstrap_draws, seed)
     return [
         Tested(
             group=group,
@@ -136,7 +145,7 @@ def confirm_groups(
             p_value=float(result.p_value[i]),
             p_adjusted=float(result.p_adjusted[i]),
             q_value=float(result.q_value[i]),
-            n_units=len(sampled),
+            n_units=len(by_cluster),
             n_nonzero=int(nonzero[i]),
             note=None if eligible[i] else f"too rare to test, n = {int(nonzero[i])}",
         )
@@ -168,7 +177,7 @@ def describe(
     on_d = pushed_words(group, layers, extraction, words, rows.discovery, HEARD)
     pushed = on_d[0 if group.direction > 0 else 1]
     said = [word for word, _ in pushed[:LISTED]]
-    # What a feature pushes is estimated, not tested: from both halves, since nothing is chosen by it.
+    # An estimate, from the prompts that chose the group too: no claim rests on it, and the name's words are D's.
     promoted, suppressed = pushed_words(group, layers, extraction, words, np.ones_like(rows.discovery))
     speaks = naming and group.position_class != PROMPT
     return Result(
@@ -232,10 +241,10 @@ def category_table(
 
 
 def _cluster_categories(extraction: Extraction) -> npt.NDArray[np.str_]:
-    """(clusters of C,) each one's category, that of its first unit; in the order of `cluster_means`."""
-    chosen = ~extraction.units.discovery
-    first = np.unique(extraction.units.clusters[chosen], return_index=True)[1]
-    return extraction.units.categories[chosen][first]
+    """(clusters of C,) the category that each counts as, in the order of `cluster_means`."""
+    units = extraction.units
+    category = cluster_categories(units.categories.tolist(), units.clusters.tolist())
+    return np.asarray([category[cluster] for cluster in np.unique(units.clusters[~units.discovery]).tolist()])
 
 
 def _triggers(weights: FloatArray, chosen: BoolArray, contexts: Contexts) -> list[str]:

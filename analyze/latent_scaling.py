@@ -10,7 +10,7 @@ each model's normalised units. nu is the other model's beta over the beta of the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -64,7 +64,7 @@ class LatentScaling:
     """Latent scaling of one crosscoder; NaN where a figure is undefined."""
 
     sums: ScalingSums  # over all rows of C
-    by_class: Mapping[int, ScalingSums]  # over those of one position class, of the same clusters
+    by_class: Mapping[int, ScalingSums]  # act only: over those of one position class, of the same clusters
     own_low: dict[str, FloatArray]  # err, rec -> (m,) lower 95% limit of the own beta
     nu: dict[str, npt.NDArray[np.float64]]  # err, rec -> (3, m) estimate and 95% limits
 
@@ -105,7 +105,8 @@ def latent_scaling(
         if len(asked):
             ratio = ratio_interval(other[:, asked], own[:, asked], np.arange(k), seed=seed)
             nu[part][:, asked] = np.stack([ratio.estimate, ratio.low, ratio.high])
-    return LatentScaling(sums, by_class, own_low, nu)
+    heard = {at: replace(each, parts=_only(each.parts, "act")) for at, each in by_class.items()}
+    return LatentScaling(sums, heard, own_low, nu)
 
 
 def scaling_sums(
@@ -113,7 +114,7 @@ def scaling_sums(
 ) -> dict[int, ScalingSums]:
     """The sums behind the betas by position class, each over all clusters. Both models must have one width."""
     index = np.unique(clusters, return_inverse=True)[1]
-    k, m = int(index.max(initial=-1)) + 1, dictionary.config.n_latents
+    k, m = int(index.max()) + 1, dictionary.config.n_latents
     blocks = [dictionary.w_both[:, dictionary.part(side)] for side in SIDES]  # (m, d) each, normalised units
     norms = [
         block.norm(dim=1) * scale for block, scale in zip(blocks, dictionary.config.input_scales, strict=True)
@@ -144,6 +145,10 @@ def scaling_sums(
     return found
 
 
+def _only(parts: dict[tuple[str, int], FloatArray], name: str) -> dict[tuple[str, int], FloatArray]:
+    return {key: values for key, values in parts.items() if key[0] == name}
+
+
 def _together(sums: Sequence[ScalingSums]) -> ScalingSums:
     if len(sums) == 1:
         return sums[0]
@@ -166,13 +171,13 @@ class Weighed(NamedTuple):
         return np.asarray(part / np.maximum(squares.sum(axis=0), 1e-12) @ self.weights * self.scales[side])
 
 
-def scaled_ratio(members: Sequence[Weighed], level: float, seed: int) -> tuple[float, float, float]:
+def scaled_ratio(layers: Sequence[Weighed], level: float, seed: int) -> tuple[float, float, float]:
     """log2(|beta_act of the second model| / |beta_act of the first|) of a group with its interval over clusters.
 
     One entry a layer, over the same clusters. 1% of the betas' mean size is added to both sides, so that the ratio of
     an absent feature stays finite.
     """
-    first, second = (np.sum([each.along(side) for each in members], axis=0)[:, None] for side in SIDES)
+    first, second = (np.sum([each.along(side) for each in layers], axis=0)[:, None] for side in SIDES)
     epsilon = METHOD.ratio_epsilon * (abs(first.sum()) + abs(second.sum())) / 2 + 1e-12
 
     def ratio(top: FloatArray, bottom: FloatArray) -> FloatArray:

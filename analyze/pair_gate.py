@@ -168,7 +168,8 @@ def _unit_means(values: Floats, text: npt.NDArray[np.int64], n_units: int) -> Fl
 
 
 def smallest_detectable(n_clusters: int, k: int, alpha: float = METHOD.alpha, power: float = 0.8) -> float:
-    """The smallest mean above the floor that a test of K candidates finds with this power, in SD over clusters.
+    """The smallest mean above the floor that a test of K candidates finds with this power, in SD over clusters
+    (within a category, where it is a stratum).
 
     `(z(1 - alpha / 2K) + z(power)) / sqrt(n)`: the normal approximation with a two-sided Bonferroni bound, which the
     one-sided maxT test does not exceed. It gives METHOD section 1's figures: 0.66 at n = 36 and 0.25 at n = 255 for

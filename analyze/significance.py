@@ -36,23 +36,32 @@ def cluster_means(values: FloatArray, clusters: IntArray) -> FloatArray:
 
 
 def confirm(
-    scores: FloatArray, signs: FloatArray, floors: FloatArray, eligible: BoolArray, seed: int
+    scores: FloatArray,
+    signs: FloatArray,
+    floors: FloatArray,
+    eligible: BoolArray,
+    seed: int,
+    strata: IntArray | None = None,
 ) -> Confirmation:
     """Tests |E score| <= floor, one-sided in the sign that D gave, for K columns at once (METHOD section 3).
 
-    `scores`: (clusters of C, K); `signs`, `floors`, `eligible`: (K,). x = sign * score - floor is studentised, its
-    null distribution made by flipping the sign of whole clusters, the same flips for every column.
+    `scores`: (clusters of C, K); `signs`, `floors`, `eligible`: (K,); `strata`: (clusters,) from `strata_of`, one
+    without it. x = sign * score - floor is studentised by the error of a stratified mean. Its null distribution: the
+    sign of whole clusters' x is flipped, the same flips for every column, after what sets strata apart was taken out
+    (residuals from the strata's means around the overall mean), and every flip is studentised anew.
     """
     n, k = scores.shape
     empty = np.full(k, np.nan)
     statistic, p, adjusted, q = empty.copy(), empty.copy(), empty.copy(), empty.copy()
     if not eligible.any() or n < 2:
         return Confirmation(statistic, p, adjusted, q)
+    strata = np.zeros(n, dtype=np.int64) if strata is None else strata
     x = scores[:, eligible] * signs[eligible] - floors[eligible]
-    observed = _studentised(x.mean(axis=0), np.square(x).sum(axis=0), n)
+    x = _without_strata(x, strata)
+    observed = _stratified(np.ones((1, n)), x, strata)[0]
     random = np.random.default_rng(seed)
     flips = random.choice(np.asarray([-1.0, 1.0]), size=(METHOD.sign_flips, n))
-    null = _studentised(flips @ x / n, np.square(x).sum(axis=0), n)  # (B, eligible)
+    null = _stratified(flips, x, strata)  # (B, eligible)
     statistic[eligible] = observed
     p[eligible] = _p(null, observed)
     adjusted[eligible] = _p(null.max(axis=1, keepdims=True), observed)
@@ -60,30 +69,55 @@ def confirm(
     return Confirmation(statistic, p, adjusted, q)
 
 
-def within_strata(values: FloatArray, strata: npt.NDArray[np.str_]) -> FloatArray:
-    """(n, k) values without what sets strata apart: their plain variance is then that of a stratified sample's mean.
+def strata_of(labels: npt.NDArray[np.str_]) -> IntArray:
+    """(n,) the stratum of each cluster of C: its category, if that has METHOD.min_category_clusters of them.
 
-    The halves are drawn category by category, so how many clusters of each are in C is no chance, and differences
-    between categories are no error of the mean over all (Cochran 1977, "Sampling techniques", section 5.3). Residuals
-    from the strata's means are stretched by sqrt(n_h / (n_h - 1) (n - 1) / n), so that their variance keeps its size,
-    and stand around the overall mean. `strata`: (n,) labels; those with fewer than METHOD.min_category_clusters rows
-    are one stratum, to which the smallest of the others comes if it were a single row. One stratum changes nothing.
+    All others are one stratum, to which the smallest category comes if it were a single cluster: its variance would be
+    unknown. The halves are drawn category by category, so how many clusters of each are in C is no chance, and
+    differences between categories are no error of the mean over all (Cochran 1977, "Sampling techniques", section 5).
     """
-    names, index, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
     small = counts < METHOD.min_category_clusters
     if counts[small].sum() == 1 and not small.all():
-        small[np.argmin(np.where(small, len(values), counts))] = True
-    stratum = np.where(small, len(names), np.arange(len(names)))[index]
-    if (stratum == stratum[0]).all():
+        small[np.argmin(np.where(small, len(labels), counts))] = True
+    return np.asarray(np.where(small, len(counts), np.arange(len(counts)))[index], dtype=np.int64)
+
+
+def within_strata(values: FloatArray, strata: IntArray) -> FloatArray:
+    """(n, k) values without what sets strata apart, stretched so that resampling them all gives the stratified error.
+
+    Residuals from the strata's means times sqrt(n_h / (n_h - 1) (n - 1) / n), around the overall mean: their plain
+    variance over n is that of a stratified mean. One stratum changes nothing.
+    """
+    sizes = np.bincount(strata)[strata]
+    n = len(values)
+    if (sizes == n).all():
         return values
-    n, overall = len(values), values.mean(axis=0)
+    overall = values.mean(axis=0)
+    stretch = np.sqrt(sizes / (sizes - 1) * (n - 1) / n)[:, None]
+    return np.asarray(overall + stretch * (_without_strata(values, strata) - overall))
+
+
+def _without_strata(values: FloatArray, strata: IntArray) -> FloatArray:
+    """Residuals from the strata's means, around the overall mean; one stratum changes nothing."""
+    if (strata == strata[0]).all():
+        return values
     found = np.empty_like(values)
-    for one in np.unique(stratum):
-        inside = stratum == one
-        own = int(inside.sum())
-        stretch = np.sqrt(own / (own - 1) * (n - 1) / n)
-        found[inside] = overall + stretch * (values[inside] - values[inside].mean(axis=0))
+    for one in np.unique(strata):
+        inside = strata == one
+        found[inside] = values.mean(axis=0) + (values[inside] - values[inside].mean(axis=0))
     return found
+
+
+def _stratified(flips: FloatArray, x: FloatArray, strata: IntArray) -> FloatArray:
+    """(B, k) mean over the error of a stratified mean, sqrt(sum_h n_h s_h^2) / n, of x (n, k) under flips (B, n)."""
+    variance = np.zeros((len(flips), x.shape[1]))
+    for one in np.unique(strata):
+        inside = strata == one
+        own = int(inside.sum())
+        sums, squares = flips[:, inside] @ x[inside], np.square(x[inside]).sum(axis=0)
+        variance += own * np.maximum(squares - np.square(sums) / own, 0) / (own - 1)
+    return np.asarray((flips @ x) / np.sqrt(np.maximum(variance, len(x) * _TINY)))
 
 
 def category_contrasts(

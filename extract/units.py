@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fi_store.records import PromptRecord, PromptSuite
+from fi_store.strata import cluster_categories
 
 SHINGLE_WORDS = 3
 SAME_CLUSTER_JACCARD = 0.6
@@ -84,24 +85,20 @@ def _similar(sets: list[frozenset[tuple[str, ...]]]) -> list[tuple[int, int]]:
 def split_halves(categories: list[str], clusters: list[int], seed: int) -> dict[int, str]:
     """The half of each cluster. A cluster belongs to its most frequent category; within a category the clusters are
     shuffled and dealt to whichever half has fewer prompts of it (then fewer prompts overall), D first on a tie."""
-    members: dict[int, list[str]] = {}
-    for category, cluster in zip(categories, clusters, strict=True):
-        members.setdefault(cluster, []).append(category)
+    sizes = Counter(clusters)
     strata: dict[str, list[int]] = {}
-    for cluster, held in members.items():
-        strata.setdefault(Counter(held).most_common(1)[0][0], []).append(cluster)
+    for cluster, category in cluster_categories(categories, clusters).items():
+        strata.setdefault(category, []).append(cluster)
     generator = np.random.default_rng([seed, 1])
     halves: dict[int, str] = {}
     total = {"D": 0, "C": 0}
     for category in sorted(strata):
         own = {"D": 0, "C": 0}
         order = list(generator.permutation(strata[category]))
-        order.sort(
-            key=lambda cluster: -len(members[cluster])
-        )  # stable: large clusters first, else the shuffle
+        order.sort(key=lambda cluster: -sizes[cluster])  # stable: large clusters first, else the shuffle
         for cluster in order:
             half = min(("D", "C"), key=lambda name: (own[name], total[name]))
             halves[int(cluster)] = half
-            own[half] += len(members[cluster])
-            total[half] += len(members[cluster])
+            own[half] += sizes[cluster]
+            total[half] += sizes[cluster]
     return halves

@@ -78,7 +78,8 @@ class Method:
     ratio_shared: float = 1.25
     """Ratios inside [1/x, x] with their whole 90% interval are 'shared'; beyond it 'strengthened' or 'weakened'."""
     ratio_added: float = 5.0
-    """Ratio from which a feature may be 'added' or 'removed' (if the other model's residuals cannot predict it)."""
+    """Ratio from which a feature may be 'added' or 'removed' (if the other model's residuals cannot predict it); where
+    a crosscoder's latent scaling was measured, that decides instead."""
     readable_auc: float = 0.9
     """AUC from which a model's residuals tell where a feature fires: the owner's must for 'added' or 'removed', the
     other's must not."""

@@ -200,9 +200,14 @@ def test_latent_scaling_is_the_regression_it_says(data, all_effects) -> None:
         code = f[:, latent].double()
         beta = float((code @ along) / (d @ d) / (code @ code))
         assert effects.scaling.sums.beta("act", side)[latent] == pytest.approx(beta, rel=1e-3)
-    for part, side in effects.scaling.sums.parts:
-        by_class = [one.parts[part, side] for one in effects.scaling.by_class.values()]
-        np.testing.assert_allclose(np.sum(by_class, axis=0), effects.scaling.sums.parts[part, side])
+    answers = torch.from_numpy(rows.position_class[chosen.numpy()] == RESPONSE)
+    assert 0 < answers.sum() < len(answers)
+    code = f[answers][:, latent].double()
+    for side in (0, 1):
+        x = pair[side] / crosscoder.config.input_scales[side] - crosscoder.b_dec[crosscoder.part(side)]
+        beta = float((code @ (x[answers].double() @ d)) / (d @ d) / (code @ code))
+        found = effects.scaling.by_class[RESPONSE].beta("act", side)[latent]
+        assert found == pytest.approx(beta, rel=1e-3)
 
 
 def test_a_latent_that_only_looks_specific_is_not_added(data, all_effects) -> None:
@@ -221,17 +226,13 @@ def test_what_fires_together_hides_no_added_latent(data, all_effects, other: flo
     effects = all_effects["crosscoder"]
     (member, *_) = first_group(effects, data).members
     group = Group(RESPONSE, (replace(member, weight=1.0),), 0.0, 1)
+    first, second = effects.dictionary.config.input_scales
 
     def heard(sums):  # as if the base moved along the direction `other` times as much as the target
-        return replace(sums, parts=sums.parts | {("act", 0): other * sums.parts["act", 1]})
+        return replace(sums, parts=sums.parts | {("act", 0): other * second / first * sums.parts["act", 1]})
 
     by_class = {at: heard(sums) for at, sums in effects.scaling.by_class.items()}
-    scales = replace(effects.dictionary.config, input_scales=(1.0, 1.0))
-    leaning = replace(
-        effects,
-        dictionary=replace(effects.dictionary, config=scales),
-        scaling=replace(effects.scaling, by_class=by_class),
-    )
+    leaning = replace(effects, scaling=replace(effects.scaling, by_class=by_class))
     assert classify(group, [leaning], data.extraction, residuals_of(data)).name == name
 
 

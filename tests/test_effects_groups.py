@@ -9,13 +9,14 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold
-from synthetic import Synthetic, make, residuals_of, swapped
+from synthetic import PUSHED, Synthetic, make, residuals_of, swapped
 
 from analyze.classes import classify, ratio_class
+from analyze.concepts import Bank, ConceptContexts
 from analyze.dictionaries.paired_sae import fit_paired_sae
 from analyze.dictionaries.training import FitOptions
 from analyze.effects import LayerEffects, measure_effects
-from analyze.findings import category_table, confirm_groups
+from analyze.findings import category_table, confirm_groups, describe
 from analyze.groups import Group, group_scores, make_groups
 from analyze.promoted import change_at_tokens, listed, pushed_words, spoken_direction, word_pushes
 from analyze.readability import FOLDS, PENALTIES, GroupedRidge, readability
@@ -83,6 +84,51 @@ def test_the_first_group_is_the_planted_direction_and_holds_on_c(data, effects, 
     assert tested[0].p_adjusted < 0.01
     assert tested[0].low > tested[0].floor
     assert all(abs(item.effect) < 0.2 * tested[0].effect for item in tested[1:])
+
+
+def test_the_test_on_c_takes_categories_as_strata(data, effects, groups) -> None:
+    """By hand, with clusters of two units of one category whose numbers are in no order."""
+    units, first = data.extraction.units, groups[0]
+    pairs = np.arange(units.n) // 6 * 3 + np.arange(units.n) % 3  # units u and u + 3 have one category
+    numbers = np.random.default_rng(3).permutation(int(pairs.max()) + 1)
+    whole = pairs // 3 % 2 == 0  # half of each category
+    paired = replace(
+        data.extraction,
+        units=replace(units, clusters=numbers[pairs], discovery=whole),
+        rows=replace(data.extraction.rows, discovery=whole[data.extraction.rows.unit]),
+    )
+    few = replace(METHOD, min_category_clusters=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analyze.significance.METHOD", few)
+        (tested,) = confirm_groups([first], [effects], paired, 0)
+    scores = group_scores(first, [effects]) * first.direction
+    clusters = [np.flatnonzero(pairs == pair) for pair in np.unique(pairs[~whole])]
+    means = np.asarray([scores[inside].mean() for inside in clusters])
+    category = np.asarray([units.categories[inside[0]] for inside in clusters])
+    own = [means[category == name] for name in ("planted", "other", "third")]
+    assert min(len(part) for part in own) >= 3
+    error = np.sqrt(sum(len(part) * part.var(ddof=1) for part in own)) / len(means)
+    assert tested.statistic == pytest.approx((means.mean() - tested.floor) / error)
+    assert error < means.std(ddof=1) / np.sqrt(len(means)) / 2
+
+
+def test_a_result_lists_the_words_of_both_halves(data, effects, groups, monkeypatch) -> None:
+    """A word that is pushed in D alone is listed by a result, and by D's words, not by C's."""
+    monkeypatch.setattr("analyze.predicates._questions", lambda _: {})  # they stand in the store
+    extraction, rows = data.extraction, data.extraction.rows
+    fewer = rows.promoted_kl.copy()
+    fewer[~rows.discovery & (rows.promoted_ids[:, 0] == PUSHED), 0] = 0.0
+    in_d = replace(extraction, rows=replace(rows, promoted_kl=fewer))
+    (tested, *_) = confirm_groups(groups, [effects], in_d, 0)
+    words = find_words(in_d)
+    told = describe(
+        tested, [effects], in_d, residuals_of(data), ConceptContexts(in_d), words,
+        {"base": [""] * in_d.units.n, "target": [""] * in_d.units.n}, Bank(),
+        seed=0, naming=False, confirmed_share=1.0,
+    )  # fmt: skip
+    assert told.promoted[0][0] == "Plan"
+    assert "Plan" in told.said
+    assert "Plan" not in dict(pushed_words(tested.group, [effects], in_d, words, ~rows.discovery)[0])
 
 
 def test_its_category_its_tokens_and_its_class(data, effects, groups) -> None:

@@ -176,6 +176,13 @@ def test_the_tables_of_nulls() -> None:
     assert fine.detail == "100 had a group to test"
 
 
+def test_an_edit_is_judged_by_the_first_result_that_holds_it() -> None:
+    seen = [(0.5, 0.0, 1, {}), (0.91, 0.0, 1, {}), (0.99, 0.0, 1, {})]
+    assert edits.told(seen) is seen[1]
+    assert edits.told([*seen[:1], (0.7, 0.0, 1, {})]) == (0.7, 0.0, 1, {})
+    assert edits.told([]) is None
+
+
 def test_the_table_and_the_curve_of_edits(tmp_path: Path) -> None:
     def one(kind: str, size: float, cosine: float, change: str) -> dict[str, Any]:
         best = {"cosine": cosine, "change": change, "sign_right": True, "category_right": False}

@@ -16,6 +16,7 @@ from analyze.significance import (
     explore,
     mcnemar,
     pooled_fdr,
+    strata_of,
     within_strata,
 )
 
@@ -71,64 +72,69 @@ def test_confirm_leaves_out_the_ineligible() -> None:
 
 
 @given(
-    sizes=st.lists(st.integers(8, 14), min_size=2, max_size=4),
+    sizes=st.lists(st.integers(8, 14), min_size=1, max_size=4),
     small=st.lists(st.integers(1, 7), max_size=3),
     seed=st.integers(0, 2**16),
 )
-def test_within_strata_gives_the_error_of_a_stratified_mean(
-    sizes: list[int], small: list[int], seed: int
-) -> None:
+def test_strata_give_the_error_of_a_stratified_mean(sizes: list[int], small: list[int], seed: int) -> None:
     random = np.random.default_rng(seed)
-    strata = np.repeat([f"s{i}" for i in range(len(sizes + small))], sizes + small)
-    values = (
-        random.normal(0, 1, (len(strata), 3))
-        + np.asarray([len(name) + int(name[1]) for name in strata])[:, None]
-    )
+    labels = np.repeat([f"s{i}" for i in range(len(sizes + small))], sizes + small)
+    labels = random.permutation(labels)
+    values = random.normal(0, 1, (len(labels), 3)) + np.asarray([int(name[1:]) for name in labels])[:, None]
+    strata = strata_of(labels)
+    rest = np.where(np.isin(labels, [f"s{i}" for i in range(len(sizes))]), labels, "rest")
+    if sum(small) == 1:  # a single cluster tells no variance: it joins the smallest category
+        rest = np.where(rest == f"s{int(np.argmin(sizes))}", "rest", rest)
+    assert len(set(zip(strata.tolist(), rest.tolist(), strict=True))) == len(set(rest)) == len(set(strata))
     found = within_strata(values, strata)
     np.testing.assert_allclose(found.mean(axis=0), values.mean(axis=0), atol=1e-9)
     np.testing.assert_array_equal(within_strata(-values, strata), -found)
-    rest = np.where(np.isin(strata, [f"s{i}" for i in range(len(sizes))]), strata, "rest")
-    if sum(small) == 1:  # a single cluster tells no variance: it joins the smallest category
-        rest = np.where(rest == f"s{int(np.argmin(sizes))}", "rest", rest)
     own = [values[rest == name] for name in np.unique(rest)]
     n = len(values)
+    textbook = sum((len(part) / n) ** 2 * part.var(axis=0, ddof=1) / len(part) for part in own)
+    np.testing.assert_allclose(found.var(axis=0, ddof=1) / n, textbook)
+    result = confirm(values, np.ones(3), np.full(3, 0.5), np.ones(3, bool), 0, strata)
+    np.testing.assert_allclose(result.statistic, (values.mean(axis=0) - 0.5) / np.sqrt(textbook))
     if len(own) == 1:
         np.testing.assert_array_equal(found, values)
-    else:
-        textbook = sum((len(part) / n) ** 2 * part.var(axis=0, ddof=1) / len(part) for part in own)
-        np.testing.assert_allclose(found.var(axis=0, ddof=1) / n, textbook)
 
 
-def test_within_strata_leaves_categories_of_few_clusters_alone() -> None:
-    values = np.random.default_rng(0).normal(0, 1, (27, 2))
-    strata = np.asarray([f"s{i // 2}" for i in range(27)])
-    np.testing.assert_array_equal(within_strata(values, strata), values)
+def test_categories_of_few_clusters_are_one_stratum() -> None:
+    assert len(set(strata_of(np.asarray([f"s{i // 2}" for i in range(27)])))) == 1
 
 
 def test_a_change_at_one_of_two_categories_is_confirmed() -> None:
     """Half of the prompts move by 1, the others don't: that is no noise of the mean."""
     random = np.random.default_rng(0)
-    strata = np.repeat(["asked", "not"], 12)
-    scores = (strata == "asked")[:, None] + random.normal(0, 0.1, (24, 1))
-    one, floor = np.ones(1), np.full(1, 0.35)
+    labels = np.repeat(["asked", "not"], 12)
+    scores = (labels == "asked")[:, None] + random.normal(0, 0.1, (24, 1))
+    one, floor, strata = np.ones(1), np.full(1, 0.35), strata_of(labels)
     assert confirm(scores, one, floor, np.ones(1, bool), 0).p_value[0] > 0.05
-    assert confirm(within_strata(scores, strata), one, floor, np.ones(1, bool), 0).p_value[0] < 0.001
-    over = np.full(1, 0.6)
-    assert confirm(within_strata(scores, strata), one, over, np.ones(1, bool), 0).p_value[0] > 0.9
+    assert confirm(scores, one, floor, np.ones(1, bool), 0, strata).p_value[0] < 0.001
+    assert confirm(scores, one, np.full(1, 0.6), np.ones(1, bool), 0, strata).p_value[0] > 0.9
 
 
-@pytest.mark.parametrize("sizes", [(12, 12), (8, 8, 8, 8), (10, 14, 3)])
-def test_confirm_within_strata_holds_its_family_level(sizes: tuple[int, ...]) -> None:
-    """120 null families of 6 whose categories differ by half a unit and more: level as above."""
+@pytest.mark.parametrize(
+    ("sizes", "spreads"),
+    [
+        ((12, 12), (1, 1)),
+        ((8, 8, 8, 8), (1, 1, 1, 1)),
+        ((10, 14, 3), (1, 1, 1)),
+        ((12,) * 4, (1, 0.02, 0.02, 0.02)),
+    ],
+)
+def test_confirm_holds_its_family_level_in_strata(sizes: tuple[int, ...], spreads: tuple[float, ...]) -> None:
+    """200 null families of 12 whose categories differ, also in spread: rejections ~ Binomial(200, 0.05); more than 21
+    has probability < 0.001, and is likely (0.98) at a level of 0.15."""
     random = np.random.default_rng(11)
-    strata = np.repeat([f"s{i}" for i in range(len(sizes))], sizes)
+    strata, spread = np.repeat(np.arange(len(sizes)), sizes), np.repeat(spreads, sizes)[:, None]
     rejected = 0
-    for seed in range(120):
-        apart = random.normal(0, 1, (len(sizes), 6))[np.repeat(np.arange(len(sizes)), sizes)]
-        scores = random.normal(0, 0.5, (sum(sizes), 6)) + apart - apart.mean(axis=0)
-        found = confirm(within_strata(scores, strata), np.ones(6), np.zeros(6), np.ones(6, bool), seed)
+    for seed in range(200):
+        apart = random.normal(0, 1, (len(sizes), 12))[strata]
+        scores = random.normal(0, 0.5, (sum(sizes), 12)) * spread + apart - apart.mean(axis=0)
+        found = confirm(scores, np.ones(12), np.zeros(12), np.ones(12, bool), seed, strata)
         rejected += bool((found.p_adjusted <= 0.05).any())
-    assert rejected <= 14
+    assert rejected <= 21
 
 
 def test_category_contrasts_find_the_category_and_match_welch() -> None:

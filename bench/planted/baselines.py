@@ -32,7 +32,8 @@ def strongest_category(store: Store, opened: Reopened, words: Words) -> dict[str
     extraction = opened.extraction
     same = np.ones(extraction.rows.n)
     places = START, RESPONSE  # each has the first say once
-    pushes = [word_pushes(extraction, words, same, place, ~extraction.rows.discovery) for place in places]
+    asked = np.ones(extraction.rows.n, dtype=bool)  # as for a result: both halves
+    pushes = [word_pushes(extraction, words, same, place, asked) for place in places]
     gained, lost = listed(words, np.mean(pushes, axis=0))
     divergence = run_query(store, "category_discrimination", run=opened.run_id).to_pylist()
     category = max(divergence, key=lambda row: row["kl_symmetric"])["category"]

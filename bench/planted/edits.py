@@ -23,7 +23,7 @@ from fi_store.dictionary import load_decoder_rows
 from fi_store.promptset import load_suite
 
 COSINE = 0.9
-"""Cosine with u that the first result must reach at the largest size."""
+"""Cosine with u from which a result holds it: the first one must, at the largest size."""
 SPARSE = (0.02, 0.2)
 """Share of the positions at which an active direction fires in the base."""
 ACTIVE = 0.9
@@ -128,8 +128,7 @@ def judge(runs: Runs, found: Finished, edit: Edit, layer: int) -> dict[str, Any]
         gains = np.asarray([1.0 if one["side"] == "gains" else -1.0 for one in own])
         weights = gains * np.abs([one["weight"] for one in own])
         seen.append((span_cosine(edit.u.numpy(), rows), pushed(edit.u.numpy(), rows, weights), len(own), row))
-    nearest_u = max(seen, key=lambda one: one[0], default=None)
-    best = next((one for one in seen if one[0] >= COSINE), nearest_u)
+    best = told(seen)
     return {
         "name": edit.name, "kind": edit.kind, "size": edit.size, "category": edit.trigger.category,
         "run_id": found.run_id, "seconds": found.seconds, "kl": found.gate["kl_symmetric"],
@@ -144,6 +143,13 @@ def judge(runs: Runs, found: Finished, edit: Edit, layer: int) -> dict[str, Any]
         "earliest": min((at for row in results for at in row["layers"]), default=None),
         "layer_right": bool(results) and min(at for row in results for at in row["layers"]) == nearest,
     }  # fmt: skip
+
+
+def told(
+    seen: Sequence[tuple[float, float, int, dict[str, Any]]],
+) -> tuple[float, float, int, dict[str, Any]] | None:
+    """Of (cosine, ...) in the results' order the first that holds u, or else the one with the largest cosine."""
+    return next((one for one in seen if one[0] >= COSINE), max(seen, key=lambda one: one[0], default=None))
 
 
 def span_cosine(u: np.ndarray, rows: np.ndarray | None) -> float:
@@ -176,7 +182,7 @@ def figures(judged: Sequence[dict[str, Any]], *, judgeable: bool) -> list[Figure
     own = [one for one in judged if one["kind"] == "new" and abs(one["size"]) == largest]
     best = [one["best"] or {} for one in own]
     lowest = min(one["cosine"] for one in own)
-    among = f"best of each run's results: {min(one.get('cosine', 0.0) for one in best):.2f}"
+    among = f"first result that holds u, or the nearest: {min(one.get('cosine', 0.0) for one in best):.2f}"
     signs, categories = ([bool(one.get(key)) for one in best] for key in ("sign_right", "category_right"))
     layers = share(own, "layer_right")
     earliest = ", ".join(str(one["earliest"]) for one in own)
