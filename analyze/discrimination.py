@@ -27,9 +27,7 @@ def write_discrimination(store: Store, run: Run) -> None:
     with store.session() as unit:
         plan = unit.get_one(AnalysisPlan, run.id).plan
     found = prompt_behaviour(store, run, None)
-    places = store.rows(
-        "select prompt_id, category, half from run_unit where run_id = $run", run=run.extraction_run_id
-    )
+    places = store.rows("select prompt_id, category, half from run_unit where run_id = $run", run=run.id)
     halves = {row["prompt_id"]: row["half"] for row in places}
     categories = {row["prompt_id"]: row["category"] for row in places}
     inside = _relative_difference(store, run, plan["layers"])

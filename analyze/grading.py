@@ -41,9 +41,10 @@ def _graded(store: Store, run: Run) -> list[Row]:
         "select g.prompt_id, g.author, g.text, g.finished, p.text as prompt, p.answer, p.grader,"
         " p.difficulty, u.category, u.cluster"
         " from generation g join prompt p on p.id = g.prompt_id"
-        " join run_unit u on u.run_id = g.run_id and u.prompt_id = g.prompt_id"
-        " where g.run_id = $run and p.answer is not null order by u.unit, g.author",
-        run=run.extraction_run_id,
+        " join run_unit u on u.run_id = $run and u.prompt_id = g.prompt_id"
+        " where g.run_id = $source and p.answer is not null order by u.unit, g.author",
+        run=run.id,
+        source=run.extraction_run_id,
     )
     graded = []
     for row in rows:

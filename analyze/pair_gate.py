@@ -140,8 +140,8 @@ def _read(store: Store, run: Run, half: str | None) -> pa.Table:
     """A row per prediction and text; the start position appears for each text that has a token."""
     return store.arrow(
         "with answers as (select d.*, u.unit, u.cluster from token_divergence d"
-        "  join run_unit u on u.run_id = d.run_id and u.prompt_id = d.prompt_id"
-        "  where d.run_id = $run and ($half::varchar is null or u.half = $half) and d.author <> 'control'),"
+        "  join run_unit u on u.run_id = $run and u.prompt_id = d.prompt_id"
+        "  where d.run_id = $source and ($half::varchar is null or u.half = $half) and d.author <> 'control'),"
         " texts as (select distinct prompt_id, author from answers where position_class = 'response'),"
         " predictions as ("
         "  select prompt_id, unit, cluster, author, kl_target_base, kl_base_target, agree,"
@@ -152,7 +152,8 @@ def _read(store: Store, run: Run, half: str | None) -> pa.Table:
         " select prompt_id, unit, cluster, author = 'target' as is_target, (kl_target_base + kl_base_target) / 2 as kl,"
         " agree::double as agree, case when author = 'target' then better else -better end as gain"
         " from predictions order by unit, is_target",
-        run=run.extraction_run_id,
+        run=run.id,
+        source=run.extraction_run_id,
         half=half,
     )
 

@@ -157,13 +157,13 @@ class Extraction:
 
 
 def load_extraction(store: Store, run: Run) -> Extraction:
-    """Reads units, rows and token texts of the extraction behind a run.
+    """Reads a run's units, and rows and token texts of the extraction behind it.
 
     Raises:
         AnalysisError: there are no rows, or they are not numbered 0..N-1.
     """
     source = run.extraction_run_id
-    units = _load_units(store, source)
+    units = _load_units(store, run.id)
     rows = _load_rows(store, source, units)
     tokens = store.arrow("select token_id, text from run_token where run_id = $run", run=source)
     text = dict(zip(tokens["token_id"].to_pylist(), tokens["text"].to_pylist(), strict=True))
@@ -173,13 +173,13 @@ def load_extraction(store: Store, run: Run) -> Extraction:
     return Extraction(store, source, units, rows, text, tuple(row["reader"] for row in readers))
 
 
-def _load_units(store: Store, source: str) -> Units:
+def _load_units(store: Store, run_id: str) -> Units:
     table = store.arrow(
         "select prompt_id, cluster, category, half from run_unit where run_id = $run order by unit",
-        run=source,
+        run=run_id,
     )
     if table.num_rows == 0:
-        raise AnalysisError(f"Run {source} has no prompts.", hint="fi-store ingest")
+        raise AnalysisError(f"Run {run_id} has no prompts.", hint="fi-store ingest")
     return Units(
         prompt_ids=table["prompt_id"].to_pylist(),
         clusters=np.asarray(table["cluster"].to_numpy(), dtype=np.int64),

@@ -54,11 +54,12 @@ def read_layers(store: Store, run: Run, site: str, half: str | None) -> Iterator
     for layer in (row["layer"] for row in layers):
         table = store.arrow(
             "select s.position_class, u.unit, u.cluster, s.cosine, s.relative_difference, s.mean_base, s.mean_target"
-            " from activation_summary s join run_unit u on u.run_id = s.run_id and u.prompt_id = s.prompt_id"
-            " where s.run_id = $run and s.site = $site and s.layer = $layer and s.author <> 'control'"
+            " from activation_summary s join run_unit u on u.run_id = $run and u.prompt_id = s.prompt_id"
+            " where s.run_id = $source and s.site = $site and s.layer = $layer and s.author <> 'control'"
             " and ($half::varchar is null or u.half = $half)"
             " order by s.position_class, u.cluster, u.unit, s.author",
-            run=run.extraction_run_id,
+            run=run.id,
+            source=run.extraction_run_id,
             site=site,
             layer=layer,
             half=half,

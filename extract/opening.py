@@ -142,17 +142,7 @@ def begin(store: Store, job: Job) -> str:
             entities.append(PromptSetMember(prompt_set_id=suite.id, position=position, prompt_id=prompt.id))
         add_missing(unit, entities)
         unit.add(_run(run_id, job))
-        unit.add_all(
-            RunUnit(
-                run_id=run_id,
-                prompt_id=one.prompt.id,
-                unit=one.unit,
-                cluster=one.cluster,
-                category=one.prompt.category,
-                half=one.half,
-            )
-            for one in job.units
-        )
+        unit.add_all(unit_rows(run_id, job.units))
     store.event(run_id, "extract", "state", "extracting")
     store.event(run_id, "extract", "choice", f"Precision {job.dtype}: {pair.dtype_reason}")
     store.event(
@@ -165,6 +155,21 @@ def begin(store: Store, job: Job) -> str:
     for message in (*pair.warnings, *job.warnings):
         store.event(run_id, "extract", "warning", message)
     return run_id
+
+
+def unit_rows(run_id: str, units: Sequence[Unit]) -> list[RunUnit]:
+    """What a run stores about its units."""
+    return [
+        RunUnit(
+            run_id=run_id,
+            prompt_id=one.prompt.id,
+            unit=one.unit,
+            cluster=one.cluster,
+            category=one.prompt.category,
+            half=one.half,
+        )
+        for one in units
+    ]
 
 
 def _run(run_id: str, job: Job) -> Run:

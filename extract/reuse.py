@@ -1,5 +1,6 @@
 """Takes up an earlier extraction of the same pair, prompts and options instead of running the models again.
 
+A run's halves are its own, so another seed may divide the same readings anew; its shams are those that were read.
 The models are known by their fingerprints (files are read, nothing is loaded), so a folder whose weights have
 changed since is another model.
 """
@@ -12,9 +13,10 @@ import sqlalchemy as sa
 
 from extract.identity import adapter_identity, whole_identity
 from extract.loading import Loading, find_source, has_tokenizer, load_config, load_tokenizer
-from extract.opening import key_of
+from extract.opening import key_of, unit_rows
 from extract.references import parse_reference
 from extract.source import Source
+from extract.units import assign_units
 from fi_store import ids
 from fi_store.config import EXTRACTION_FIELDS, RunConfig
 from fi_store.errors import ModelError, NotFoundError
@@ -45,11 +47,12 @@ def reuse_extraction(store: Store, config: RunConfig, suite: PromptSuite, *, pro
     run.id = ids.run_id()
     run.extraction_run_id = earlier.id
     run.base_reference, run.target_reference = config.base_model, config.target_model
-    run.config = config.model_dump(mode="json")
+    run.config, run.seed = config.model_dump(mode="json"), config.seed
     run.versions = recorded_versions()
     run.state, run.created_at, run.finished_at = "extracting", now(), None
     with store.session() as unit:
         unit.add(run)
+        unit.add_all(unit_rows(run.id, assign_units(suite, config.seed)))
     store.event(run.id, "extract", "choice", f"The activations are those of run {earlier.id}.")
     store.set_state(run.id, "extracted", "extract")
     progress.note(f"Using the activations of run {earlier.id}.")

@@ -33,10 +33,12 @@ class Method:
     """Smallest absolute mean theta that may become a result, whatever the shams say."""
     floor_level: float = 0.9
     """Share of further shams whose largest |mean theta| at one layer and place the floor stays above."""
-    sham_spread: float = 0.37
-    """Standard deviation of log(largest |mean theta|) between shams that is usual (30 shams of three pairs) ..."""
+    sham_bend: float = 3.0
+    """Shams vary by factors while their largest |mean theta| is well below 1 / this, by differences above it ..."""
+    sham_spread: float = 0.43
+    """... with this standard deviation of log(exp(bend * size) - 1) between shams (30 shams of three pairs), ..."""
     sham_spread_weight: float = 6.0
-    """... and how many degrees of freedom it weighs as, beside a run's own shams."""
+    """... which weighs as this many degrees of freedom beside a run's own shams."""
     floor_quantile: float = 0.999
     """Quantile of |mean theta| over a sham's alive features from where features are candidates ..."""
     floor_quantile_needs: int = 1_000
@@ -261,9 +263,10 @@ class RunConfig(BaseModel):
 
 
 EXTRACTION_FIELDS = (
-    "max_new_tokens", "sites", "seed", "shams", "quantization", "device", "trust_remote_code",
+    "max_new_tokens", "sites", "shams", "quantization", "device", "trust_remote_code",
 )  # fmt: skip
-"""What, beside models and prompts, determines an extraction; `--skip-activations` looks for equality in these."""
+"""What, beside models and prompts, determines an extraction; `--skip-activations` looks for equality in these. The seed
+is none of it: it divides the prompts, and draws the shams that a run reads, which a later seed takes over."""
 
 
 def make_config(file: Path | None = None, **options: Any) -> RunConfig:

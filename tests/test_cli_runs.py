@@ -303,6 +303,31 @@ def test_an_extraction_that_does_not_fit_is_not_reused(first: Made, tiny_models:
     assert "Next: leave --skip-activations out" in other.err
 
 
+def test_another_seed_divides_the_same_readings_as_if_they_were_new(
+    tiny_models: TinyModels, tmp_path: Path
+) -> None:
+    pair = ("--base-model", tiny_models.llama, "--target-model", tiny_models.planted)
+    options = (*pair, *SMALL, "--shams", 0, "--skip-report", "--skip-visualization")
+    fresh = make(tmp_path / "fresh", *options, "--seed", 5)
+    earlier = make(tmp_path / "reused", *options)
+    reused = make(tmp_path / "reused", *options, "--seed", 5, "--skip-activations")
+    assert reused.value("SELECT extraction_run_id FROM run WHERE id = $run") == earlier.run
+    assert reused.value("SELECT seed FROM run WHERE id = $run") == 5
+    halves = "SELECT prompt_id, half FROM run_unit WHERE run_id = $run ORDER BY unit"
+    assert reused.rows(halves) == fresh.rows(halves) != earlier.rows(halves)
+    assert reused.plan == fresh.plan
+    for facts in (
+        "SELECT category, half, effect, ci_low, ci_high, floor, statistic FROM effect WHERE run_id = $run"
+        " ORDER BY ALL",
+        "SELECT * EXCLUDE (run_id) FROM layer_similarity WHERE run_id = $run ORDER BY ALL",
+        "SELECT * EXCLUDE (run_id) FROM pair_gate WHERE run_id = $run",
+        "SELECT * EXCLUDE (run_id) FROM category_discrimination WHERE run_id = $run ORDER BY ALL",
+        "SELECT * EXCLUDE (run_id) FROM accuracy WHERE run_id = $run ORDER BY ALL",
+    ):
+        assert reused.rows(facts) == fresh.rows(facts)
+        assert reused.rows(facts)
+
+
 def test_a_base_with_itself_ends_in_no_difference_and_a_report(
     tiny_models: TinyModels, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyze.floors import sham_floors
+from analyze.floors import bent, sham_floors, unbent
 from fi_store.config import METHOD
 
 Z90 = 1.2815515655446004
@@ -29,20 +29,31 @@ def shams(*largest: float, features: int = 3) -> list[npt.NDArray[np.float32]]:
 ALIVE = np.ones(3, dtype=bool)
 
 
+def raised(size: float, step: float) -> float:
+    """`size` moved up by `step` on the scale log(exp(b m) - 1), by hand."""
+    bend = METHOD.sham_bend
+    return math.log(1 + (math.exp(bend * size) - 1) * math.exp(step)) / bend
+
+
+def bent_by_hand(size: float) -> float:
+    return math.log(math.exp(METHOD.sham_bend * size) - 1)
+
+
 def test_one_sham_takes_the_usual_spread() -> None:
     found = sham_floors([shams(0.1), shams(0.4), shams(0.2)], ALIVE, 0.01)
     assert found.reach == pytest.approx([0.1, 0.4, 0.2])
-    factor = math.exp(Z90 * METHOD.sham_spread * math.sqrt(2))
-    assert found.floors == pytest.approx(np.asarray([0.1, 0.4, 0.2]) * factor)
+    step = Z90 * METHOD.sham_spread * math.sqrt(2)
+    assert found.floors == pytest.approx([raised(size, step) for size in (0.1, 0.4, 0.2)])
 
 
 def test_several_shams_bring_their_own_spread() -> None:
     found = sham_floors([shams(0.1, 0.4), shams(0.1, 0.4), shams(0.1, 0.4)], ALIVE, 0.01)
-    squares = 3 * 2 * math.log(2) ** 2  # 0.1 and 0.4 are a factor of 2 from their geometric mean 0.2
+    half = (bent_by_hand(0.4) - bent_by_hand(0.1)) / 2
+    squares = 3 * 2 * half**2
     weight = METHOD.sham_spread_weight
     spread = math.sqrt((weight * METHOD.sham_spread**2 + squares) / (weight + 3))
     assert found.reach == pytest.approx([0.25] * 3)
-    assert found.floors == pytest.approx([0.2 * math.exp(Z90 * spread * math.sqrt(1.5))] * 3)
+    assert found.floors == pytest.approx([raised(0.1, half + Z90 * spread * math.sqrt(1.5))] * 3)
 
 
 def test_the_sign_of_what_a_sham_does_is_nothing_to_the_floor() -> None:
@@ -74,10 +85,11 @@ def test_shams_that_do_nothing_leave_finite_floors() -> None:
 
 def test_a_place_where_shams_do_nothing_keeps_the_minimum_and_tells_no_spread() -> None:
     alone = sham_floors([shams(0.1, 0.4), shams(0.001, 0.002), shams(0.0, 0.0)], ALIVE, 0.02)
-    squares = 2 * math.log(2) ** 2
+    half = (bent_by_hand(0.4) - bent_by_hand(0.1)) / 2
+    squares = 2 * half**2
     weight = METHOD.sham_spread_weight
     spread = math.sqrt((weight * METHOD.sham_spread**2 + squares) / (weight + 1))
-    assert alone.floors == pytest.approx([0.2 * math.exp(Z90 * spread * math.sqrt(1.5)), 0.02, 0.02])
+    assert alone.floors == pytest.approx([raised(0.1, half + Z90 * spread * math.sqrt(1.5)), 0.02, 0.02])
 
 
 def test_the_floor_has_no_step_where_shams_reach_the_minimum() -> None:
@@ -100,12 +112,26 @@ def test_the_floor_is_above_the_middle_of_the_shams(largest: list[float], minimu
     assert (found.floors > np.exp(np.log(largest).mean()) - 1e-6).all()
 
 
+@given(st.floats(1e-300, 50))
+def test_bending_is_undone(size: float) -> None:
+    assert unbent(bent(np.asarray([size]))) == pytest.approx([size], rel=1e-9)
+
+
+def test_small_sizes_move_by_factors_and_large_ones_by_differences() -> None:
+    sizes = np.asarray([1e-4, 2e-4, 3.0, 4.0])
+    found = bent(sizes)
+    assert found[1] - found[0] == pytest.approx(math.log(2), abs=1e-3)
+    assert found[3] - found[2] == pytest.approx(METHOD.sham_bend, abs=1e-3)
+
+
 @pytest.mark.parametrize("n", [1, 3, 9])
-@pytest.mark.parametrize("spread", [0.2, 0.37])
-def test_a_further_sham_stays_under_it_nine_times_in_ten(n: int, spread: float) -> None:
+@pytest.mark.parametrize("level", [0.05, 0.6])
+@pytest.mark.parametrize("spread", [0.25, 0.43])
+def test_a_further_sham_stays_under_it_nine_times_in_ten(n: int, level: float, spread: float) -> None:
     random = np.random.default_rng(7)
     draws = 2000
-    largest = 0.2 * np.exp(spread * random.standard_normal((draws, 3, n + 1)))
+    noise = random.standard_normal((draws, 3, n + 1))
+    largest = unbent(bent(np.asarray([level])) + spread * noise)
     exceeded = [
         (one[:, n] > sham_floors([shams(*row[:n]) for row in one], ALIVE, 0.01).floors).mean()
         for one in largest

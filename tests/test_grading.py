@@ -12,7 +12,7 @@ from planted import HOSTILE
 
 from analyze.grading import chance, write_grades
 from fi_store.query import run_query
-from fi_store.schema import Generation, Prompt, RunUnit
+from fi_store.schema import Generation, Prompt
 from fi_store.store import Store
 from render.ability import accuracy_rows, reach, read_ability
 
@@ -143,7 +143,6 @@ def test_answers_of_another_extraction_are_graded_for_the_run_that_uses_them(tmp
     with store:
         second = by_hand.add_run(store, by_hand.model("a"), by_hand.model("b"), [0], ["D"])
         with store.session() as unit:
-            unit.execute(sa.delete(RunUnit).where(RunUnit.run_id == second))
             unit.get_one(type(store.run(second)), second).extraction_run_id = run
         write_grades(store, store.run(second))
         assert {row["run_id"] for row in store.rows("select run_id from answer_grade")} == {second}

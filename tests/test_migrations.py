@@ -97,6 +97,29 @@ def test_a_filled_store_of_every_revision_keeps_its_rows(
             run_query(store, query.name, **required)
 
 
+def test_a_run_on_an_earlier_extraction_gets_that_ones_halves(
+    tmp_path: Path, plain_store: FilledStore
+) -> None:
+    path = tmp_path / "old.duckdb"
+    engine = db.make_engine(path)
+    with engine.connect() as connection:
+        command.upgrade(db.alembic_config(connection), "0005")
+        connection.commit()
+    engine.dispose()
+    copy_shared_columns(plain_store.path, path)
+    source, reused = plain_store.runs[:2]
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("DELETE FROM run_unit WHERE run_id = $1", [reused])
+        connection.execute("UPDATE run SET extraction_run_id = $1 WHERE id = $2", [source, reused])
+    db.upgrade(path)
+    with Store.open(path, read_only=True) as store:
+        halves = [
+            store.rows("SELECT * EXCLUDE (run_id) FROM run_unit WHERE run_id = $run ORDER BY unit", run=run)
+            for run in (source, reused)
+        ]
+        assert halves[0] == halves[1] != []
+
+
 def copy_shared_columns(source: Path, target: Path) -> dict[str, int]:
     """Fills the tables of an older store with the columns that both have; returns table -> rows."""
     counts: dict[str, int] = {}

@@ -10,6 +10,7 @@ import pytest
 from command import fi_store
 
 from bench.planted import edits, nulls, organisms, runs
+from fi_store.store import Store
 
 if TYPE_CHECKING:
     from tiny import TinyModels
@@ -20,7 +21,7 @@ OPTIONS = {
     "skip_visualization": True, "report_format": "markdown",
 }  # fmt: skip
 SETTINGS = {
-    "organisms": {"options": OPTIONS, "seeds": [0], "random_latents": 2, "label_draws": 5},
+    "organisms": {"options": OPTIONS, "seeds": [0, 1], "random_latents": 2, "label_draws": 5},
     "nulls": {"options": OPTIONS, "shams": 2, "permutations": 3},
     "edits": {
         "options": OPTIONS, "categories": OPTIONS["categories"], "layer": 0, "layers": [0, 1], "sizes": [2.0],
@@ -70,13 +71,17 @@ def test_organisms_are_run_judged_and_not_run_again(
 ) -> None:
     cards = [organism(tmp_path / "one", tiny_models, "behaviour")]
     found = organisms.run(False, tmp_path / "work", cards)
-    assert commands.count("run") == 2
-    assert commands.count("gc") == 2  # what was judged needs no activations any more
+    assert commands.count("run") == 4
+    with Store.open(tmp_path / "work" / "fi-store.duckdb", read_only=True) as store:
+        read = store.rows("select extraction_run_id = id as own from run order by id")
+        assert [row["own"] for row in read] == [True, False] * 2  # both seeds, forward and mirrored
+        states = store.rows("select distinct state from activation_shard")
+        assert states == [{"state": "removed"}]  # what was judged needs no activations any more
     names = [figure.name for figure in found.figures]
     assert names[:2] == ["hit at 1: one, forward", "hit at 3: one, forward"]
     assert "hit at 3 by other cards" not in names  # there is no other card
     again = organisms.run(False, tmp_path / "work", cards)
-    assert commands.count("run") == 2
+    assert commands.count("run") == 4
     assert again.raw == found.raw
     json.dumps(found.raw)
 

@@ -241,8 +241,8 @@ def test_an_opened_half_is_said(plain_store: FilledStore, tmp_path: Path) -> Non
         with store.session() as unit:
             unit.execute(sa.update(AnalysisPlan).values(opened_before=2))
         files = render_report(store, "latest", charts=False)
-    assert "opened 2 times before" in Page(files[0].read_text(encoding="utf-8")).words
-    assert "opened 2 times before" in files[1].read_text(encoding="utf-8")
+    assert "analysed 2 times before" in Page(files[0].read_text(encoding="utf-8")).words
+    assert "analysed 2 times before" in files[1].read_text(encoding="utf-8")
 
 
 def test_visualizations_alone(plain_store: FilledStore, tmp_path: Path) -> None:

@@ -29,12 +29,21 @@ def run(quick: bool, work: Path, organisms: Sequence[Path]) -> PartResult:
     cards = read_cards(organisms, "behaviour")
     runs = Runs(work)
     judged = [
-        judge_run(runs, card, direction, seed, cards, settings)
-        for seed in settings["seeds"]
+        one
         for card in (cards[:1] if quick else cards)
         for direction in DIRECTIONS
+        for one in judge_pair(runs, card, direction, cards, settings)
     ]
     return PartResult(figures(judged, judgeable=not quick), {"runs": judged})
+
+
+def judge_pair(
+    runs: Runs, card: Card, direction: str, cards: Sequence[Card], settings: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The runs of all seeds in a direction; the pair is read once, with the first seed's shams."""
+    judged = [judge_run(runs, card, direction, seed, cards, settings) for seed in settings["seeds"]]
+    runs.remove_activations(compare(runs, card, direction, settings["seeds"][0], settings).run_id)
+    return judged
 
 
 def judge_run(
@@ -55,16 +64,15 @@ def judge_run(
 
 
 def compare(runs: Runs, card: Card, direction: str, seed: int, settings: dict[str, Any]) -> Finished:
-    """The run of a card's pair in a direction."""
+    """The run of a card's pair in a direction; seeds after the first divide what the first one's run has read."""
     base, target = (card.base, card.target) if direction == "forward" else (card.target, card.base)
-    return runs.compare(base, target, {**settings["options"], "seed": seed})
+    again = seed != settings["seeds"][0]
+    return runs.compare(base, target, {**settings["options"], "seed": seed, "skip_activations": again})
 
 
 def _baselines(runs: Runs, found: Finished, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     with runs.open() as store:
-        rows = baseline_rows(store, reopen(store, found.run_id), settings["random_latents"], seed)
-    runs.remove_activations(found.run_id)
-    return rows
+        return baseline_rows(store, reopen(store, found.run_id), settings["random_latents"], seed)
 
 
 def verdicts(

@@ -84,7 +84,7 @@ CONFIG_OPTIONS = tuple(
         ("feature_threshold", float, "0.01", "Smallest absolute mean theta that may become a result; the measured floor applies besides."),
         ("alpha", float, "0.05", "Level of the adjusted p."),
         ("crosscoder_file", Path, None, "JSON similarities from elsewhere, shown beside our own."),
-        ("skip_activations", bool, None, "Use the newest extraction of this pair and configuration in the store."),
+        ("skip_activations", bool, None, "Use the newest extraction of this pair and configuration in the store, also under another seed."),
         ("skip_naming", bool, None, "Leave results unnamed."),
         ("skip_probes", bool, None, "Do not run the models again after the analysis (the loss with reconstructions spliced in)."),
         ("keep_activations", Literal["all", "analysed", "none"], "analysed", "Token-level activations: of all layers, of the analysed ones, or none once the analysis is done."),
