@@ -4,7 +4,7 @@ Until the exact patch of METHOD section 7 exists: the stored KL contributions at
 is active minus those at inactive positions of the same class and author (METHOD section 6). The model's own KL share
 would credit almost every feature with the same words; the subtraction leaves what belongs to the feature. A word counts
 by its net contribution, what pushes it up less what pushes it down, and has to be pushed in prompt after prompt to be
-listed.
+listed. What a group in answers pushes has to be seen in them too: more prompts' answers gain the word than lose it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,18 @@ from scipy import stats
 
 from analyze.effects import LayerEffects
 from analyze.groups import Group, token_activity
-from analyze.rows import PROMPT, RESPONSE, START, BoolArray, Extraction, FloatArray, IntArray, Rows
+from analyze.rows import (
+    BASE,
+    PROMPT,
+    RESPONSE,
+    START,
+    TARGET,
+    BoolArray,
+    Extraction,
+    FloatArray,
+    IntArray,
+    Rows,
+)
 from analyze.words import Words
 from fi_store.config import METHOD
 
@@ -46,7 +57,7 @@ def pushed_words(
     half: BoolArray,
     limit: int = LISTED,
 ) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
-    """Promoted and suppressed words of a group and its companions; see `listed` and `word_pushes`.
+    """Promoted and suppressed words of a group and its companions; see `listed`, `word_pushes` and `as_said`.
 
     Each counts by how much it changes in a whole answer: its attributed effect, which is a mean over positions, times
     the positions of its class. What is pushed up at one place and down at another is told by what is left.
@@ -58,10 +69,44 @@ def pushed_words(
     if not changed.any():
         return [], []
     pushes = [
-        word_pushes(extraction, words, change_at_tokens(part, layers), part.position_class, half)
+        word_pushes(extraction, words, change_in_answers(part, layers, extraction), part.position_class, half)
         for part in parts
     ]
-    return listed(words, changed / changed.sum() @ np.asarray(pushes), limit)
+    joined = changed / changed.sum() @ np.asarray(pushes)
+    if group.position_class != PROMPT:
+        joined = as_said(extraction, words, joined, half)
+    return listed(words, joined, limit)
+
+
+def change_in_answers(group: Group, layers: Sequence[LayerEffects], extraction: Extraction) -> FloatArray:
+    """(N,) `change_at_tokens`; what a group changes at the start of an answer, the answer's rows carry on.
+
+    What a model goes on to say follows from how it opens, where the group itself is silent again. The rows of the
+    answers to one prompt share what its start changed, so that an answer weighs as much as its start.
+    """
+    change, rows = change_at_tokens(group, layers), extraction.rows
+    if group.position_class != START:
+        return change
+    start, answer = (rows.own & (rows.position_class == place) for place in (START, RESPONSE))
+    count = extraction.units.n
+    opened = np.bincount(rows.unit[start], weights=change[start], minlength=count)
+    share = opened / np.maximum(1, np.bincount(rows.unit[answer], minlength=count))
+    return np.where(answer, share[rows.unit], change)
+
+
+def as_said(extraction: Extraction, words: Words, pushes: FloatArray, half: BoolArray) -> FloatArray:
+    """(n_words,) `pushes`, 0 where the models' own answers do not move the same way.
+
+    Up: among the prompts of `half` (N,) there are more whose target's answer alone holds the word than whose base's
+    answer alone does; down: fewer. A push alone also shows in words that the target meets in the base's text.
+    """
+    rows = extraction.rows
+    holds = np.zeros((2, extraction.units.n, len(words.shown)), dtype=bool)
+    for author in (BASE, TARGET):
+        said = half & (rows.position_class == RESPONSE) & (rows.author == author)
+        holds[author, rows.unit[said], words.own[said]] = True
+    gained = holds[TARGET].sum(axis=0) - holds[BASE].sum(axis=0)  # where both hold a word they cancel
+    return np.where(np.sign(pushes) == np.sign(gained), pushes, 0.0)
 
 
 def _positions(extraction: Extraction, position_class: int, half: BoolArray) -> float:

@@ -30,6 +30,7 @@ class Words:
     """The words of a run and, for every row, which words its listed tokens stand for."""
 
     shown: list[str]  # index -> the word as it is written most often
+    own: IntArray  # (N,) index of the word that the row's token belongs to
     promoted: IntArray  # (N, 20) indices, for `Rows.promoted_ids`
     suppressed: IntArray  # (N, 20)
 
@@ -49,7 +50,7 @@ def find_words(extraction: Extraction) -> Words:
             if at + 1 < len(part) and rows.position[part[at + 1]] == rows.position[row] + 1:
                 following[row] = found[at + 1]
     usual = {token: min(seen, key=lambda word: (-seen[word], word)) for token, seen in by_token.items()}
-    return _indexed(extraction, usual, following)
+    return _indexed(extraction, usual, own, following)
 
 
 def _words_of(pieces: list[str]) -> list[str]:
@@ -67,7 +68,7 @@ def _words_of(pieces: list[str]) -> list[str]:
     return found
 
 
-def _indexed(extraction: Extraction, usual: dict[int, str], following: list[str]) -> Words:
+def _indexed(extraction: Extraction, usual: dict[int, str], own: list[str], following: list[str]) -> Words:
     rows, text = extraction.rows, extraction.token_text
     numbers: dict[str, int] = {"": 0}
     forms: dict[int, Counter[str]] = defaultdict(Counter)
@@ -78,7 +79,7 @@ def _indexed(extraction: Extraction, usual: dict[int, str], following: list[str]
         forms[index][word] += 1
         return index
 
-    next_index = np.asarray([number(word) for word in following])
+    own_index, next_index = (np.asarray([number(word) for word in side]) for side in (own, following))
     tables = []
     for ids in (rows.promoted_ids, rows.suppressed_ids):
         tokens, place = np.unique(ids, return_inverse=True)
@@ -89,4 +90,4 @@ def _indexed(extraction: Extraction, usual: dict[int, str], following: list[str]
     shown = [
         min(forms[i], key=lambda word: (-forms[i][word], word)) if i else "" for i in range(len(numbers))
     ]
-    return Words(shown, tables[0], tables[1])
+    return Words(shown, own_index, tables[0], tables[1])

@@ -59,15 +59,20 @@ def make(
     fires = (
         (np.asarray(cls) == RESPONSE) & (categories[np.asarray(unit)] == "planted") & (random.random(n) < 0.8)
     )
+    author_of, sequence_of = np.asarray(author), np.asarray(sequence)
+    after = (
+        np.flatnonzero(fires[:-1] & (sequence_of[:-1] == sequence_of[1:]) & (author_of[:-1] == TARGET)) + 1
+    )
+    token[after] = PUSHED  # the target says what it is pushed to
     promoted = np.tile(np.asarray([[0, 1]]), (n, 1))
     promoted[fires] = [PUSHED, 0]
     kl = np.where(fires[:, None], [[0.9, 0.05]], [[0.05, 0.05]]).astype(np.float32)
     rows = Rows(
         unit=np.asarray(unit),
-        author=np.asarray(author),
+        author=author_of,
         position_class=np.asarray(cls),
         position=np.asarray(position),
-        sequence=np.asarray(sequence),
+        sequence=sequence_of,
         token=token,
         next_token=np.append(token[1:], -1),
         promoted_ids=promoted,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold
-from synthetic import PUSHED, Synthetic, make, residuals_of, swapped
+from synthetic import PUSHED, WORDS, Synthetic, make, residuals_of, swapped
 
 from analyze.classes import classify, ratio_class
 from analyze.concepts import Bank, ConceptContexts
@@ -18,9 +18,16 @@ from analyze.dictionaries.training import FitOptions
 from analyze.effects import LayerEffects, measure_effects
 from analyze.findings import category_table, confirm_groups, describe
 from analyze.groups import Group, group_scores, make_groups
-from analyze.promoted import change_at_tokens, listed, pushed_words, spoken_direction, word_pushes
+from analyze.promoted import (
+    change_at_tokens,
+    change_in_answers,
+    listed,
+    pushed_words,
+    spoken_direction,
+    word_pushes,
+)
 from analyze.readability import FOLDS, PENALTIES, GroupedRidge, readability
-from analyze.rows import RESPONSE, START
+from analyze.rows import BASE, RESPONSE, START, TARGET, Extraction
 from analyze.words import find_words
 from fi_store.config import METHOD
 
@@ -204,16 +211,65 @@ def test_groups_of_one_change_count_by_what_they_change_in_an_answer(
     leader = replace(groups[0], position_class=START, attributed=8.0)
     small = replace(groups[0], attributed=0.5)
     joined = replace(leader, companions=(small,))
-    words = find_words(data.extraction)
+    extraction = without_said(data.extraction, BASE, "Plan")
+    extraction = without_said(extraction, TARGET, "the")
+    words = find_words(extraction)
     up, down = (words.shown.index(word) for word in ("Plan", "the"))
     pushes = {START: np.zeros(len(words.shown)), RESPONSE: np.zeros(len(words.shown))}
     pushes[START][[up, down]] = 0.6, 0.2
     pushes[RESPONSE][[up, down]] = 0.5, -0.9
     monkeypatch.setattr("analyze.promoted.word_pushes", lambda _x, _w, _change, place, _half: pushes[place])
-    gained, lost = pushed_words(joined, [effects], data.extraction, words, data.extraction.rows.discovery)
+    gained, lost = pushed_words(joined, [effects], extraction, words, extraction.rows.discovery)
     # One start and eight tokens an answer: 8 x 1 against 0.5 x 8, so two thirds and one third.
     assert dict(gained) == pytest.approx({"Plan": 2 / 3 * 0.6 + 1 / 3 * 0.5})
     assert dict(lost) == pytest.approx({"the": 1 / 3 * 0.9 - 2 / 3 * 0.2})
+
+
+def without_said(extraction: Extraction, author: int, word: str) -> Extraction:
+    """The extraction where one model's answers do not hold a word."""
+    rows, token = extraction.rows, extraction.rows.token.copy()
+    pieces = [piece.strip() for piece in WORDS]
+    said = (rows.author == author) & (rows.position_class == RESPONSE) & (token == pieces.index(word))
+    token[said] = pieces.index("so")
+    return replace(extraction, rows=replace(rows, token=token))
+
+
+def test_a_word_is_listed_when_the_answers_gain_it(data, effects, groups) -> None:
+    first, half = groups[0], data.extraction.rows.discovery
+
+    def listed_on(extraction: Extraction) -> list[str]:
+        return [
+            word for word, _ in pushed_words(first, [effects], extraction, find_words(extraction), half)[0]
+        ]
+
+    assert listed_on(data.extraction)[0] == "Plan"
+    assert "Plan" not in listed_on(without_said(data.extraction, TARGET, "Plan"))  # pushed, never said
+    rows = data.extraction.rows
+    token = rows.token.copy()
+    token[(rows.author == BASE) & (rows.position_class == RESPONSE)] = (
+        PUSHED  # the base says it in every answer
+    )
+    assert "Plan" not in listed_on(replace(data.extraction, rows=replace(rows, token=token)))
+
+
+def test_what_opens_an_answer_is_told_by_the_whole_answer(data, effects, groups) -> None:
+    """A group of the start has no activity in the answer; its prompts' answers carry its change on."""
+    rows, units = data.extraction.rows, data.extraction.units
+    opens = replace(groups[0], position_class=START)
+    start, answer = (rows.position_class == place for place in (START, RESPONSE))
+    change = np.where(start & (units.categories[rows.unit] == "planted"), 2.0, 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analyze.promoted.change_at_tokens", lambda _g, _l: change)
+        carried = change_in_answers(opens, [effects], data.extraction)
+        inside = change_in_answers(groups[0], [effects], data.extraction)
+        words = pushed_words(opens, [effects], data.extraction, find_words(data.extraction), rows.discovery)[
+            0
+        ]
+    np.testing.assert_array_equal(inside, change)
+    np.testing.assert_array_equal(carried[~answer], change[~answer])
+    sums = np.bincount(rows.unit[answer], weights=carried[answer], minlength=units.n)
+    np.testing.assert_allclose(sums, np.where(units.categories == "planted", 2.0, 0.0))
+    assert words[0][0] == "Plan"
 
 
 def test_swapping_the_pair_mirrors_everything(data, effects, groups) -> None:

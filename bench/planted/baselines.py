@@ -17,7 +17,7 @@ from analyze.behaviour import load_answers
 from analyze.concepts import Bank, ConceptContexts
 from analyze.findings import confirm_groups, describe
 from analyze.groups import Group, Member
-from analyze.promoted import listed, word_pushes
+from analyze.promoted import as_said, listed, word_pushes
 from analyze.result_rows import finding_row
 from analyze.rows import CLASSES, RESPONSE, START
 from analyze.words import Words, find_words
@@ -34,7 +34,7 @@ def strongest_category(store: Store, opened: Reopened, words: Words) -> dict[str
     places = START, RESPONSE  # each has the first say once
     asked = np.ones(extraction.rows.n, dtype=bool)  # as for a result: both halves
     pushes = [word_pushes(extraction, words, same, place, asked) for place in places]
-    gained, lost = listed(words, np.mean(pushes, axis=0))
+    gained, lost = listed(words, as_said(extraction, words, np.mean(pushes, axis=0), asked))
     divergence = run_query(store, "category_discrimination", run=opened.run_id).to_pylist()
     category = max(divergence, key=lambda row: row["kl_symmetric"])["category"]
     return {
