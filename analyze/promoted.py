@@ -54,7 +54,7 @@ def pushed_words(
     layers: Sequence[LayerEffects],
     extraction: Extraction,
     words: Words,
-    half: BoolArray,
+    asked: BoolArray,
     limit: int = LISTED,
 ) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
     """Promoted and suppressed words of a group and its companions; see `listed`, `word_pushes` and `as_said`.
@@ -64,17 +64,19 @@ def pushed_words(
     """
     parts = (group, *group.companions)
     changed = np.asarray(
-        [part.attributed * _positions(extraction, part.position_class, half) for part in parts]
+        [part.attributed * _positions(extraction, part.position_class, asked) for part in parts]
     )
     if not changed.any():
         return [], []
     pushes = [
-        word_pushes(extraction, words, change_in_answers(part, layers, extraction), part.position_class, half)
+        word_pushes(
+            extraction, words, change_in_answers(part, layers, extraction), part.position_class, asked
+        )
         for part in parts
     ]
     joined = changed / changed.sum() @ np.asarray(pushes)
     if group.position_class != PROMPT:
-        joined = as_said(extraction, words, joined, half)
+        joined = as_said(extraction, words, joined, asked)
     return listed(words, joined, limit)
 
 
@@ -94,25 +96,26 @@ def change_in_answers(group: Group, layers: Sequence[LayerEffects], extraction: 
     return np.where(answer, share[rows.unit], change)
 
 
-def as_said(extraction: Extraction, words: Words, pushes: FloatArray, half: BoolArray) -> FloatArray:
+def as_said(extraction: Extraction, words: Words, pushes: FloatArray, asked: BoolArray) -> FloatArray:
     """(n_words,) `pushes`, 0 where the models' own answers do not move the same way.
 
-    Up: among the prompts of `half` (N,) there are more whose target's answer alone holds the word than whose base's
+    Up: among the prompts of `asked` (N,) there are more whose target's answer alone holds the word than whose base's
     answer alone does; down: fewer. A push alone also shows in words that the target meets in the base's text.
     """
-    rows = extraction.rows
-    holds = np.zeros((2, extraction.units.n, len(words.shown)), dtype=bool)
+    rows, count = extraction.rows, len(words.shown)
+    holding = []
     for author in (BASE, TARGET):
-        said = half & (rows.position_class == RESPONSE) & (rows.author == author)
-        holds[author, rows.unit[said], words.own[said]] = True
-    gained = holds[TARGET].sum(axis=0) - holds[BASE].sum(axis=0)  # where both hold a word they cancel
+        said = asked & (rows.position_class == RESPONSE) & (rows.author == author)
+        pairs = np.unique(rows.unit[said] * count + words.own[said])
+        holding.append(np.bincount(pairs % count, minlength=count))
+    gained = holding[TARGET] - holding[BASE]  # prompts where both answers hold a word cancel
     return np.where(np.sign(pushes) == np.sign(gained), pushes, 0.0)
 
 
-def _positions(extraction: Extraction, position_class: int, half: BoolArray) -> float:
-    """Mean number of rows of a class in a text of one half that has any."""
+def _positions(extraction: Extraction, position_class: int, asked: BoolArray) -> float:
+    """Mean number of rows of a class in a text of the rows `asked` that has any."""
     rows = extraction.rows
-    chosen = half & rows.own & (rows.position_class == position_class)
+    chosen = asked & rows.own & (rows.position_class == position_class)
     texts = np.unique(np.stack([rows.unit[chosen], rows.author[chosen]]), axis=1).shape[1]
     return float(chosen.sum() / max(1, texts))
 
@@ -130,11 +133,11 @@ def listed(
 
 
 def word_pushes(
-    extraction: Extraction, words: Words, weights: FloatArray, position_class: int, half: BoolArray
+    extraction: Extraction, words: Words, weights: FloatArray, position_class: int, asked: BoolArray
 ) -> FloatArray:
     """(n_words,) each word's share of all that a change pushes up (> 0) or down (< 0); 0 where that is not sure.
 
-    `weights` (N,): the change at each row; `half` (N,): the rows that may speak. Per position class c_v = weighted
+    `weights` (N,): the change at each row; `asked` (N,): the rows that may speak. Per position class c_v = weighted
     mean of v's net KL contribution where the change is active minus its mean where it is not; the classes are
     averaged by how much of the change lies in them, each in units of all that it pushes, since one start of an answer
     moves more nats than many later tokens do and would hide them. A group of questions speaks at questions, others in
@@ -143,16 +146,16 @@ def word_pushes(
     """
     rows = extraction.rows
     spoken = (PROMPT,) if position_class == PROMPT else (position_class, START + RESPONSE - position_class)
-    families, owner = np.unique(extraction.units.clusters[rows.unit[half]], return_inverse=True)
+    families, owner = np.unique(extraction.units.clusters[rows.unit[asked]], return_inverse=True)
     family = np.zeros(rows.n, dtype=np.int64)
-    family[half] = owner
+    family[asked] = owner
     shape = (len(families), len(words.shown))
     if len(families) < 2:
         return np.zeros(shape[1])
     net, raised, lowered = np.zeros(shape), np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     heard = np.ones(shape[1], dtype=bool)
     for place in spoken:
-        chosen = half & rows.own & (rows.position_class == place)
+        chosen = asked & rows.own & (rows.position_class == place)
         active, contrast = _contributions(rows, words, weights, chosen, family, len(families))
         pushed = float(np.abs(contrast.sum(axis=0)).sum())
         if pushed > 0:
