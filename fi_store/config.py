@@ -226,7 +226,8 @@ class RunConfig(BaseModel):
         default=None, description="JSON similarities from elsewhere, shown beside our own."
     )
     skip_activations: bool = Field(
-        default=False, description="Use the newest extraction of this pair and configuration in the store."
+        default=False,
+        description="Use the newest extraction of this pair and configuration in the store, also under another seed.",
     )
     skip_naming: bool = Field(default=False, description="Leave results unnamed.")
     skip_probes: bool = Field(
