@@ -29,8 +29,14 @@ class Synthetic:
 
 
 def make(
-    n_units: int = 60, d: int = 32, strength: float = 6.0, seed: int = 0, dtype=torch.float32
+    n_units: int = 60,
+    d: int = 32,
+    strength: float = 6.0,
+    seed: int = 0,
+    dtype=torch.float32,
+    says: bool = False,
 ) -> Synthetic:
+    """`says`: the target's answers hold the word that they are pushed to, right after each push."""
     random = np.random.default_rng(seed)
     unit, author, cls, position, sequence = [], [], [], [], []
     next_sequence = 0
@@ -60,10 +66,9 @@ def make(
         (np.asarray(cls) == RESPONSE) & (categories[np.asarray(unit)] == "planted") & (random.random(n) < 0.8)
     )
     author_of, sequence_of = np.asarray(author), np.asarray(sequence)
-    after = (
-        np.flatnonzero(fires[:-1] & (sequence_of[:-1] == sequence_of[1:]) & (author_of[:-1] == TARGET)) + 1
-    )
-    token[after] = PUSHED  # the target says what it is pushed to
+    if says:
+        same = (sequence_of[:-1] == sequence_of[1:]) & (author_of[:-1] == TARGET)
+        token[np.flatnonzero(fires[:-1] & same) + 1] = PUSHED
     promoted = np.tile(np.asarray([[0, 1]]), (n, 1))
     promoted[fires] = [PUSHED, 0]
     kl = np.where(fires[:, None], [[0.9, 0.05]], [[0.05, 0.05]]).astype(np.float32)

@@ -42,7 +42,7 @@ def measured(data: Synthetic, first: str = "base") -> LayerEffects:
 
 @pytest.fixture(scope="module")
 def data() -> Synthetic:
-    return make()
+    return make(says=True)
 
 
 @pytest.fixture(scope="module")
