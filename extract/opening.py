@@ -227,14 +227,14 @@ def check_same(
     Raises:
         UsageError: names what is different.
     """
-    if previous.extraction_key == extraction_key(pair, config, suite):
+    if previous.extraction_key == extraction_key(pair, config, suite) and previous.seed == config.seed:
         return
     settings = config.model_dump(mode="json")
     compared: Sequence[tuple[str, Any, Any]] = [
         ("base model", previous.base_model_id, pair.base.identity.id),
         ("target model", previous.target_model_id, pair.target.identity.id),
         ("prompt set", previous.prompt_set_id, suite.id),
-        *((name, previous.config.get(name), settings[name]) for name in EXTRACTION_FIELDS),
+        *((name, previous.config.get(name), settings[name]) for name in ("seed", *EXTRACTION_FIELDS)),
     ]
     different = [f"{name} ({old} then, {new} now)" for name, old, new in compared if old != new]
     raise UsageError(f"The run {previous.id} cannot {wish}: different {', '.join(different)}.", hint=hint)

@@ -189,6 +189,7 @@ def test_other_models_prompts_or_options_are_refused(tiny_models: TinyModels, tm
             ),
             (config, small_suite(5), "prompt set"),
             (config.model_copy(update={"max_new_tokens": 9}), suite, r"max_new_tokens \(6 then, 9 now\)"),
+            (config.model_copy(update={"seed": 77}), suite, r"seed \(\d then, 77 now\)"),
         ]
         for other, prompts, message in others:
             with pytest.raises(UsageError, match=message):
