@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from extract.fingerprint import file_hash
-from extract.references import BUNDLED
+from extract.references import BUNDLED, expanded
 from fi_store.errors import ModelError
 
 CONVERSION = 1
@@ -56,9 +56,9 @@ PLAIN_GPT2 = {"gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docl
 def cache_folder(cache_dir: Path | None) -> Path:
     """Where conversions are kept: `--cache-dir`, `FI_STORE_CACHE`, or the platform's cache folder for fi-store."""
     if cache_dir is not None:
-        return cache_dir.expanduser()
+        return expanded(cache_dir)
     if os.environ.get("FI_STORE_CACHE"):
-        return Path(os.environ["FI_STORE_CACHE"]).expanduser()
+        return expanded(os.environ["FI_STORE_CACHE"])
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "fi-store" / "cache"
     if sys.platform == "darwin":

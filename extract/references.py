@@ -39,11 +39,23 @@ class ModelReference:
         return (self.kind, self.repo, self.revision) == (other.kind, other.repo, other.revision)
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with the home folder in the place of a leading `~` or `~user`.
+
+    Raises:
+        ModelError: this machine has no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ModelError(f"The path {path} begins with a user that this machine does not have.") from error
+
+
 def parse_reference(text: str) -> ModelReference:
     """Decides what `text` stands for; files and folders that exist win over hub ids.
 
     Raises:
-        ModelError: an unknown bundled name, a path that does not exist, a folder without a model, a file that is not
+        ModelError: an unknown bundled name, a path that does not exist or begins with an unknown user, a folder without a model, a file that is not
             GGUF, or a text that cannot be a hub id.
     """
     text = text.strip()
@@ -56,7 +68,7 @@ def parse_reference(text: str) -> ModelReference:
                 f"There is no bundled model {name!r}.", hint=f"Bundled: {', '.join(sorted(BUNDLED))}"
             )
         return ModelReference(text, "bundled", None, name, None)
-    path = Path(text).expanduser()
+    path = expanded(text)
     try:
         if path.is_dir():
             return _folder(text, path.resolve())

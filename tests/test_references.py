@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from extract.references import parse_reference
@@ -74,7 +74,13 @@ def test_folders_and_files_that_are_no_models(tmp_path: Path) -> None:
         parse_reference(str(text))
 
 
+def test_a_path_of_a_user_that_is_not_there() -> None:
+    with pytest.raises(ModelError, match="~nobody-of-this-name/model begins with a user"):
+        parse_reference("~nobody-of-this-name/model")
+
+
 @given(st.text(max_size=60))
+@example("~0")
 def test_any_text_is_understood_or_refused(text: str) -> None:
     try:
         reference = parse_reference(text)
