@@ -55,8 +55,8 @@ def parse_reference(text: str) -> ModelReference:
     """Decides what `text` stands for; files and folders that exist win over hub ids.
 
     Raises:
-        ModelError: an unknown bundled name, a path that does not exist or begins with an unknown user, a folder without a model, a file that is not
-            GGUF, or a text that cannot be a hub id.
+        ModelError: an unknown bundled name, a path that does not exist or begins with an unknown user, a folder
+            without a model, a file that is not GGUF, or a text that cannot be a hub id.
     """
     text = text.strip()
     if not text:
