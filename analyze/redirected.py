@@ -7,7 +7,7 @@ rules ask whole groups, since a direction is often shared out over several laten
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -82,45 +82,53 @@ def points_apart(
     Rows (n, d) in canonical order, each in half 0 or 1 of the clusters. The angle between what the latents' decoders
     add up to must exceed, by a factor, the one between halves of what they were seen to stand for.
     """
-    added, seen = group_vectors(dictionary, rows, half, latents)
-    first, second = (added[side] * dictionary.config.input_scales[side] for side in SIDES)
+    chosen = torch.tensor(list(latents))
+    added = added_by(dictionary, rows, chosen)
+    first, second = (added[dictionary.part(side)] * dictionary.config.input_scales[side] for side in SIDES)
     lengths = sorted((float(first.norm()), float(second.norm())))
     angle = _angle(first, second)
     if lengths[1] > METHOD.redirected_length * lengths[0] or np.cos(angle) >= METHOD.redirected_cosine:
         return False
-    return angle > METHOD.redirected_angles * max(_angle(*seen[side]) for side in SIDES)
+    seen = stood_for(dictionary, rows, half, chosen)
+    return angle > METHOD.redirected_angles * max(_angle(*seen[:, dictionary.part(side)]) for side in SIDES)
 
 
-def group_vectors(
-    dictionary: Crosscoder, rows: tuple[Tensor, Tensor], half: IntArray, latents: Sequence[int]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """For each side (d,): what the latents' decoders add up to over the rows; and (2, d): what they were seen to stand
-    for in each half.
+def added_by(dictionary: Crosscoder, rows: tuple[Tensor, Tensor], latents: Tensor) -> Tensor:
+    """(d_first + d_second,) what the latents' decoders add up to over the rows, in units of the input scales."""
+    codes = torch.zeros(len(latents))
+    for x in _blocks(dictionary, rows):
+        codes += dictionary.encode(x, latents).sum(dim=0)
+    return codes @ dictionary.w_both[latents]
 
-    The latter puts the reconstruction error of the rows where one of them fires back, less its mean over the other
-    rows: what the dictionary misses everywhere is nobody's.
+
+def stood_for(dictionary: Crosscoder, rows: tuple[Tensor, Tensor], half: IntArray, latents: Tensor) -> Tensor:
+    """(2, d_first + d_second) what the latents were seen to stand for in each half.
+
+    To what their decoders add up to, the reconstruction error of the rows where one of them fires is put back, less its
+    mean over the other rows: what the dictionary misses everywhere is nobody's.
     """
-    chosen = torch.tensor(list(latents))
-    where = torch.from_numpy(half)
-    parts = torch.zeros(2, dictionary.w_both.shape[1])
-    # (half, fires or not, ...)
-    errors, counts = torch.zeros(2, 2, dictionary.w_both.shape[1]), torch.zeros(2, 2)
-    for start in range(0, len(where), BLOCK):
-        block = slice(start, start + BLOCK)
-        x = dictionary.inputs((rows[0][block], rows[1][block]))
+    codes = torch.zeros(2, len(latents))
+    errors, counts = torch.zeros(4, dictionary.w_both.shape[1]), torch.zeros(4)
+    start = 0
+    for x in _blocks(dictionary, rows):
+        where = torch.from_numpy(half[start : start + len(x)])
         code = dictionary.encode(x)
         error = x - (code @ dictionary.w_both + dictionary.b_dec)
-        fires = (code[:, chosen] > 0).any(dim=1)
-        for number in (0, 1):
-            here = where[block] == number
-            parts[number] += code[here][:, chosen].sum(dim=0) @ dictionary.w_both[chosen]
-            for place, rows_of in enumerate((here & fires, here & ~fires)):
-                errors[number, place] += error[rows_of].sum(dim=0)
-                counts[number, place] += rows_of.sum()
-    usual = errors[:, 1] / counts[:, 1:].clamp_min(1)
-    seen = parts + errors[:, 0] - counts[:, :1] * usual
-    sides = [dictionary.part(side) for side in SIDES]
-    return [parts.sum(dim=0)[part] for part in sides], [seen[:, part] for part in sides]
+        fires = (code[:, latents] > 0).any(dim=1)
+        halves = torch.stack([where == number for number in (0, 1)])
+        codes += halves.float() @ code[:, latents]
+        kinds = torch.cat([halves & fires, halves & ~fires]).float()  # fires in half 0, 1; does not
+        errors += kinds @ error
+        counts += kinds.sum(dim=1)
+        start += len(x)
+    usual = errors[2:] / counts[2:, None].clamp_min(1)
+    return codes @ dictionary.w_both[latents] + errors[:2] - counts[:2, None] * usual
+
+
+def _blocks(dictionary: Crosscoder, rows: tuple[Tensor, Tensor]) -> Iterator[Tensor]:
+    """The dictionary's inputs of some rows at a time."""
+    for first, second in zip(*(torch.split(side, BLOCK) for side in rows), strict=True):
+        yield dictionary.inputs((first, second))
 
 
 def _angle(first: Tensor, second: Tensor) -> float:

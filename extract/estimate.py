@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from extract.batch import BATCH_TOKENS
 from extract.divergence import BLOCK_ROWS
 from extract.generate import generate_answers
-from extract.hooks import BATCH_TOKENS
 from extract.opening import CHUNK_PROMPTS, Job
+from extract.prefix import may_branch
 from extract.reading import read_pair
 from extract.rendering import SIDES
 from extract.sequences import build_sequences
@@ -74,10 +75,11 @@ def estimate_job(job: Job, folder: Path) -> Estimate:
     n_prompt, n_control, n_content = _token_counts(job)
     count, new = len(job.suite.prompts), job.config.max_new_tokens
     shams = job.config.shams if why_no_sham(job.pair) is None else 0
-    read_once = 2 * (n_prompt + count * new) + n_control
-    scaling = _scaling_readings(shams) * 2 * (n_prompt / count + new) * min(CALIBRATION_PROMPTS, count)
     n_rows = n_content + 2 * count * new + 2 * count
     token_seconds, step_seconds = _trial(job)
+    both_answers = _both_answers(job, n_prompt, 2 * count * new)
+    read_once = both_answers + n_control
+    scaling = _scaling_readings(shams) * both_answers / count * min(CALIBRATION_PROMPTS, count)
     steps = len(job.chunks) * new
     return Estimate(
         n_prompts=count,
@@ -90,6 +92,13 @@ def estimate_job(job: Job, folder: Path) -> Estimate:
         free_disk=shutil.disk_usage(_existing(folder)).free,
         free_memory=free_memory(job.pair.device),
     )
+
+
+def _both_answers(job: Job, n_prompt: int, n_answers: int) -> int:
+    """Tokens to read both answers to some prompts, from those of the prompts and of the answers: a prompt is read once
+    for both, where models allow it. Known after they have read something."""
+    once = all(may_branch(reader.plain) for reader in (job.pair.base, job.pair.target))
+    return (1 if once else 2) * n_prompt + n_answers
 
 
 def _scaling_readings(shams: int) -> int:
@@ -122,17 +131,25 @@ def _trial(job: Job) -> tuple[float, float]:
     sequences = build_sequences(
         "trial",
         prompts,
-        {(prompt.id, side): prompt.text for prompt in prompts for side in SIDES},
+        # Equal answers would be read once.
+        {
+            (prompt.id, side): prompt.text * times
+            for prompt in prompts
+            for side, times in zip(SIDES, (1, 2), strict=True)
+        },
         job.rendering,
         job.tokenizers,
         job.first,
     )
-    tokens = sum(len(sequence.base.ids) for sequence in sequences)
     best = float("inf")
     for _ in range(2):  # the first pass also builds kernels
         started = time.perf_counter()
         read_pair(job.pair, sequences, job.vocabulary, job.config.sites, Watch())
         best = min(best, time.perf_counter() - started)
+    sides = [sequence.base for sequence in sequences if sequence.author != "control"]
+    tokens = _both_answers(
+        job, sum(side.n_prompt for side in sides) // 2, sum(len(side.ids) - side.n_prompt for side in sides)
+    ) + sum(len(sequence.base.ids) for sequence in sequences if sequence.author == "control")
     started = time.perf_counter()
     for side in SIDES:
         generate_answers(readers[side], asked[side], TRIAL_TOKENS, job.pair.device)
@@ -166,7 +183,8 @@ def _memory_bytes(job: Job, n_rows: int, shams: int) -> int:
     chunk = n_rows * share * _row_values(job, 0) * _item_size(job)
     vocabulary = max(job.pair.base.vocab_size, job.pair.target.vocab_size)
     logits = (
-        2 * BATCH_TOKENS * vocabulary * _item_size(job) + DIVERGENCE_BUFFERS * BLOCK_ROWS * vocabulary * 4
+        # Both models', and one more while those of prompts and answers are put in order.
+        3 * BATCH_TOKENS * vocabulary * _item_size(job) + DIVERGENCE_BUFFERS * BLOCK_ROWS * vocabulary * 4
     )
     copy = 0
     if shams and job.pair.base.model is not job.pair.target.model:

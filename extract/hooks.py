@@ -14,14 +14,11 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from extract.prefix import prefix_cache, shared_length
+from extract.batch import Batch, Level
+from extract.prefix import may_branch, may_share, shareable
 from extract.references import ModelReference
 from fi_store.errors import ExtractionError
 
-LENGTH_STEP = 8
-"""Batches are padded to multiples of this: kernels are rebuilt for every new shape."""
-BATCH_TOKENS = 2048
-"""Padded tokens of one forward pass."""
 CHILDREN = {
     "attn_out": ("self_attn", "attn", "attention", "self_attention"),
     "mlp_out": ("mlp", "feed_forward", "ffn", "block_sparse_moe"),
@@ -43,26 +40,6 @@ class Readable(Protocol):
     def active(self) -> AbstractContextManager[Any]: ...
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Right-padded sequences and which positions are kept.
-
-    ids, mask: (B, T) int64; rows, columns: (n,) int64, the kept positions, sequence by sequence; the first `n_shared`
-    tokens are the same in all sequences, and none of them is kept.
-    """
-
-    ids: Tensor
-    mask: Tensor
-    rows: Tensor
-    columns: Tensor
-    n_shared: int
-
-    def without_shared(self) -> Batch:
-        """The part that follows the shared tokens; its mask still covers them."""
-        at = self.n_shared
-        return Batch(self.ids[:, at:], self.mask, self.rows, self.columns - at, 0)
-
-
 class Splice(NamedTuple):
     """What stands at the kept positions of a site in the place of the model's own activations: (n, d_model)."""
 
@@ -79,92 +56,93 @@ class Reading:
     logits: Tensor | None
 
 
-def plan_batches(lengths: Sequence[int], tokens: int = BATCH_TOKENS) -> list[list[int]]:
-    """Groups of sequence numbers for one forward pass each: similar lengths together, at most `tokens` padded."""
-    groups: list[list[int]] = []
-    for number in sorted(range(len(lengths)), key=lambda item: (lengths[item], item)):
-        # Sorted by length, the newest member is the longest of its group.
-        if groups and (len(groups[-1]) + 1) * padded_length(lengths[number]) <= tokens:
-            groups[-1].append(number)
-        else:
-            groups.append([number])
-    return groups
-
-
-def padded_length(length: int) -> int:
-    """The length that a sequence of `length` tokens is padded to."""
-    return max(LENGTH_STEP, -(-length // LENGTH_STEP) * LENGTH_STEP)
-
-
-def make_batch(
-    ids: Sequence[Sequence[int]], kept: Sequence[Sequence[int]], device: torch.device | str
-) -> Batch:
-    """Pads on the right; the mask, not an id, says what is padding (it may equal the end mark)."""
-    # At least the first kept position must be left to the pass that is read.
-    n_shared = shared_length(ids, min((positions[0] for positions in kept if positions), default=0))
-    width = n_shared + padded_length(max(len(row) for row in ids) - n_shared)
-    tokens = torch.zeros(len(ids), width, dtype=torch.long)
-    mask = torch.zeros(len(ids), width, dtype=torch.long)
-    for number, row in enumerate(ids):
-        tokens[number, : len(row)] = torch.tensor(row)
-        mask[number, : len(row)] = 1
-    rows = torch.tensor(
-        [number for number, positions in enumerate(kept) for _ in positions], dtype=torch.long
-    )
-    columns = torch.tensor([position for positions in kept for position in positions], dtype=torch.long)
-    return Batch(tokens.to(device), mask.to(device), rows.to(device), columns.to(device), n_shared)
-
-
 @torch.inference_mode()
 def read_batch(
     reader: Readable, batch: Batch, sites: Sequence[str], *, logits: bool, splice: Splice | None = None
 ) -> Reading:
-    """One forward pass of a reader over a batch, with something else in the place of its activations if asked for.
+    """A reader's forward passes over a batch, with something else in the place of its activations if asked for.
 
     Raises:
         NotFiniteError: an activation at a kept position is not finite.
         ExtractionError: a layer lacks the module of a site.
     """
-    activations: dict[tuple[str, int], Tensor] = {}
-    head = None
+    found: Reading | None = None
     with reader.active() as model:
-        past = None
-        if batch.n_shared:
-            past = prefix_cache(
-                model, batch.ids[0, : batch.n_shared].tolist(), len(batch.ids), batch.ids.device
-            )
-        if past is not None:
-            batch = batch.without_shared()
-        with (
-            _spliced(reader, batch, splice),
-            _captured(reader, batch, sites, activations),
-            _narrowed(model, batch, logits) as cut,
-        ):
-            output = model(
-                input_ids=batch.ids,
-                attention_mask=batch.mask,
-                past_key_values=past,
-                use_cache=past is not None,
-            ).logits
-            if logits:
-                head = output[0] if cut() else output[batch.rows, batch.columns]
-    for (site, layer), rows in activations.items():
+        while found is None:  # once more, whole, where the first pass shows that a model cannot share
+            # What is put at one text's positions is not put at another's, so prompts stay apart.
+            levels = batch.levels(share=may_share(model), branch=splice is None and may_branch(model))
+            found = _read_levels(reader, model, levels, batch.n_kept, sites, logits, splice)
+    for (site, layer), rows in found.activations.items():
         if not bool(torch.isfinite(rows).all()):
             raise NotFiniteError(
                 f"{reader.reference.text} gives activations that are not finite (layer {layer}, {site}).",
                 hint="try another precision, for example --quantization fp32",
             )
+    return found
+
+
+def _read_levels(
+    reader: Readable,
+    model: Any,
+    levels: Sequence[Level],
+    n_kept: int,
+    sites: Sequence[str],
+    logits: bool,
+    splice: Splice | None,
+) -> Reading | None:
+    """The passes in turn; None where the model's keys and values cannot be handed on."""
+    activations: dict[tuple[str, int], Tensor] = {}
+    head: Tensor | None = None
+    cache = None
+    told = may_branch(model)
+    for level in levels:
+        last = level is levels[-1]
+        if cache is not None:
+            cache.batch_select_indices(level.parent)
+        own: dict[tuple[str, int], Tensor] = {}
+        wanted = logits and len(level.places) > 0
+        with (
+            _spliced(reader, level, splice),
+            _captured(reader, level, sites, own),
+            _narrowed(model, level, wanted) as cut,
+        ):
+            output = model(
+                input_ids=level.ids,
+                attention_mask=level.mask,
+                past_key_values=cache,
+                use_cache=cache is not None or not last,
+                **({"position_ids": level.positions} if told else {}),
+            )
+        if wanted:
+            rows = output.logits[0] if cut() else output.logits[level.rows, level.columns]
+            head = _placed(head, rows, level.places, n_kept)
+        for key, values in own.items():
+            activations[key] = _placed(activations.get(key), values, level.places, n_kept)
+        if not last:
+            cache = shareable(model, output, level.mask.shape[1])
+            if cache is None:
+                return None
     return Reading(activations, head)
+
+
+def _placed(whole: Tensor | None, rows: Tensor, places: Tensor, n_kept: int) -> Tensor:
+    """(n_kept, ...) with rows (k, ...) at their places; the rows themselves where they are all in order."""
+    if len(places) == n_kept and bool((places[1:] > places[:-1]).all()):
+        return rows
+    if whole is None:
+        whole = rows.new_empty((n_kept, *rows.shape[1:]))
+    whole[places.to(rows.device)] = rows
+    return whole
 
 
 @contextmanager
 def _captured(
-    reader: Readable, batch: Batch, sites: Sequence[str], into: dict[tuple[str, int], Tensor]
+    reader: Readable, level: Level, sites: Sequence[str], into: dict[tuple[str, int], Tensor]
 ) -> Iterator[None]:
     def keep(site: str, layer: int) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             hidden: Tensor = output[0] if isinstance(output, tuple) else output  # (B, T, d_model)
-            into[site, layer] = hidden[batch.rows.to(hidden.device), batch.columns.to(hidden.device)]
+            into[site, layer] = hidden[level.rows.to(hidden.device), level.columns.to(hidden.device)]
 
         return hook
 
@@ -181,8 +159,8 @@ def _captured(
 
 
 @contextmanager
-def _spliced(reader: Readable, batch: Batch, splice: Splice | None) -> Iterator[None]:
-    if splice is None:
+def _spliced(reader: Readable, level: Level, splice: Splice | None) -> Iterator[None]:
+    if splice is None or not len(level.places):
         yield
         return
 
@@ -190,7 +168,8 @@ def _spliced(reader: Readable, batch: Batch, splice: Splice | None) -> Iterator[
         hidden: Tensor = output[0] if isinstance(output, tuple) else output  # (B, T, d_model)
         changed = hidden.clone()
         values = splice.values.to(hidden.device, hidden.dtype)
-        changed[batch.rows.to(hidden.device), batch.columns.to(hidden.device)] = values
+        rows, columns, places = (at.to(hidden.device) for at in (level.rows, level.columns, level.places))
+        changed[rows, columns] = values[places]
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
     module = site_module(reader, reader.layers[splice.layer], splice.layer, splice.site)
@@ -216,7 +195,7 @@ def site_module(reader: Readable, layer: nn.Module, number: int, site: str) -> n
 
 
 @contextmanager
-def _narrowed(model: Any, batch: Batch, logits: bool) -> Iterator[Callable[[], bool]]:
+def _narrowed(model: Any, level: Level, logits: bool) -> Iterator[Callable[[], bool]]:
     """Feeds the output head only the kept positions as (1, n, d_model), or one position when no logits are wanted.
 
     Yields what says, after the pass, whether the head was narrowed (a model may have no separate head).
@@ -226,10 +205,10 @@ def _narrowed(model: Any, batch: Batch, logits: bool) -> Iterator[Callable[[], b
     def cut(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         nonlocal narrowed
         hidden = inputs[0]
-        if not isinstance(hidden, Tensor) or hidden.shape[:2] != batch.ids.shape:
+        if not isinstance(hidden, Tensor) or hidden.shape[:2] != level.ids.shape:
             return None
         narrowed = True
-        kept = hidden[batch.rows, batch.columns] if logits else hidden[0, :1]
+        kept = hidden[level.rows, level.columns] if logits else hidden[0, :1]
         return (kept.unsqueeze(0), *inputs[1:])
 
     head = model.get_output_embeddings()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from extract.batch import Batch, plan_batches
 from extract.divergence import Divergence, VocabularyMap, diverge
-from extract.hooks import Batch, Readable, make_batch, plan_batches, read_batch
+from extract.hooks import Readable, read_batch
 from extract.rendering import SIDES, Side
 from extract.sequences import ReadSequence
 from extract.watch import Watch
@@ -40,7 +41,9 @@ class Planned:
     def batch(self, side: Side, device: Any) -> Batch:
         """The batch in one model's tokens."""
         sides = [member.side(side) for member in self.members]
-        return make_batch([one.ids for one in sides], [one.kept for one in sides], device)
+        return Batch(
+            [one.ids for one in sides], [one.kept for one in sides], [one.n_prompt for one in sides], device
+        )
 
 
 def read_pair(
@@ -92,19 +95,22 @@ def read_alone(
 
 
 def plan(sequences: Sequence[ReadSequence]) -> list[Planned]:
-    """The batches of some sequences; one without a kept position (an empty answer) is not read."""
-    kept = [sequence for sequence in sequences if sequence.classes]
-    firsts: list[int] = []
+    """The batches of some sequences, those of a prompt together; one without a kept position (an empty answer) is not
+    read."""
+    prompts: dict[tuple[str, bool], list[tuple[ReadSequence, Tensor]]] = {}
     at = 0
-    for sequence in kept:
-        firsts.append(at)
-        at += len(sequence.classes)
+    for sequence in sequences:
+        count = len(sequence.classes)
+        if count:
+            which = sequence.prompt_id, sequence.author == "control"
+            prompts.setdefault(which, []).append((sequence, torch.arange(at, at + count)))
+        at += count
+    together = list(prompts.values())
+    lengths = [max(max(len(one.base.ids), len(one.target.ids)) for one, _ in texts) for texts in together]
     plans = []
-    for group in plan_batches([max(len(sequence.base.ids), len(sequence.target.ids)) for sequence in kept]):
-        rows = torch.cat(
-            [torch.arange(firsts[item], firsts[item] + len(kept[item].classes)) for item in group]
-        )
-        plans.append(Planned([kept[item] for item in group], rows))
+    for group in plan_batches(lengths, [len(texts) for texts in together]):
+        members = [one for item in group for one in together[item]]
+        plans.append(Planned([one for one, _ in members], torch.cat([rows for _, rows in members])))
     return plans
 
 

@@ -34,11 +34,13 @@ class Encoded(NamedTuple):
 
 class OneSide(NamedTuple):
     """A sequence in one model's tokens: `kept` are token indices, one for each kept position; `next_ids` the token
-    that follows each (None at the end, or where the two tokenizers go on differently)."""
+    that follows each (None at the end, or where the two tokenizers go on differently); the first `n_prompt` tokens are
+    the rendered prompt."""
 
     ids: list[int]
     kept: list[int]
     next_ids: list[int | None]
+    n_prompt: int
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,10 @@ def build_sequence(
         id=content_id("sequence", run_id, prompt.id, author),
         prompt_id=prompt.id,
         author=author,
-        base=OneSide(base.ids, [row[0] for row in rows], [pair[0] for pair in following]),
-        target=OneSide(target.ids, [row[1] for row in rows], [pair[1] for pair in following]),
+        base=OneSide(base.ids, [row[0] for row in rows], [pair[0] for pair in following], base.n_prompt),
+        target=OneSide(
+            target.ids, [row[1] for row in rows], [pair[1] for pair in following], target.n_prompt
+        ),
         classes=[row[2] for row in rows],
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 
 import pytest
 import torch
@@ -12,15 +11,21 @@ from hypothesis import strategies as st
 from small_runs import loaded
 from tiny import TinyModels
 
-from extract.hooks import Batch, NotFiniteError, Splice, make_batch, padded_length, plan_batches, read_batch
+from extract import hooks
+from extract.batch import Batch, padded_length, plan_batches
+from extract.hooks import NotFiniteError, Splice, read_batch
 from extract.models import LoadedPair, Reader
-from extract.prefix import MIN_SHARED, shared_length
+from extract.prefix import MIN_SHARED, may_branch, shared_length
 from fi_store.errors import ExtractionError
 
 SITES = ("resid_post", "attn_out", "mlp_out")
 OPENING = list(range(100, 112))
-IDS = [[*OPENING, *range(20, 20 + count)] for count in (5, 9, 2)]
-KEPT = [[13, 15, 16], [12, 20], [13]]
+PROMPTS = [[*OPENING, *range(20, 20 + count)] for count in (5, 9, 3)]
+# Two answers to the first prompt, the same one twice to the second, none to the third.
+IDS = [[*PROMPTS[0], 40, 41, 42], [*PROMPTS[0], 50], [*PROMPTS[1], 60, 61], [*PROMPTS[1], 60, 61], PROMPTS[2]]
+KEPT = [[13, 16, 17, 19], [17], [12, 20, 21], [22], [13]]
+STEMS = [17, 17, 21, 21, 15]
+HOW = {"whole": (False, False), "opening": (True, False), "branches": (True, True)}
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +33,17 @@ def pair(tiny_models: TinyModels) -> LoadedPair:
     return loaded(tiny_models.llama, tiny_models.adapter)
 
 
-def batch(*, share: bool) -> Batch:
-    made = make_batch(IDS, KEPT, "cpu")
-    assert made.n_shared == len(OPENING)
-    return made if share else replace(made, n_shared=0)
+@pytest.fixture(params=HOW)
+def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Lets models share nothing, the opening, or prompts too."""
+    share, branch = HOW[request.param]
+    monkeypatch.setattr(hooks, "may_share", lambda _: share)
+    monkeypatch.setattr(hooks, "may_branch", lambda _: branch)
+    return str(request.param)
+
+
+def batch() -> Batch:
+    return Batch(IDS, KEPT, STEMS, "cpu")
 
 
 def reference(reader: Reader, ids: list[int]) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
@@ -41,11 +53,11 @@ def reference(reader: Reader, ids: list[int]) -> tuple[tuple[torch.Tensor, ...],
         return output.hidden_states, output.logits
 
 
-@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.usefixtures("how")
 @pytest.mark.parametrize("side", ["base", "target"])
-def test_readings_are_what_the_model_computes(pair: LoadedPair, side: str, share: bool) -> None:
+def test_readings_are_what_the_model_computes(pair: LoadedPair, side: str) -> None:
     reader: Reader = getattr(pair, side)
-    found = read_batch(reader, batch(share=share), SITES, logits=True)
+    found = read_batch(reader, batch(), SITES, logits=True)
     assert found.logits is not None
     rows = [(number, at) for number, positions in enumerate(KEPT) for at in positions]
     for row, (number, at) in enumerate(rows):
@@ -63,29 +75,29 @@ def test_readings_are_what_the_model_computes(pair: LoadedPair, side: str, share
 
 
 def test_without_logits_the_activations_are_the_same(pair: LoadedPair) -> None:
-    with_head = read_batch(pair.base, batch(share=True), ("resid_post",), logits=True)
-    without = read_batch(pair.base, batch(share=True), ("resid_post",), logits=False)
+    with_head = read_batch(pair.base, batch(), ("resid_post",), logits=True)
+    without = read_batch(pair.base, batch(), ("resid_post",), logits=False)
     assert without.logits is None
     assert with_head.activations.keys() == {("resid_post", 0), ("resid_post", 1)}
     for key, rows in with_head.activations.items():
         assert torch.equal(rows, without.activations[key])
 
 
-@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.usefixtures("how")
 @pytest.mark.parametrize("site", SITES)
-def test_a_splice_stands_at_its_site_and_place(pair: LoadedPair, site: str, share: bool) -> None:
-    clean = read_batch(pair.target, batch(share=share), SITES, logits=True)
+def test_a_splice_stands_at_its_site_and_place(pair: LoadedPair, site: str) -> None:
+    clean = read_batch(pair.target, batch(), SITES, logits=True)
     own = clean.activations[site, 1]
-    same = read_batch(pair.target, batch(share=share), SITES, logits=True, splice=Splice(site, 1, own))
+    same = read_batch(pair.target, batch(), SITES, logits=True, splice=Splice(site, 1, own))
     values = torch.randn(own.shape, generator=torch.Generator().manual_seed(0))
-    other = read_batch(pair.target, batch(share=share), SITES, logits=True, splice=Splice(site, 1, values))
+    other = read_batch(pair.target, batch(), SITES, logits=True, splice=Splice(site, 1, values))
     assert clean.logits is not None
     assert same.logits is not None
     assert other.logits is not None
     torch.testing.assert_close(same.logits, clean.logits)
     assert torch.equal(other.activations[site, 1], values)
     for below in SITES:
-        assert torch.equal(other.activations[below, 0], clean.activations[below, 0])
+        torch.testing.assert_close(other.activations[below, 0], clean.activations[below, 0])
     assert (other.logits - clean.logits).abs().amax(dim=1).min() > 0.01  # every kept position heard of it
     if site == "mlp_out":  # the last thing that the layer adds
         moved = other.activations["resid_post", 1] - clean.activations["resid_post", 1]
@@ -100,13 +112,13 @@ def test_no_hook_is_left_even_after_an_error(pair: LoadedPair) -> None:
         )
 
     before = hooks()
-    read_batch(pair.base, batch(share=True), SITES, logits=True)
-    rows = torch.zeros(6, pair.base.d_model)
-    read_batch(pair.base, batch(share=True), (), logits=True, splice=Splice("mlp_out", 0, rows))
+    read_batch(pair.base, batch(), SITES, logits=True)
+    rows = torch.zeros(batch().n_kept, pair.base.d_model)
+    read_batch(pair.base, batch(), (), logits=True, splice=Splice("mlp_out", 0, rows))
     assert hooks() == before
-    outside = replace(batch(share=False), columns=torch.full((6,), 999))
+    unknown = Batch([[10**6]], [[0]], [1], "cpu")
     with pytest.raises(IndexError):
-        read_batch(pair.base, outside, SITES, logits=True)
+        read_batch(pair.base, unknown, SITES, logits=True)
     assert hooks() == before
 
 
@@ -115,20 +127,93 @@ def test_values_that_are_not_finite_name_model_and_layer(tiny_models: TinyModels
     with torch.no_grad():
         pair.base.layers[1].mlp.down_proj.weight[0, 0] = float("nan")  # type: ignore[union-attr,operator,index]
     with pytest.raises(NotFiniteError, match=r"llama-other.*layer 1, resid_post"):
-        read_batch(pair.base, batch(share=True), ("resid_post",), logits=False)
+        read_batch(pair.base, batch(), ("resid_post",), logits=False)
 
 
 def test_a_layer_without_the_module_of_a_site_is_refused(pair: LoadedPair) -> None:
     reader = copy.copy(pair.base)
     reader._layers = [torch.nn.Identity()]
     with pytest.raises(ExtractionError, match="no module for mlp_out"):
-        read_batch(reader, batch(share=False), ("mlp_out",), logits=False)
+        read_batch(reader, batch(), ("mlp_out",), logits=False)
 
 
-def test_a_kept_position_is_never_shared() -> None:
-    made = make_batch(IDS, [[10], [12], [12]], "cpu")
-    assert made.n_shared == 10
-    assert make_batch(IDS, [[3], [12], [12]], "cpu").n_shared == 0  # too few to be worth a pass
+def test_what_texts_share_is_read_once() -> None:
+    opening, prompts, answers = batch().levels(share=True, branch=True)
+    assert opening.ids.tolist() == [OPENING]  # one row, not padded
+    assert [len(level.places) for level in (opening, prompts, answers)] == [0, 5, 5]
+    assert prompts.ids.shape == (3, 16)
+    assert answers.parent.tolist() == [0, 0, 1]
+    assert answers.mask[2].tolist() == [*[1] * 21, *[0] * 7, 1, 1, *[0] * 6]
+    assert answers.positions[2, :2].tolist() == [21, 22]  # as if no padding stood before
+    one_answer_each = Batch([IDS[0], IDS[2], IDS[3]], [KEPT[0], KEPT[2], KEPT[3]], [17, 21, 21], "cpu")
+    assert [len(level.ids) for level in one_answer_each.levels(share=True, branch=True)] == [1, 2]
+
+
+def test_a_kept_position_is_never_in_the_opening() -> None:
+    made = Batch(IDS[:3], [[10], [17], [22]], STEMS[:3], "cpu")
+    assert made.levels(share=True, branch=False)[0].ids.shape == (1, 10)
+    early = Batch(IDS[:3], [[3], [17], [22]], STEMS[:3], "cpu")  # too few to be worth a pass
+    assert len(early.levels(share=True, branch=False)) == 1
+
+
+def test_a_kept_position_outside_its_text_is_refused() -> None:
+    with pytest.raises(ValueError, match="outside its text"):
+        Batch([[1, 2]], [[2]], [2], "cpu").levels(share=False, branch=False)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.integers(1, 3), min_size=1, max_size=12),
+            st.lists(st.lists(st.integers(1, 3), max_size=5), min_size=1, max_size=3),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.booleans(),
+    st.booleans(),
+)
+def test_the_passes_of_a_batch_hold_every_text(
+    prompts: list[tuple[list[int], list[list[int]]]], share: bool, branch: bool
+) -> None:
+    texts = [(len(prompt), [*prompt, *answer]) for prompt, answers in prompts for answer in answers]
+    made = Batch(
+        [ids for _, ids in texts], [[len(ids) - 1] for _, ids in texts], [n for n, _ in texts], "cpu"
+    )
+    levels = made.levels(share=share, branch=branch)
+    found: dict[int, list[int]] = {}
+    for depth, level in enumerate(levels):
+        for row, column, place in zip(
+            level.rows.tolist(), level.columns.tolist(), level.places.tolist(), strict=True
+        ):
+            backwards = level.ids[row, : column + 1].tolist()[::-1]
+            positions = level.positions[row, : column + 1].tolist()[::-1]
+            at = row
+            for below in range(depth - 1, -1, -1):
+                at = int(levels[below + 1].parent[at])
+                before = 0 if below == 0 else levels[below - 1].mask.shape[1]
+                own = levels[below].mask[at, before:].bool()
+                backwards += levels[below].ids[at][own].tolist()[::-1]
+                positions += levels[below].positions[at][own].tolist()[::-1]
+            assert positions[::-1] == list(range(len(positions)))
+            assert place not in found
+            found[place] = backwards[::-1]
+    assert [found[place] for place in range(len(texts))] == [ids for _, ids in texts]
+
+
+def test_a_model_whose_cache_is_not_plain_reads_every_text_whole(tiny_models: TinyModels) -> None:
+    reader = loaded(tiny_models.llama_other, tiny_models.llama_other).base
+    reader.plain.config.layer_types = ["sliding_attention"] * reader.n_layers
+    reader.plain.config.sliding_window = 512
+    assert may_branch(reader.plain)
+    found = read_batch(reader, batch(), ("resid_post",), logits=False)
+    assert not may_branch(reader.plain)
+    for number, at in ((0, 19), (1, 17), (2, 20)):
+        place = sum(map(len, KEPT[:number])) + KEPT[number].index(at)
+        hidden, _ = reference(reader, IDS[number])
+        torch.testing.assert_close(
+            found.activations["resid_post", 0][place], hidden[1][0, at], rtol=1e-4, atol=1e-4
+        )
 
 
 @given(st.lists(st.lists(st.integers(0, 1), min_size=12, max_size=20), min_size=2, max_size=6))
@@ -139,10 +224,16 @@ def test_shared_tokens_are_shared_by_all(texts: list[list[int]]) -> None:
     assert length == (longer if longer >= MIN_SHARED else 0)
 
 
-@given(st.lists(st.integers(1, 300), min_size=1, max_size=80), st.integers(64, 2048))
-def test_batches_hold_every_sequence_once_within_the_budget(lengths: list[int], tokens: int) -> None:
-    groups = plan_batches(lengths, tokens)
+@given(
+    st.lists(st.tuples(st.integers(1, 300), st.integers(1, 3)), min_size=1, max_size=80),
+    st.integers(64, 2048),
+)
+def test_batches_hold_every_prompt_once_within_the_budget(
+    prompts: list[tuple[int, int]], tokens: int
+) -> None:
+    lengths, texts = [length for length, _ in prompts], [count for _, count in prompts]
+    groups = plan_batches(lengths, texts, tokens)
     assert sorted(item for group in groups for item in group) == list(range(len(lengths)))
     for group in groups:
         width = padded_length(max(lengths[item] for item in group))
-        assert len(group) == 1 or len(group) * width <= tokens
+        assert len(group) == 1 or sum(texts[item] for item in group) * width <= tokens

@@ -15,9 +15,9 @@ from analyze.dictionaries.fit import fit_dictionary
 from analyze.dictionaries.training import FitOptions
 from analyze.effects import LayerEffects, measure_effects
 from analyze.groups import Group, Member, make_groups
-from analyze.redirected import group_vectors, is_redirected, points_apart
+from analyze.redirected import is_redirected, points_apart, stood_for
 from fi_store.config import METHOD, DictionaryKind
-from fi_store.dictionary import Crosscoder
+from fi_store.dictionary import SIDES, Crosscoder
 
 OPTIONS = FitOptions("resid_post", 0, n_latents=48, k=4, steps=400, batch=256, seed=0)
 KINDS: tuple[DictionaryKind, ...] = ("paired_sae", "crosscoder")
@@ -137,8 +137,9 @@ def test_an_uncertain_direction_has_not_turned() -> None:
     half = data.extraction.units.clusters[data.extraction.rows.unit] % 2
     latents = [member.latent for member in group.members]
     assert points_apart(found, rows, half, latents)
-    _, seen = group_vectors(found, rows, half, latents)
-    assert min(torch.nn.functional.cosine_similarity(*halves, dim=0) for halves in seen) > 0.99
+    seen = stood_for(found, rows, half, torch.tensor(latents))
+    for side in SIDES:
+        assert torch.nn.functional.cosine_similarity(*seen[:, found.part(side)], dim=0) > 0.99
     # The same decoders on noise: in either half they are seen to stand for something else.
     noise = torch.randn(2, *rows[0].shape, generator=torch.Generator().manual_seed(3)) * 1e3
     weak = replace(found, w_enc=torch.zeros_like(found.w_enc), b_enc=torch.full_like(found.b_enc, 100.0))

@@ -87,11 +87,14 @@ class Crosscoder(Dictionary):
         scaled = (x.to(torch.float32) / s for x, s in zip(rows, self.config.input_scales, strict=True))
         return torch.cat(list(scaled), dim=1)
 
-    def encode(self, inputs: torch.Tensor) -> torch.Tensor:
-        """(n, m) the shared code f of `inputs`."""
+    def encode(self, inputs: torch.Tensor, latents: torch.Tensor | None = None) -> torch.Tensor:
+        """(n, m) the shared code f of `inputs`; (n, k) of some latents only."""
         import torch
 
-        return gated(torch.addmm(self.b_enc, inputs - self.b_dec, self.w_enc), self.config.threshold)
+        w_enc, b_enc = self.w_enc, self.b_enc
+        if latents is not None:
+            w_enc, b_enc = w_enc[:, latents], b_enc[latents]
+        return gated(torch.addmm(b_enc, inputs - self.b_dec, w_enc), self.config.threshold)
 
     def decoder(self, side: int) -> torch.Tensor:
         return self.w_both[:, self.part(side)] * self.config.input_scales[side]
