@@ -247,8 +247,8 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "nulls.py").write_text(
         "import os\n"
         "from bench.results import Figure, PartResult\n"
-        "def run(quick, work, organisms, cores):\n"
-        "    assert os.environ['OMP_NUM_THREADS'] == str(cores)\n"
+        "def run(quick, work, organisms):\n"
+        "    assert os.environ['OMP_NUM_THREADS'] == str(os.cpu_count())\n"
         "    with (work / 'calls').open('a') as file:\n"
         "        file.write(f'{quick} {[folder.name for folder in organisms]}\\n')\n"
         "    return PartResult([Figure('made', 1, 'of 1', '', None)], {'n': 1})\n"
@@ -293,12 +293,13 @@ def test_the_driver_gives_a_part_what_it_takes_and_keeps_it(
 def test_stopping_the_driver_stops_its_parts_and_begins_none(parts: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     script = f"from bench.planted import run; run.PACKAGE = {parts.name!r}; run.main()"
-    (parts / "organisms.py").write_text((parts / "synthetic.py").read_text())
+    for name in ("edits", "organisms"):
+        (parts / f"{name}.py").write_text((parts / "synthetic.py").read_text())
     words = [sys.executable, "-c", script, "--out", str(out)]
-    for name in ("synthetic", "organisms", "nulls"):
+    for name in ("edits", "organisms", "nulls"):
         words += ["--part", name]
     driver = subprocess.Popen(words)
-    begun = [tmp_path / "out-work" / name / "begun" for name in ("synthetic", "organisms")]
+    begun = [tmp_path / "out-work" / name / "begun" for name in ("edits", "organisms")]
     cores = os.cpu_count() or 1
     deadline = time.monotonic() + 60
     while sum(file.exists() for file in begun) < min(2, cores):
@@ -309,4 +310,4 @@ def test_stopping_the_driver_stops_its_parts_and_begins_none(parts: Path, tmp_pa
     time.sleep(0.5)
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(tmp_path) not in left
-    assert cores > 2 or not (tmp_path / "out-work" / "nulls" / "calls").exists()
+    assert cores > 2 or not (tmp_path / "out-work" / "nulls").exists()

@@ -31,7 +31,7 @@ def test_the_quick_form_counts_every_planted_direction(
 ) -> None:
     steps = dict.fromkeys(synthetic.KINDS, 30)
     monkeypatch.setattr(synthetic, "QUICK", replace(synthetic.QUICK, steps=steps, units=(30, 20)))
-    found = synthetic.run(quick=True, work=tmp_path, cores=2)
+    found = synthetic.run(quick=True, work=tmp_path)
     for kind in synthetic.KINDS:
         (trial,) = found.raw[f"{kind}, 10% specific"]
         assert len(trial["planted"]) == 6
@@ -41,7 +41,7 @@ def test_the_quick_form_counts_every_planted_direction(
     assert all(figure.ok is None for figure in found.figures)
     # A second call reads what the first one made.
     monkeypatch.setattr(synthetic, "trial", None)
-    assert synthetic.run(quick=True, work=tmp_path, cores=2) == found
+    assert synthetic.run(quick=True, work=tmp_path) == found
 
 
 def test_a_race_without_the_peer_still_gives_our_times(monkeypatch: pytest.MonkeyPatch) -> None:

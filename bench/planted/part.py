@@ -20,7 +20,6 @@ def main() -> None:
         "quick": asked["quick"],
         "work": Path(asked["work"]),
         "organisms": [Path(folder) for folder in asked["organisms"]],
-        "cores": asked["cores"],
     }
     found = part(**{key: given[key] for key in inspect.signature(part).parameters})
     figures = [asdict(figure) for figure in found.figures]

@@ -1,8 +1,8 @@
 """Runs the parts of `make bench-planted` side by side and keeps what each found in one results file.
 
 A part is a module in this folder with `run(quick: bool) -> PartResult`, which may also take `work` (a folder of its own
-for what it makes, beside the results file), `organisms` (folders with cards; empty: those that are shipped) and `cores`
-(how many it may use). Parts share the machine's cores: a run of a small model spends much of its time on one of them.
+for what it makes, beside the results file) and `organisms` (folders with cards; empty: those that are shipped). Parts
+share the machine's cores: a run of a small model spends much of its time on one of them.
 A finished part stands in the file's raw section and is not run again; `--again` sums up anew what the work folder
 holds.
 """
@@ -24,8 +24,8 @@ from typing import Any
 from bench.results import Figure, read_raw, show, write_results
 
 ORDER = ("synthetic", "edits", "organisms", "nulls")
-LONGEST_FIRST = ("edits", "organisms", "synthetic", "nulls")
-"""So that no core waits long for the last part."""
+BY_TURNS = ("edits", "organisms", "nulls", "synthetic")
+"""The longest first, and last the part that can use all cores, so that none waits for the end of the others."""
 PACKAGE = "bench.planted"
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     options = parser.parse_args()
     asked = {"quick": options.quick, "organisms": [folder.name for folder in options.organisms]}
     pending = []
-    for name in sorted(options.part or ORDER, key=LONGEST_FIRST.index):
+    for name in sorted(options.part or ORDER, key=BY_TURNS.index):
         done = read_raw(options.out).get(name)
         if done is None or options.again or any(done[key] != asked[key] for key in asked):
             pending.append(name)
@@ -100,7 +100,6 @@ def run_part(
         "quick": options.quick,
         "work": str(work),
         "organisms": [str(folder.resolve()) for folder in options.organisms],
-        "cores": cores,
         "result": str(result),
     }
     words = [sys.executable, "-m", "bench.planted.part", json.dumps(asked)]

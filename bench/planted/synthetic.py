@@ -7,6 +7,7 @@ called base- or target-specific is decided by the pipeline's own code: effects o
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -69,8 +70,11 @@ QUICK = Size(
 )
 
 
-def run(quick: bool, work: Path, cores: int) -> PartResult:
-    """All kinds, shares and seeds; one process a core, each with one thread: a step has little to divide."""
+def run(quick: bool, work: Path) -> PartResult:
+    """All kinds, shares and seeds; one process a core, each with one thread: a step has little to divide.
+
+    Where another part still runs it gets less of the machine, and none of it stands idle when that part is done.
+    """
     size = QUICK if quick else Size()
     runs = Runs(work)
     asked = {
@@ -80,7 +84,9 @@ def run(quick: bool, work: Path, cores: int) -> PartResult:
         for seed in range(size.seeds)
     }
     missing = {which: key for which, key in asked.items() if not runs.knows(key)}
-    with ProcessPoolExecutor(max(1, min(cores, len(missing))), get_context("spawn"), _one_thread) as pool:
+    with ProcessPoolExecutor(
+        max(1, min(os.cpu_count() or 1, len(missing))), get_context("spawn"), _one_thread
+    ) as pool:
         pending = {pool.submit(trial, *which, size): key for which, key in missing.items()}
         try:
             for done in as_completed(pending):
