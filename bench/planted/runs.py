@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from bench.planted.judge import ORGANISMS
+from fi_store.query import run_query
 from fi_store.store import Store
 
 SETTINGS = ORGANISMS / "settings.yaml"
@@ -98,9 +99,9 @@ class Runs:
         return found
 
     def query(self, name: str, run_id: str) -> list[dict[str, Any]]:
-        """The rows of a saved query, by the public command."""
-        given = ("--param", f"run={run_id}", "--store", self.store_path, "--format", "json")
-        rows: list[dict[str, Any]] = json.loads(command("query", name, *given))
+        """The rows of a saved query."""
+        with self.open() as store:
+            rows: list[dict[str, Any]] = run_query(store, name, run=run_id).to_pylist()
         return rows
 
     def remove_activations(self, run_id: str) -> None:
