@@ -72,7 +72,8 @@ def compare(runs: Runs, card: Card, direction: str, seed: int, settings: dict[st
 
 def _baselines(runs: Runs, found: Finished, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     with runs.open() as store:
-        return baseline_rows(store, reopen(store, found.run_id), settings["random_latents"], seed)
+        opened = reopen(store, found.run_id, shams=False)
+        return baseline_rows(store, opened, settings["random_latents"], seed)
 
 
 def verdicts(

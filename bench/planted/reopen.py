@@ -30,11 +30,16 @@ class Reopened:
     residuals: Residuals
 
 
-def reopen(store: Store, run_id: str) -> Reopened:
-    """The extraction, the dictionaries and the effects of a run, as its analysis saw them."""
+def reopen(store: Store, run_id: str, *, shams: bool = True) -> Reopened:
+    """The extraction, the dictionaries and the effects of a run, as its analysis saw them.
+
+    Without `shams` the floors are the configured minimum: for what asks no floor.
+    """
     run = store.run(run_id)
     config = RunConfig(**run.config)
     extraction = load_extraction(store, run)
+    if not shams:
+        extraction = replace(extraction, readers=("base", "target"))
     layers: list[LayerEffects] = []
     residuals: dict[tuple[str, int], torch.Tensor] = {}
     for row in store.rows(
