@@ -80,7 +80,8 @@ class Batch:
                 if depth < len(end):
                     before = parts.get(number, _Part(0, 0, 0, 0))
                     merged = branch or depth + 1 < len(end)
-                    row = known.setdefault(texts[number][: end[depth]] if merged else number, len(known))
+                    part = before.end, texts[number][: end[depth]] if merged else number
+                    row = known.setdefault(part, len(known))
                     following[number] = _Part(row, before.row, before.end, end[depth])
             parts = following
             found.append(

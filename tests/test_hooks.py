@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from small_runs import loaded
 from tiny import TinyModels
@@ -173,6 +173,9 @@ def test_a_kept_position_outside_its_text_is_refused() -> None:
     st.booleans(),
     st.booleans(),
 )
+@example(
+    prompts=[([1], [[1, 2], [2], [3]]), ([1, 1], [[2]])], share=True, branch=True
+)  # one text, two prompts
 def test_the_passes_of_a_batch_hold_every_text(
     prompts: list[tuple[list[int], list[list[int]]]], share: bool, branch: bool
 ) -> None:
