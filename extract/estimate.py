@@ -6,7 +6,7 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,6 +23,9 @@ from extract.watch import Watch
 from fi_store.config import METHOD
 from fi_store.errors import ExtractionError
 from fi_store.layers import written_layers
+
+if TYPE_CHECKING:
+    from extract.models import Reader
 
 TRIAL_PROMPTS = 4
 TRIAL_TOKENS = 4
@@ -177,7 +180,8 @@ def _disk_bytes(job: Job, n_rows: int, shams: int) -> int:
 
 
 def _memory_bytes(job: Job, n_rows: int, shams: int) -> int:
-    """The largest chunk's activations, the logits and float32 buffers of a batch, and a sham's copy of the weights."""
+    """The largest chunk's activations; the logits, float32 buffers, keys and values of a batch; a sham's copy of the
+    weights."""
     share = min(1.0, CHUNK_PROMPTS / len(job.suite.prompts)) * 1.5  # chunks differ in length
     chunk = n_rows * share * _row_values(job, 0) * _item_size(job)
     vocabulary = max(job.pair.base.vocab_size, job.pair.target.vocab_size)
@@ -185,10 +189,19 @@ def _memory_bytes(job: Job, n_rows: int, shams: int) -> int:
         # Both models', and one more while those of prompts and answers are put in order.
         3 * BATCH_TOKENS * vocabulary * _item_size(job) + DIVERGENCE_BUFFERS * BLOCK_ROWS * vocabulary * 4
     )
+    keys = BATCH_TOKENS * max(_cache_values(reader) for reader in (job.pair.base, job.pair.target))
     copy = 0
     if shams and job.pair.base.model is not job.pair.target.model:
         copy = sum(weight.numel() * weight.element_size() for weight in job.pair.base.model.parameters())
-    return int(chunk + logits + copy)
+    return int(chunk + logits + keys * _item_size(job) + copy)
+
+
+def _cache_values(reader: Reader) -> int:
+    """Numbers that a token's keys and values take in all layers."""
+    config = reader.plain.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", None)
+    shared = getattr(config, "num_key_value_heads", None) or heads
+    return int(2 * reader.n_layers * reader.d_model * (shared / heads if heads else 1))
 
 
 def _existing(folder: Path) -> Path:
