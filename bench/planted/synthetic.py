@@ -121,7 +121,8 @@ def trial(kind: Kind, share: float, seed: int, size: Size) -> dict[str, Any]:
     """Learns one dictionary and counts what it called."""
     world = make_world(seed, share, d=size.d, n=size.directions)
     extraction = make_extraction(size)
-    pair = world.rows(extraction.rows.n, torch.Generator().manual_seed(1000 + seed))
+    exact = world.rows(extraction.rows.n, torch.Generator().manual_seed(1000 + seed))
+    pair = exact[0].to(torch.bfloat16), exact[1].to(torch.bfloat16)  # as models leave them
     on_d = torch.from_numpy(extraction.rows.discovery)
     options = FitOptions("none", 0, size.latents, size.k, size.steps[kind], size.batch, seed)
     classes = torch.full((int(on_d.sum()),), RESPONSE)

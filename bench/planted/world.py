@@ -32,10 +32,10 @@ class World:
     owner: tuple[Owner, ...]
 
     def rows(self, n: int, random: torch.Generator, block: int = 8192) -> tuple[torch.Tensor, torch.Tensor]:
-        """Activations (n, d) of base and target on the same n tokens, in bfloat16, as models leave them."""
+        """Activations (n, d) of base and target on the same n tokens, float32."""
         parts = [self._block(min(block, n - start), random) for start in range(0, n, block)]
         base, target = (torch.cat(side) for side in zip(*parts, strict=True))
-        return base.to(torch.bfloat16), target.to(torch.bfloat16)
+        return base, target
 
     def _block(self, n: int, random: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         count, d = self.directions.shape
