@@ -41,7 +41,7 @@ class LayerEffects:
     layer: int
     dictionary: Dictionary
     anchor: str  # the reader that is the dictionary's first model
-    codes: Mapping[str, sp.csc_array]  # reader -> (N, m) float32; see `beside`
+    codes: Mapping[str, sp.csc_array]  # reader -> (N, m) float32; see `beside` and `_among_all`
     scale: FloatArray  # (m,) S_j; 1 where the latent never fires
     alive: BoolArray  # (m,)
     fires: Mapping[str, IntArray]  # reader -> (m,) firing rows on D
@@ -89,18 +89,21 @@ def measure_effects(
 ) -> LayerEffects:
     """Reads every reader's rows through the dictionary and reduces them to units.
 
-    `activations` maps each reader to (N, d); `anchor` is the first model in canonical order, around which the shams
-    were built. A sham stands where the other model stands: beside the anchor.
+    `activations` maps each reader to the rows that it read, (R, d); `anchor` is the first model in canonical order,
+    around which the shams were built. A sham stands where the other model stands: beside the anchor.
     """
     rows = extraction.rows
     other = "target" if anchor == "base" else "base"
     reading = read_pair(dictionary, (activations[anchor], activations[other]), rows.position_class)
     codes = {anchor: reading.activity[0], other: reading.activity[1]}
     for sham in extraction.shams:
-        pair = activations[anchor], activations[sham]
-        seen = read_pair(dictionary, pair, rows.position_class, SIDES if dictionary.coupled else (1,))
-        codes[sham] = seen.activity[1]
-        codes[beside(anchor, sham)] = seen.activity.get(0, codes[anchor])
+        read = extraction.rows_read(sham)
+        pair = activations[anchor][torch.from_numpy(read)], activations[sham]
+        seen = read_pair(dictionary, pair, rows.position_class[read], SIDES if dictionary.coupled else (1,))
+        codes[sham] = _among_all(seen.activity[1], read, rows.n)
+        codes[beside(anchor, sham)] = (
+            _among_all(seen.activity[0], read, rows.n) if dictionary.coupled else codes[anchor]
+        )
     on_d = sp.csr_array(rows.discovery.astype(np.float64)[None, :])
     fires = {reader: _row(on_d @ (codes[reader] > 0)).astype(np.int64) for reader in ("base", "target")}
     total = fires["base"] + fires["target"]
@@ -133,6 +136,11 @@ def measure_effects(
         floors=levels.floors,
         quality=_quality(extraction, reading, activations, anchor, float((total == 0).mean())),
     )
+
+
+def _among_all(codes: sp.csc_array, read: IntArray, n: int) -> sp.csc_array:
+    """(n, m) codes of some rows at their places, `read` (R,); silent in the others, which nothing asks of a sham."""
+    return sp.csc_array((codes.data, read[codes.indices], codes.indptr), shape=(n, codes.shape[1]))
 
 
 def _unit_means(

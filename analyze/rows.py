@@ -1,7 +1,8 @@
 """Reads an extraction out of the store: who wrote each row, its unit and position class, and activations by layer.
 
-A *row* is one kept token position; every reader's shards hold the same rows in the same order. A *unit* is a prompt
-with its answers (its control text's rows carry the same unit), a *cluster* joins units of one template family.
+A *row* is one kept token position; the shards of both models hold the same rows in the same order, those of a sham the
+same without control texts. A *unit* is a prompt with its answers (its control text's rows carry the same unit), a
+*cluster* joins units of one template family.
 """
 
 from __future__ import annotations
@@ -102,8 +103,12 @@ class Extraction:
     def shams(self) -> tuple[str, ...]:
         return tuple(reader for reader in self.readers if reader.startswith("sham_"))
 
+    def rows_read(self, reader: str) -> IntArray:
+        """(R,) the rows that a reader's shards hold, in their order."""
+        return np.flatnonzero(self.rows.own) if reader in self.shams else np.arange(self.rows.n)
+
     def activations(self, reader: str, site: str, layer: int) -> torch.Tensor:
-        """(N, d) activations in the run's dtype.
+        """(R, d) activations in the run's dtype: those of `rows_read`.
 
         Raises:
             AnalysisError: shards were removed, are missing on disk or do not hold the rows that the store lists.
@@ -145,9 +150,11 @@ class Extraction:
                 hint="fi-store run without --skip-activations, or with --keep-activations all once",
             )
         whole = torch.cat(parts)
-        if whole.shape[0] != self.rows.n:
+        expected = len(self.rows_read(reader))
+        if whole.shape[0] != expected:
             raise AnalysisError(
-                f"Layer {layer} ({site}, {reader}) has {whole.shape[0]} rows instead of {self.rows.n}."
+                f"Layer {layer} ({site}, {reader}) has {whole.shape[0]} rows instead of {expected}.",
+                hint="fi-store run without --skip-activations",
             )
         if not bool(torch.isfinite(whole).all()):
             raise AnalysisError(

@@ -13,7 +13,7 @@ from extract.hooks import Readable
 from extract.opening import Job
 from extract.reading import Activations, read_alone, read_pair
 from extract.rendering import SIDES, Side
-from extract.sequences import ReadSequence, build_sequences
+from extract.sequences import ReadSequence, build_sequences, without_controls
 from extract.shards import full_disk_explained, write_shards
 from extract.watch import Watch
 from fi_store import schema
@@ -60,14 +60,15 @@ def extract_chunk(store: Store, run_id: str, job: Job, number: int, sources: Sou
 def extract_sham_chunk(
     store: Store, run_id: str, job: Job, number: int, name: str, reader: Readable, watch: Watch
 ) -> None:
-    """Lets a sham target read what both models read in a chunk, and commits its shards."""
-    sequences = sequences_of(run_id, job, job.chunks[number], stored_answers(store, run_id, number))
+    """Lets a sham target read the answers that both models read in a chunk, and commits its shards."""
+    sequences = without_controls(
+        sequences_of(run_id, job, job.chunks[number], stored_answers(store, run_id, number))
+    )
     with watch.stage("read_sham"):
         activations = read_alone(reader, job.first, sequences, job.config.sites, job.pair.device)
     with watch.stage("write"):
-        shards = write_shards(
-            store.folder, run_id, name, number, _next_row(store, run_id, number), analysed(job, activations)
-        )
+        first_row = _next_row(store, run_id, number, controls=False)
+        shards = write_shards(store.folder, run_id, name, number, first_row, analysed(job, activations))
         with full_disk_explained(store.folder, run_id), store.session() as unit:
             unit.add_all(shards)
 
@@ -85,12 +86,14 @@ def sequences_of(
     return build_sequences(run_id, prompts, answers, job.rendering, job.tokenizers, job.first)
 
 
-def _next_row(store: Store, run_id: str, number: int) -> int:
+def _next_row(store: Store, run_id: str, number: int, *, controls: bool = True) -> int:
     """The first row of a chunk: chunks are committed in order, so the earlier ones are all there."""
     (row,) = store.rows(
-        "SELECT coalesce(sum(n_kept), 0) AS n FROM sequence WHERE run_id = $run AND chunk < $chunk",
+        "SELECT coalesce(sum(n_kept), 0) AS n FROM sequence WHERE run_id = $run AND chunk < $chunk"
+        " AND ($controls OR author <> 'control')",
         run=run_id,
         chunk=number,
+        controls=controls,
     )
     return int(row["n"])
 

@@ -75,10 +75,12 @@ class Estimate:
 
 def estimate_job(job: Job, folder: Path) -> Estimate:
     """Counts from the tokenized prompts, seconds from a short trial, bytes from the models' shapes."""
-    n_prompt, n_control, n_content = _token_counts(job)
+    (n_prompt, n_control), content = _token_counts(job)
     count, new = len(job.suite.prompts), job.config.max_new_tokens
     shams = job.config.shams if why_no_sham(job.pair) is None else 0
-    n_rows = n_content + 2 * count * new + 2 * count
+    with_control = sum(bool(prompt.control) for prompt in job.suite.prompts)
+    own_rows = content[0] + 2 * count * new + count
+    n_rows = own_rows + content[1] + with_control
     token_seconds, step_seconds = _trial(job)
     both_answers = _both_answers(job, n_prompt, 2 * count * new)
     read_once = both_answers + n_control
@@ -86,11 +88,12 @@ def estimate_job(job: Job, folder: Path) -> Estimate:
     steps = len(job.chunks) * new
     return Estimate(
         n_prompts=count,
-        n_tokens=round(2 * n_prompt + read_once * (2 + shams) + scaling),
+        n_tokens=round(2 * n_prompt + 2 * read_once + shams * both_answers + scaling),
         n_rows=n_rows,
         # One sham reads once what the pair reads twice; prompts are also read to be answered.
-        seconds=token_seconds * (read_once * (1 + shams / 2) + scaling / 2 + n_prompt) + step_seconds * steps,
-        disk_bytes=_disk_bytes(job, n_rows, shams),
+        seconds=token_seconds * (read_once + both_answers * shams / 2 + scaling / 2 + n_prompt)
+        + step_seconds * steps,
+        disk_bytes=_disk_bytes(job, n_rows, own_rows, shams),
         memory_bytes=_memory_bytes(job, n_rows, shams),
         free_disk=shutil.disk_usage(_existing(folder)).free,
         free_memory=free_memory(job.pair.device),
@@ -109,18 +112,17 @@ def _scaling_readings(shams: int) -> int:
     return 2 + 4 + 2 * (shams - 1) if shams else 0
 
 
-def _token_counts(job: Job) -> tuple[int, int, int]:
-    """Tokens of the rendered prompts, of the rendered control texts, and of both without the template (base's)."""
-    totals = [0, 0]
-    content = 0
+def _token_counts(job: Job) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Tokens of the rendered prompts and of the rendered control texts, and the same without the template (base's)."""
+    totals, content = [0, 0], [0, 0]
     frame = len(job.tokenizers.encode("base", job.rendering.render(""), "").ids)
     for prompt in job.suite.prompts:
         for which, text in enumerate((prompt.text, prompt.control)):
             if text:
                 tokens = len(job.tokenizers.encode("base", job.rendering.render(text), "").ids)
                 totals[which] += tokens
-                content += tokens - frame
-    return totals[0], totals[1], content
+                content[which] += tokens - frame
+    return (totals[0], totals[1]), (content[0], content[1])
 
 
 def _trial(job: Job) -> tuple[float, float]:
@@ -163,19 +165,19 @@ def _item_size(job: Job) -> int:
     return int(torch.empty(0, dtype=dtype).element_size())
 
 
-def _row_values(job: Job, shams: int) -> int:
-    """Numbers per kept row over all readers, layers and sites."""
-    first = job.pair.base if job.first == "base" else job.pair.target
-    readers = [job.pair.base, job.pair.target, *[first] * shams]
+def _row_values(job: Job, *readers: Reader) -> int:
+    """Numbers per kept row over all layers and sites of some readers."""
     return sum(reader.n_layers * reader.d_model for reader in readers) * len(job.config.sites)
 
 
-def _disk_bytes(job: Job, n_rows: int, shams: int) -> int:
+def _disk_bytes(job: Job, n_rows: int, own_rows: int, shams: int) -> int:
     """Shards, divergence rows (four lists of 20 and about 100 bytes beside) and mean vectors (float32)."""
     written = len(written_layers(job.config, job.n_layers)) / job.n_layers
-    shards = n_rows * _row_values(job, shams) * _item_size(job) * written
+    both = _row_values(job, job.pair.base, job.pair.target)
+    first = job.pair.base if job.first == "base" else job.pair.target
+    shards = (n_rows * both + own_rows * shams * _row_values(job, first)) * _item_size(job) * written
     divergences = n_rows * (4 * METHOD.stored_tokens * 4 + 100)
-    means = len(job.suite.prompts) * 4 * _row_values(job, 0) * 4
+    means = len(job.suite.prompts) * 4 * both * 4
     return int(shards) + divergences + means
 
 
@@ -183,7 +185,7 @@ def _memory_bytes(job: Job, n_rows: int, shams: int) -> int:
     """The largest chunk's activations; the logits, float32 buffers, keys and values of a batch; a sham's copy of the
     weights."""
     share = min(1.0, CHUNK_PROMPTS / len(job.suite.prompts)) * 1.5  # chunks differ in length
-    chunk = n_rows * share * _row_values(job, 0) * _item_size(job)
+    chunk = n_rows * share * _row_values(job, job.pair.base, job.pair.target) * _item_size(job)
     vocabulary = max(job.pair.base.vocab_size, job.pair.target.vocab_size)
     logits = (
         # Both models', and one more while those of prompts and answers are put in order.

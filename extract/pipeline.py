@@ -17,7 +17,7 @@ from extract.chunks import committed_chunks, extract_chunk, extract_sham_chunk, 
 from extract.estimate import Estimate, estimate_job
 from extract.models import LoadedPair, load_pair
 from extract.opening import CHUNK_PROMPTS, Job, begin, check_same, prepare, stored_rendering
-from extract.sequences import ReadSequence
+from extract.sequences import ReadSequence, without_controls
 from extract.sham import (
     CALIBRATION_PROMPTS,
     Sham,
@@ -199,7 +199,7 @@ def _calibration_sequences(store: Store, run_id: str, job: Job) -> list[ReadSequ
     for at in chosen:
         answers = stored_answers(store, run_id, at // CHUNK_PROMPTS)
         sequences.extend(sequences_of(run_id, job, (prompts[at],), answers))
-    return [sequence for sequence in sequences if sequence.author != "control"]
+    return without_controls(sequences)
 
 
 def _sham_chunks(store: Store, run_id: str, number: int) -> set[int]:

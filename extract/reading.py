@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Activations = dict[tuple[str, int], Tensor]
 """(site, layer) -> (n_rows, d_model), on the CPU, in the run's dtype, rows in sequence and position order."""
+
+Texts = list[tuple[ReadSequence, Tensor]]
+"""Sequences with where their rows lie among all rows."""
 
 
 @dataclass(frozen=True)
@@ -96,22 +99,29 @@ def read_alone(
 
 def plan(sequences: Sequence[ReadSequence]) -> list[Planned]:
     """The batches of some sequences, those of a prompt together; one without a kept position (an empty answer) is not
-    read."""
-    prompts: dict[tuple[str, bool], list[tuple[ReadSequence, Tensor]]] = {}
+    read.
+
+    Control texts have batches of their own: a sham, which reads none, then reads the answers in the batches in which
+    the pair read them, and rounds as they did.
+    """
+    answers: dict[str, Texts] = {}
+    controls: dict[str, Texts] = {}
     at = 0
     for sequence in sequences:
         count = len(sequence.classes)
         if count:
-            which = sequence.prompt_id, sequence.author == "control"
-            prompts.setdefault(which, []).append((sequence, torch.arange(at, at + count)))
+            kind = controls if sequence.author == "control" else answers
+            kind.setdefault(sequence.prompt_id, []).append((sequence, torch.arange(at, at + count)))
         at += count
-    together = list(prompts.values())
+    return [batch for kind in (answers, controls) for batch in _batches(list(kind.values()))]
+
+
+def _batches(together: Sequence[Texts]) -> Iterator[Planned]:
+    """The batches of texts of which some stay together."""
     lengths = [max(max(len(one.base.ids), len(one.target.ids)) for one, _ in texts) for texts in together]
-    plans = []
     for group in plan_batches(lengths, [len(texts) for texts in together]):
         members = [one for item in group for one in together[item]]
-        plans.append(Planned([one for one, _ in members], torch.cat([rows for _, rows in members])))
-    return plans
+        yield Planned([one for one, _ in members], torch.cat([rows for _, rows in members]))
 
 
 def _scatter(into: Activations, part: Activations, rows: Tensor, total: int) -> None:

@@ -208,6 +208,11 @@ OTHER_CLASSES: frozenset[PositionClass] = frozenset({"response"})
 CONTROL_CLASSES: frozenset[PositionClass] = frozenset({"prompt", "start"})
 
 
+def without_controls(sequences: Sequence[ReadSequence]) -> list[ReadSequence]:
+    """Prompts with answers alone, in their order."""
+    return [sequence for sequence in sequences if sequence.author != "control"]
+
+
 def build_sequences(
     run_id: str,
     prompts: Sequence[PromptRecord],

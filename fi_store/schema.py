@@ -194,7 +194,8 @@ class ShamTarget(Base):
 class ActivationShard(Base):
     """A safetensors file with the token-level activations of one reader, site, layer and chunk.
 
-    Tensor `activations`: (n_rows, d_model), the run's dtype; row i is `token_divergence.row = first_row + i`.
+    Tensor `activations`: (n_rows, d_model), the run's dtype; row i is `token_divergence.row = first_row + i`. A sham
+    reads no control texts: its rows are counted without theirs.
     """
 
     __tablename__ = "activation_shard"

@@ -93,7 +93,8 @@ def make(
     base = shared @ basis
     noise = [torch.from_numpy(random.normal(0, 0.05, (n, d))).float() for _ in range(3)]
     target = base + torch.from_numpy(fires.astype(np.float32))[:, None] * strength * basis[0] + noise[0]
-    activations = {"base": base + noise[1], "target": target, "sham_0": base + noise[2]}
+    own = extraction.rows_read("sham_0")
+    activations = {"base": base + noise[1], "target": target, "sham_0": (base + noise[2])[own]}
     return Synthetic(extraction, {k: v.to(dtype) for k, v in activations.items()}, fires, basis[0])
 
 

@@ -133,13 +133,14 @@ def test_every_kind_survives_the_disk(kind, data, all_effects, tmp_path) -> None
 @pytest.mark.parametrize("kind", ["crosscoder", "diff_sae"])
 def test_a_coupled_dictionary_reads_the_anchor_anew_beside_a_sham(kind, data, all_effects) -> None:
     effects = all_effects[kind]
-    pair = data.activations["base"][:300], data.activations["sham_0"][:300]
-    classes = torch.from_numpy(data.extraction.rows.position_class)[:300]
+    read = data.extraction.rows_read("sham_0")[:300]
+    pair = data.activations["base"][read], data.activations["sham_0"][:300]
+    classes = torch.from_numpy(data.extraction.rows.position_class)[read]
     seen = effects.dictionary.read(pair, classes)
     for side, reader in ((0, beside("base", "sham_0")), (1, "sham_0")):
-        np.testing.assert_allclose(
-            effects.codes[reader].toarray()[:300], seen.activity[side].numpy(), atol=1e-5
-        )
+        codes = effects.codes[reader].toarray()
+        np.testing.assert_allclose(codes[read], seen.activity[side].numpy(), atol=1e-5)
+        assert not codes[~data.extraction.rows.own].any()
     assert (effects.codes["base"] != effects.codes[beside("base", "sham_0")]).nnz > 0
 
 
@@ -282,7 +283,8 @@ def test_a_difference_belongs_to_the_model_that_has_it(data) -> None:
     """The same direction, planted in the base: it is the base's latent that loses, not a new one of the target."""
     activations = dict(data.activations)
     activations["base"], activations["target"] = data.activations["target"], data.activations["base"]
-    activations["sham_0"] = activations["base"] + data.activations["sham_0"] - data.activations["base"]
+    own = data.extraction.rows_read("sham_0")
+    activations["sham_0"] = data.activations["sham_0"] + (activations["base"] - data.activations["base"])[own]
     lost = replace(data, activations=activations)
     effects = measured(lost, "diff_sae")
     assert isinstance(effects.dictionary, DiffSae)

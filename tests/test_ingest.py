@@ -79,10 +79,12 @@ def test_every_row_of_every_reader_is_listed_once(adapter_run: Ingested) -> None
     numbers = [row["row"] for row in store.rows("SELECT row FROM token_divergence ORDER BY row")]
     assert numbers == list(range(count))
     assert store.rows("SELECT sum(n_kept) AS n FROM sequence")[0]["n"] == count
-    for reader in ("base", "target", "sham_0"):
+    own = len(store.rows("SELECT row FROM token_divergence WHERE author <> 'control'"))
+    assert own < count
+    for reader, read in (("base", count), ("target", count), ("sham_0", own)):
         for site in ("resid_post", "mlp_out"):
             for layer in range(2):
-                assert rows_of(store, run_id, reader, layer, site).shape == (count, 32)
+                assert rows_of(store, run_id, reader, layer, site).shape == (read, 32)
     suite = small_suite()
     assert len(store.rows("SELECT * FROM generation")) == 2 * len(suite.prompts)
     controls = sum(prompt.control is not None for prompt in suite.prompts)
@@ -152,6 +154,19 @@ def test_the_sham_is_recorded_and_as_far_away_as_the_target(adapter_run: Ingeste
     (sham,) = store.rows("SELECT * FROM sham_target")
     assert sham["relative_difference_sham"] == pytest.approx(sham["relative_difference_pair"], rel=0.1)
     assert sham["scale"] > 0
+
+
+def test_a_sham_reads_the_answers_beside_the_anchor(adapter_run: Ingested) -> None:
+    """Its rows are the anchor's without control texts, in the same order: the nearest one holds the same token."""
+    store, run_id = adapter_run
+    first = store.run(run_id).canonical_first
+    own = store.rows("SELECT row, token_id FROM token_divergence WHERE author <> 'control' ORDER BY row")
+    tokens = torch.tensor([row["token_id"] for row in own])
+    for layer in range(2):
+        anchor = rows_of(store, run_id, first, layer)[[row["row"] for row in own]]
+        apart = torch.cdist(rows_of(store, run_id, "sham_0", layer), anchor)
+        assert apart.diagonal().min() > 0
+        assert (tokens[apart.argmin(dim=1)] == tokens).float().mean() > 0.95
 
 
 SWAPPED = {"base": "target", "target": "base", "control": "control"}

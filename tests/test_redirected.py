@@ -46,7 +46,8 @@ def turned(cosine: float, *, base: float = 6.0, target: float = 6.0, together: b
     activations = {
         "base": without(data.activations["base"]) + base * where[:, None] * u,
         "target": without(data.activations["target"]) - 6.0 * fires[:, None] * u + target * size[:, None] * v,
-        "sham_0": without(data.activations["sham_0"]) + base * where[:, None] * u,
+        "sham_0": without(data.activations["sham_0"])
+        + base * where[data.extraction.rows_read("sham_0"), None] * u,
     }
     return replace(data, activations=activations)
 
