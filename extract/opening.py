@@ -237,4 +237,9 @@ def check_same(
         *((name, previous.config.get(name), settings[name]) for name in ("seed", *EXTRACTION_FIELDS)),
     ]
     different = [f"{name} ({old} then, {new} now)" for name, old, new in compared if old != new]
+    if not different:  # what determines an extraction has changed since
+        raise UsageError(
+            f"The run {previous.id} cannot {wish}: another version of fi-store made it.",
+            hint="start a new run with the same options",
+        )
     raise UsageError(f"The run {previous.id} cannot {wish}: different {', '.join(different)}.", hint=hint)

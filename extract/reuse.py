@@ -134,7 +134,10 @@ def _what_differs(
     ]
     if closest.prompt_set_id != suite.id:
         different.append("other prompts")
-    return f"The newest extraction of this pair, {closest.id}, was made with {', '.join(different)}."
+    made = (
+        ", ".join(different) or "another version of fi-store"
+    )  # what determines an extraction has changed since
+    return f"The newest extraction of this pair, {closest.id}, was made with {made}."
 
 
 def _check_activations(store: Store, run: Run, config: RunConfig) -> None:

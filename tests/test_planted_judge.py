@@ -137,12 +137,17 @@ def test_verdicts_of_a_run() -> None:
         "change": "", "name": "formal logic", "categories": ["formal_logic"],
         "promoted_tokens": ["Premise", "therefore"], "suppressed_tokens": [],
     }  # fmt: skip
-    baselines = {"strongest_category": guess, "random_latents": [row(), row(change="shared")]}
+    latents = [row(), row(change="shared")]
+    baselines = {"strongest_category": guess, "random_latents": latents, "latents_in_place": latents[:1]}
     found = organisms.verdicts([row(change="shared"), row()], baselines, own, "forward", [own, other], 10, 0)
     assert (found["hit_1"], found["hit_3"], found["foreign"]) == (False, True, [False])
-    assert (found["category_baseline"], found["latent_baseline"]) == (True, 0.5)
+    assert (found["category_baseline"], found["latent_baseline"], found["place_baseline"]) == (
+        True,
+        [True, False],
+        [True],
+    )
     turned = organisms.verdicts([row()], baselines, own, "mirrored", [own, other], 10, 0)
-    assert (turned["hit_3"], turned["category_baseline"], turned["latent_baseline"]) == (False, False, 0.0)
+    assert (turned["hit_3"], turned["category_baseline"], any(turned["latent_baseline"])) == (False,) * 3
     judged = [
         {
             "organism": "own",
@@ -158,6 +163,10 @@ def test_verdicts_of_a_run() -> None:
     assert table["hit at 1: own, forward"].ok is False
     assert table["hit at 3: own, forward"].ok is True
     assert table["hit at 3 by other cards"].value == 0
+    assert (table["baseline: a random latent"].value, table["baseline: a random latent"].detail) == (
+        0.5,
+        "3 of 6",
+    )
     assert all(figure.ok is None for figure in organisms.figures(judged, judgeable=False))
 
 
@@ -168,8 +177,13 @@ def test_the_tables_of_nulls() -> None:
     silent = replace(pair, warnings=[], findings=[row()])
     verdicts = [figure.ok for figure in nulls.pair_figures("turned basis", silent, judgeable=True)]
     assert verdicts == [False, True, False]
-    shams = [{"n_confirmed": count} for count in (0, 2, None, 1)]
-    assert nulls.sham_figure(shams, judgeable=True).value == 2
+    shams = {
+        name: [{"n_confirmed": count} for count in found]
+        for name, found in (("a", (0, 2, 1)), ("b", [0] * 7))
+    }
+    table = [(figure.value, figure.unit, figure.ok) for figure in nulls.sham_figures(shams, judgeable=True)]
+    assert table == [(2, "of 3", None), (0, "of 7", None), (2, "of 10", True)]
+    assert nulls.sham_figures({"a": shams["a"]}, judgeable=True)[-1].ok is False
     assert nulls.permutation_figure("f", [(0, 0)] * 184 + [(4, 1)] * 16, judgeable=True).ok is False
     fine = nulls.permutation_figure("f", [(0, 0)] * 100 + [(4, 0)] * 85 + [(4, 3)] * 15, judgeable=True)
     assert fine.ok is True
@@ -248,9 +262,9 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "import os\n"
         "from bench.results import Figure, PartResult\n"
         "def run(quick, work, organisms):\n"
-        "    assert os.environ['OMP_NUM_THREADS'] == str(os.cpu_count())\n"
         "    with (work / 'calls').open('a') as file:\n"
-        "        file.write(f'{quick} {[folder.name for folder in organisms]}\\n')\n"
+        "        threads = os.environ['OMP_NUM_THREADS']\n"
+        "        file.write(f'{quick} {[folder.name for folder in organisms]} {threads}\\n')\n"
         "    return PartResult([Figure('made', 1, 'of 1', '', None)], {'n': 1})\n"
     )
     (folder / "edits.py").write_text("def run(quick):\n    raise ValueError('the part said no')\n")
@@ -275,10 +289,11 @@ def test_the_driver_gives_a_part_what_it_takes_and_keeps_it(
     for _ in range(2):
         drive(monkeypatch, "--out", out, "--part", "nulls", "--quick", "--organisms", tmp_path)
     calls = tmp_path / "out-quick" / "nulls" / "calls"
-    assert calls.read_text() == f"True ['{tmp_path.name}']\n"
+    cores = os.cpu_count() or 1
+    assert calls.read_text() == f"True ['{tmp_path.name}'] {cores}\n"
     assert read_raw(out)["nulls"]["data"] == {"n": 1}
     drive(monkeypatch, "--out", out, "--part", "nulls", "--quick")
-    assert calls.read_text().splitlines()[1:] == ["True []"]  # other organisms: run again
+    assert calls.read_text().splitlines()[1:] == [f"True [] {cores}"]  # other organisms: run again
     assert json.loads(out.read_text(encoding="utf-8"))["figures"][0]["name"] == "made"
     capfd.readouterr()
     with pytest.raises(SystemExit):
@@ -286,8 +301,11 @@ def test_the_driver_gives_a_part_what_it_takes_and_keeps_it(
     said = capfd.readouterr()
     assert "the part said no" in said.err
     assert "edits: failed" in said.out
-    assert "nulls: " in said.out  # the other part came to its end
+    assert "nulls: failed" not in said.out  # the other part came to its end
+    shared = cores // min(2, cores)
+    assert (tmp_path / "out-work" / "nulls" / "calls").read_text() == f"False [] {shared}\n"
     assert set(read_raw(out)) == {"nulls"}
+    assert read_raw(out)["nulls"]["quick"] is False
 
 
 def test_stopping_the_driver_stops_its_parts_and_begins_none(parts: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ SETTINGS = {
     "nulls": {"options": OPTIONS, "shams": 2, "permutations": 3},
     "edits": {
         "options": OPTIONS, "categories": OPTIONS["categories"], "layer": 0, "layers": [0, 1], "sizes": [2.0],
-        "seeds": [0], "active": 1,
+        "seeds": [0, 1], "active": 1,
     },
 }  # fmt: skip
 
@@ -94,7 +94,8 @@ def test_nulls_of_every_kind(commands: list[str], tiny_models: TinyModels, tmp_p
     assert table["KL: turned basis"].ok is True
     assert table["warning 'basis differs': turned basis"].ok is True
     assert table["findings: permuted neurons"].ok is True
-    assert table["shams with a confirmed group"].unit == "of 2"
+    assert table["shams with a confirmed group: behaviour"].unit == "of 2"
+    assert table["shams with a confirmed group, all pairs"].unit == "of 2"
     assert table["label permutations with a confirmed group, the shams' floors"].unit == "of 3"
     assert table["label permutations with a confirmed group, the smallest floors"].unit == "of 3"
     assert table["findings: int8 copy"].ok is table["findings: nf4 copy"].ok is None

@@ -19,9 +19,11 @@ from tiny import TinyModels
 
 from extract import opening
 from extract.pipeline import ingest
+from extract.reuse import reuse_extraction
 from fi_store.config import RunConfig
-from fi_store.errors import UsageError
+from fi_store.errors import NotFoundError, UsageError
 from fi_store.progress import Progress
+from fi_store.schema import Run
 from fi_store.store import Store
 
 N_PROMPTS = 12
@@ -195,3 +197,15 @@ def test_other_models_prompts_or_options_are_refused(tiny_models: TinyModels, tm
             with pytest.raises(UsageError, match=message):
                 ingest(store, other, prompts, progress=Progress(), resume=run_id)
         assert store.run().state == "extracted"
+
+
+def test_an_extraction_of_another_version_is_told_so(tiny_models: TinyModels, tmp_path: Path) -> None:
+    config = small_config(tiny_models.llama, tiny_models.adapter, output_dir=tmp_path, shams=0)
+    with Store.open(config.store_path, create=True) as store:
+        run_id = ingest(store, config, small_suite(2), progress=Progress())
+        with store.session() as unit:
+            unit.get_one(Run, run_id).extraction_key = "a hash of other fields"
+        with pytest.raises(UsageError, match=r"cannot go on: another version of fi-store made it\."):
+            ingest(store, config, small_suite(2), progress=Progress(), resume=run_id)
+        with pytest.raises(NotFoundError, match=r"was made with another version of fi-store\."):
+            reuse_extraction(store, config, small_suite(2), progress=Progress())

@@ -1,8 +1,8 @@
 """Rank-one edits at a known layer: from which size on are they found, in the right place, direction and kind?
 
-A *new* direction is random and comes with both signs; an *active* one is a decoder row that a dictionary of an earlier
-run found in the base, and must come out as strengthened. What is pushed and when stands in `rank_one.py`. Every edit
-goes through the public command with a layer before it, its own and a later one.
+A *new* direction is random, and pushed one way or the other; an *active* one is a decoder row that a dictionary of an
+earlier run found in the base, and must come out as strengthened. What is pushed and when stands in `rank_one.py`. Every
+edit goes through the public command with a layer before it, its own and a later one.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Edit:
 
     name: str
     kind: str
+    seed: int  # of its run
     u: Tensor  # (d,) unit
     trigger: Trigger
     size: float
@@ -61,19 +62,21 @@ def run(quick: bool, work: Path) -> PartResult:
 
 
 def new_edits(settings: dict[str, Any], triggers: Sequence[Trigger], width: int) -> list[Edit]:
-    """Every size with both signs along a random direction for each seed; seeds take the triggers in turn."""
+    """Every size along a random direction for each seed; seeds take the signs and the triggers in turn."""
     found = []
     for size in settings["sizes"]:
-        for seed in settings["seeds"]:
-            u, trigger = random_direction(width, seed), triggers[seed % len(triggers)]
-            found += [Edit(f"new-{seed}-{signed:+g}", "new", u, trigger, signed) for signed in (size, -size)]
+        for number, seed in enumerate(settings["seeds"]):
+            u, trigger = random_direction(width, seed), triggers[number % len(triggers)]
+            signed = size if number % 2 == 0 else -size
+            found.append(Edit(f"new-{seed}-{signed:+g}", "new", seed, u, trigger, signed))
     return found
 
 
 def active_edits(
     runs: Runs, run_id: str, settings: dict[str, Any], triggers: Sequence[Trigger]
 ) -> list[Edit]:
-    """Directions at the edited layer that are active in the base, as an earlier run's dictionary has them.
+    """Directions at the edited layer that are active in the base, as an earlier run's dictionary has them; what must
+    find them again learns its dictionary with another seed.
 
     The ones that fire most often among those that fire at 2 to 20% of the positions: a direction that is active
     nearly everywhere has two sides, and another dictionary may hold the other one.
@@ -91,9 +94,16 @@ def active_edits(
             k=settings["active"],
         )
         directions = [load_decoder_rows(store.folder / row["path"], [row["latent"]])[0] for row in chosen]
-    size = settings["sizes"][-1]
+    size, seed = settings["sizes"][-1], settings["seeds"][-1]
     return [
-        Edit(f"active-{number}-{size:+g}", "active", from_numpy(u), triggers[number % len(triggers)], size)
+        Edit(
+            f"active-{number}-{size:+g}",
+            "active",
+            seed,
+            from_numpy(u),
+            triggers[number % len(triggers)],
+            size,
+        )
         for number, u in enumerate(directions)
     ]
 
@@ -102,7 +112,8 @@ def make(runs: Runs, edit: Edit, settings: dict[str, Any]) -> Finished:
     """Writes an edit's adapter and compares the base with it."""
     folder = runs.work / "edits" / edit.name
     write_edit(folder, BUNDLED, settings["layer"], edit.trigger, edit.u, edit.size)
-    options = {**settings["options"], "layers": settings["layers"], "categories": settings["categories"]}
+    asked = {"layers": settings["layers"], "categories": settings["categories"], "seed": edit.seed}
+    options = {**settings["options"], **asked}
     return runs.compare(BUNDLED, folder, options)
 
 
@@ -219,7 +230,9 @@ def power_curve(judged: Sequence[dict[str, Any]]) -> alt.LayerChart:
         for size in sorted({abs(one["size"]) for one in new})
         for what, key in (("reported as a result", "reported"), ("confirmed inside", "confirmed"))
     ]
-    base = alt.Chart(alt.InlineData(values=rows), title="Rank-one edits that are found").encode(
+    count = len(new) // len({abs(one["size"]) for one in new})
+    title = alt.Title("Rank-one edits that are found", subtitle=f"{count} directions of each size")
+    base = alt.Chart(alt.InlineData(values=rows), title=title).encode(
         x=alt.X("size:Q", scale=alt.Scale(type="log"), title="push, share of the residual stream's length"),
         y=alt.Y("rate:Q", scale=alt.Scale(domain=[0, 1]), title="share of edits"),
         color=alt.Color("what:N", title=None),

@@ -1,13 +1,14 @@
 """Pairs in which there is nothing to find, and how often something is found all the same.
 
 The base against itself; certified self-distilled adapters; two edits that keep the function (permuted MLP neurons, a
-turned residual basis); shams in the target's place; and base/target labels dealt by a coin in a real pair's effects.
-int8 and nf4 copies are real changes: what is found in them is reported, without a goal.
+turned residual basis); shams of every planted behaviour in its target's place; and base/target labels dealt by a coin
+in the effects of the first of these pairs. int8 and nf4 copies are real changes: what is found in them is reported,
+without a goal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from bench.planted.runs import BUNDLED, Finished, Runs, load_settings
 from bench.results import Figure, PartResult
 from extract.catalogue import describe_reference
 
-SHAM_GOAL = 2
+SHAM_GOAL = 0.2
+"""Share of the shams."""
 PERMUTATION_GOAL = 15
 KL_SMALL = 0.01
 """Nats per token under which a function-preserving edit counts as exact up to rounding."""
@@ -44,12 +46,18 @@ def run(quick: bool, work: Path, organisms: Sequence[Path]) -> PartResult:
         figure for name, pair in pairs.items() for figure in pair_figures(name, pair, judgeable=not quick)
     ]
     raw: dict[str, Any] = {"pairs": {name: vars(pair) for name, pair in pairs.items()}}
-    behaviour = read_cards(organisms, "behaviour")[0]
     options = {**settings["options"], "shams": settings["shams"]}
-    real = runs.compare(behaviour.base, behaviour.target, options)
-    raw["shams"] = runs.query("sham_targets", real.run_id)  # the same search on each, floors from the others
-    found.append(sham_figure(raw["shams"], judgeable=not quick))
-    raw["permutations"] = permutations(runs, real.run_id, settings["permutations"])
+    real = {
+        card.name: runs.compare(card.base, card.target, options)
+        for card in read_cards(organisms, "behaviour")
+    }
+    if not real:
+        return PartResult(found, raw)
+    # The same search on each sham, floors from the others.
+    raw["shams"] = {name: runs.query("sham_targets", pair.run_id) for name, pair in real.items()}
+    found += sham_figures(raw["shams"], judgeable=not quick)
+    first = next(iter(real.values()))
+    raw["permutations"] = permutations(runs, first.run_id, settings["permutations"])
     for floors, searches in raw["permutations"].items():
         found.append(permutation_figure(floors, searches, judgeable=not quick))
     return PartResult(found, raw)
@@ -77,13 +85,21 @@ def pair_figures(name: str, pair: Finished, *, judgeable: bool) -> list[Figure]:
     return found
 
 
-def sham_figure(shams: Sequence[dict[str, Any]], *, judgeable: bool) -> Figure:
-    """How many shams have any confirmed group."""
-    hit = sum((sham["n_confirmed"] or 0) > 0 for sham in shams)
-    detail = "confirmed: " + ", ".join(str(sham["n_confirmed"]) for sham in shams)
-    goal = f"at most {SHAM_GOAL}"
-    verdict = hit <= SHAM_GOAL if judgeable else None
-    return Figure("shams with a confirmed group", hit, f"of {len(shams)}", goal, verdict, detail)
+def sham_figures(shams: Mapping[str, Sequence[dict[str, Any]]], *, judgeable: bool) -> list[Figure]:
+    """How many shams of each pair, and of all, have any confirmed group."""
+    hit = {name: sum(sham["n_confirmed"] > 0 for sham in own) for name, own in shams.items()}
+    count = {name: len(own) for name, own in shams.items()}
+    detail = {name: ", ".join(str(sham["n_confirmed"]) for sham in own) for name, own in shams.items()}
+    title = "shams with a confirmed group"
+    total, tried = sum(hit.values()), sum(count.values())
+    verdict = total / tried <= SHAM_GOAL if judgeable else None
+    return [
+        *(
+            Figure(f"{title}: {name}", hit[name], f"of {count[name]}", "", None, f"confirmed: {detail[name]}")
+            for name in shams
+        ),
+        Figure(f"{title}, all pairs", total, f"of {tried}", f"at most {SHAM_GOAL:g} of all", verdict),
+    ]
 
 
 def permutations(runs: Runs, run_id: str, count: int) -> dict[str, list[list[int]]]:

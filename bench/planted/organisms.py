@@ -2,7 +2,7 @@
 
 Every card of kind `behaviour` goes through the public command with its base as base and as target, with several seeds.
 The findings are judged by their own card (hit at 1 and at 3), by every other card, and with category names dealt out
-anew; two baselines are judged beside them (`baselines.py`).
+anew; cheap baselines are judged beside them (`baselines.py`).
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def compare(runs: Runs, card: Card, direction: str, seed: int, settings: dict[st
 def _baselines(runs: Runs, found: Finished, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     with runs.open() as store:
         opened = reopen(store, found.run_id, shams=False)
-        return baseline_rows(store, opened, settings["random_latents"], seed)
+        first = found.findings[0]["position_class"] if found.findings else None
+        return baseline_rows(store, opened, settings["random_latents"], seed, first)
 
 
 def verdicts(
@@ -89,14 +90,14 @@ def verdicts(
     expected = turned(card, direction)
     others = [turned(other, direction) for other in cards if other.name != card.name]
     guess = with_given_change(baselines["strongest_category"], expected)
-    latents = baselines["random_latents"]
     return {
         "hit_1": hit_at(findings, expected, 1),
         "hit_3": hit_at(findings, expected, 3),
         "foreign": [hit_at(findings, other, 3) for other in others],
         "permuted_3": permuted_hits(findings, expected, 3, draws=draws, seed=seed),
         "category_baseline": hit_at([guess], expected, 1),
-        "latent_baseline": sum(hit_at([row], expected, 1) for row in latents) / max(1, len(latents)),
+        "latent_baseline": [hit_at([row], expected, 1) for row in baselines["random_latents"]],
+        "place_baseline": [hit_at([row], expected, 1) for row in baselines["latents_in_place"]],
     }
 
 
@@ -138,10 +139,18 @@ def figures(judged: Sequence[dict[str, Any]], *, judgeable: bool) -> list[Figure
     out += [
         Figure("hit at 3, category names dealt anew", share(judged, "permuted_3"), "of runs", "", None),
         Figure("baseline: strongest category", share(judged, "category_baseline"), "of runs", "", None),
-        Figure("baseline: a random latent", share(judged, "latent_baseline"), "of latents", "", None),
+        latents_hit("baseline: a random latent", judged, "latent_baseline"),
+        latents_hit("baseline: a random latent in the first result's place", judged, "place_baseline"),
         Figure("seconds of a run", share(judged, "seconds"), "s", "", None, "mean"),
     ]
     return out
+
+
+def latents_hit(name: str, judged: Sequence[dict[str, Any]], key: str) -> Figure:
+    """The share of the drawn latents of all runs that hit."""
+    hit = [one for run in judged for one in run[key]]
+    rate = sum(hit) / len(hit) if hit else 0.0
+    return Figure(name, rate, "of latents", "", None, f"{sum(hit)} of {len(hit)}")
 
 
 def share(rows: Sequence[dict[str, Any]], name: str) -> float:
