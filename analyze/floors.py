@@ -34,8 +34,8 @@ def sham_floors(
 
     Reach: max(minimum, mean over shams of the 99.9% quantile over alive features of |mean theta|); with fewer than
     1,000 alive features the maximum. Floor: max(minimum, upper 90% prediction limit of the largest |mean theta| of
-    one more sham), on the scale of `bent`, where shams vary alike whether they reach little or much: mean + z sigma
-    sqrt(1 + 1/n), bent back. sigma is pooled over the position classes and drawn towards its usual size (a scaled
+    one more sham), on the scale of `bent`, where shams vary about alike whether they reach little or much: mean + z
+    sigma sqrt(1 + 1/n), bent back. sigma is pooled over the position classes and drawn towards its usual size (a scaled
     inverse chi-square prior, as in Smyth 2004, "Linear models and empirical Bayes methods for assessing differential
     expression", section 3), which stands alone with one sham. With z in the place of Student's t the level is 88 to
     89% where that size is right. Where some shams exceed METHOD.floor_minimum the others count as reaching it, and

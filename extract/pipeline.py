@@ -1,6 +1,6 @@
 """The extraction of a run from two model references to a store that holds all that the analysis reads.
 
-Base and target go chunk by chunk; sham targets follow over the same texts. Every chunk is one transaction, so a
+Base and target go chunk by chunk; sham targets follow over the same answers. Every chunk is one transaction, so a
 killed run goes on at the first chunk that is missing.
 """
 
