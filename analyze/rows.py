@@ -154,7 +154,7 @@ class Extraction:
         if whole.shape[0] != expected:
             raise AnalysisError(
                 f"Layer {layer} ({site}, {reader}) has {whole.shape[0]} rows instead of {expected}.",
-                hint="fi-store run without --skip-activations",
+                hint="fi-store run: read the models anew",
             )
         if not bool(torch.isfinite(whole).all()):
             raise AnalysisError(

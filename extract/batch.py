@@ -27,7 +27,7 @@ class Level:
 
     parent: (n,) int64, those rows. ids, positions: (n, T) int64; mask: (n, P + T) int64, also over the P tokens of the
     passes before. rows, columns: (k,) int64, the kept positions; places: (k,) int64, their places among all of the
-    batch.
+    batch, ascending.
     """
 
     parent: Tensor
@@ -100,7 +100,7 @@ class Batch:
                 ends = [sorted({stem, len(text)}) for text, stem in zip(texts, self.stems, strict=True)]
         if share:
             # A token of every text, and its first kept position, are left to the passes that are read.
-            first = (min(end[0] - 1, *kept[:1]) for end, kept in zip(ends, self.kept, strict=True))
+            first = (min([end[0] - 1, *kept[:1]]) for end, kept in zip(ends, self.kept, strict=True))
             opening = shared_length(texts, min(first))
             ends = [[opening, *end] for end in ends] if opening else ends
         return ends
@@ -120,7 +120,8 @@ class Batch:
             length = part.end - part.start
             ids[row, :length] = torch.tensor(texts[number][part.start : part.end])
             mask[row, :length] = 1
-            positions[row] = torch.arange(part.start, part.start + width)
+            # Padding repeats the last position: the next ones may be more than the model has.
+            positions[row] = torch.arange(part.start, part.start + width).clamp(max=part.end - 1)
         parent = torch.tensor([parts[by_row[row]].parent for row in range(len(by_row))])
         if before is not None:
             mask = torch.cat([before.mask.cpu()[parent], mask], 1)

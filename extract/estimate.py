@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from extract.batch import BATCH_TOKENS
+from extract.batch import BATCH_TOKENS, padded_length
 from extract.divergence import BLOCK_ROWS
 from extract.generate import generate_answers
 from extract.opening import CHUNK_PROMPTS, Job
@@ -75,7 +75,7 @@ class Estimate:
 
 def estimate_job(job: Job, folder: Path) -> Estimate:
     """Counts from the tokenized prompts, seconds from a short trial, bytes from the models' shapes."""
-    (n_prompt, n_control), content = _token_counts(job)
+    (n_prompt, n_control), content, longest = _token_counts(job)
     count, new = len(job.suite.prompts), job.config.max_new_tokens
     shams = job.config.shams if why_no_sham(job.pair) is None else 0
     with_control = sum(bool(prompt.control) for prompt in job.suite.prompts)
@@ -94,7 +94,7 @@ def estimate_job(job: Job, folder: Path) -> Estimate:
         seconds=token_seconds * (read_once + both_answers * shams / 2 + scaling / 2 + n_prompt)
         + step_seconds * steps,
         disk_bytes=_disk_bytes(job, n_rows, own_rows, shams),
-        memory_bytes=_memory_bytes(job, n_rows, shams),
+        memory_bytes=_memory_bytes(job, n_rows, max(BATCH_TOKENS, 2 * padded_length(longest + new)), shams),
         free_disk=shutil.disk_usage(_existing(folder)).free,
         free_memory=free_memory(job.pair.device),
     )
@@ -112,9 +112,10 @@ def _scaling_readings(shams: int) -> int:
     return 2 + 4 + 2 * (shams - 1) if shams else 0
 
 
-def _token_counts(job: Job) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Tokens of the rendered prompts and of the rendered control texts, and the same without the template (base's)."""
-    totals, content = [0, 0], [0, 0]
+def _token_counts(job: Job) -> tuple[tuple[int, int], tuple[int, int], int]:
+    """Tokens of the rendered prompts and of the rendered control texts, the same without the template, and those of the
+    longest text (all the base's)."""
+    totals, content, longest = [0, 0], [0, 0], 0
     frame = len(job.tokenizers.encode("base", job.rendering.render(""), "").ids)
     for prompt in job.suite.prompts:
         for which, text in enumerate((prompt.text, prompt.control)):
@@ -122,7 +123,8 @@ def _token_counts(job: Job) -> tuple[tuple[int, int], tuple[int, int]]:
                 tokens = len(job.tokenizers.encode("base", job.rendering.render(text), "").ids)
                 totals[which] += tokens
                 content[which] += tokens - frame
-    return (totals[0], totals[1]), (content[0], content[1])
+                longest = max(longest, tokens)
+    return (totals[0], totals[1]), (content[0], content[1]), longest
 
 
 def _trial(job: Job) -> tuple[float, float]:
@@ -146,7 +148,10 @@ def _trial(job: Job) -> tuple[float, float]:
         job.tokenizers,
         job.first,
     )
-    for part in (sequences[:1], sequences):  # the first pass builds kernels
+    for part in (
+        sequences[:2],
+        sequences,
+    ):  # the first pass builds kernels, and tells whether a prompt is read once
         started = time.perf_counter()
         read_pair(job.pair, part, job.vocabulary, job.config.sites, Watch())
         seconds = time.perf_counter() - started
@@ -181,29 +186,30 @@ def _disk_bytes(job: Job, n_rows: int, own_rows: int, shams: int) -> int:
     return int(shards) + divergences + means
 
 
-def _memory_bytes(job: Job, n_rows: int, shams: int) -> int:
-    """The largest chunk's activations; the logits, float32 buffers, keys and values of a batch; a sham's copy of the
-    weights."""
+def _memory_bytes(job: Job, n_rows: int, batch: int, shams: int) -> int:
+    """The largest chunk's activations; the logits, float32 buffers, keys and values of a batch of so many tokens; a
+    sham's copy of the weights."""
     share = min(1.0, CHUNK_PROMPTS / len(job.suite.prompts)) * 1.5  # chunks differ in length
     chunk = n_rows * share * _row_values(job, job.pair.base, job.pair.target) * _item_size(job)
     vocabulary = max(job.pair.base.vocab_size, job.pair.target.vocab_size)
     logits = (
         # Both models', and one more while those of prompts and answers are put in order.
-        3 * BATCH_TOKENS * vocabulary * _item_size(job) + DIVERGENCE_BUFFERS * BLOCK_ROWS * vocabulary * 4
+        3 * batch * vocabulary * _item_size(job) + DIVERGENCE_BUFFERS * BLOCK_ROWS * vocabulary * 4
     )
-    keys = BATCH_TOKENS * max(_cache_values(reader) for reader in (job.pair.base, job.pair.target))
+    # A row holds as many as the longest prompt and the longest answer, which need not be one text's.
+    keys = 2 * batch * max(cache_values(reader) for reader in (job.pair.base, job.pair.target))
     copy = 0
     if shams and job.pair.base.model is not job.pair.target.model:
         copy = sum(weight.numel() * weight.element_size() for weight in job.pair.base.model.parameters())
     return int(chunk + logits + keys * _item_size(job) + copy)
 
 
-def _cache_values(reader: Reader) -> int:
+def cache_values(reader: Reader) -> int:
     """Numbers that a token's keys and values take in all layers."""
     config = reader.plain.config.get_text_config()
-    heads = getattr(config, "num_attention_heads", None)
-    shared = getattr(config, "num_key_value_heads", None) or heads
-    return int(2 * reader.n_layers * reader.d_model * (shared / heads if heads else 1))
+    heads = getattr(config, "num_attention_heads", None) or 1
+    size = getattr(config, "head_dim", None) or reader.d_model // heads
+    return int(2 * reader.n_layers * size * (getattr(config, "num_key_value_heads", None) or heads))
 
 
 def _existing(folder: Path) -> Path:

@@ -36,20 +36,22 @@ def generate_answers(
     if not prompts:
         return []
     width = max(len(row) for row in prompts)
-    # The tokens that all prompts open with stand first; padding comes after them, before the rest.
-    n_shared = shared_length(prompts, min(len(row) for row in prompts) - 1)
-    ids = torch.zeros(len(prompts), width, dtype=torch.long)
-    mask = torch.zeros(len(prompts), width, dtype=torch.long)
-    mask[:, :n_shared] = 1
-    for number, row in enumerate(prompts):
-        tokens = torch.tensor(row)
-        ids[number, :n_shared] = tokens[:n_shared]
-        ids[number, width - len(row) + n_shared :] = tokens[n_shared:]
-        mask[number, width - len(row) + n_shared :] = 1
     with reader.active() as active:
         model: Any = active
         ends = end_ids(model, reader.tokenizer)
+        n_shared = shared_length(prompts, min(len(row) for row in prompts) - 1)
         past = prefix_cache(model, prompts[0][:n_shared], len(prompts), device) if n_shared else None
+        if past is None:
+            n_shared = 0
+        # The tokens that are shared stand first; padding comes after them, before the rest.
+        ids = torch.zeros(len(prompts), width, dtype=torch.long)
+        mask = torch.zeros(len(prompts), width, dtype=torch.long)
+        mask[:, :n_shared] = 1
+        for number, row in enumerate(prompts):
+            tokens = torch.tensor(row)
+            ids[number, :n_shared] = tokens[:n_shared]
+            ids[number, width - len(row) + n_shared :] = tokens[n_shared:]
+            mask[number, width - len(row) + n_shared :] = 1
         output = model.generate(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),

@@ -1,6 +1,6 @@
 """Reads activations out of the running model: hooks on the transformers modules, removed in `finally`.
 
-Nothing of a model is computed twice or by own code. What leaves a forward pass are the kept positions only, and the
+Nothing of a model is computed by own code. What leaves a forward pass are the kept positions only, and the
 output head is fed only those: its input is narrowed in a hook, so scaling and soft caps of the logits stay the model's.
 """
 
@@ -94,7 +94,7 @@ def _read_levels(
     activations: dict[tuple[str, int], Tensor] = {}
     head: Tensor | None = None
     cache = None
-    told = may_branch(model)
+    told = len(levels) > 1 and may_branch(model)
     for level in levels:
         last = level is levels[-1]
         if cache is not None:
@@ -126,8 +126,8 @@ def _read_levels(
 
 
 def _placed(whole: Tensor | None, rows: Tensor, places: Tensor, n_kept: int) -> Tensor:
-    """(n_kept, ...) with rows (k, ...) at their places; the rows themselves where they are all in order."""
-    if len(places) == n_kept and bool((places[1:] > places[:-1]).all()):
+    """(n_kept, ...) with rows (k, ...) at their places, which ascend; the rows themselves where they are all."""
+    if len(places) == n_kept:
         return rows
     if whole is None:
         whole = rows.new_empty((n_kept, *rows.shape[1:]))

@@ -23,6 +23,8 @@ from fi_store.versions import recorded_versions
 if TYPE_CHECKING:
     from extract.models import LoadedPair
 
+EXTRACTION_FORM = 2
+"""Counted up when what is written of the same models, prompts and options changes."""
 CHUNK_PROMPTS = 32
 """Prompts that are answered, read and committed together: what a killed run can lose."""
 
@@ -112,7 +114,7 @@ def key_of(base_id: str, target_id: str, config: RunConfig, suite: PromptSuite) 
     """The same for two models that are known by their ids."""
     settings = config.model_dump(mode="json")
     fields = {name: settings[name] for name in EXTRACTION_FIELDS}
-    return ids.content_id("extraction", base_id, target_id, suite.id, fields)
+    return ids.content_id("extraction", EXTRACTION_FORM, base_id, target_id, suite.id, fields)
 
 
 def begin(store: Store, job: Job) -> str:

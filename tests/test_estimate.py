@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from small_runs import ingested, loaded, small_config, small_suite
 from tiny import TinyModels
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from extract import pipeline
-from extract.estimate import Estimate, estimate_job, free_memory
+from extract.estimate import Estimate, cache_values, estimate_job, free_memory
 from extract.opening import prepare
 from fi_store.errors import ExtractionError
 from fi_store.progress import Progress
@@ -30,8 +33,25 @@ def test_tokens_rows_and_bytes_are_near_the_truth(tiny_models: TinyModels, tmp_p
     assert rows["n"] <= found.n_rows <= 1.3 * rows["n"]
     assert int(kept["n"]) * 0.7 <= found.disk_bytes <= int(kept["n"]) * 3
     assert found.seconds > 0
-    assert found.memory_bytes > 0
+    assert found.memory_bytes > 2 * rows["n"] * 2 * 32 * 4  # at least the activations of one chunk
     assert "8 prompts" in found.sentence()
+
+
+@pytest.mark.parametrize("shape", [{}, {"num_key_value_heads": 2}, {"head_dim": 24}])
+def test_keys_and_values_are_counted_as_models_keep_them(shape: dict[str, int]) -> None:
+    config = LlamaConfig(
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        vocab_size=50,
+        **shape,
+    )
+    model = LlamaForCausalLM(config).eval()
+    cache = model(torch.tensor([[1, 2, 3, 4, 5]]), use_cache=True).past_key_values
+    held = sum(layer.keys.numel() + layer.values.numel() for layer in cache.layers)
+    reader = SimpleNamespace(plain=model, n_layers=3, d_model=32)
+    assert 5 * cache_values(reader) == held  # type: ignore[arg-type]
 
 
 def test_a_small_disk_or_memory_is_refused_with_a_way_out(tmp_path: Path) -> None:

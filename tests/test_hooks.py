@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from small_runs import loaded
 from tiny import TinyModels
+from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoConfig, GPTNeoForCausalLM
 
 from extract import hooks
 from extract.batch import Batch, padded_length, plan_batches
@@ -72,6 +77,52 @@ def test_readings_are_what_the_model_computes(pair: LoadedPair, side: str) -> No
         # transformers' last hidden state is after the final norm.
         last = reader.final_norm(found.activations["resid_post", reader.n_layers - 1][row])
         torch.testing.assert_close(last, hidden[-1][0, at], rtol=1e-4, atol=1e-4)
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A model of another architecture as far as reading needs it."""
+
+    model: Any
+    reference: Any = None
+
+    @property
+    def layers(self) -> Sequence[torch.nn.Module]:
+        return list(self.model.transformer.h)
+
+    def active(self) -> AbstractContextManager[Any]:
+        return nullcontext(self.model)
+
+
+def other_architecture(name: str) -> Plain:
+    torch.manual_seed(0)
+    common = {"vocab_size": 200, "hidden_size": 32, "bos_token_id": 0, "eos_token_id": 0}
+    if name == "gpt2":  # as many positions as the longest text has tokens
+        return Plain(GPT2LMHeadModel(GPT2Config(**common, n_layer=2, n_head=2, n_positions=48)).eval())
+    local = {"attention_types": [[["global", "local"], 1]], "window_size": 24, "intermediate_size": 32}
+    sizes = {"num_layers": 2, "num_heads": 2, "max_position_embeddings": 64}
+    return Plain(GPTNeoForCausalLM(GPTNeoConfig(**common, **local, **sizes)).eval())
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neo"])
+def test_other_architectures_are_read_as_they_compute(name: str) -> None:
+    """A table of positions that padding must not leave, and windows that must not count padding."""
+    reader = other_architecture(name)
+    prompts = [[*OPENING, *range(20, 20 + count)] for count in (4, 34)]
+    ids = [[*prompts[0], *range(60, 72)], [*prompts[0], 50], [*prompts[1], 61], [*prompts[1], 62, 63]]
+    kept = [[13, 15, 16, 27], [16], [12, 45, 46], [46, 47]]
+    found = read_batch(reader, Batch(ids, kept, [16, 16, 46, 46], "cpu"), ("resid_post",), logits=True)
+    place = 0
+    for text, positions in zip(ids, kept, strict=True):
+        with torch.inference_mode():
+            alone = reader.model(input_ids=torch.tensor([text]), output_hidden_states=True, use_cache=False)
+        for at in positions:
+            assert found.logits is not None
+            torch.testing.assert_close(
+                found.activations["resid_post", 0][place], alone.hidden_states[1][0, at], rtol=1e-4, atol=1e-4
+            )
+            torch.testing.assert_close(found.logits[place], alone.logits[0, at], rtol=1e-4, atol=1e-4)
+            place += 1
 
 
 def test_without_logits_the_activations_are_the_same(pair: LoadedPair) -> None:
@@ -172,17 +223,18 @@ def test_a_kept_position_outside_its_text_is_refused() -> None:
     ),
     st.booleans(),
     st.booleans(),
+    st.integers(1, 2**20 - 1),
 )
 @example(
-    prompts=[([1], [[1, 2], [2], [3]]), ([1, 1], [[2]])], share=True, branch=True
+    prompts=[([1], [[1, 2], [2], [3]]), ([1, 1], [[2]])], share=True, branch=True, chosen=2**20 - 1
 )  # one text, two prompts
 def test_the_passes_of_a_batch_hold_every_text(
-    prompts: list[tuple[list[int], list[list[int]]]], share: bool, branch: bool
+    prompts: list[tuple[list[int], list[list[int]]]], share: bool, branch: bool, chosen: int
 ) -> None:
+    """`chosen`: the bits of the kept positions."""
     texts = [(len(prompt), [*prompt, *answer]) for prompt, answers in prompts for answer in answers]
-    made = Batch(
-        [ids for _, ids in texts], [[len(ids) - 1] for _, ids in texts], [n for n, _ in texts], "cpu"
-    )
+    kept = [[at for at in range(len(ids)) if chosen >> at & 1] for _, ids in texts]
+    made = Batch([ids for _, ids in texts], kept, [n for n, _ in texts], "cpu")
     levels = made.levels(share=share, branch=branch)
     found: dict[int, list[int]] = {}
     for depth, level in enumerate(levels):
@@ -201,7 +253,11 @@ def test_the_passes_of_a_batch_hold_every_text(
             assert positions[::-1] == list(range(len(positions)))
             assert place not in found
             found[place] = backwards[::-1]
-    assert [found[place] for place in range(len(texts))] == [ids for _, ids in texts]
+    asked = [ids[: at + 1] for (_, ids), positions in zip(texts, kept, strict=True) for at in positions]
+    assert [found[place] for place in range(made.n_kept)] == asked
+    for level in levels:
+        assert (level.places[1:] > level.places[:-1]).all()
+        assert int(level.positions.max()) < max(len(ids) for _, ids in texts)
 
 
 def test_a_model_whose_cache_is_not_plain_reads_every_text_whole(tiny_models: TinyModels) -> None:
