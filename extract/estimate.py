@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 TRIAL_PROMPTS = 4
 TRIAL_TOKENS = 4
+LETTERS = 4
+"""About so many make a token: the trial reads parts of prompts as answers, none longer than a model may answer."""
 DIVERGENCE_BUFFERS = 10
 """Float32 buffers of (block rows, vocabulary) that live at once while divergences are computed."""
 DISK_MARGIN = 1.1
@@ -140,18 +142,17 @@ def _trial(job: Job) -> tuple[float, float]:
         prompts,
         # Equal answers would be read once.
         {
-            (prompt.id, side): prompt.text * times
+            (prompt.id, side): answer[: len(answer) // part]
             for prompt in prompts
-            for side, times in zip(SIDES, (1, 2), strict=True)
+            for answer in (prompt.text[: LETTERS * job.config.max_new_tokens],)
+            for side, part in zip(SIDES, (1, 2), strict=True)
         },
         job.rendering,
         job.tokenizers,
         job.first,
     )
-    for part in (
-        sequences[:2],
-        sequences,
-    ):  # the first pass builds kernels, and tells whether a prompt is read once
+    # The first pass builds kernels, and tells whether a prompt is read once for both answers.
+    for part in (sequences[:2], sequences):
         started = time.perf_counter()
         read_pair(job.pair, part, job.vocabulary, job.config.sites, Watch())
         seconds = time.perf_counter() - started

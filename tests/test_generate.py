@@ -44,6 +44,19 @@ def test_answers_are_greedy(pair: LoadedPair, side: str, prompts: list[list[int]
         assert answer.text == (text if answer.finished else text.rstrip("\ufffd"))
 
 
+def test_answers_of_a_model_with_windows_are_greedy(tiny_models: TinyModels) -> None:
+    """It cannot share an opening; padding behind one would push the opening out of the window."""
+    reader = loaded(tiny_models.llama_other, tiny_models.llama_other).base
+    reader.plain.config.layer_types = ["sliding_attention"] * reader.n_layers
+    reader.plain.config.sliding_window = 40
+    prompts = [PROMPTS[0], [*OPENING, *range(30, 90)]]
+    expected = one_by_one(reader, prompts[0], 6)
+    answer, _ = generate_answers(reader, prompts, 6, "cpu")
+    assert answer.n_tokens == len(expected)
+    text = reader.tokenizer.decode(expected, skip_special_tokens=True)
+    assert answer.text == (text if answer.finished else text.rstrip("\ufffd"))
+
+
 def test_the_adapter_acts_for_the_target_only(pair: LoadedPair) -> None:
     assert generate_answers(pair.base, PROMPTS, 8, "cpu") != generate_answers(pair.target, PROMPTS, 8, "cpu")
 
