@@ -6,14 +6,16 @@ on D (METHOD section 3): free of scale, and it changes sign exactly when the pai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 
+from analyze.categories import large_categories, largest_in_a_category
 from analyze.floors import sham_floors
 from analyze.latent_scaling import LatentScaling, latent_scaling
 from analyze.pair_reading import PairReading, mean_shift_reach, missed_share, read_pair
@@ -48,6 +50,7 @@ class LayerEffects:
     means: Mapping[tuple[str, int], npt.NDArray[np.float32]]  # (reader, position class) -> (n, m) unit means
     reach: FloatArray  # (3,) per position class: from where a feature is a candidate
     floors: FloatArray  # (3,) per position class: what an effect must exceed
+    scoped: FloatArray  # (3,) the same for an effect within some categories (`analyze.scope`)
     quality: Quality
     scaling: LatentScaling | None = None  # a crosscoder's of one width, once C is open
 
@@ -111,17 +114,12 @@ def measure_effects(
     scale = np.sqrt(np.divide(squares, total, out=np.ones_like(squares), where=total > 0))
     alive = total >= METHOD.alive_tokens
     means = _unit_means(extraction, codes)
-    levels = sham_floors(
-        [
-            [
-                scaled_difference(means[beside(anchor, s), c], means[s, c], scale)[extraction.units.discovery]
-                for s in extraction.shams
-            ]
-            for c in range(len(CLASSES))
-        ],
-        alive,
-        minimum_floor,
-    )
+
+    def moved(sham: str, position_class: int) -> npt.NDArray[np.float32]:
+        before, after = means[beside(anchor, sham), position_class], means[sham, position_class]
+        return scaled_difference(before, after, scale)
+
+    levels = sham_levels(moved, extraction.shams, extraction, alive, minimum_floor)
     return LayerEffects(
         site=dictionary.config.site,
         layer=dictionary.config.layer,
@@ -134,8 +132,38 @@ def measure_effects(
         means=means,
         reach=levels.reach,
         floors=levels.floors,
+        scoped=levels.scoped,
         quality=_quality(extraction, reading, activations, anchor, float((total == 0).mean())),
     )
+
+
+class Levels(NamedTuple):
+    """What shams reach, (3,) by position class: see `LayerEffects`."""
+
+    reach: FloatArray
+    floors: FloatArray
+    scoped: FloatArray
+
+
+def sham_levels(
+    moved: Callable[[str, int], npt.NDArray[np.float32]],
+    shams: Sequence[str],
+    extraction: Extraction,
+    alive: BoolArray,
+    minimum: float,
+) -> Levels:
+    """The levels of one layer from some shams; `moved` gives a sham's theta (n, m) in a position class.
+
+    Scoped floors are the others where no category is large enough to be tested alone.
+    """
+    discovery, places = extraction.units.discovery, range(len(CLASSES))
+    plain = sham_floors([[moved(sham, c)[discovery] for sham in shams] for c in places], alive, minimum)
+    large = large_categories(extraction)
+    if not large:
+        return Levels(plain.reach, plain.floors, plain.floors)
+    within = [[largest_in_a_category(moved(sham, c), extraction, large) for sham in shams] for c in places]
+    scoped = sham_floors(within, alive, minimum)
+    return Levels(plain.reach, plain.floors, np.maximum(plain.floors, scoped.floors))
 
 
 def _among_all(codes: sp.csc_array, read: IntArray, n: int) -> sp.csc_array:

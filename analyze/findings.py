@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from analyze.behaviour import Behaviour, check_behaviour
-from analyze.bootstrap import mean_interval
+from analyze.bootstrap import Interval, mean_interval
+from analyze.categories import categories_of
 from analyze.classes import Change, classify
 from analyze.concepts import HEARD, Bank, Told
 from analyze.effects import LayerEffects
@@ -22,7 +22,8 @@ from analyze.names import Candidate, name_group
 from analyze.predicates import Contexts
 from analyze.promoted import LISTED, change_at_tokens, pushed_words
 from analyze.readability import Residuals
-from analyze.rows import PROMPT, BoolArray, Extraction, FloatArray
+from analyze.rows import PROMPT, BoolArray, Extraction, FloatArray, IntArray
+from analyze.scope import Scope, choose_scopes
 from analyze.significance import (
     Confirmation,
     category_contrasts,
@@ -33,7 +34,6 @@ from analyze.significance import (
 )
 from analyze.words import Words
 from fi_store.config import METHOD
-from fi_store.strata import cluster_categories
 
 TRIGGERS = 10
 EXAMPLES = 5
@@ -70,9 +70,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Tested:
-    """A candidate group after its one test on C."""
+    """A candidate group after its one test on C: its mean score over the prompts of `scope`."""
 
     group: Group
+    scope: Scope
     effect: float
     low: float
     high: float
@@ -118,7 +119,7 @@ def confirm_groups(
 ) -> list[Tested]:
     """Opens C once: every candidate's weighted theta against its floor, maxT over all of them (gate 2).
 
-    Test and interval take the categories as strata (`strata_of`).
+    Test and interval take the categories as strata (`strata_of`); D chose on which of them (`choose_scopes`).
     """
     if not groups:
         return []
@@ -128,29 +129,40 @@ def confirm_groups(
     by_cluster = cluster_means(scores[chosen], clusters)
     signs = np.asarray([float(group.direction) for group in groups])
     floors = np.asarray([group_floor(group, layers) for group in groups])
-    nonzero = (by_cluster != 0).sum(axis=0)
+    scoped = np.asarray([group_floor(group, layers, scoped=True) for group in groups])
+    scopes = choose_scopes(groups, layers, extraction)
+    floors = np.where([bool(scope) for scope in scopes], scoped, floors)
+    labels = categories_of(extraction, chosen)
+    inside = np.column_stack([np.isin(labels, scope) | (not scope) for scope in scopes])
+    nonzero = ((by_cluster != 0) & inside).sum(axis=0)
     eligible = nonzero >= METHOD.min_nonzero_clusters
-    strata = strata_of(_cluster_categories(extraction))
-    result: Confirmation = confirm(by_cluster, signs, floors, eligible, seed, strata)
-    around = within_strata(by_cluster, strata)
-    interval = mean_interval(around, np.arange(len(around)), 0.95, METHOD.bootstrap_draws, seed)
+    strata = strata_of(labels)
+    result: Confirmation = confirm(by_cluster, signs, floors, eligible, seed, strata, inside)
+    intervals = [_interval(by_cluster[own, i], strata[own], seed) for i, own in enumerate(inside.T)]
     return [
         Tested(
             group=group,
-            effect=float(interval.estimate[i]),
-            low=float(interval.low[i]),
-            high=float(interval.high[i]),
+            scope=scopes[i],
+            effect=float(intervals[i].estimate),
+            low=float(intervals[i].low),
+            high=float(intervals[i].high),
             floor=float(floors[i]),
             statistic=float(result.statistic[i]),
             p_value=float(result.p_value[i]),
             p_adjusted=float(result.p_adjusted[i]),
             q_value=float(result.q_value[i]),
-            n_units=len(by_cluster),
+            n_units=int(inside[:, i].sum()),
             n_nonzero=int(nonzero[i]),
             note=None if eligible[i] else f"too rare to test, n = {int(nonzero[i])}",
         )
         for i, group in enumerate(groups)
     ]
+
+
+def _interval(scores: FloatArray, strata: IntArray, seed: int) -> Interval:
+    """95% interval of a stratified mean of scores (n,)."""
+    around = within_strata(scores[:, None], strata)[:, 0]
+    return mean_interval(around, np.arange(len(around)), 0.95, METHOD.bootstrap_draws, seed)
 
 
 def describe(
@@ -213,7 +225,7 @@ def category_table(
     clusters = extraction.units.clusters[chosen]
     score = group_scores(group, layers)[chosen] * group.direction
     means = cluster_means(score[:, None], clusters)[:, 0]
-    categories = _cluster_categories(extraction)
+    categories = categories_of(extraction, chosen)
     if len(np.unique(categories)) < 2:
         return []
     names, contrast, statistic, p = category_contrasts(means, categories, seed)
@@ -238,13 +250,6 @@ def category_table(
             )
         )
     return sorted(out, key=lambda item: -item.contrast)
-
-
-def _cluster_categories(extraction: Extraction) -> npt.NDArray[np.str_]:
-    """(clusters of C,) the category that each counts as, in the order of `cluster_means`."""
-    units = extraction.units
-    category = cluster_categories(units.categories.tolist(), units.clusters.tolist())
-    return np.asarray([category[cluster] for cluster in np.unique(units.clusters[~units.discovery]).tolist()])
 
 
 def _triggers(weights: FloatArray, chosen: BoolArray, contexts: Contexts) -> list[str]:

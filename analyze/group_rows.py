@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from analyze.effects import LayerEffects
+from analyze.findings import Tested
 from analyze.groups import Group
 from analyze.keys import dictionary_folder, dictionary_id, feature_id
 from analyze.latent_scaling import PARTS
@@ -55,15 +56,16 @@ def group_rows(
     groups: Sequence[Group],
     ids: Mapping[int, str],
     layers: Sequence[LayerEffects],
-    n_selected: int,
+    tested: Sequence[Tested],
     recurrences: Mapping[int, float],
 ) -> list[dict[str, Any]]:
-    """One row a group, leaders first in the order of D, companions after them; the first `n_selected` went on to C.
+    """One row a group, leaders first in the order of D, companions after them; `tested` went on to C.
 
     `recurrences`: share of the other seeds by `id(group)`; empty with one seed.
     """
     leaders = {id(other): ids[id(group)] for group in groups for other in group.companions}
     whole = sum(group.attributed for group in groups)
+    scopes = {id(item.group): list(item.scope) for item in tested}
     return [
         {
             "id": ids[id(group)],
@@ -74,7 +76,8 @@ def group_rows(
             "n_features": len(group.members),
             "attributed": group.attributed,
             "share": group.attributed / whole,
-            "selected": number <= n_selected,
+            "selected": id(group) in scopes,
+            "scope": scopes.get(id(group)),
             "leader_id": leaders.get(id(group)),
             "recurrence": recurrences.get(id(group)),
         }

@@ -185,9 +185,12 @@ def group_scores(group: Group, layers: Sequence[LayerEffects]) -> FloatArray:
     return total
 
 
-def group_floor(group: Group, layers: Sequence[LayerEffects]) -> float:
-    """Weighted mean of the members' floors: what a sham's single features stay under, not its steadier group scores."""
-    return sum(m.weight * float(layers[m.layer_index].floors[group.position_class]) for m in group.members)
+def group_floor(group: Group, layers: Sequence[LayerEffects], *, scoped: bool = False) -> float:
+    """Weighted mean of the members' floors: what a sham's single features stay under, not its steadier group scores.
+
+    `scoped`: the floor of an effect within some categories."""
+    of_layer = [layer.scoped if scoped else layer.floors for layer in layers]
+    return sum(m.weight * float(of_layer[m.layer_index][group.position_class]) for m in group.members)
 
 
 def main_side(group: Group) -> list[Member]:

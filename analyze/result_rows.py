@@ -8,7 +8,7 @@ from typing import Any
 from analyze.effects import LayerEffects
 from analyze.findings import Result
 from analyze.rows import CLASSES, Extraction
-from analyze.wording import VERBS, WHERE, layers_phrase, make_name, p_phrase, percent, quoted
+from analyze.wording import VERBS, WHERE, layers_phrase, make_name, of_categories, p_phrase, percent, quoted
 from fi_store.config import METHOD
 
 UNTESTED = "not tested causally"
@@ -78,7 +78,7 @@ def _sentence(result: Result, numbers: Sequence[int], name: str) -> str:
     claim = f"{layers_phrase(numbers)}: {name} - {VERBS[result.change.name]}"
     size = (
         f"θ {tested.effect:+.2f} [{tested.low:+.2f}, {tested.high:+.2f}] against a floor of {tested.floor:.2f}, "
-        f"{p}, {tested.n_units} held-out prompts"
+        f"{p}, {tested.n_units} held-out prompts{of_categories(tested.scope)}"
     )
     if behaviour is None or tested.group.direction * (behaviour.rate_target - behaviour.rate_base) <= 0:
         return f"{claim} ({size}); {UNTESTED}."

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from analyze.effects import LayerEffects, beside
+import numpy as np
+import numpy.typing as npt
+
+from analyze.effects import LayerEffects, beside, sham_levels
 from analyze.findings import confirm_groups
-from analyze.floors import sham_floors
 from analyze.groups import make_groups
 from analyze.rows import CLASSES, Extraction
 
@@ -53,16 +55,10 @@ def _seen_from(
     others = [other for other in extraction.shams if other != sham]
     means = {("base", c): effects.means[beside(anchor, sham), c] for c in range(len(CLASSES))}
     means |= {("target", c): effects.means[sham, c] for c in range(len(CLASSES))}
-    levels = sham_floors(
-        [
-            [
-                effects.theta_between(beside(anchor, other), other, c)[extraction.units.discovery]
-                for other in others
-            ]
-            for c in range(len(CLASSES))
-        ],
-        effects.alive,
-        minimum_floor,
-    )
+
+    def moved(other: str, position_class: int) -> npt.NDArray[np.float32]:
+        return effects.theta_between(beside(anchor, other), other, position_class)
+
+    levels = sham_levels(moved, others, extraction, effects.alive, minimum_floor)
     codes = {"base": effects.codes[beside(anchor, sham)], "target": effects.codes[sham]}
-    return replace(effects, means=means, codes=codes, reach=levels.reach, floors=levels.floors)
+    return replace(effects, means=means, codes=codes, **levels._asdict())

@@ -42,13 +42,15 @@ def confirm(
     eligible: BoolArray,
     seed: int,
     strata: IntArray | None = None,
+    inside: BoolArray | None = None,
 ) -> Confirmation:
     """Tests |E score| <= floor, one-sided in the sign that D gave, for K columns at once (METHOD section 3).
 
     `scores`: (clusters of C, K); `signs`, `floors`, `eligible`: (K,); `strata`: (clusters,) from `strata_of`, one
-    without it. x = sign * score - floor is studentised by the error of a stratified mean. Its null distribution: the
-    sign of whole clusters' x is flipped, the same flips for every column, after what sets strata apart was taken out
-    (residuals from the strata's means around the overall mean), and every flip is studentised anew.
+    without it; `inside`: (clusters, K) the clusters on which a column is tested, whole strata, all without it.
+    x = sign * score - floor is studentised by the error of a stratified mean. Its null distribution: the sign of whole
+    clusters' x is flipped, the same flips for every column, after what sets strata apart was taken out (residuals from
+    the strata's means around the mean of the column's strata), and every flip is studentised anew.
     """
     n, k = scores.shape
     empty = np.full(k, np.nan)
@@ -56,8 +58,9 @@ def confirm(
     if not eligible.any() or n < 2:
         return Confirmation(statistic, p, adjusted, q)
     strata = np.zeros(n, dtype=np.int64) if strata is None else strata
+    inside = np.ones(scores.shape, dtype=bool) if inside is None else inside
     x = scores[:, eligible] * signs[eligible] - floors[eligible]
-    x = _without_strata(x, strata)
+    x = _without_strata(x, strata, inside[:, eligible])
     observed = _stratified(np.ones((1, n)), x, strata)[0]
     random = np.random.default_rng(seed)
     flips = random.choice(np.asarray([-1.0, 1.0]), size=(METHOD.sign_flips, n))
@@ -95,17 +98,34 @@ def within_strata(values: FloatArray, strata: IntArray) -> FloatArray:
         return values
     overall = values.mean(axis=0)
     stretch = np.sqrt(sizes / (sizes - 1) * (n - 1) / n)[:, None]
-    return np.asarray(overall + stretch * (_without_strata(values, strata) - overall))
+    everywhere = np.ones(values.shape, dtype=bool)
+    return np.asarray(overall + stretch * (_without_strata(values, strata, everywhere) - overall))
 
 
-def _without_strata(values: FloatArray, strata: IntArray) -> FloatArray:
-    """Residuals from the strata's means, around the overall mean; one stratum changes nothing."""
-    if (strata == strata[0]).all():
+def category_of_stratum(labels: npt.NDArray[np.str_]) -> list[str]:
+    """The categories that are a stratum of their own (`strata_of`)."""
+    strata = strata_of(labels)
+    alone = [np.unique(labels[strata == one]) for one in np.unique(strata)]
+    counts = {name: int((labels == name).sum()) for (name, *others) in alone if not others}
+    return [str(name) for name, count in counts.items() if count >= METHOD.min_category_clusters]
+
+
+def stratified_t(x: FloatArray, strata: IntArray) -> float:
+    """Mean over the error of a stratified mean of x (n,): the statistic of `confirm` for one column."""
+    return float(_stratified(np.ones((1, len(x))), x[:, None], strata)[0, 0])
+
+
+def _without_strata(values: FloatArray, strata: IntArray, inside: BoolArray) -> FloatArray:
+    """Residuals from the strata's means around the mean of a column's clusters, and 0 where `inside` (n, k) is False:
+    so that they add nothing to a sum or an error. A column of one stratum keeps its values."""
+    if inside.all() and (strata == strata[0]).all():
         return values
-    found = np.empty_like(values)
+    kept = np.where(inside, values, 0.0)
+    overall = kept.sum(axis=0) / inside.sum(axis=0)
+    found = np.zeros_like(values)
     for one in np.unique(strata):
-        inside = strata == one
-        found[inside] = values.mean(axis=0) + (values[inside] - values[inside].mean(axis=0))
+        here = strata == one
+        found[here] = np.where(inside[here], overall + (values[here] - values[here].mean(axis=0)), 0.0)
     return found
 
 

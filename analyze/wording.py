@@ -56,6 +56,14 @@ def make_name(
     return " ".join(name.split()[:NAME_WORDS])
 
 
+def of_categories(scope: Sequence[str]) -> str:
+    """'' for all prompts, or ' of formal logic and arithmetic'."""
+    names = [name.replace("_", " ") for name in scope]
+    if not names:
+        return ""
+    return f" of {', '.join(names[:-1])}{' and ' if len(names) > 1 else ''}{names[-1]}"
+
+
 def layers_phrase(layers: Sequence[int]) -> str:
     """'Layer 17' or 'Layers 17, 23 and 28'."""
     if len(layers) == 1:

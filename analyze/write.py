@@ -18,6 +18,7 @@ from analyze.keys import group_id
 from analyze.probe_requests import splice_requests
 from analyze.result_rows import example_rows, finding_row, name_rows
 from analyze.rows import Extraction
+from analyze.scope import choose_scopes
 from analyze.sham_runs import ShamRun
 from fi_store.config import METHOD, RunConfig
 from fi_store.schema import Base, Run
@@ -78,6 +79,8 @@ def plan(
         "layers": [[effects.site, effects.layer] for effects in layers],
         "reach": [[float(value) for value in effects.reach] for effects in layers],
         "floors": [[float(value) for value in effects.floors] for effects in layers],
+        "scoped_floors": [[float(value) for value in effects.scoped] for effects in layers],
+        "scopes": [list(scope) for scope in choose_scopes(selected, layers, extraction)],
         "shams": list(extraction.shams),
         "sign_flips": METHOD.sign_flips,
     }
@@ -148,7 +151,7 @@ def results(
         put(LatentScaling, scaling_rows(run.id, layers))
         put(FeatureSummary, summary_columns(run.id, layers, extraction, config.seed))
         put(FeatureActivation, token_columns(run.id, layers, in_groups))
-        put(FeatureGroup, group_rows(run.id, everyone, ids, layers, len(found.tested), found.recurrences))
+        put(FeatureGroup, group_rows(run.id, everyone, ids, layers, found.tested, found.recurrences))
         put(
             FeatureGroupMember,
             [row for g in everyone for row in member_rows(run.id, ids[id(g)], g, layers)],

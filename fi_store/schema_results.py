@@ -191,6 +191,9 @@ class FeatureGroup(Base):
     attributed: Mapped[float]  # sum over members of (|mean theta| - reach of the shams) S ||d||, D
     share: Mapped[float]  # of all candidates' attributed effect
     selected: Mapped[bool]  # among the K that went on to C
+    scope: Mapped[
+        list[str] | None
+    ]  # the categories of C that it was tested on, chosen on D; empty: all prompts
     leader_id: Mapped[str | None]  # the group that this one is told with: it moves on the same prompts
     recurrence: Mapped[
         float | None

@@ -75,6 +75,7 @@ class ReportData:
     models: tuple[Row, ...]
     shams: tuple[Row, ...]
     floors: tuple[Row, ...]
+    scoped_floors: tuple[Row, ...]  # empty where every group was tested on all prompts
     gate: PairGate
     plan: AnalysisPlan | None
     prompt_set: PromptSet | None
@@ -117,7 +118,7 @@ def read_report(store: Store, run: Run) -> ReportData:
     same = gate.verdict == SAME
     cards = _cards(store, run.id)
     shifts = _rows(store, "internal_shifts", run.id)
-    floors = _floors(plan)
+    floors = _floors(plan, "floors")
     shams = _rows(store, "sham_targets", run.id)
     findings = tuple(card.row for card in cards)
     dictionaries = _rows(store, "dictionary_quality", run.id)
@@ -146,6 +147,7 @@ def read_report(store: Store, run: Run) -> ReportData:
         models=_rows(store, "run_models", run.id),
         shams=shams,
         floors=floors,
+        scoped_floors=_floors(plan, "scoped_floors") if plan and any(plan.plan.get("scopes", [])) else (),
         gate=gate,
         plan=plan,
         prompt_set=prompt_set,
@@ -222,11 +224,11 @@ def _whiskers(findings: tuple[Row, ...]) -> dict[str, Whisker]:
     }
 
 
-def _floors(plan: AnalysisPlan | None) -> tuple[Row, ...]:
-    """Site, layer and the floor of each position class, as the plan froze them."""
+def _floors(plan: AnalysisPlan | None, name: str) -> tuple[Row, ...]:
+    """Site, layer and the floor of each position class, as the plan froze them under a name."""
     if plan is None:
         return ()
-    layers, floors = plan.plan.get("layers", []), plan.plan.get("floors", [])
+    layers, floors = plan.plan.get("layers", []), plan.plan.get(name, [])
     return tuple(
         {"site": site, "layer": layer, "prompt": values[0], "start": values[1], "response": values[2]}
         for (site, layer), values in zip(layers, floors, strict=True)

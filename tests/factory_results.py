@@ -15,6 +15,11 @@ from fi_store import schema_results as r
 from fi_store.store import write_facts
 
 
+def _scope(planted: Planted) -> list[str]:
+    """One planted change was tested on its own kinds of prompts only."""
+    return sorted(planted.categories) if planted.change == "added" else []
+
+
 class ResultRows(FeatureRows):
     """Results of one run."""
 
@@ -51,6 +56,8 @@ class ResultRows(FeatureRows):
                         "clusters_c": self.halves.count("C"),
                         "layers": [["resid_post", layer] for layer in LAYERS],
                         "floors": [[0.01, 0.12, 0.02] for _ in LAYERS],
+                        "scoped_floors": [[0.01, 0.17, 0.03] for _ in LAYERS],
+                        "scopes": [_scope(planted) for _, planted, _ in self.groups],
                         "shams": ["sham_0"],
                         "sign_flips": 9999,
                     },
@@ -82,6 +89,7 @@ class ResultRows(FeatureRows):
                 attributed=2.0 / (number + 1),
                 share=0.3 / (number + 1),
                 selected=True,
+                scope=_scope(p),
             ),
             r.FeatureName(
                 run_id=self.run_id,

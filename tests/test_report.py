@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from store_factory import HOSTILE, PLANTED, FilledStore
 
 from fi_store.errors import NotFoundError, RenderError, UsageError
+from fi_store.query import run_query
 from fi_store.schema_prompts import Accuracy
 from fi_store.schema_results import AnalysisPlan, Finding, PairGate
 from fi_store.store import Store
@@ -243,6 +244,26 @@ def test_an_opened_half_is_said(plain_store: FilledStore, tmp_path: Path) -> Non
         files = render_report(store, "latest", charts=False)
     assert "analysed 2 times before" in Page(files[0].read_text(encoding="utf-8")).words
     assert "analysed 2 times before" in files[1].read_text(encoding="utf-8")
+
+
+def test_a_change_of_some_kinds_of_prompts_says_on_which_it_was_tested(
+    different: tuple[Path, list[Path]], plain_store: FilledStore, tmp_path: Path
+) -> None:
+    page, plain = (different[1][at].read_text(encoding="utf-8") for at in (0, 1))
+    for text in (Page(page).words, plain):
+        assert text.count("20 prompts of causal reasoning, formal logic") == 1
+    kinds = "Where a change was tested on some kinds of prompts only"
+    assert (
+        f"{kinds} Layer In the prompt Right before the answer In the answer 4 0.010 0.170" in Page(page).words
+    )
+    with Store.open(copied(plain_store, tmp_path)) as store:
+        rows = {row["change"]: row["scope"] for row in run_query(store, "top_findings").to_pylist()}
+        assert (rows["added"], rows["removed"]) == (["causal_reasoning", "formal_logic"], [])
+        with store.session() as unit:
+            for found in unit.scalars(sa.select(AnalysisPlan)):
+                found.plan = {**found.plan, "scopes": [[] for _ in PLANTED]}
+        files = render_report(store, "latest", charts=False)
+    assert kinds not in Page(files[0].read_text(encoding="utf-8")).words
 
 
 def test_visualizations_alone(plain_store: FilledStore, tmp_path: Path) -> None:

@@ -83,7 +83,8 @@ class Search(NamedTuple):
 def with_smallest_floors(opened: Reopened) -> Reopened:
     """The run with the configured minimum in place of what the shams reached."""
     smallest = np.full(len(CLASSES), opened.config.feature_threshold)
-    return replace(opened, layers=[replace(one, reach=smallest, floors=smallest) for one in opened.layers])
+    floors = {"reach": smallest, "floors": smallest, "scoped": smallest}
+    return replace(opened, layers=[replace(one, **floors) for one in opened.layers])
 
 
 def search_after_permuting(opened: Reopened, seed: int) -> Search:

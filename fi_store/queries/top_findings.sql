@@ -8,6 +8,7 @@ SELECT rank, tier, change, name, description, categories, promoted_tokens, suppr
        floor, position_class, named, category_p, log2_ratio, log2_low, log2_high, rate_base, rate_target, rate_p,
        (SELECT recurrence FROM feature_group g WHERE g.id = finding.group_id AND g.run_id = finding.run_id)
            AS recurrence,
+       (SELECT scope FROM feature_group g WHERE g.id = finding.group_id AND g.run_id = finding.run_id) AS scope,
        group_id, run_id
 FROM finding
 WHERE run_id = $run AND tier <> 'internal_shift'

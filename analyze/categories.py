@@ -1,0 +1,35 @@
+"""The categories of a run's prompts as the test takes them: which are strata, and what shams reach within one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from analyze.rows import BoolArray, Extraction
+from analyze.significance import category_of_stratum
+from fi_store.strata import cluster_categories
+
+
+def categories_of(extraction: Extraction, half: BoolArray) -> npt.NDArray[np.str_]:
+    """(clusters of a half,) the category that each counts as, in the order of `cluster_means`. `half`: (n,) units."""
+    units = extraction.units
+    category = cluster_categories(units.categories.tolist(), units.clusters.tolist())
+    return np.asarray([category[cluster] for cluster in np.unique(units.clusters[half]).tolist()])
+
+
+def large_categories(extraction: Extraction) -> list[str]:
+    """The categories that are strata of both halves."""
+    discovery = extraction.units.discovery
+    halves = [category_of_stratum(categories_of(extraction, half)) for half in (discovery, ~discovery)]
+    return sorted(set(halves[0]) & set(halves[1]))
+
+
+def largest_in_a_category(
+    theta: npt.NDArray[np.float32], extraction: Extraction, large: Sequence[str]
+) -> npt.NDArray[np.float32]:
+    """(1, m) the largest |mean theta| of each latent over the large categories, on D. theta: (n, m)."""
+    units = extraction.units
+    means = [theta[units.discovery & (units.categories == name)].mean(axis=0) for name in large]
+    return np.asarray(np.abs(means).max(axis=0, keepdims=True), dtype=np.float32)

@@ -1,0 +1,54 @@
+"""On which prompts a group is tested: all of them, or the categories where D says that it is strongest.
+
+What few kinds of prompts have is small in the mean over all. A group whose effect lies in some categories is tested
+there, against what shams reach in the category where they reach most (`LayerEffects.scoped`). Categories count that are
+strata of the test (`strata_of`) in both halves; a run whose categories are smaller tests every group over all prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from analyze.categories import categories_of, large_categories
+from analyze.effects import LayerEffects
+from analyze.groups import Group, group_floor, group_scores
+from analyze.rows import Extraction
+from analyze.significance import cluster_means, strata_of, stratified_t
+from fi_store.config import METHOD
+
+Scope = tuple[str, ...]
+"""Categories in alphabetical order; empty: all prompts."""
+
+
+def choose_scopes(
+    groups: Sequence[Group], layers: Sequence[LayerEffects], extraction: Extraction
+) -> list[Scope]:
+    """The scope of each group, from D alone: among all prompts and the leading large categories, in the order of the
+    mean score, that with the largest statistic against its floor."""
+    large = large_categories(extraction)
+    if not large:
+        return [()] * len(groups)
+    discovery = extraction.units.discovery
+    labels = categories_of(extraction, discovery)
+    strata = strata_of(labels)
+    found: list[Scope] = []
+    for group in groups:
+        score = group_scores(group, layers)[discovery, None] * group.direction
+        own = cluster_means(score, extraction.units.clusters[discovery])[:, 0]
+        best = stratified_t(own - group_floor(group, layers), strata)
+        scope: Scope = ()
+        within = group_floor(group, layers, scoped=True)
+        leading = sorted(large, key=lambda name: -float(own[labels == name].mean()))
+        for count in range(1, len(leading) + 1):
+            inside = np.isin(labels, leading[:count])
+            if inside.all():
+                break
+            if (own[inside] != 0).sum() < METHOD.min_nonzero_clusters:  # too rare there to be tested
+                continue
+            t = stratified_t(own[inside] - within, strata[inside])
+            if t > best:
+                best, scope = t, tuple(sorted(leading[:count]))
+        found.append(scope)
+    return found
