@@ -190,10 +190,12 @@ def test_the_tables_of_nulls() -> None:
     assert fine.detail == "100 had a group to test"
 
 
-def test_an_edit_is_judged_by_the_first_result_that_holds_it() -> None:
-    seen = [(0.5, 0.0, 1, {}), (0.91, 0.0, 1, {}), (0.99, 0.0, 1, {})]
-    assert edits.told(seen) is seen[1]
-    assert edits.told([*seen[:1], (0.7, 0.0, 1, {})]) == (0.7, 0.0, 1, {})
+def test_an_edit_is_judged_by_what_is_said_of_the_prompts() -> None:
+    start, prompt = {"position_class": "start"}, {"position_class": "prompt"}
+    seen = [(0.5, 0.0, 1, prompt), (0.91, 0.0, 1, start), (0.99, 0.0, 1, start), (0.9, 0.0, 1, prompt)]
+    assert edits.told(seen) is seen[3]
+    assert edits.told(seen[:3]) is seen[1]
+    assert edits.told([*seen[:1], (0.7, 0.0, 1, start)]) == (0.7, 0.0, 1, start)
     assert edits.told([]) is None
 
 
@@ -202,7 +204,7 @@ def test_the_table_and_the_curve_of_edits(tmp_path: Path) -> None:
         best = {"cosine": cosine, "change": change, "sign_right": True, "category_right": False}
         return {
             "kind": kind, "size": size, "reported": size > 0.5, "confirmed": True, "kl": 0.1, "cosine": cosine,
-            "best": best, "layer_right": True, "earliest": 14,
+            "best": best, "layer_right": True, "earliest": 14, "others": [{"sign_right": size > 0.5}],
         }  # fmt: skip
 
     judged = [
@@ -213,7 +215,8 @@ def test_the_table_and_the_curve_of_edits(tmp_path: Path) -> None:
     table = {figure.name: figure for figure in edits.figures(judged, judgeable=True)}
     assert (table["reported: size 0.1"].value, table["reported: size 1"].value) == (0, 1)
     assert table["smallest cosine with u, largest size"].ok is True
-    assert table["active direction called strengthened"].ok is False
+    called = table["active direction called strengthened"]
+    assert (called.ok, called.detail) == (False, "shared; sign right in 1 of 1 further results that hold u")
     edits.power_curve(judged).save(tmp_path / "curve.svg")
     assert "reported as a result" in (tmp_path / "curve.svg").read_text(encoding="utf-8")
 

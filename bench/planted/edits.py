@@ -16,6 +16,7 @@ import altair as alt
 import numpy as np
 from torch import Tensor, from_numpy
 
+from analyze.rows import CLASSES, PROMPT
 from bench.planted.rank_one import Trigger, make_trigger, random_direction, read_inside, write_edit
 from bench.planted.runs import BUNDLED, Finished, Runs, load_settings
 from bench.results import Figure, PartResult
@@ -121,8 +122,9 @@ def judge(runs: Runs, found: Finished, edit: Edit, layer: int) -> dict[str, Any]
     """What the run says of an edit, as JSON values. Where gate 0 is closed its internal shifts are judged instead.
 
     `cosine` is that between u and the span of the first result's decoder rows at the edited layer (the first analysed
-    one from it on); `best` the first result that holds u (cosine at least 0.9), or the one with the largest cosine,
-    whose class, sign and category are judged.
+    one from it on). A result holds u where it is at least 0.9: `best` is the first that does in the prompts, where the
+    edit was planted, or else the first that does, or else the one with the largest cosine; its class, sign and category
+    are judged. `others` is what the remaining ones that hold u say of their place.
     """
     results = found.findings or found.shifts
     members = runs.query("finding_features", found.run_id)
@@ -151,6 +153,10 @@ def judge(runs: Runs, found: Finished, edit: Edit, layer: int) -> dict[str, Any]
             "sign_right": best[1] * edit.size > 0,
             "category_right": best[3]["categories"][:1] == [edit.trigger.category],
         },
+        "others": [
+            {**{key: one[3][key] for key in ("position_class", "change")}, "sign_right": one[1] * edit.size > 0}
+            for one in seen if one[0] >= COSINE and one is not best
+        ],
         "earliest": min((at for row in results for at in row["layers"]), default=None),
         "layer_right": bool(results) and min(at for row in results for at in row["layers"]) == nearest,
     }  # fmt: skip
@@ -159,8 +165,10 @@ def judge(runs: Runs, found: Finished, edit: Edit, layer: int) -> dict[str, Any]
 def told(
     seen: Sequence[tuple[float, float, int, dict[str, Any]]],
 ) -> tuple[float, float, int, dict[str, Any]] | None:
-    """Of (cosine, ...) in the results' order the first that holds u, or else the one with the largest cosine."""
-    return next((one for one in seen if one[0] >= COSINE), max(seen, key=lambda one: one[0], default=None))
+    """Of (cosine, ..., row) in the results' order the one that is judged (`judge`)."""
+    held = [one for one in seen if one[0] >= COSINE]
+    planted = [one for one in held if one[3]["position_class"] == CLASSES[PROMPT]]
+    return next(iter([*planted, *held]), max(seen, key=lambda one: one[0], default=None))
 
 
 def span_cosine(u: np.ndarray, rows: np.ndarray | None) -> float:
@@ -204,7 +212,9 @@ def figures(judged: Sequence[dict[str, Any]], *, judgeable: bool) -> list[Figure
         Figure(
             "layer right, largest size", layers, "of edits", "1", ok(layers == 1), f"earliest: {earliest}"
         ),
-        Figure("sign right, largest size", float(np.mean(signs)), "of edits", "1", ok(all(signs))),
+        Figure(
+            "sign right, largest size", float(np.mean(signs)), "of edits", "1", ok(all(signs)), elsewhere(own)
+        ),
         Figure("category right, largest size", float(np.mean(categories)), "of edits", "", None),
     ]
     active = [one["best"] or {} for one in judged if one["kind"] == "active"]
@@ -213,8 +223,16 @@ def figures(judged: Sequence[dict[str, Any]], *, judgeable: bool) -> list[Figure
         rate = changes.count("strengthened") / len(changes)
         goal = "at least 9 in 10"
         called = "active direction called strengthened"
-        out.append(Figure(called, rate, "of edits", goal, ok(rate >= ACTIVE), ", ".join(changes)))
+        said = [one for one in judged if one["kind"] == "active"]
+        detail = f"{', '.join(changes)}; {elsewhere(said)}"
+        out.append(Figure(called, rate, "of edits", goal, ok(rate >= ACTIVE), detail))
     return out
+
+
+def elsewhere(judged: Sequence[dict[str, Any]]) -> str:
+    """Whether the other results that hold u tell its sign. The push has both signs on prompts without the trigger."""
+    signs = [other["sign_right"] for one in judged for other in one["others"]]
+    return f"sign right in {sum(signs)} of {len(signs)} further results that hold u"
 
 
 def share(rows: Sequence[dict[str, Any]], name: str) -> float:
