@@ -209,21 +209,30 @@ def bca_limits(
         or is not finite (no acceleration), or the acceleration leaves the range of the formula.
     """
     ordered = np.sort(replicates, axis=0)
+    # The upper limit is the lower one of the negated numbers, so that swapping the models mirrors it to the last bit.
+    below = _lower_share(estimate, ordered, jackknife, level)
+    above = _lower_share(-estimate, -ordered, -jackknife, level)
+    corrected = np.isfinite(below) & np.isfinite(above)
+    plain = (1 - level) / 2
+    low = _quantile(ordered, np.where(corrected, below, plain))
+    high = 0.0 - _quantile(-ordered[::-1], np.where(corrected, above, plain))
+    return low, high, corrected
+
+
+def _lower_share(estimate: Floats, replicates: Floats, jackknife: Floats, level: float) -> Floats:
+    """The share of the replicates below the lower limit; NaN where the formula has no answer."""
     # Ties count half on either side, so that the sign of the data does not matter.
-    below = np.mean(ordered < estimate, axis=0) + 0.5 * np.mean(ordered == estimate, axis=0)
+    below = np.mean(replicates < estimate, axis=0) + 0.5 * np.mean(replicates == estimate, axis=0)
     bias = special.ndtri(below)
     with np.errstate(all="ignore"):
         influence = jackknife.mean(axis=0) - jackknife
         spread = (influence**2).sum(axis=0) ** 1.5
         acceleration = (influence**3).sum(axis=0) / (6 * spread)
-        limits = special.ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))[:, None] + bias  # (2, m)
-        stretch = 1 - acceleration * limits
-        shares = special.ndtr(bias + limits / stretch)
-    corrected = np.isfinite(bias) & np.isfinite(acceleration) & np.all(stretch > 0, axis=0)
-    plain = np.array([[(1 - level) / 2], [(1 + level) / 2]])
-    shares = np.where(corrected, shares, plain)
-    low, high = _quantile(ordered, shares[0]), _quantile(ordered, shares[1])
-    return low, high, corrected
+        limit = special.ndtri((1 - level) / 2) + bias
+        stretch = 1 - acceleration * limit
+        share = special.ndtr(bias + limit / stretch)
+    defined = np.isfinite(bias) & np.isfinite(acceleration) & (stretch > 0)
+    return np.where(defined, share, np.nan)
 
 
 def _quantile(ordered: Floats, share: Floats) -> Floats:

@@ -120,7 +120,7 @@ def key_facts(
                 "Smallest detectable effect",
                 words.decimal(plan.smallest_detectable),
                 "standard deviations above the floor",
-                "An effect of this size is found four times out of five; weaker ones are missed more often.",
+                "Of this size over all prompts, it is found four times out of five; weaker ones are missed more often.",
             )
         )
     if floors:

@@ -139,6 +139,23 @@ def test_log_ratio_swaps_with_the_models(pair: np.ndarray, epsilon: float, seed:
     assert float(there.high) == pytest.approx(-float(back.low), abs=1e-7)
 
 
+@given(
+    hnp.arrays(np.float64, (12, 3), elements=st.floats(-1, 1, allow_nan=False)),
+    st.floats(0.5, 0.99),
+    st.integers(0, 99),
+)
+def test_the_interval_of_negated_numbers_is_mirrored_to_the_last_bit(
+    values: np.ndarray, level: float, seed: int
+) -> None:
+    there, back = (
+        mean_interval(sign * values, np.arange(12) // 2, level, draws=99, seed=seed) for sign in (1, -1)
+    )
+    np.testing.assert_array_equal(there.estimate, -back.estimate)
+    np.testing.assert_array_equal(there.low, -back.high)
+    np.testing.assert_array_equal(there.high, -back.low)
+    np.testing.assert_array_equal(there.corrected, back.corrected)
+
+
 def test_log_ratio_takes_an_epsilon_per_column_and_survives_silence() -> None:
     target, base = np.zeros((12, 2)), np.zeros((12, 2))
     target[:, 1] = 3.0

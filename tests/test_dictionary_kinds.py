@@ -89,6 +89,7 @@ def test_swapping_the_pair_mirrors_every_kind(kind, data, all_effects) -> None:
         for g, e, d in ((group, effects, data), (turned, other, mirror))
     )
     assert (one.p_adjusted, one.floor) == (two.p_adjusted, two.floor)
+    assert (one.effect, one.low, one.high) == (-two.effect, -two.high, -two.low)
     residuals = residuals_of(data)
     mirrored = residuals_of(mirror)
     ratio = activity_ratio(group, [effects], data.extraction)

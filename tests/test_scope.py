@@ -84,6 +84,7 @@ def test_the_mirrored_pair_is_tested_on_the_same_prompts(
     for name, sign in (("effect", -1), ("floor", 1), ("p_adjusted", 1)):
         left, right = ([getattr(x, name) for x in side] for side in (ours, theirs))
         np.testing.assert_array_equal(left, sign * np.asarray(right))
+    assert [x.low for x in ours] == [-x.high for x in theirs]
 
 
 def test_small_categories_are_never_tested_alone(
