@@ -15,8 +15,10 @@ import pytest
 
 from bench.planted import edits, nulls, organisms, run, runs
 from bench.planted.judge import (
+    SAME,
     Card,
     Expected,
+    are_mirrored,
     category_names,
     hit_at,
     hits,
@@ -39,8 +41,11 @@ def row(**changes: Any) -> dict[str, Any]:
         "categories": ["formal_logic", "chain_of_thought"],
         "promoted_tokens": ["Premises", " Therefore", "x"],
         "suppressed_tokens": ["The"],
+        **{name: 1 for name in SAME if name != "categories"},
+        "effect": 0.5, "ci_low": 0.25, "ci_high": 0.75, "log2_ratio": None, "log2_low": None, "log2_high": None,
+        "rate_base": 0.0, "rate_target": 1.0,
         **changes,
-    }
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -99,6 +104,31 @@ def test_a_mirrored_pair_is_judged_by_what_is_suppressed() -> None:
     assert mirrored(mirrored(EXPECTED)) == EXPECTED
 
 
+BACK = {
+    "change": "removed", "promoted_tokens": ["The"], "suppressed_tokens": ["Premises", " Therefore", "x"],
+    "effect": -0.5, "ci_low": -0.75, "ci_high": -0.25, "rate_base": 1.0, "rate_target": 0.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "exact"),
+    [
+        ({}, True),
+        ({"name": "less of it"}, True),  # names speak of a side
+        ({"ci_high": -0.25 - 1e-16}, False),
+        ({"change": "added"}, False),
+        ({"floor": 2}, False),
+        ({"promoted_tokens": []}, False),
+        ({"rate_base": 0.0}, False),
+        ({"log2_low": 1.0}, False),
+    ],
+)
+def test_exchanged_runs_are_compared_to_the_last_bit(changes: dict[str, Any], exact: bool) -> None:
+    assert are_mirrored([row()], [row(**{**BACK, **changes})]) == exact
+    assert not are_mirrored([row()], [])
+    assert are_mirrored([], [])
+
+
 def test_hit_at_k_looks_at_the_first_k() -> None:
     rows = [row(change="shared"), row(change="weakened"), row()]
     assert [hit_at(rows, EXPECTED, k) for k in (1, 2, 3)] == [False, False, True]
@@ -151,21 +181,26 @@ def test_verdicts_of_a_run() -> None:
     judged = [
         {
             "organism": "own",
-            "direction": "forward",
+            "direction": direction,
             "seed": seed,
             "seconds": 1.0,
-            "findings": [row()],
+            "findings": rows,
             **found,
         }
+        for direction, rows in (("forward", [row()]), ("mirrored", [row(**BACK)]))
         for seed in range(3)
     ]
     table = {figure.name: figure for figure in organisms.figures(judged, judgeable=True)}
     assert table["hit at 1: own, forward"].ok is False
     assert table["hit at 3: own, forward"].ok is True
     assert table["hit at 3 by other cards"].value == 0
+    exact = "exchanged runs that are mirrored to the last bit"
+    assert (table[exact].ok, table[exact].detail) == (True, "3 of 3")
+    changed = [*judged[:-1], {**judged[-1], "findings": [row()]}]
+    assert {figure.name: figure for figure in organisms.figures(changed, judgeable=True)}[exact].ok is False
     assert (table["baseline: a random latent"].value, table["baseline: a random latent"].detail) == (
         0.5,
-        "3 of 6",
+        "6 of 12",
     )
     assert all(figure.ok is None for figure in organisms.figures(judged, judgeable=False))
 

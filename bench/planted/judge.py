@@ -20,6 +20,14 @@ MIRROR = {
     "redirected": "redirected", "shared": "shared", "undetermined": "undetermined",
     "promoted_tokens": "suppressed_tokens", "suppressed_tokens": "promoted_tokens",
 }  # fmt: skip
+SAME = (
+    "rank", "tier", "categories", "trigger_tokens", "layers", "position_class", "scope", "floor", "p_value",
+    "q_value", "n_units", "named", "category_p", "rate_p", "causal_status",
+)  # fmt: skip
+"""Fields of a result that do not know which model is the base."""
+TURNED = {"effect": "effect", "ci_low": "ci_high", "ci_high": "ci_low",
+          "log2_ratio": "log2_ratio", "log2_low": "log2_high", "log2_high": "log2_low"}  # fmt: skip
+"""Fields of a result where the negated number of another field stands when the models change places."""
 LISTED = 10
 """Tokens of a result that count, strongest first."""
 NEEDED = 2
@@ -74,6 +82,29 @@ def mirrored(expected: Expected) -> Expected:
     """What the same organism asks for when base and target change places."""
     change = tuple(MIRROR[name] for name in expected.change)
     return replace(expected, change=change, side=MIRROR[expected.side])
+
+
+def are_mirrored(rows: Sequence[Row], others: Sequence[Row]) -> bool:
+    """Whether the exchanged pair's results are these with the models' places changed, to the last bit."""
+    return len(rows) == len(others) and all(
+        other[name] == value
+        for row, other in zip(rows, others, strict=True)
+        for name, value in _turned(row).items()
+    )
+
+
+def _turned(row: Row) -> dict[str, Any]:
+    """What a result must be when base and target change places, less the sentences that name the models."""
+    numbers = {name: row[source] if row[source] is None else -row[source] for name, source in TURNED.items()}
+    words = {name: row[MIRROR[name]] for name in ("promoted_tokens", "suppressed_tokens")}
+    rates = {"rate_base": row["rate_target"], "rate_target": row["rate_base"]}
+    return {
+        **{name: row[name] for name in SAME},
+        **numbers,
+        **words,
+        **rates,
+        "change": MIRROR[row["change"]],
+    }
 
 
 def matches(token: str, expected: str) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.planted.baselines import baseline_rows, with_given_change
-from bench.planted.judge import Card, Expected, hit_at, mirrored, permuted_hits, read_cards
+from bench.planted.judge import Card, Expected, are_mirrored, hit_at, mirrored, permuted_hits, read_cards
 from bench.planted.reopen import reopen
 from bench.planted.runs import Finished, Runs, load_settings
 from bench.results import Figure, PartResult
@@ -136,7 +136,16 @@ def figures(judged: Sequence[dict[str, Any]], *, judgeable: bool) -> list[Figure
         out.append(
             Figure("hit at 3 by other cards", rate, "of pairs", "at most 0.10", ok(rate <= FOREIGN_SHARE))
         )
+    exact = [mirrors_exactly(judged, one) for one in judged if one["direction"] == "forward"]
     out += [
+        Figure(
+            "exchanged runs that are mirrored to the last bit",
+            sum(exact) / len(exact),
+            "of runs",
+            "all",
+            ok(all(exact)),
+            f"{sum(exact)} of {len(exact)}",
+        ),
         Figure("hit at 3, category names dealt anew", share(judged, "permuted_3"), "of runs", "", None),
         Figure("baseline: strongest category", share(judged, "category_baseline"), "of runs", "", None),
         latents_hit("baseline: a random latent", judged, "latent_baseline"),
@@ -144,6 +153,13 @@ def figures(judged: Sequence[dict[str, Any]], *, judgeable: bool) -> list[Figure
         Figure("seconds of a run", share(judged, "seconds"), "s", "", None, "mean"),
     ]
     return out
+
+
+def mirrors_exactly(judged: Sequence[dict[str, Any]], forward: dict[str, Any]) -> bool:
+    """Whether the run of the exchanged pair with the same seed has the same results, mirrored."""
+    own = [one for one in judged if (one["organism"], one["seed"]) == (forward["organism"], forward["seed"])]
+    (back,) = (one for one in own if one["direction"] == "mirrored")
+    return are_mirrored(forward["findings"], back["findings"])
 
 
 def latents_hit(name: str, judged: Sequence[dict[str, Any]], key: str) -> Figure:
