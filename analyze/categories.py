@@ -14,9 +14,8 @@ from fi_store.strata import cluster_categories
 
 def categories_of(extraction: Extraction, half: BoolArray) -> npt.NDArray[np.str_]:
     """(clusters of a half,) the category that each counts as, in the order of `cluster_means`. `half`: (n,) units."""
-    units = extraction.units
-    category = cluster_categories(units.categories.tolist(), units.clusters.tolist())
-    return np.asarray([category[cluster] for cluster in np.unique(units.clusters[half]).tolist()])
+    category = _of_clusters(extraction)
+    return np.asarray([category[cluster] for cluster in np.unique(extraction.units.clusters[half]).tolist()])
 
 
 def large_categories(extraction: Extraction) -> list[str]:
@@ -30,6 +29,11 @@ def largest_in_a_category(
     theta: npt.NDArray[np.float32], extraction: Extraction, large: Sequence[str]
 ) -> npt.NDArray[np.float32]:
     """(1, m) the largest |mean theta| of each latent over the large categories, on D. theta: (n, m)."""
-    units = extraction.units
-    means = [theta[units.discovery & (units.categories == name)].mean(axis=0) for name in large]
+    units, category = extraction.units, _of_clusters(extraction)
+    counted = np.asarray([category[cluster] for cluster in units.clusters.tolist()])
+    means = [theta[units.discovery & (counted == name)].mean(axis=0) for name in large]
     return np.asarray(np.abs(means).max(axis=0, keepdims=True), dtype=np.float32)
+
+
+def _of_clusters(extraction: Extraction) -> dict[int, str]:
+    return cluster_categories(extraction.units.categories.tolist(), extraction.units.clusters.tolist())

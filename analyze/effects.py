@@ -50,7 +50,7 @@ class LayerEffects:
     means: Mapping[tuple[str, int], npt.NDArray[np.float32]]  # (reader, position class) -> (n, m) unit means
     reach: FloatArray  # (3,) per position class: from where a feature is a candidate
     floors: FloatArray  # (3,) per position class: what an effect must exceed
-    scoped: FloatArray  # (3,) the same for an effect within some categories (`analyze.scope`)
+    scoped: FloatArray  # (3,) for an effect within some categories (`analyze.scope`); never under `floors`
     quality: Quality
     scaling: LatentScaling | None = None  # a crosscoder's of one width, once C is open
 

@@ -83,6 +83,7 @@ class Tested:
     p_adjusted: float
     q_value: float
     n_units: int
+    share: float  # of C's clusters that are in the scope
     n_nonzero: int
     note: str | None
 
@@ -109,9 +110,12 @@ class Result:
 
     @property
     def strength(self) -> float:
-        """Lower limit of |mean theta| minus the floor, times the attributed effect: the order until gate 3 exists."""
+        """Lower limit of |mean theta| minus the floor, times the attributed effect: the order until gate 3 exists.
+
+        The attributed effect is that over all prompts, so what holds on some of them counts by their share.
+        """
         nearest = min(abs(self.tested.low), abs(self.tested.high))
-        return max(nearest - self.tested.floor, 0.0) * self.tested.group.attributed
+        return max(nearest - self.tested.floor, 0.0) * self.tested.share * self.tested.group.attributed
 
 
 def confirm_groups(
@@ -152,6 +156,7 @@ def confirm_groups(
             p_adjusted=float(result.p_adjusted[i]),
             q_value=float(result.q_value[i]),
             n_units=int(inside[:, i].sum()),
+            share=float(inside[:, i].mean()),
             n_nonzero=int(nonzero[i]),
             note=None if eligible[i] else f"too rare to test, n = {int(nonzero[i])}",
         )

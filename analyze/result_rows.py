@@ -79,6 +79,7 @@ def _sentence(result: Result, numbers: Sequence[int], name: str) -> str:
     size = (
         f"θ {tested.effect:+.2f} [{tested.low:+.2f}, {tested.high:+.2f}] against a floor of {tested.floor:.2f}, "
         f"{p}, {tested.n_units} held-out prompts{of_categories(tested.scope)}"
+        f"{'; class and answers over all prompts' if tested.scope else ''}"
     )
     if behaviour is None or tested.group.direction * (behaviour.rate_target - behaviour.rate_base) <= 0:
         return f"{claim} ({size}); {UNTESTED}."
@@ -103,7 +104,8 @@ def _description(result: Result, numbers: Sequence[int]) -> str:
     )
     parts = [
         f"{sides} {WHERE[CLASSES[group.position_class]]}, {layers_phrase(numbers).lower()}",
-        f"activity ratio target/base {2**change.log2_ratio:.2g} [{2**change.low:.2g}, {2**change.high:.2g}]",
+        f"activity ratio target/base {2**change.log2_ratio:.2g} [{2**change.low:.2g}, {2**change.high:.2g}]"
+        f"{' over all prompts' if result.tested.scope else ''}",
     ]
     if group.companions:
         parts.append(

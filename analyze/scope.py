@@ -26,12 +26,16 @@ def choose_scopes(
     groups: Sequence[Group], layers: Sequence[LayerEffects], extraction: Extraction
 ) -> list[Scope]:
     """The scope of each group, from D alone: among all prompts and the leading large categories, in the order of the
-    mean score, that with the largest statistic against its floor."""
+    mean score, that with the largest statistic against its floor.
+
+    A category leads where its own mean exceeds that floor, so that no scope names one that lacks the change. Of C only
+    the number of its clusters is asked: a scope holds as many as a test needs (`METHOD.min_nonzero_clusters`).
+    """
     large = large_categories(extraction)
     if not large:
         return [()] * len(groups)
     discovery = extraction.units.discovery
-    labels = categories_of(extraction, discovery)
+    labels, held_out = (categories_of(extraction, half) for half in (discovery, ~discovery))
     strata = strata_of(labels)
     found: list[Scope] = []
     for group in groups:
@@ -40,12 +44,14 @@ def choose_scopes(
         best = stratified_t(own - group_floor(group, layers), strata)
         scope: Scope = ()
         within = group_floor(group, layers, scoped=True)
-        leading = sorted(large, key=lambda name: -float(own[labels == name].mean()))
+        mean = {name: float(own[labels == name].mean()) for name in large}
+        leading = sorted((name for name in large if mean[name] > within), key=lambda name: -mean[name])
         for count in range(1, len(leading) + 1):
             inside = np.isin(labels, leading[:count])
             if inside.all():
                 break
-            if (own[inside] != 0).sum() < METHOD.min_nonzero_clusters:  # too rare there to be tested
+            fewest = min((own[inside] != 0).sum(), np.isin(held_out, leading[:count]).sum())
+            if fewest < METHOD.min_nonzero_clusters:  # too rare there to be tested
                 continue
             t = stratified_t(own[inside] - within, strata[inside])
             if t > best:

@@ -117,7 +117,9 @@ class FeatureActivation(Base):
 
 
 class Effect(Base):
-    """A tested difference of a group: on the confirmation half, overall (category '*') or in one category's contrast.
+    """A tested difference of a group: on the confirmation half, its one test (category '*') or a category's contrast.
+
+    The test is over the prompts of `feature_group.scope`: all of them where that is empty.
 
     Unit: prompt cluster. `effect` and its interval are in units of theta; p values are one-sided against the floor
     (sign from the discovery half) overall, two-sided for a category contrast.

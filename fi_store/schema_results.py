@@ -193,7 +193,7 @@ class FeatureGroup(Base):
     selected: Mapped[bool]  # among the K that went on to C
     scope: Mapped[
         list[str] | None
-    ]  # the categories of C that it was tested on, chosen on D; empty: all prompts
+    ]  # the categories of C that it was tested on, chosen on D; empty: all prompts; null: not tested
     leader_id: Mapped[str | None]  # the group that this one is told with: it moves on the same prompts
     recurrence: Mapped[
         float | None

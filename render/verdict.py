@@ -40,7 +40,7 @@ def verdict(
     if not findings:
         detectable = (
             f" A run of this size finds effects from about {words.decimal(plan.smallest_detectable)} standard "
-            "deviations above the floor; more prompts find smaller ones."
+            "deviations above the floor over all prompts; more prompts find smaller ones."
             if plan is not None
             else ""
         )
@@ -131,9 +131,9 @@ def key_facts(
                 f"{words.amount(min(values))} to {words.amount(max(values))}",
                 _floor_source(shams),
                 "An estimate of what nine of ten scrambled changes of the same size stay under, at one layer and "
-                "place; an effect must exceed it."
+                "place; an effect over all prompts must exceed it."
                 if shams
-                else "An effect must exceed it.",
+                else "An effect over all prompts must exceed it.",
             )
         )
     shares = [row["dark_matter"] for row in dictionaries if row["dark_matter"] is not None]

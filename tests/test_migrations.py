@@ -92,6 +92,9 @@ def test_a_filled_store_of_every_revision_keeps_its_rows(
         prompts = suite_from_store(store, run.prompt_set_id).prompts
         assert len(prompts) == counts["prompt"]
         assert all((prompt.failure_answer is None) == (revision == "0001") for prompt in prompts)
+        tested = store.rows("SELECT selected, scope FROM feature_group")
+        assert any(row["selected"] for row in tested)
+        assert all(row["scope"] is not None for row in tested if row["selected"])
         for query in list_queries():
             required = {p.name: run.id for p in query.parameters if p.required}
             run_query(store, query.name, **required)

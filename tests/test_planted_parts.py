@@ -113,4 +113,5 @@ def test_edits_of_both_kinds(commands: list[str], tmp_path: Path) -> None:
     for one in judged:
         assert 0 <= one["cosine"] <= 1
         assert one["earliest"] in (None, 0, 1)
+        assert all(count >= 0 for count in one["shams"])
     json.dumps(found.raw)

@@ -12,7 +12,7 @@ from synthetic import Synthetic, make, swapped
 from analyze.categories import categories_of, large_categories, largest_in_a_category
 from analyze.dictionaries.paired_sae import fit_paired_sae
 from analyze.dictionaries.training import FitOptions
-from analyze.effects import LayerEffects, measure_effects
+from analyze.effects import LayerEffects, measure_effects, sham_levels
 from analyze.findings import confirm_groups
 from analyze.groups import Group, make_groups
 from analyze.scope import choose_scopes
@@ -71,6 +71,48 @@ def test_what_all_prompts_have_is_tested_on_all(
     assert choose_scopes(groups[:1], [replace(effects, means=means)], data.extraction) == [()]
 
 
+def test_the_held_out_half_has_no_say_in_the_choice(
+    data: Synthetic, found: tuple[list[Group], LayerEffects]
+) -> None:
+    groups, effects = found
+    held, random = ~data.extraction.units.discovery, np.random.default_rng(0)
+    means = {key: value.copy() for key, value in effects.means.items()}
+    for value in means.values():
+        value[held] = random.normal(5, 5, value[held].shape)
+    other = replace(effects, means=means)
+    assert any(choose_scopes(groups, [effects], data.extraction))
+    assert choose_scopes(groups, [other], data.extraction) == choose_scopes(
+        groups, [effects], data.extraction
+    )
+
+
+def test_a_category_without_the_change_is_not_joined_to_one_that_is_too_small(
+    data: Synthetic, found: tuple[list[Group], LayerEffects], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups, effects = found
+    alike = with_floors(effects, 0.4, 0.4)  # the mean of two categories exceeds that, though one has nothing
+    assert choose_scopes(groups[:1], [alike], data.extraction) == [("planted",)]
+    monkeypatch.setattr("analyze.scope.METHOD", replace(METHOD, min_nonzero_clusters=25))
+    assert choose_scopes(groups[:1], [alike], data.extraction) == [()]
+
+
+def test_a_scope_has_enough_held_out_prompts_for_its_test(
+    data: Synthetic, found: tuple[list[Group], LayerEffects]
+) -> None:
+    groups, effects = found
+    units = data.extraction.units
+    planted = np.flatnonzero(units.categories == "planted")
+    discovery = units.discovery.copy()
+    discovery[planted] = True
+    discovery[planted[: METHOD.min_nonzero_clusters - 1]] = False
+    few = replace(data.extraction, units=replace(units, discovery=discovery))
+    assert "planted" in large_categories(few)
+    high = with_floors(effects, 0.3, 0.5)
+    assert choose_scopes(groups[:1], [high], few) == [()]
+    discovery[planted[METHOD.min_nonzero_clusters - 1]] = False
+    assert choose_scopes(groups[:1], [high], few) == [("planted",)]
+
+
 def test_the_mirrored_pair_is_tested_on_the_same_prompts(
     data: Synthetic, found: tuple[list[Group], LayerEffects]
 ) -> None:
@@ -102,8 +144,13 @@ def test_shams_are_looked_at_in_every_large_category(
 ) -> None:
     _, effects = found
     assert (effects.scoped >= effects.floors).all()
-    theta = np.zeros((120, 2), dtype=np.float32)
     units = data.extraction.units
+    in_one = np.where(units.categories == "third", 1.0, 0.0).astype(np.float32)[:, None]
+    levels = sham_levels(lambda sham, _: in_one, ["s"], data.extraction, np.ones(1, bool), 0.01)
+    assert (
+        levels.scoped > 2 * levels.floors
+    ).all()  # a third of the prompts reaches 1, all together a third of it
+    theta = np.zeros((120, 2), dtype=np.float32)
     theta[units.categories == "third", 1] = -2
     assert largest_in_a_category(theta, data.extraction, ["other", "third"]).tolist() == [[0, 2]]
 

@@ -124,7 +124,8 @@ def judge(runs: Runs, found: Finished, edit: Edit, layer: int) -> dict[str, Any]
     `cosine` is that between u and the span of the first result's decoder rows at the edited layer (the first analysed
     one from it on). A result holds u where it is at least 0.9: `best` is the first that does in the prompts, where the
     edit was planted, or else the first that does, or else the one with the largest cosine; its class, sign and category
-    are judged. `others` is what the remaining ones that hold u say of their place.
+    are judged. `others` is what the remaining ones that hold u say of their place, `first` the class of the first that
+    holds u in any place, `shams` how many groups the same search confirms on each sham.
     """
     results = found.findings or found.shifts
     members = runs.query("finding_features", found.run_id)
@@ -149,10 +150,14 @@ def judge(runs: Runs, found: Finished, edit: Edit, layer: int) -> dict[str, Any]
         "cosine": seen[0][0] if seen else 0.0,
         "best": best and {
             "cosine": best[0], "n_features": best[2], "rank": best[3]["rank"], "change": best[3]["change"],
-            "position_class": best[3]["position_class"], "name": best[3]["name"],
+            "position_class": best[3]["position_class"], "scope": best[3]["scope"], "name": best[3]["name"],
             "sign_right": best[1] * edit.size > 0,
             "category_right": best[3]["categories"][:1] == [edit.trigger.category],
         },
+        "first": next((one[3]["change"] for one in seen if one[0] >= COSINE), None),
+        "shams": [
+                row["n_confirmed"] for row in runs.query("sham_targets", found.run_id) if row["n_confirmed"] is not None
+        ],
         "others": [
             {**{key: one[3][key] for key in ("position_class", "change")}, "sign_right": one[1] * edit.size > 0}
             for one in seen if one[0] >= COSINE and one is not best
@@ -226,6 +231,12 @@ def figures(judged: Sequence[dict[str, Any]], *, judgeable: bool) -> list[Figure
         said = [one for one in judged if one["kind"] == "active"]
         detail = f"{', '.join(changes)}; {elsewhere(said)}"
         out.append(Figure(called, rate, "of edits", goal, ok(rate >= ACTIVE), detail))
+        first = sum(one["first"] == "strengthened" for one in said) / len(said)
+        out.append(Figure("the same by the first result that holds it anywhere", first, "of edits", "", None))
+    shams = [count > 0 for one in judged for count in one["shams"]]
+    if shams:
+        of = f"{sum(shams)} of {len(shams)}, floors from the edit's other shams"
+        out.append(Figure("shams with a confirmed group", sum(shams) / len(shams), "of shams", "", None, of))
     return out
 
 

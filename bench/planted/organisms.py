@@ -144,7 +144,7 @@ def figures(judged: Sequence[dict[str, Any]], *, judgeable: bool) -> list[Figure
             "of runs",
             "all",
             ok(all(exact)),
-            f"{sum(exact)} of {len(exact)}",
+            f"{sum(exact)} of {len(exact)}, {sum(len(one['findings']) for one in judged) // 2} results",
         ),
         Figure("hit at 3, category names dealt anew", share(judged, "permuted_3"), "of runs", "", None),
         Figure("baseline: strongest category", share(judged, "category_baseline"), "of runs", "", None),

@@ -114,10 +114,13 @@ def compare(
         compare_runs(opened, first, second)
         table = opened.arrow(
             "SELECT m.status, a.name AS name_a, b.name AS name_b, a.effect AS effect_a, b.effect AS effect_b,"
-            " m.direction_cosine, m.profile_correlation, a.rank AS rank_a, b.rank AS rank_b"
+            " one.scope AS scope_a, two.scope AS scope_b, m.direction_cosine, m.profile_correlation,"
+            " a.rank AS rank_a, b.rank AS rank_b"
             " FROM feature_match AS m"
             " LEFT JOIN finding AS a ON a.run_id = m.run_a AND a.group_id = m.group_a"
             " LEFT JOIN finding AS b ON b.run_id = m.run_b AND b.group_id = m.group_b"
+            " LEFT JOIN feature_group AS one ON one.run_id = m.run_a AND one.id = m.group_a"
+            " LEFT JOIN feature_group AS two ON two.run_id = m.run_b AND two.id = m.group_b"
             " WHERE m.run_a = $first AND m.run_b = $second ORDER BY m.number",
             first=first,
             second=second,
@@ -144,10 +147,11 @@ def history(
         table = opened.arrow(
             "SELECT run.created_at, left(run.id, 13) AS run, run.base_reference AS base,"
             " run.target_reference AS target, gate.verdict, gate.gap, finding.rank, finding.change, finding.name,"
-            " finding.effect, finding.ci_low, finding.ci_high"
+            " finding.effect, finding.ci_low, finding.ci_high, own.scope"
             " FROM run JOIN pair_gate AS gate ON gate.run_id = run.id"
             " LEFT JOIN finding ON finding.run_id = run.id AND finding.tier <> 'internal_shift'"
             " AND finding.rank <= $k"
+            " LEFT JOIN feature_group AS own ON own.run_id = run.id AND own.id = finding.group_id"
             " WHERE NOT run.archived AND ($base::VARCHAR IS NULL OR contains(run.base_reference, $base))"
             " AND ($target::VARCHAR IS NULL OR contains(run.target_reference, $target))"
             " ORDER BY run.id, finding.rank",
