@@ -195,7 +195,7 @@ def test_verdicts_of_a_run() -> None:
     assert table["hit at 3: own, forward"].ok is True
     assert table["hit at 3 by other cards"].value == 0
     exact = "exchanged runs that are mirrored to the last bit"
-    assert (table[exact].ok, table[exact].detail) == (True, "3 of 3")
+    assert (table[exact].ok, table[exact].detail) == (True, "3 of 3, 3 results")
     changed = [*judged[:-1], {**judged[-1], "findings": [row()]}]
     assert {figure.name: figure for figure in organisms.figures(changed, judgeable=True)}[exact].ok is False
     assert (table["baseline: a random latent"].value, table["baseline: a random latent"].detail) == (
@@ -240,6 +240,7 @@ def test_the_table_and_the_curve_of_edits(tmp_path: Path) -> None:
         return {
             "kind": kind, "size": size, "reported": size > 0.5, "confirmed": True, "kl": 0.1, "cosine": cosine,
             "best": best, "layer_right": True, "earliest": 14, "others": [{"sign_right": size > 0.5}],
+            "first": "strengthened" if kind == "active" else None, "shams": [0, 2] if kind == "active" else [],
         }  # fmt: skip
 
     judged = [
@@ -252,6 +253,8 @@ def test_the_table_and_the_curve_of_edits(tmp_path: Path) -> None:
     assert table["smallest cosine with u, largest size"].ok is True
     called = table["active direction called strengthened"]
     assert (called.ok, called.detail) == (False, "shared; sign right in 1 of 1 further results that hold u")
+    assert table["the same by the first result that holds it anywhere"].value == 1
+    assert table["shams with a confirmed group"].detail == "1 of 2, floors from the edit's other shams"
     edits.power_curve(judged).save(tmp_path / "curve.svg")
     assert "reported as a result" in (tmp_path / "curve.svg").read_text(encoding="utf-8")
 
