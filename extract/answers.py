@@ -1,8 +1,8 @@
 """Both models' answers to a chunk of prompts, taken from an earlier run of the store where they would be the same.
 
 Answers are greedy, so what determines them can be compared: the model's fingerprint and configuration, the prompts and
-their batches, how they are rendered, the length, the precision, the device and the installed versions. Whoever compares
-several models with one base lets it answer once.
+their batches, how they are rendered, the length, the precision, the device, the threads and the installed versions.
+Whoever compares several models with one base lets it answer once.
 """
 
 from __future__ import annotations

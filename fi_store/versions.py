@@ -1,4 +1,4 @@
-"""Which versions of what made a run: read from installed metadata, nothing is imported for it."""
+"""What made a run, for the record: versions from installed metadata, the platform, the number of threads."""
 
 from __future__ import annotations
 
@@ -18,8 +18,17 @@ def package_version() -> str:
 
 
 def recorded_versions() -> dict[str, str]:
-    """Name -> version of everything that can change a result, with Python and the platform."""
-    found = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
+    """Name -> version of everything that can change a result, with Python, the platform and torch's CPU threads.
+
+    Another number of threads adds up in another order, and after some hundred steps a dictionary shows it.
+    """
+    import torch  # not for the commands that need only `package_version`
+
+    found = {
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "threads": str(torch.get_num_threads()),
+    }
     for name in RECORDED:
         try:
             found[name] = metadata.version(name)

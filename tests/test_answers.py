@@ -91,7 +91,7 @@ def test_the_swapped_pair_takes_both(
 
 
 @pytest.mark.parametrize(
-    "changed", ["length", "precision", "prompts", "versions", "configuration", "foreign code"]
+    "changed", ["length", "precision", "prompts", "versions", "threads", "configuration", "foreign code"]
 )
 def test_other_circumstances_ask_again(
     changed: str,
@@ -108,6 +108,8 @@ def test_other_circumstances_ask_again(
         options = {"trust_remote_code": True}
     if changed == "configuration":  # the same weights end their answers elsewhere
         monkeypatch.setattr("extract.generate.end_ids", lambda *_: [0])
+    if changed == "threads":
+        monkeypatch.setattr("torch.get_num_threads", lambda: 99)
     if changed == "versions":
         monkeypatch.setattr(answers, "recorded_versions", lambda: {"torch": "another"})
     config = small_config(tiny_models.llama, tiny_models.planted, shams=0, **options)

@@ -2,7 +2,8 @@
 
 A part is a module in this folder with `run(quick: bool) -> PartResult`, which may also take `work` (a folder of its own
 for what it makes, beside the results file) and `organisms` (folders with cards; empty: those that are shipped). Parts
-share the machine's cores: a run of a small model spends much of its time on one of them.
+share the machine's cores: a run of a small model spends much of its time on one of them. How many threads a part has
+does not depend on what else is asked for, so that a measurement that was stopped goes on as it began.
 A finished part stands in the file's raw section and is not run again; `--again` sums up anew what the work folder
 holds.
 """
@@ -53,15 +54,16 @@ def main() -> None:
 
 
 def run_parts(pending: list[str], options: argparse.Namespace, asked: dict[str, Any]) -> bool:
-    """Runs parts, as many at a time as there are cores; returns whether all came to their end."""
+    """Runs parts, as many at a time as the cores allow; returns whether all came to their end."""
     started = time.perf_counter()
     machine = os.cpu_count() or 1
-    lanes = min(len(pending), machine)
+    threads = max(1, machine // len(ORDER))
+    lanes = min(len(pending), machine // threads)
     children: list[subprocess.Popen[bytes]] = []
     complete = True
     before = signal.signal(signal.SIGTERM, _interrupt)
     with ThreadPoolExecutor(lanes) as pool:
-        running = {pool.submit(run_part, name, options, machine // lanes, children): name for name in pending}
+        running = {pool.submit(run_part, name, options, threads, children): name for name in pending}
         try:
             for part in as_completed(running):
                 name, made = running[part], part.result()
@@ -87,7 +89,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def run_part(
-    name: str, options: argparse.Namespace, cores: int, children: list[subprocess.Popen[bytes]]
+    name: str, options: argparse.Namespace, threads: int, children: list[subprocess.Popen[bytes]]
 ) -> dict[str, Any] | None:
     """Runs a part in a process of its own; what it found, or None where it failed. The quick form works elsewhere."""
     out: Path = options.out.absolute()
@@ -103,7 +105,7 @@ def run_part(
         "result": str(result),
     }
     words = [sys.executable, "-m", "bench.planted.part", json.dumps(asked)]
-    child = subprocess.Popen(words, env={**os.environ, "OMP_NUM_THREADS": str(cores)})
+    child = subprocess.Popen(words, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
     children.append(child)
     if child.wait() != 0:
         return None
