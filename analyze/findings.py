@@ -11,29 +11,44 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyze.behaviour import Behaviour, check_behaviour
-from analyze.bootstrap import Interval, mean_interval
-from analyze.categories import categories_of
-from analyze.classes import Change, classify
-from analyze.concepts import HEARD, Bank, Told
-from analyze.effects import LayerEffects
-from analyze.groups import Group, group_floor, group_scores, token_activity
-from analyze.names import Candidate, name_group
-from analyze.predicates import Contexts
-from analyze.promoted import LISTED, change_at_tokens, pushed_words
-from analyze.readability import Residuals
-from analyze.rows import PROMPT, BoolArray, Extraction, FloatArray, IntArray
-from analyze.scope import Scope, choose_scopes
-from analyze.significance import (
+from analyze.extraction import PROMPT, BoolArray, Extraction, FloatArray, IntArray
+from analyze.features import LayerEffects, categories_of
+from analyze.groups import (
+    Change,
+    Group,
+    Residuals,
+    Scope,
+    choose_scopes,
+    classify,
+    group_floor,
+    group_scores,
+    token_activity,
+)
+from analyze.names import (
+    HEARD,
+    LISTED,
+    Bank,
+    Behaviour,
+    Candidate,
+    Contexts,
+    Told,
+    Words,
+    change_at_tokens,
+    check_behaviour,
+    name_group,
+    pushed_words,
+)
+from analyze.stats import (
     Confirmation,
+    Interval,
     category_contrasts,
     cluster_means,
     confirm,
+    mean_interval,
     strata_of,
     within_strata,
 )
-from analyze.words import Words
-from fi_store.config import METHOD
+from fi_store.method import METHOD
 
 TRIGGERS = 10
 EXAMPLES = 5

@@ -7,19 +7,15 @@ from dataclasses import dataclass, field
 
 import torch
 
-from analyze.dictionaries.fit import fit_dictionary
-from analyze.dictionaries.pretrained import Place, Pretrained, as_dictionary, load_pretrained
-from analyze.dictionaries.training import FitOptions
-from analyze.effects import LayerEffects, measure_effects, with_scaling
-from analyze.groups import Group, make_groups
-from analyze.keys import dictionary_folder
-from analyze.readability import Residuals
-from analyze.rows import Extraction
+from analyze.extraction import Extraction
+from analyze.features import LayerEffects, measure_effects, with_scaling
+from analyze.fit import FitOptions, Place, Pretrained, as_dictionary, fit_dictionary, load_pretrained
+from analyze.groups import Group, Residuals, make_groups
+from analyze.write import dictionary_folder
 from fi_store.config import RunConfig
-from fi_store.layers import choose_layers
 from fi_store.progress import Progress
-from fi_store.schema import Model, Run
 from fi_store.store import Store
+from fi_store.store.tables import Model, Run
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ def fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, p
     with store.session() as unit:
         n_layers = min(unit.get_one(Model, m).n_layers for m in (run.base_model_id, run.target_model_id))
     places: list[Place] = [
-        (site, layer) for site in config.sites for layer in choose_layers(config.layers, n_layers)
+        (site, layer) for site in config.sites for layer in config.analyzed_layers(n_layers)
     ]
     ready = _ready_dictionary(store, run, config, places, progress)
     layers: list[LayerEffects] = []

@@ -12,28 +12,28 @@ from dataclasses import replace
 
 import numpy as np
 
-from analyze import write
-from analyze.basis import basis_warning
-from analyze.behaviour import load_answers
-from analyze.concepts import Bank, ConceptContexts
-from analyze.crosscoder_file import read_crosscoder_file
-from analyze.discrimination import write_discrimination
+from analyze.extraction import Extraction, load_extraction
 from analyze.findings import Tested, confirm_groups, describe, ordered
 from analyze.fitting import Fitted, fit_all
-from analyze.grading import write_grades
-from analyze.groups import make_groups
-from analyze.pair_gate import pair_gate, smallest_detectable
-from analyze.promoted import change_at_tokens, spoken_direction
-from analyze.recurrence import recurrences
-from analyze.rows import Extraction, load_extraction
+from analyze.groups import make_groups, recurrences
+from analyze.names import Bank, ConceptContexts, change_at_tokens, find_words, load_answers, spoken_direction
+from analyze.pair import (
+    basis_warning,
+    pair_gate,
+    read_crosscoder_file,
+    smallest_detectable,
+    write_discrimination,
+    write_grades,
+    write_similarity,
+)
 from analyze.sham_runs import run_shams
-from analyze.similarity import write_similarity
-from analyze.words import find_words
-from fi_store.config import METHOD, RunConfig
+from analyze.write import Conclusions, write_outside_similarity, write_plan, write_results
+from fi_store.config import RunConfig
 from fi_store.errors import AnalysisError
+from fi_store.method import METHOD
 from fi_store.progress import Progress
-from fi_store.schema import Run
 from fi_store.store import Store
+from fi_store.store.tables import Run
 
 
 def analyze(store: Store, run_id: str, *, progress: Progress) -> None:
@@ -61,7 +61,7 @@ def analyze(store: Store, run_id: str, *, progress: Progress) -> None:
         with progress.task("layer similarity"):
             write_similarity(store, run.id)
             if config.crosscoder_file is not None:
-                write.outside_similarity(store, run.id, read_crosscoder_file(config.crosscoder_file))
+                write_outside_similarity(store, run.id, read_crosscoder_file(config.crosscoder_file))
         fitted = fit_all(store, run, config, extraction, progress)
         _conclude(store, run, config, extraction, fitted, progress)
         for label, seconds in progress.seconds.items():
@@ -118,7 +118,7 @@ def _conclude(
         groups[: config.candidates] = selected
     n_c = len(set(extraction.units.clusters[~extraction.units.discovery].tolist()))
     detectable = smallest_detectable(n_c, max(1, len(selected)), config.alpha, 0.8)
-    write.plan(store, run, config, extraction, layers, selected, detectable)
+    write_plan(store, run, config, extraction, layers, selected, detectable)
     with progress.task("telling the prompts apart"):
         write_discrimination(store, run)
     with progress.task("testing on the confirmation half"):
@@ -164,5 +164,5 @@ def _conclude(
     with progress.task("writing results"):
         recurring = recurrences(groups, layers, fitted.others)
         results = ordered(described, recurring)[: METHOD.max_results]
-        found = write.Conclusions(groups, tested, results, gate, shams, recurring)
-        write.results(store, run, config, extraction, layers, found)
+        found = Conclusions(groups, tested, results, gate, shams, recurring)
+        write_results(store, run, config, extraction, layers, found)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from analyze.effects import LayerEffects, beside, sham_levels
+from analyze.extraction import CLASSES, Extraction
+from analyze.features import LayerEffects, beside, sham_levels
 from analyze.findings import confirm_groups
 from analyze.groups import make_groups
-from analyze.rows import CLASSES, Extraction
 
 
 @dataclass(frozen=True)

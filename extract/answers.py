@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from extract.generate import Answer, generate_answers
-from extract.opening import Job, precision_of, stored_rendering
-from extract.rendering import SIDES, Rendering, Side
-from fi_store.schema import Generation, Run
+from extract.job import Job, precision_of, stored_rendering
+from extract.reading import Answer, generate_answers
+from extract.texts import SIDES, Rendering, Side
 from fi_store.store import Store
+from fi_store.store.tables import Generation, Run
 from fi_store.versions import recorded_versions
 
 Answers = dict[tuple[str, Side], Answer]

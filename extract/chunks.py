@@ -7,20 +7,25 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from extract.answers import Sources, answers_to, stored_answers
-from extract.facts import divergence_table, mentioned_tokens, summary_table, token_table
-from extract.generate import Answer
-from extract.hooks import Readable
-from extract.opening import Job
-from extract.reading import Activations, read_alone, read_pair
-from extract.rendering import SIDES, Side
-from extract.sequences import ReadSequence, build_sequences, without_controls
-from extract.shards import full_disk_explained, write_shards
+from extract.job import Job
+from extract.reading import (
+    Activations,
+    Answer,
+    Readable,
+    divergence_table,
+    full_disk_explained,
+    mentioned_tokens,
+    read_alone,
+    read_pair,
+    summary_table,
+    token_table,
+    write_shards,
+)
+from extract.texts import SIDES, ReadSequence, Side, build_sequences, without_controls
 from extract.watch import Watch
-from fi_store import schema
-from fi_store.layers import written_layers
-from fi_store.records import PromptRecord
-from fi_store.schema_facts import ActivationSummary, RunToken, TokenDivergence
+from fi_store.prompts import PromptRecord
 from fi_store.store import Store, write_facts
+from fi_store.store.tables import ActivationSummary, Generation, RunToken, Sequence, TokenDivergence
 
 
 def committed_chunks(store: Store, run_id: str) -> set[int]:
@@ -75,7 +80,7 @@ def extract_sham_chunk(
 
 def analysed(job: Job, activations: Activations) -> Activations:
     """The layers whose token-level activations go to disk; summaries cover all layers."""
-    layers = set(written_layers(job.config, job.n_layers))
+    layers = set(job.config.written_layers(job.n_layers))
     return {key: rows for key, rows in activations.items() if key[1] in layers}
 
 
@@ -107,9 +112,9 @@ def _write_tokens(unit: Session, run_id: str, mentioned: set[int], tokenizer: An
         write_facts(unit, RunToken, token_table(run_id, tokenizer, new), replace=never)
 
 
-def _generation(run_id: str, number: int, key: tuple[str, Side], answer: Answer) -> schema.Generation:
+def _generation(run_id: str, number: int, key: tuple[str, Side], answer: Answer) -> Generation:
     prompt_id, author = key
-    return schema.Generation(
+    return Generation(
         run_id=run_id,
         prompt_id=prompt_id,
         author=author,
@@ -120,8 +125,8 @@ def _generation(run_id: str, number: int, key: tuple[str, Side], answer: Answer)
     )
 
 
-def _sequence(run_id: str, number: int, sequence: ReadSequence) -> schema.Sequence:
-    return schema.Sequence(
+def _sequence(run_id: str, number: int, sequence: ReadSequence) -> Sequence:
+    return Sequence(
         id=sequence.id,
         run_id=run_id,
         chunk=number,

@@ -10,19 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from extract.batch import BATCH_TOKENS, padded_length
-from extract.divergence import BLOCK_ROWS
-from extract.generate import generate_answers
-from extract.opening import CHUNK_PROMPTS, Job
-from extract.prefix import may_branch
-from extract.reading import read_pair
-from extract.rendering import SIDES
-from extract.sequences import build_sequences
-from extract.sham import CALIBRATION_PROMPTS, why_no_sham
+from extract.job import CHUNK_PROMPTS, Job
+from extract.reading import BATCH_TOKENS, BLOCK_ROWS, generate_answers, may_branch, padded_length, read_pair
+from extract.shams import CALIBRATION_PROMPTS, why_no_sham
+from extract.texts import SIDES, build_sequences
 from extract.watch import Watch
-from fi_store.config import METHOD
 from fi_store.errors import ExtractionError
-from fi_store.layers import written_layers
+from fi_store.method import METHOD
 
 if TYPE_CHECKING:
     from extract.models import Reader
@@ -178,7 +172,7 @@ def _row_values(job: Job, *readers: Reader) -> int:
 
 def _disk_bytes(job: Job, n_rows: int, own_rows: int, shams: int) -> int:
     """Shards, divergence rows (four lists of 20 and about 100 bytes beside) and mean vectors (float32)."""
-    written = len(written_layers(job.config, job.n_layers)) / job.n_layers
+    written = len(job.config.written_layers(job.n_layers)) / job.n_layers
     both = _row_values(job, job.pair.base, job.pair.target)
     first = job.pair.base if job.first == "base" else job.pair.target
     shards = (n_rows * both + own_rows * shams * _row_values(job, first)) * _item_size(job) * written

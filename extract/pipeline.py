@@ -15,10 +15,9 @@ import sqlalchemy as sa
 from extract.answers import earlier_sources, stored_answers
 from extract.chunks import committed_chunks, extract_chunk, extract_sham_chunk, sequences_of
 from extract.estimate import Estimate, estimate_job
+from extract.job import CHUNK_PROMPTS, Job, begin, check_same, prepare, stored_rendering
 from extract.models import LoadedPair, load_pair
-from extract.opening import CHUNK_PROMPTS, Job, begin, check_same, prepare, stored_rendering
-from extract.sequences import ReadSequence, without_controls
-from extract.sham import (
+from extract.shams import (
     CALIBRATION_PROMPTS,
     Sham,
     ShamError,
@@ -28,12 +27,13 @@ from extract.sham import (
     measure_pair,
     why_no_sham,
 )
+from extract.texts import ReadSequence, without_controls
 from extract.watch import Watch
 from fi_store.config import RunConfig
 from fi_store.progress import Progress
-from fi_store.records import PromptSuite
-from fi_store.schema import Run, ShamTarget
+from fi_store.prompts import PromptSuite
 from fi_store.store import Store
+from fi_store.store.tables import Run, ShamTarget
 
 RESUMABLE = ("extracting", "failed", "interrupted")
 PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}

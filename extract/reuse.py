@@ -11,20 +11,25 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from extract.identity import adapter_identity, whole_identity
-from extract.loading import Loading, find_source, has_tokenizer, load_config, load_tokenizer
-from extract.opening import key_of, unit_rows
-from extract.references import parse_reference
-from extract.source import Source
-from extract.units import assign_units
+from extract.job import key_of, unit_rows
+from extract.models import (
+    Loading,
+    Source,
+    adapter_identity,
+    find_source,
+    has_tokenizer,
+    load_config,
+    load_tokenizer,
+    parse_reference,
+    whole_identity,
+)
 from fi_store import ids
 from fi_store.config import EXTRACTION_FIELDS, RunConfig
 from fi_store.errors import ModelError, NotFoundError
-from fi_store.layers import choose_layers
 from fi_store.progress import Progress
-from fi_store.records import PromptSuite
-from fi_store.schema import Model, Run
+from fi_store.prompts import PromptSuite, assign_units
 from fi_store.store import Store, now
+from fi_store.store.tables import Model, Run
 from fi_store.versions import recorded_versions
 
 
@@ -152,7 +157,7 @@ def _check_activations(store: Store, run: Run, config: RunConfig) -> None:
         base=run.base_model_id,
         target=run.target_model_id,
     )[0]["n"]
-    missing = sorted(set(choose_layers(config.layers, depth)) - present)
+    missing = sorted(set(config.analyzed_layers(depth)) - present)
     if missing:
         raise NotFoundError(
             f"Run {run.id} has no activations of layer {', '.join(map(str, missing))} any more.",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from fi_store.config import RunConfig
     from fi_store.errors import FiStoreError
-    from fi_store.records import RunHandle
+    from fi_store.handle import RunHandle
     from fi_store.versions import package_version
 
     __version__ = package_version()
@@ -46,7 +46,7 @@ __all__ = [
 _ELSEWHERE = {
     "FiStoreError": "fi_store.errors",
     "RunConfig": "fi_store.config",
-    "RunHandle": "fi_store.records",
+    "RunHandle": "fi_store.handle",
 }
 
 

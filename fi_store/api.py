@@ -25,10 +25,10 @@ from typing import Any
 from fi_store import workflow
 from fi_store.config import RunConfig, make_config
 from fi_store.errors import UsageError
+from fi_store.handle import RunHandle
 from fi_store.ids import content_id
 from fi_store.progress import Display, Progress, Silent
-from fi_store.promptset import suite_from_lists, suite_of_run
-from fi_store.records import PromptSuite, RunHandle
+from fi_store.prompts import PromptSuite, suite_from_lists, suite_of_run
 from fi_store.store import Store
 
 PLAIN_CATEGORY = "prompts"

@@ -99,8 +99,7 @@ def _store(path: Path) -> Iterator[Observation]:
     if not path.exists():
         yield Observation("note", f"there is no store at {path} yet", "fi-store demo")
         return
-    from fi_store.maintenance import find_missing_files, find_orphans
-    from fi_store.store import Store
+    from fi_store.store import Store, find_missing_files, find_orphans
 
     try:
         with Store.open(path, read_only=True) as store:

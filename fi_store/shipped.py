@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
+_DATA = _PACKAGE / "data"
+"""Where a wheel holds them."""
 _IN_CHECKOUT = {"organisms": "bench/planted/organisms"}
 
 
@@ -14,7 +16,7 @@ def shipped(name: str) -> Path:
     Raises:
         FileNotFoundError: the installation is incomplete.
     """
-    for candidate in (_PACKAGE / name, _PACKAGE.parent / _IN_CHECKOUT.get(name, name)):
+    for candidate in (_DATA / name, _PACKAGE.parent / _IN_CHECKOUT.get(name, name)):
         if candidate.is_dir():
             return candidate
     raise FileNotFoundError(f"the shipped folder {name!r} is missing from {_PACKAGE}")

@@ -17,12 +17,10 @@ import sqlalchemy as sa
 
 from fi_store.config import EXTRACTION_FIELDS, RunConfig, make_config
 from fi_store.errors import FiStoreError, UsageError
-from fi_store.maintenance import apply_keep
 from fi_store.progress import Progress
-from fi_store.promptset import suite_from_store
-from fi_store.records import PromptSuite
-from fi_store.schema import Run
-from fi_store.store import Store
+from fi_store.prompts import PromptSuite, suite_from_store
+from fi_store.store import Store, apply_keep
+from fi_store.store.tables import Run
 
 ANALYZED = ("analyzed", "complete")
 """States of a run whose newest analysis came to its end."""
@@ -49,8 +47,8 @@ def check_inputs(config: RunConfig) -> None:
         ModelError: a reference that stands for nothing.
         UsageError: a crosscoder file that is not one.
     """
-    from analyze.crosscoder_file import read_crosscoder_file
-    from extract.references import parse_reference
+    from analyze.pair import read_crosscoder_file
+    from extract.models import parse_reference
 
     for reference in (config.base_model, config.target_model):
         parse_reference(reference)

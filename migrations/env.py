@@ -5,8 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import context
 
-from fi_store import schema_facts, schema_prompts, schema_results  # noqa: F401  (their tables register with Base)
-from fi_store.schema import Base
+from fi_store.store.tables import Base
 
 
 def migrate(connection: sa.Connection) -> None:

@@ -20,22 +20,24 @@ settings.load_profile("fi-store")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
-    from store_factory import FilledStore
-    from tiny import TinyModels
+    from tests.helpers.store_factory import FilledStore
+    from tests.helpers.tiny import TinyModels
 
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
-    """Folders of tiny random models; see `tests/tiny.py`. Read them, never write into them."""
-    from tiny import build  # torch and transformers take seconds to import; most tests don't need them
+    """Folders of tiny random models; see `tests/helpers/tiny.py`. Read them, never write into them."""
+    from tests.helpers.tiny import (
+        build,  # torch and transformers take seconds to import; most tests don't need them
+    )
 
     return build(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="session")
 def plain_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
-    """Two analysed synthetic runs; see `tests/store_factory.py`. Read it, never write into it."""
-    from store_factory import fill_store
+    """Two analysed synthetic runs; see `tests/helpers/store_factory.py`. Read it, never write into it."""
+    from tests.helpers.store_factory import fill_store
 
     return fill_store(tmp_path_factory.mktemp("plain") / "fi-store.duckdb")
 
@@ -43,7 +45,7 @@ def plain_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
 @pytest.fixture(scope="session")
 def hostile_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
     """One run whose prompts, answers, tokens and names attack whoever prints them. Read only."""
-    from store_factory import fill_store
+    from tests.helpers.store_factory import fill_store
 
     return fill_store(
         tmp_path_factory.mktemp("hostile") / "fi-store.duckdb", runs=("different",), hostile=True
@@ -53,6 +55,6 @@ def hostile_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
 @pytest.fixture(scope="session")
 def same_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
     """One run of a pair without a behavioural difference. Read only."""
-    from store_factory import fill_store
+    from tests.helpers.store_factory import fill_store
 
     return fill_store(tmp_path_factory.mktemp("same") / "fi-store.duckdb", runs=("same",))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.helpers import ROOT
+
 CARDS = sorted((ROOT / "bench" / "planted" / "organisms").glob("*/card.json"))
 MODULES = sorted(
     path for folder in ("extract", "analyze", "render") for path in (ROOT / folder).rglob("*.py")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fi_store.graders import grade
-from fi_store.promptset import load_suite
+from fi_store.prompts import load_suite
 
 NEW_TOKENS = 64
 BATCH = 36
@@ -18,9 +18,9 @@ BATCH = 36
 @pytest.mark.real
 def test_the_bundled_model_answers_the_easiest_prompts_of_every_category() -> None:
     """At least three and half of each category; there is slack, as some answers turn on a CPU's last bits."""
-    from extract.generate import generate_answers
     from extract.models import load_pair
-    from extract.rendering import choose_rendering
+    from extract.reading import generate_answers
+    from extract.texts import choose_rendering
 
     pair = load_pair(
         "bundled:smollm2", "bundled:smollm2", device="cpu", quantization="fp32", note=lambda _: None

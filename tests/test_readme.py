@@ -16,17 +16,17 @@ from typing import Any
 
 import pytest
 import yaml
-from command import fi_store
-from tiny import TinyModels
 from typer.main import get_command
 
 from fi_store import api
 from fi_store.cli import app
 from fi_store.config import make_config
-from fi_store.promptset import load_suite
+from fi_store.prompts import load_suite
 from fi_store.shipped import shipped
+from tests.helpers import ROOT
+from tests.helpers.command import fi_store
+from tests.helpers.tiny import TinyModels
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 SMALL: dict[str, Any] = {

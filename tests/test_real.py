@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import fi_store
 
 from bench.planted.judge import Card, hits, read_cards
 from fi_store.shipped import shipped
+from tests.helpers.command import fi_store
 
 SMALL = (
     "--limit-per-category", 5, "--shams", 1, "--candidates", 8, "--dictionary-steps", 150, "--layers", "17,28",

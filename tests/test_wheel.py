@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_the_wheel_holds_code_data_and_licence(wheel: Path) -> None:
 
 def test_the_installed_package_finds_its_data(installed: Path, tmp_path: Path) -> None:
     script = (
-        "import fi_store, fi_store.shipped as s, fi_store.query as q, render\n"
+        "import fi_store, fi_store.shipped as s, fi_store.store.query as q, render\n"
         "print(fi_store.__file__); print(render.__file__)\n"
         "print(*(s.shipped(name) for name in ('prompts', 'migrations', 'organisms')), sep='\\n'); print(q.FOLDER)"
     )

@@ -15,19 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from analyze.behaviour import load_answers
-from analyze.concepts import Bank, ConceptContexts
-from analyze.effects import LayerEffects
+from analyze.extraction import CLASSES, RESPONSE, START, BoolArray
+from analyze.features import LayerEffects
 from analyze.findings import confirm_groups, describe
-from analyze.groups import Group, Member
-from analyze.promoted import as_said, listed, word_pushes
-from analyze.result_rows import finding_row
-from analyze.rows import CLASSES, RESPONSE, START, BoolArray
-from analyze.words import Words, find_words
+from analyze.groups import Group
+from analyze.groups.join import Member
+from analyze.names import Bank, ConceptContexts, Words, find_words, load_answers
+from analyze.names.what import as_said, listed, word_pushes
+from analyze.write.findings import finding_row
 from bench.planted.judge import Expected
 from bench.planted.reopen import Reopened
-from fi_store.query import run_query
-from fi_store.store import Store
+from fi_store.store import Store, run_query
 
 
 def strongest_category(store: Store, opened: Reopened, words: Words) -> dict[str, Any]:

@@ -16,12 +16,12 @@ import altair as alt
 import numpy as np
 from torch import Tensor, from_numpy
 
-from analyze.rows import CLASSES, PROMPT
+from analyze.extraction import CLASSES, PROMPT
 from bench.planted.rank_one import Trigger, make_trigger, random_direction, read_inside, write_edit
 from bench.planted.runs import BUNDLED, Finished, Runs, load_settings
 from bench.results import Figure, PartResult
-from fi_store.dictionary import load_decoder_rows
-from fi_store.promptset import load_suite
+from fi_store.dictionaries import load_decoder_rows
+from fi_store.prompts import load_suite
 
 COSINE = 0.9
 """Cosine with u from which a result holds it: the first one must, at the largest size."""

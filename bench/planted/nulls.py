@@ -18,7 +18,7 @@ from bench.planted.reopen import reopen, search_after_permuting, with_smallest_f
 from bench.planted.rounded import KINDS, rounded_copy
 from bench.planted.runs import BUNDLED, Finished, Runs, load_settings
 from bench.results import Figure, PartResult
-from extract.catalogue import describe_reference
+from extract.models import describe_reference
 
 SHAM_GOAL = 0.2
 """Share of the shams."""

@@ -18,9 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from extract.models import load_pair
-from extract.rendering import choose_rendering
-from extract.sequences import make_tokenizers
-from fi_store.records import PromptRecord
+from extract.texts import choose_rendering, make_tokenizers
+from fi_store.prompts import PromptRecord
 
 DOWN = "model.layers.{layer}.mlp.down_proj"
 

@@ -9,13 +9,12 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from analyze.effects import LayerEffects, measure_effects
+from analyze.extraction import CLASSES, BoolArray, Extraction, load_extraction
+from analyze.features import LayerEffects, measure_effects
 from analyze.findings import confirm_groups
-from analyze.groups import make_groups
-from analyze.readability import Residuals
-from analyze.rows import CLASSES, BoolArray, Extraction, load_extraction
+from analyze.groups import Residuals, make_groups
 from fi_store.config import RunConfig
-from fi_store.dictionary import load_dictionary
+from fi_store.dictionaries import load_dictionary
 from fi_store.store import Store
 
 

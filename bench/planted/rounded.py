@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.planted.preserving import copy_edited, module_of
-from extract.quiet import quiet_libraries
+from extract.models.quiet import quiet_libraries
 
 with quiet_libraries():  # bitsandbytes tells of kernels that are not asked for
     from bitsandbytes import functional

@@ -20,8 +20,7 @@ from typing import Any
 import yaml
 
 from bench.planted.judge import ORGANISMS
-from fi_store.query import run_query
-from fi_store.store import Store
+from fi_store.store import Store, run_query
 
 SETTINGS = ORGANISMS / "settings.yaml"
 BUNDLED = "bundled:smollm2"

@@ -21,17 +21,16 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from threadpoolctl import threadpool_limits
 
-from analyze.classes import Change, classify, ratio_epsilon, unit_activity
-from analyze.dictionaries.fit import fit_dictionary
-from analyze.dictionaries.training import FitOptions
-from analyze.effects import LayerEffects, measure_effects, with_scaling
-from analyze.groups import Group, Member
-from analyze.readability import Residuals
-from analyze.rows import BASE, RESPONSE, TARGET, Extraction, Rows, Units
+from analyze.extraction import BASE, RESPONSE, TARGET, Extraction, Rows, Units
+from analyze.features import LayerEffects, measure_effects, with_scaling
+from analyze.fit import FitOptions, fit_dictionary
+from analyze.groups import Change, Group, Residuals, classify
+from analyze.groups.classes import ratio_epsilon, unit_activity
+from analyze.groups.join import Member
 from bench.planted.runs import Runs
 from bench.planted.world import World, make_world
 from bench.results import Figure, PartResult
-from fi_store.config import METHOD
+from fi_store.method import METHOD
 
 Kind = Literal["paired_sae", "crosscoder"]
 KINDS: tuple[Kind, ...] = ("paired_sae", "crosscoder")

@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from extract.divergence import diverge, map_vocabularies
 from extract.models import Reader, load_pair
-from extract.quiet import quiet_libraries
+from extract.models.quiet import quiet_libraries
+from extract.reading import map_vocabularies
+from extract.reading.divergence import diverge
 
 NULL_KL = 0.01
 NULL_AGREEMENT = 0.97

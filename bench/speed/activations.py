@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 
 from bench.planted.world import make_world
-from extract.loading import Loading, find_source
-from extract.references import parse_reference
-from fi_store.promptset import load_suite
+from extract.models import Loading, find_source, parse_reference
+from fi_store.prompts import load_suite
 
 LAYER = 17
 MAX_TOKENS = 256

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analyze.significance import EXPLORE_BINS, category_contrasts, confirm, explore, pooled_fdr
+from analyze.stats import EXPLORE_BINS, category_contrasts, confirm, explore, pooled_fdr
 from bench.results import Figure, show, write_results
 
 GOAL_SECONDS = 60.0

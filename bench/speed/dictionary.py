@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from analyze.dictionaries.training import FitOptions, RowSource, Trainer
+from analyze.fit import FitOptions
+from analyze.fit.training import RowSource, Trainer
 from bench.results import Figure, show, write_results
 from bench.speed import activations, peer
 

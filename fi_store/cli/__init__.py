@@ -15,7 +15,28 @@ import typer
 from typer.exceptions import Abort, TyperException
 from typer.main import get_command
 
-from fi_store.cli import database, discriminate, generate, inputs, pipeline, questions, runs
+from fi_store.cli import (
+    analyze,
+    backup,
+    compare,
+    db,
+    demo,
+    doctor,
+    gc,
+    history,
+    ingest,
+    models,
+    probe,
+    prompts,
+    prompts_discriminate,
+    prompts_generate,
+    query,
+    report,
+    run,
+    runs,
+    sql,
+    verify,
+)  # fmt: skip
 from fi_store.cli.common import print_error, print_failure
 from fi_store.errors import FiStoreError
 
@@ -31,26 +52,28 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command("demo")(pipeline.demo)
-app.command("run")(pipeline.run)
-app.command("ingest")(pipeline.ingest)
-app.command("analyze")(pipeline.analyze)
-app.command("probe")(pipeline.probe)
-app.command("report")(pipeline.report)
-app.command("query")(questions.query)
-app.command("sql")(questions.sql)
-app.command("compare")(runs.compare)
-app.command("history")(runs.history)
+app.command("demo")(demo.demo)
+app.command("run")(run.run)
+app.command("ingest")(ingest.ingest)
+app.command("analyze")(analyze.analyze)
+app.command("probe")(probe.probe)
+app.command("report")(report.report)
+app.command("query")(query.query)
+app.command("sql")(sql.sql)
+app.command("compare")(compare.compare)
+app.command("history")(history.history)
 app.add_typer(runs.app, name="runs")
-inputs.prompts_app.command("discriminate")(discriminate.discriminate)
-inputs.prompts_app.command("generate")(generate.generate)
-app.add_typer(inputs.prompts_app, name="prompts")
-app.add_typer(inputs.models_app, name="models")
-app.add_typer(database.app, name="db")
-app.command("doctor")(database.doctor)
-app.command("gc")(database.gc)
-app.command("verify")(database.verify)
-app.command("backup")(database.backup)
+prompts.app.command("discriminate")(prompts_discriminate.discriminate)
+prompts.app.command("generate")(prompts_generate.generate)
+app.add_typer(prompts.app, name="prompts")
+app.add_typer(models.app, name="models")
+db.app.command("verify")(verify.verify)
+db.app.command("backup")(backup.backup)
+app.add_typer(db.app, name="db")
+app.command("doctor")(doctor.doctor)
+app.command("gc")(gc.gc)
+app.command("verify")(verify.verify)
+app.command("backup")(backup.backup)
 
 
 def _version(wanted: bool) -> None:

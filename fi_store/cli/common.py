@@ -83,6 +83,13 @@ def emit(rows: Sequence[dict[str, Any]] | Any, output_format: str, output: Path 
     format_table(table, output_format, output)
 
 
+def say_facts(facts: dict[str, Any]) -> None:
+    """One thing's facts, a line each."""
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        say(f"{key.ljust(width)}  {value}")
+
+
 def print_error(message: str, hint: str = "") -> None:
     """An error as a person meets it: one sentence, then the next command."""
     sys.stderr.write(f"Error: {visible(message.strip(), keep_newlines=True)}\n")

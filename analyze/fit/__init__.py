@@ -1,0 +1,18 @@
+"""analyze.fit."""
+
+from __future__ import annotations
+
+from analyze.fit.fit import fit_dictionary
+from analyze.fit.inputs import BLOCK
+from analyze.fit.pretrained import Place, Pretrained, as_dictionary, load_pretrained
+from analyze.fit.training import FitOptions
+
+__all__ = [
+    "BLOCK",
+    "FitOptions",
+    "Place",
+    "Pretrained",
+    "as_dictionary",
+    "fit_dictionary",
+    "load_pretrained",
+]

@@ -1,0 +1,47 @@
+"""analyze.names.when."""
+
+from __future__ import annotations
+
+from analyze.names.behavior import Behaviour, check_behaviour, load_answers
+from analyze.names.concepts import HEARD, Bank, ConceptContexts, Told
+from analyze.names.predicates import Contexts
+from analyze.names.sentence import (
+    VERBS,
+    WHERE,
+    layers_phrase,
+    make_name,
+    of_categories,
+    p_phrase,
+    percent,
+    quoted,
+)
+from analyze.names.what import LISTED, change_at_tokens, pushed_words, spoken_direction
+from analyze.names.when import Candidate, name_group
+from analyze.names.words import Words, find_words
+
+__all__ = [
+    "HEARD",
+    "LISTED",
+    "VERBS",
+    "WHERE",
+    "Bank",
+    "Behaviour",
+    "Candidate",
+    "ConceptContexts",
+    "Contexts",
+    "Told",
+    "Words",
+    "change_at_tokens",
+    "check_behaviour",
+    "find_words",
+    "layers_phrase",
+    "load_answers",
+    "make_name",
+    "name_group",
+    "of_categories",
+    "p_phrase",
+    "percent",
+    "pushed_words",
+    "quoted",
+    "spoken_direction",
+]

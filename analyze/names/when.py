@@ -1,0 +1,251 @@
+"""Names a group: the predicate that best tells where it fires, chosen on D and scored once on C.
+
+A name has two slots. *When* is a predicate, judged by its AUC against random and hard negatives (METHOD section 6);
+*what* are the tokens that the group pushes, measured at its positions. A group whose `when` fails a threshold keeps
+its `what` and counts as unnamed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from analyze.extraction import CONTROL, BoolArray, Extraction, FloatArray, IntArray
+from analyze.features import LayerEffects
+from analyze.groups import Group, token_activity
+from analyze.names.predicates import Contexts, Predicate, atoms_without_words
+from analyze.stats import cluster_counts
+from fi_store.method import METHOD
+
+QUANTILES = 5
+PER_CLUSTER = 3
+"""Positive windows per cluster and quantile."""
+WORDS = 24
+"""Most typical tokens (and next tokens) that become atoms."""
+PAIRED = 12
+"""Best atoms that are joined in pairs."""
+STORED = 5
+"""Candidates that are stored per group."""
+STRATA = ("R", "T", "P", "K")
+"""Negatives: R random, T same token, P same answer at another position, K control text in the same class."""
+MIN_STRATUM = 8
+"""Negatives (and positives) that a stratum needs."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """AUC of a predicate on one half of the data; limits are one-sided 95% by cluster bootstrap."""
+
+    auc: Mapping[str, float]  # stratum -> AUC
+    low: Mapping[str, float]
+    n: Mapping[str, int]  # negatives
+    hard: float | None  # mean AUC over the hard strata that this kind of name is judged on
+    hard_low: float | None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A predicate with its selection score on D and, where it was chosen to be looked at, its scores on C."""
+
+    predicate: Predicate
+    discovery_low: float  # lower limit of AUC on the second inner half of D
+    score: Score | None
+    named: bool
+    baseline: float  # best single token or place, AUC on C against random negatives
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Positive rows and negative rows by stratum."""
+
+    positives: IntArray
+    negatives: Mapping[str, IntArray]
+
+
+def name_group(
+    group: Group,
+    layers: Sequence[LayerEffects],
+    extraction: Extraction,
+    contexts: Contexts,
+    seed: int,
+    more: Sequence[Predicate] = (),
+) -> list[Candidate]:
+    """Candidates, the chosen one first; empty when the group fires too rarely to say anything.
+
+    `more`: predicates beside those of the grammar, such as the concept bank's.
+    """
+    owner = "target" if group.direction > 0 else "base"
+    activity = token_activity(group, layers, owner, group.direction)
+    rows, units = extraction.rows, extraction.units
+    inner = _inner_half(units.clusters, units.discovery, seed)[
+        rows.unit
+    ]  # 0: first half of D, 1: second, 2: C
+    samples = [
+        _sample(activity, group, extraction, contexts, inner == part, seed + part) for part in range(3)
+    ]
+    if any(sample is None for sample in samples):
+        return []
+    first, second, confirmation = (sample for sample in samples if sample is not None)
+    atoms = [*atoms_without_words(), *_word_atoms(first, contexts), *more]
+    ranked = _rank(_joined(_rank(atoms, first, contexts)[:PAIRED]) + atoms, first, contexts)[: 4 * PAIRED]
+    clusters = units.clusters[rows.unit]
+    scored = [(_score(p, second, contexts, clusters, seed), p) for p in ranked]
+    scored.sort(key=lambda item: (-item[0].low.get("R", 0.0) - (item[0].hard_low or 0.0), len(item[1].parts)))
+    baseline = _baseline(first, confirmation, contexts)
+    out = []
+    for number, (score, predicate) in enumerate(scored[:STORED]):
+        final = _score(predicate, confirmation, contexts, clusters, seed) if number == 0 else None
+        named = final is not None and _passes(final, baseline)
+        out.append(Candidate(predicate, score.low.get("R", 0.0), final, named, baseline))
+    return out
+
+
+def _passes(score: Score, baseline: float) -> bool:
+    """The thresholds of METHOD section 6."""
+    return (
+        score.low.get("R", 0.0) >= METHOD.name_auc_random_low
+        and (score.hard_low or 0.0) >= METHOD.name_auc_hard_low
+        and score.auc["R"] >= baseline + METHOD.name_margin
+    )
+
+
+def _inner_half(clusters: IntArray, discovery: BoolArray, seed: int) -> IntArray:
+    """(n,) 0 and 1 for the inner halves of D by cluster, 2 for C."""
+    labels = np.unique(clusters[discovery])
+    first = np.random.default_rng(seed).permutation(labels)[: len(labels) // 2]
+    return np.where(discovery, np.where(np.isin(clusters, first), 0, 1), 2)
+
+
+def _sample(
+    activity: FloatArray,
+    group: Group,
+    extraction: Extraction,
+    contexts: Contexts,
+    inside: BoolArray,
+    seed: int,
+) -> _Sample | None:
+    """Positives over five activation quantiles, at most three per cluster and quantile; negatives in equal counts."""
+    rows, random = extraction.rows, np.random.default_rng(seed)
+    fires = activity > 0
+    pool = np.flatnonzero(inside & fires & rows.own & (rows.position_class == group.position_class))
+    if len(pool) < MIN_STRATUM:
+        return None
+    quantile = np.digitize(
+        activity[pool], np.quantile(activity[pool], np.linspace(0, 1, QUANTILES + 1)[1:-1])
+    )
+    taken: Counter[tuple[int, int]] = Counter()
+    positives = []
+    for place in random.permutation(len(pool)):
+        key = (int(extraction.units.clusters[rows.unit[pool[place]]]), int(quantile[place]))
+        if taken[key] < PER_CLUSTER:
+            taken[key] += 1
+            positives.append(pool[place])
+    chosen = np.sort(np.asarray(positives))
+    silent = inside & ~fires
+    own = silent & rows.own
+    words = np.unique(contexts.words[chosen])
+    masks = {
+        "R": own,
+        "T": own & np.isin(contexts.words, words),
+        "P": own
+        & np.isin(rows.sequence, rows.sequence[chosen])
+        & (rows.position_class == group.position_class),
+        "K": silent & (rows.author == CONTROL) & (rows.position_class == group.position_class),
+    }
+    negatives = {}
+    for stratum, mask in masks.items():
+        found = np.flatnonzero(mask)
+        if len(found) >= MIN_STRATUM:
+            negatives[stratum] = np.sort(
+                random.choice(found, size=min(len(found), len(chosen)), replace=False)
+            )
+    return _Sample(chosen, negatives) if "R" in negatives else None
+
+
+def _word_atoms(sample: _Sample, contexts: Contexts) -> list[Predicate]:
+    """Tokens that stand at (and after) positives more often than at random negatives, alone and as one set."""
+    atoms = []
+    for kind, words in (("token", contexts.words), ("next", contexts.next_words)):
+        inside, outside = Counter(words[sample.positives]), Counter(words[sample.negatives["R"]])
+        gain = {
+            w: inside[w] / len(sample.positives) - outside[w] / len(sample.negatives["R"])
+            for w in inside
+            if w
+        }
+        best = [
+            str(w) for w, g in sorted(gain.items(), key=lambda item: (-item[1], item[0]))[:WORDS] if g > 0
+        ]
+        atoms += [Predicate(kind, (word,)) for word in best]  # type: ignore[arg-type]
+        atoms += [Predicate(kind, tuple(best[:size])) for size in (2, 3, 5, 8) if len(best) >= size]  # type: ignore[arg-type]
+    return atoms
+
+
+def _joined(atoms: list[Predicate]) -> list[Predicate]:
+    """AND of atoms of different kinds, OR of atoms of the same kind."""
+    out = []
+    for a, b in combinations((atom for atom in atoms if not atom.parts), 2):
+        if a.kind != b.kind:
+            out.append(Predicate("and", parts=(a, b)))
+        elif a.kind in ("line", "question"):
+            out.append(Predicate("or", parts=(a, b)))
+    return out
+
+
+def _rank(predicates: list[Predicate], sample: _Sample, contexts: Contexts) -> list[Predicate]:
+    """By mean AUC over the strata, best first, simple before joined."""
+
+    def key(predicate: Predicate) -> tuple[float, int, str]:
+        holds = contexts.evaluate(predicate)
+        hits = holds[sample.positives].mean()
+        aucs = [(1 + hits - holds[negatives].mean()) / 2 for negatives in sample.negatives.values()]
+        return -float(np.mean(aucs)), len(predicate.parts), predicate.phrase
+
+    return sorted(set(predicates), key=key)
+
+
+def _score(predicate: Predicate, sample: _Sample, contexts: Contexts, clusters: IntArray, seed: int) -> Score:
+    """AUC = (1 + hit rate - false alarm rate) / 2 by stratum, lower limits by resampling clusters."""
+    holds = contexts.evaluate(predicate).astype(np.float64)
+    auc, draws, n = {}, {}, {}
+    for stratum, negatives in sample.negatives.items():
+        labels = np.unique(clusters[np.concatenate([sample.positives, negatives])])
+        counts = cluster_counts(len(labels), METHOD.bootstrap_draws, seed)
+        rates = [
+            _drawn_rate(counts, labels, clusters[part], holds[part]) for part in (sample.positives, negatives)
+        ]
+        draws[stratum] = (1 + rates[0] - rates[1]) / 2
+        auc[stratum] = float((1 + holds[sample.positives].mean() - holds[negatives].mean()) / 2)
+        n[stratum] = len(negatives)
+    low = {stratum: float(np.nanquantile(values, METHOD.alpha)) for stratum, values in draws.items()}
+    judged = [s for s in (("P", "K") if predicate.lexical else ("T", "P", "K")) if s in auc]
+    if not judged:
+        return Score(auc, low, n, None, None)
+    hard = float(np.mean([auc[s] for s in judged]))
+    hard_low = float(np.nanquantile(np.mean([draws[s] for s in judged], axis=0), METHOD.alpha))
+    return Score(auc, low, n, hard, hard_low)
+
+
+def _drawn_rate(counts: FloatArray, labels: IntArray, clusters: IntArray, holds: FloatArray) -> FloatArray:
+    """(draws,) share of rows where a predicate holds, with whole clusters drawn `counts` (draws, labels) times."""
+    place = np.searchsorted(labels, clusters)
+    hits = counts @ np.bincount(place, weights=holds, minlength=len(labels))
+    total = counts @ np.bincount(place, minlength=len(labels))
+    return np.asarray(np.divide(hits, total, out=np.full(len(total), np.nan), where=total > 0))
+
+
+def _baseline(first: _Sample, confirmation: _Sample, contexts: Contexts) -> float:
+    """AUC on C (random negatives) of the best single token on D, or of the best place."""
+    singles = [p for p in _word_atoms(first, contexts) if len(p.value) == 1]
+    singles = _rank(singles, first, contexts)[:1]
+    places = [p for p in atoms_without_words() if p.kind == "place"]
+    found = []
+    for predicate in [*singles, *places]:
+        holds = contexts.evaluate(predicate)
+        found.append(
+            (1 + holds[confirmation.positives].mean() - holds[confirmation.negatives["R"]].mean()) / 2
+        )
+    return float(max(found))

@@ -1,0 +1,163 @@
+"""How often both models are right: accuracy with intervals by difficulty and category, and the paired difference.
+
+The unit is the cluster of prompts (METHOD section 1). Intervals are closed forms, not the bootstrap: a model that is
+never right gives a bootstrap interval of width zero, while the score interval still says how often it may be right.
+All prompts of both halves count, since nothing here was searched for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from analyze.stats import holm, mcnemar
+from fi_store.method import METHOD
+
+Floats = npt.NDArray[np.float64]
+Row = dict[str, Any]
+
+_Z = float(special.ndtri(0.975))
+
+
+class Answer(NamedTuple):
+    """One model's graded answer; `correct` is None where no answer could be read."""
+
+    correct: bool | None
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt with a grader and both models' answers to it."""
+
+    cluster: int
+    category: str
+    difficulty: int | None
+    chance: float  # of being right by guessing
+    base: Answer
+    target: Answer
+
+
+def accuracy_rows(questions: Sequence[Question]) -> list[Row]:
+    """The rows of the table `accuracy` without their run: all questions, each difficulty, each category.
+
+    Holm's correction (1979) runs over every row that was tested: those of at least `METHOD.min_category_clusters`
+    clusters.
+    """
+    parts: list[tuple[str, Callable[[Question], object]]] = [
+        ("all", lambda _: "*"),
+        ("difficulty", lambda question: question.difficulty),
+        ("category", lambda question: question.category),
+    ]
+    rows = []
+    for part, name_of in parts:
+        groups: dict[object, list[Question]] = {}
+        for question in questions:
+            groups.setdefault(name_of(question), []).append(question)
+        rows += [
+            {"part": part, "name": str(name), **_row(group)}
+            for name, group in sorted(groups.items(), key=lambda item: str(item[0]))
+            if name is not None
+        ]
+    tested = [row for row in rows if row["p_value"] is not None]
+    for row, adjusted in zip(tested, holm(np.asarray([row["p_value"] for row in tested])), strict=True):
+        row["p_adjusted"] = float(adjusted)
+    return rows
+
+
+def _row(questions: Sequence[Question]) -> Row:
+    clusters = np.asarray([question.cluster for question in questions])
+    right = {
+        side: np.asarray([_of(question, side).correct is True for question in questions], dtype=np.float64)
+        for side in ("base", "target")
+    }
+    difference = right["target"] - right["base"]
+    low, high = paired_interval(difference, clusters)
+    n_clusters = len(np.unique(clusters))
+    p = paired_p(difference, clusters) if n_clusters >= METHOD.min_category_clusters else None
+    return {
+        "n_prompts": len(questions),
+        "n_clusters": n_clusters,
+        "chance": float(np.mean([question.chance for question in questions])),
+        **_side(questions, right["base"], clusters, "base"),
+        **_side(questions, right["target"], clusters, "target"),
+        "difference": float(difference.mean()),
+        "difference_low": low,
+        "difference_high": high,
+        "p_value": p,
+        "p_adjusted": None,
+        "note": None
+        if p is not None
+        else f"too few clusters for a p value ({n_clusters} < {METHOD.min_category_clusters})",
+    }
+
+
+def _side(questions: Sequence[Question], right: Floats, clusters: npt.NDArray[np.int64], side: str) -> Row:
+    answers = [_of(question, side) for question in questions]
+    low, high = share_interval(right, clusters)
+    return {
+        f"{side}_accuracy": float(right.mean()),
+        f"{side}_low": low,
+        f"{side}_high": high,
+        f"{side}_right": sum(answer.correct is True for answer in answers),
+        f"{side}_wrong": sum(answer.correct is False for answer in answers),
+        f"{side}_unread": sum(answer.correct is None for answer in answers),
+        f"{side}_cut_off": sum(not answer.finished for answer in answers),
+        f"{side}_right_cut_off": sum(answer.correct is True and not answer.finished for answer in answers),
+    }
+
+
+def _of(question: Question, side: str) -> Answer:
+    return question.base if side == "base" else question.target
+
+
+def share_interval(values: Floats, clusters: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """95% limits of the mean of values in [0, 1] over prompts of which whole clusters are alike.
+
+    Wilson's score interval (1927; Brown, Cai and DasGupta 2001) with n = `effective_number`, for a variable between 0
+    and 1 varies at most as a yes or no of the same mean does. One prompt a cluster: the ordinary Wilson interval.
+    """
+    n, p = effective_number(clusters), float(values.mean())
+    centre = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * float(np.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2)))
+    # Exact at the ends, where rounding would leave 1e-17 in place of 0.
+    return 0.0 if p == 0 else centre - half, 1.0 if p == 1 else centre + half
+
+
+def paired_interval(differences: Floats, clusters: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """95% limits of the mean of paired differences in [-1, 1] over prompts of which whole clusters are alike.
+
+    Bonett and Price's adjusted Wald interval (2012, JEBS 37:479-488): one is added to the discordant counts of either
+    sign and two to n, which keeps a width when the models never differ. n = `effective_number`; a cluster's mean
+    difference counts as that share of a discordant pair.
+    """
+    n = effective_number(clusters)
+    means, sizes = _cluster_means(differences, clusters)
+    weights = sizes / sizes.sum()
+    gained = (n * float(weights @ np.maximum(means, 0)) + 1) / (n + 2)
+    lost = (n * float(weights @ np.maximum(-means, 0)) + 1) / (n + 2)
+    half = _Z * float(np.sqrt((gained + lost - (gained - lost) ** 2) / (n + 2)))
+    return max(-1.0, gained - lost - half), min(1.0, gained - lost + half)
+
+
+def paired_p(differences: Floats, clusters: npt.NDArray[np.int64]) -> float:
+    """McNemar's exact two-sided p with clusters as pairs: which model was right more often on each, ties left out."""
+    means, _ = _cluster_means(differences, clusters)
+    return mcnemar(means < 0, means > 0)
+
+
+def effective_number(clusters: npt.NDArray[np.int64]) -> float:
+    """Independent prompts that clusters of fully alike ones are worth: (sum m)^2 / sum m^2 (Kish 1965, sizes m)."""
+    sizes = np.unique(clusters, return_counts=True)[1].astype(np.float64)
+    return float(sizes.sum() ** 2 / np.square(sizes).sum())
+
+
+def _cluster_means(values: Floats, clusters: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """(k,) mean of each cluster, (k,) its size."""
+    index, sizes = np.unique(clusters, return_inverse=True, return_counts=True)[1:]
+    return np.bincount(index, weights=values) / sizes, sizes.astype(np.float64)

@@ -1,0 +1,215 @@
+"""How alike the two models' layers are: debiased CKA, mean token cosine and relative difference norm, per layer.
+
+Reads the summaries that the extraction left in the store, never activations. The unit is the prompt, intervals are
+over clusters of prompts: a jackknife for CKA (`cka.py` says why), BCa for the two means. Different widths leave
+CKA alone; different depths give the whole layer x layer matrix with labels such as "b03-t05". This is description:
+nothing here chooses a candidate or tests one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from analyze.pair.cka import MIN_UNITS, Similarity, cka
+from analyze.pair.summaries import (
+    POSITION_CLASSES,
+    LayerSummary,
+    check_units,
+    read_layers,
+    sites,
+    without_grams,
+)
+from analyze.stats import mean_interval
+from fi_store.errors import AnalysisError
+from fi_store.method import METHOD
+from fi_store.store import Store, write_facts
+from fi_store.store.tables import LayerSimilarity, Model, Run
+
+SOURCE = "fi-store"
+MEANS = ("cosine", "relative_difference")
+
+
+class Similarities(NamedTuple):
+    """Rows of `layer_similarity` (without `run_id`), and what could not be computed, in sentences."""
+
+    rows: list[dict[str, Any]]
+    notes: list[str]
+
+
+class LayerPair(NamedTuple):
+    """A layer of the base with the target's layer that it resembles most."""
+
+    site: str
+    position_class: str
+    layer_base: int
+    layer_target: int
+    cka: float
+
+
+def layer_similarities(
+    store: Store, run: Run, *, half: str | None = None, draws: int = METHOD.bootstrap_draws, seed: int = 0
+) -> Similarities:
+    """All similarities of a run's extraction, per site, position class and layer, with 95% intervals.
+
+    A prompt's vectors and means in class `response` are the average of its two texts (base's and target's answer),
+    so that length never weights a model; a prompt whose one answer is empty takes the other text alone. `cosine` is
+    the mean over tokens, then texts, then prompts; `relative_difference` is mean ||t - b|| / mean ||b|| of a text,
+    averaged likewise. A model with itself gives exactly 1, 1 and 0, with zero-width intervals.
+
+    Args:
+        half: only prompts of this half, "D" or "C"; all when None.
+        draws, seed: of the bootstrap behind the two means.
+
+    Raises:
+        AnalysisError: there are no summaries, layers disagree about which prompts they hold, or numbers are NaN.
+    """
+    with store.session() as unit:
+        models = [unit.get_one(Model, name) for name in (run.base_model_id, run.target_model_id)]
+    same_depth = models[0].n_layers == models[1].n_layers
+    rows: list[dict[str, Any]] = []
+    notes: list[str] = []
+    for site in sites(store, run):
+        by_class: dict[str, list[LayerSummary]] = {}
+        pairs: list[dict[str, Any]] = []
+        for position_class, layer in read_layers(store, run, site, half):
+            kept = by_class.setdefault(position_class, [])
+            if same_depth:
+                pairs += _cka_rows([layer], [layer], site, position_class, notes, same_depth=True)
+                layer = without_grams(layer)  # n x n each: keep one layer's at a time
+            kept.append(layer)
+        for position_class in (name for name in POSITION_CLASSES if name in by_class):
+            layers = by_class[position_class]
+            check_units(layers, site)
+            if not same_depth:
+                pairs += _cka_rows(layers, layers, site, position_class, notes, same_depth=False)
+            rows += _mean_rows(layers, site, position_class, same_depth, draws, seed)
+        rows += pairs
+    if not rows:
+        raise AnalysisError(
+            f"Run {run.extraction_run_id} has no activation summaries{' in half ' + half if half else ''}.",
+            hint=f"fi-store ingest --resume {run.extraction_run_id}",
+        )
+    return Similarities(rows, notes)
+
+
+def write_similarity(store: Store, run_id: str) -> Similarities:
+    """Computes and stores a run's own similarities, replacing earlier ones; outside files' rows stay.
+
+    What is undefined is logged as a warning; where depths differ, the best-matching layers are logged as a choice.
+    """
+    run = store.run(run_id)
+    found = layer_similarities(store, run, seed=run.seed)
+    table = pa.Table.from_pylist([{"run_id": run.id, **row} for row in found.rows], schema=_SCHEMA)
+    with store.session() as unit:
+        write_facts(unit, LayerSimilarity, table, replace={"run_id": run.id, "source": SOURCE})
+    for note in found.notes:
+        store.event(run.id, "analyze", "warning", note)
+    if any(row["layer_base"] != row["layer_target"] for row in found.rows):
+        pairs = [pair._asdict() for pair in matched_layers(found.rows)]
+        store.event(
+            run.id, "analyze", "choice", "layers of different depths matched by CKA", detail={"pairs": pairs}
+        )
+    return found
+
+
+def matched_layers(rows: Sequence[dict[str, Any]]) -> list[LayerPair]:
+    """For every layer of the base the target's layer with the largest CKA (the first one on a tie)."""
+    best: dict[tuple[str, str, int], LayerPair] = {}
+    for row in rows:
+        if row["metric"] != "cka" or row["source"] != SOURCE:
+            continue
+        key = (row["site"], row["position_class"], row["layer_base"])
+        if key not in best or row["value"] > best[key].cka:
+            best[key] = LayerPair(*key, row["layer_target"], row["value"])
+    return list(best.values())
+
+
+_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("run_id", "source", "metric", "site", "label", "position_class")]
+    + [(name, pa.int32()) for name in ("layer_base", "layer_target")]
+    + [(name, pa.float64()) for name in ("value", "ci_low", "ci_high")]
+    + [("n_units", pa.int32())]
+)
+
+
+def _cka_rows(
+    bases: Sequence[LayerSummary],
+    targets: Sequence[LayerSummary],
+    site: str,
+    position_class: str,
+    notes: list[str],
+    *,
+    same_depth: bool,
+) -> list[dict[str, Any]]:
+    """One row for each pair of a base and a target layer; what is undefined goes to `notes`."""
+    rows = []
+    for left in bases:
+        for right in targets:
+            if left.base is None or right.target is None:
+                if left is right and len(left.units) < MIN_UNITS:
+                    notes.append(
+                        f"CKA of layer {left.layer} ({site}, {position_class}) needs {MIN_UNITS} prompts."
+                    )
+                continue
+            found = cka(left.base, right.target)
+            if found is None:
+                notes.append(
+                    f"CKA of layers {left.layer} and {right.layer} ({site}, {position_class}) is undefined:"
+                    " one model's vectors do not vary over the prompts."
+                )
+                continue
+            place = (site, position_class, left.layer, right.layer, same_depth)
+            rows.append(_row("cka", found, len(left.units), *place))
+    return rows
+
+
+def _mean_rows(
+    layers: Sequence[LayerSummary], site: str, position_class: str, same_depth: bool, draws: int, seed: int
+) -> list[dict[str, Any]]:
+    """Rows of the two means: all layers are columns of one bootstrap."""
+    with_means = [layer for layer in layers if layer.means]
+    if not with_means:
+        return []
+    clusters = with_means[0].clusters
+    rows = []
+    for metric in MEANS:
+        values = np.stack([layer.means[metric] for layer in with_means], axis=1)  # (n, layers)
+        several = len(np.unique(clusters)) > 1
+        interval = mean_interval(values, clusters, 0.95, draws, seed) if several else None
+        for column, layer in enumerate(with_means):
+            found = Similarity(float(values[:, column].mean()), None, None)
+            if interval is not None:
+                limits = float(interval.low[column]), float(interval.high[column])
+                found = Similarity(float(interval.estimate[column]), *limits)
+            place = (site, position_class, layer.layer, layer.layer, same_depth)
+            rows.append(_row(metric, found, len(clusters), *place))
+    return rows
+
+
+def _row(
+    metric: str,
+    found: Similarity,
+    n_units: int,
+    site: str,
+    position_class: str,
+    layer_base: int,
+    layer_target: int,
+    same_depth: bool,
+) -> dict[str, Any]:
+    return {
+        "source": SOURCE,
+        "metric": metric,
+        "site": site,
+        "label": str(layer_base) if same_depth else f"b{layer_base:02d}-t{layer_target:02d}",
+        "position_class": position_class,
+        "layer_base": layer_base,
+        "layer_target": layer_target,
+        "value": found.value,
+        "ci_low": found.low,
+        "ci_high": found.high,
+        "n_units": n_units,
+    }

@@ -1,0 +1,234 @@
+"""The rows of features: one a latent, their summaries by category, their token-level activations, tested effects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from analyze.extraction import CLASSES, BoolArray, Extraction, FloatArray
+from analyze.features import LayerEffects
+from analyze.findings import Result, Tested
+from analyze.groups import attributed_effect, ratio_class
+from analyze.stats import EXPLORE_BINS, explore, log_ratio_interval, pooled_fdr
+from analyze.write.keys import dictionary_id, feature_id
+from fi_store.method import METHOD
+
+ALL = "*"
+"""The category that stands for all of them."""
+
+
+def feature_columns(run_id: str, layers: Sequence[LayerEffects], extraction: Extraction) -> pa.Table:
+    """One row per latent. Its change class is what its ratio on C alone allows, in the class where it moved most on
+    D: 'added' and 'removed' are decided for groups, which a regression on residuals has looked at."""
+    tables = [_features_of_layer(run_id, effects, extraction) for effects in layers]
+    return pa.concat_tables(tables) if tables else pa.table({})
+
+
+def _features_of_layer(run_id: str, effects: LayerEffects, extraction: Extraction) -> pa.Table:
+    discovery = extraction.units.discovery
+    m = effects.dictionary.config.n_latents
+    strength = np.stack([attributed_effect(effects, c, discovery) for c in range(len(CLASSES))])
+    theta = np.stack([effects.theta(c)[discovery].mean(axis=0) for c in range(len(CLASSES))])
+    size = np.where(strength.max(axis=0) > 0, strength, np.abs(theta) * effects.scale)
+    best = size.argmax(axis=0)
+    ratio, change = _ratios(effects, extraction, best)
+    alive = effects.alive
+    norms = {
+        reader: effects.dictionary.decoder(effects.side(reader)).norm(dim=1).double().numpy()
+        for reader in ("base", "target")
+    }
+    return pa.table(
+        {
+            "id": [feature_id(run_id, effects, j) for j in range(m)],
+            "run_id": [run_id] * m,
+            "dictionary_id": [dictionary_id(run_id, effects)] * m,
+            "site": [effects.site] * m,
+            "layer": [effects.layer] * m,
+            "latent": np.arange(m),
+            "alive": alive,
+            "n_fire_base": effects.fires["base"],
+            "n_fire_target": effects.fires["target"],
+            "scale": effects.scale,
+            "decoder_norm_base": norms["base"],
+            "decoder_norm_target": norms["target"],
+            "position_class": [CLASSES[c] if live else None for c, live in zip(best, alive, strict=True)],
+            "change": change,
+            "log2_ratio": [float(r) if live else None for r, live in zip(ratio, alive, strict=True)],
+            "theta": [float(theta[c, j]) if alive[j] else None for j, c in enumerate(best)],
+        }
+    )
+
+
+def _ratios(effects: LayerEffects, extraction: Extraction, best: np.ndarray) -> tuple[FloatArray, list[str]]:
+    """(m,) log2 ratios on C and the class that their intervals allow; dead latents are undetermined."""
+    chosen = ~extraction.units.discovery
+    m = len(best)
+    base, target = (
+        np.stack([effects.means[reader, c][chosen] for c in range(len(CLASSES))])[best, :, np.arange(m)].T
+        for reader in ("base", "target")
+    )  # (units of C, m)
+    middle = (
+        np.median(((base + target).mean(axis=0) / effects.scale / 2)[effects.alive])
+        if effects.alive.any()
+        else 0
+    )
+    epsilon = METHOD.ratio_epsilon * middle * effects.scale + 1e-9
+    found = log_ratio_interval(target, base, epsilon, extraction.units.clusters[chosen])
+    classes = [
+        ratio_class(float(low), float(high)) if live else "undetermined"
+        for low, high, live in zip(found.low, found.high, effects.alive, strict=True)
+    ]
+    return found.estimate, classes
+
+
+def summary_columns(
+    run_id: str, layers: Sequence[LayerEffects], extraction: Extraction, seed: int
+) -> pa.Table:
+    """Sums of theta by feature, class, category and half, with the exploration table's q on D."""
+    units = extraction.units
+    parts: list[dict[str, Any]] = []
+    observed: list[FloatArray] = []
+    null = np.zeros(EXPLORE_BINS)
+    categories = [ALL, *np.unique(units.categories).tolist()]
+    for effects in layers:
+        live = np.flatnonzero(effects.alive)
+        ids = np.asarray([feature_id(run_id, effects, int(j)) for j in live], dtype=object)
+        for position_class in range(len(CLASSES)):
+            theta = effects.theta(position_class)[:, live]
+            for category in categories:
+                inside = np.ones(units.n, dtype=bool) if category == ALL else units.categories == category
+                for half, chosen in (("D", inside & units.discovery), ("C", inside & ~units.discovery)):
+                    if not chosen.any():
+                        continue
+                    t = np.full(len(live), np.nan)
+                    if half == "D":
+                        t, counts = explore(theta[chosen], units.clusters[chosen], seed)
+                        null = null + counts
+                    observed.append(t)
+                    parts.append(
+                        _summary(
+                            run_id, effects, ids, live, position_class, category, half, theta[chosen], chosen
+                        )
+                    )
+    if not parts:
+        return pa.table({})
+    q = pooled_fdr(np.concatenate(observed), null)
+    table = pa.concat_tables([pa.table(part) for part in parts])
+    return table.append_column("q_explore", pa.array(q, from_pandas=True))
+
+
+def _summary(
+    run_id: str,
+    effects: LayerEffects,
+    ids: np.ndarray,
+    live: np.ndarray,
+    position_class: int,
+    category: str,
+    half: str,
+    theta: np.ndarray,
+    chosen: BoolArray,
+) -> dict[str, Any]:
+    m = len(live)
+    mean = {
+        r: effects.means[r, position_class][np.ix_(chosen, live)].mean(axis=0) for r in ("base", "target")
+    }
+    wide = theta.astype(np.float64)
+    return {
+        "run_id": pa.array([run_id] * m),
+        "feature_id": pa.array(ids, type=pa.string()),
+        "layer": np.full(m, effects.layer),
+        "latent": live,
+        "position_class": pa.array([CLASSES[position_class]] * m),
+        "category": pa.array([category] * m),
+        "half": pa.array([half] * m),
+        "n": np.full(m, len(theta)),
+        "n_nonzero": (theta != 0).sum(axis=0),
+        "mean_base": mean["base"].astype(np.float64),
+        "mean_target": mean["target"].astype(np.float64),
+        "sum_theta": wide.sum(axis=0),
+        "sumsq_theta": np.square(wide).sum(axis=0),
+        "max_abs_theta": np.abs(wide).max(axis=0),
+    }
+
+
+def token_columns(
+    run_id: str, layers: Sequence[LayerEffects], features: Sequence[tuple[int, int]]
+) -> pa.Table:
+    """Token-level activations of (layer index, latent) pairs wherever either model fires."""
+    parts = []
+    for index, latent in features:
+        effects = layers[index]
+        base = effects.codes["base"][:, [latent]].toarray()[:, 0]
+        target = effects.codes["target"][:, [latent]].toarray()[:, 0]
+        rows = np.flatnonzero((base > 0) | (target > 0))
+        parts.append(
+            pa.table(
+                {
+                    "run_id": [run_id] * len(rows),
+                    "feature_id": [feature_id(run_id, effects, latent)] * len(rows),
+                    "layer": np.full(len(rows), effects.layer),
+                    "latent": np.full(len(rows), latent),
+                    "row": rows,
+                    "value_base": base[rows].astype(np.float64),
+                    "value_target": target[rows].astype(np.float64),
+                }
+            )
+        )
+    return pa.concat_tables(parts) if parts else pa.table({})
+
+
+def effect_columns(
+    run_id: str, tested: Sequence[Tested], found: Sequence[Result], ids: Mapping[int, str]
+) -> dict[str, list[Any]]:
+    """Every candidate's test on C, and the category contrasts of the confirmed ones."""
+    rows: list[dict[str, Any]] = [
+        {
+            "run_id": run_id,
+            "group_id": ids[id(item.group)],
+            "category": ALL,
+            "half": "C",
+            "effect": item.effect,
+            "ci_low": item.low,
+            "ci_high": item.high,
+            "floor": item.floor,
+            "statistic": _number(item.statistic),
+            "p_value": _number(item.p_value),
+            "p_adjusted": _number(item.p_adjusted),
+            "q_value": _number(item.q_value),
+            "n_units": item.n_units,
+            "n_nonzero": item.n_nonzero,
+            "note": item.note,
+        }
+        for item in tested
+    ]
+    for result in found:
+        rows += [
+            {
+                "run_id": run_id,
+                "group_id": ids[id(result.tested.group)],
+                "category": contrast.category,
+                "half": "C",
+                "effect": contrast.contrast,
+                "ci_low": contrast.low,
+                "ci_high": contrast.high,
+                "floor": None,
+                "statistic": contrast.statistic,
+                "p_value": None,
+                "p_adjusted": contrast.p_adjusted,
+                "q_value": None,
+                "n_units": contrast.n_units,
+                "n_nonzero": contrast.n_units,
+                "note": None
+                if contrast.p_adjusted is not None
+                else f"too few prompts for a p, n = {contrast.n_units}",
+            }
+            for contrast in result.categories
+        ]
+    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value

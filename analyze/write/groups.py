@@ -1,0 +1,147 @@
+"""The rows of dictionaries, latent scaling, groups and their members, as the store's tables want them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from analyze.extraction import CLASSES
+from analyze.features import PARTS, LayerEffects
+from analyze.findings import Tested
+from analyze.groups import Group
+from analyze.sham_runs import ShamRun
+from analyze.write.keys import dictionary_folder, dictionary_id, feature_id
+from fi_store.method import METHOD
+from fi_store.store import Store
+
+
+def dictionary_row(store: Store, run_id: str, effects: LayerEffects) -> dict[str, Any]:
+    config, quality = effects.dictionary.config, effects.quality
+    return {
+        "id": dictionary_id(run_id, effects),
+        "run_id": run_id,
+        "kind": config.kind,
+        "site": config.site,
+        "layer": config.layer,
+        "d_model": config.d_model,
+        "n_latents": config.n_latents,
+        "k": config.k,
+        "seed": config.seed,
+        "steps": config.steps,
+        "n_rows": config.n_rows,
+        "path": str(dictionary_folder(store, run_id, config.site, config.layer).relative_to(store.folder)),
+        "scale": config.scale,
+        "threshold": config.threshold,
+        "ev_base_d": quality.explained["base", "D"],
+        "ev_target_d": quality.explained["target", "D"],
+        "ev_base_c": quality.explained["base", "C"],
+        "ev_target_c": quality.explained["target", "C"],
+        "l0_base": quality.l0["base"],
+        "l0_target": quality.l0["target"],
+        "dead_share": quality.dead_share,
+        "dark_matter": quality.dark_matter,
+        "mean_shift": quality.mean_shift,
+    }
+
+
+def sham_row(run_id: str, sham: ShamRun) -> dict[str, Any]:
+    return {"run_id": run_id, "number": sham.number, "n_tested": sham.tested, "n_confirmed": sham.confirmed}
+
+
+def group_rows(
+    run_id: str,
+    groups: Sequence[Group],
+    ids: Mapping[int, str],
+    layers: Sequence[LayerEffects],
+    tested: Sequence[Tested],
+    recurrences: Mapping[int, float],
+) -> list[dict[str, Any]]:
+    """One row a group, leaders first in the order of D, companions after them; `tested` went on to C.
+
+    `recurrences`: share of the other seeds by `id(group)`; empty with one seed.
+    """
+    leaders = {id(other): ids[id(group)] for group in groups for other in group.companions}
+    whole = sum(group.attributed for group in groups)
+    scopes = {id(item.group): list(item.scope) for item in tested}
+    return [
+        {
+            "id": ids[id(group)],
+            "run_id": run_id,
+            "number": number,
+            "position_class": CLASSES[group.position_class],
+            "layers": sorted({layers[index].layer for index in group.layer_indices}),
+            "n_features": len(group.members),
+            "attributed": group.attributed,
+            "share": group.attributed / whole,
+            "selected": id(group) in scopes,
+            "scope": scopes.get(id(group)),
+            "leader_id": leaders.get(id(group)),
+            "recurrence": recurrences.get(id(group)),
+        }
+        for number, group in enumerate(groups, start=1)
+    ]
+
+
+def member_rows(
+    run_id: str, own_id: str, group: Group, layers: Sequence[LayerEffects]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "group_id": own_id,
+            "feature_id": feature_id(run_id, layers[member.layer_index], member.latent),
+            "run_id": run_id,
+            "weight": member.weight * member.sign * group.direction,
+            "side": "gains" if member.sign > 0 else "loses",
+        }
+        for member in group.members
+    ]
+
+
+def scaling_rows(run_id: str, layers: Sequence[LayerEffects]) -> list[dict[str, Any]]:
+    """Latent scaling of every latent of a crosscoder that fires on C; nothing for other kinds."""
+    rows = []
+    for effects in layers:
+        if effects.scaling is None:
+            continue
+        sums, nu = effects.scaling.sums, effects.scaling.nu
+        base, target = effects.side("base"), effects.side("target")
+        norms = [effects.dictionary.decoder(side).norm(dim=1).double().numpy() for side in (base, target)]
+        relative = ((norms[1] - norms[0]) / np.maximum(np.maximum(*norms), 1e-12) + 1) / 2
+        betas = {
+            f"beta_{part}_{name}": sums.beta(part, side)
+            for part in PARTS
+            for name, side in (("base", base), ("target", target))
+        }
+        limits = {
+            f"nu_{part}{end}": nu[part][i] for part in nu for i, end in enumerate(("", "_low", "_high"))
+        }
+        for latent in np.flatnonzero(sums.tokens):
+            rows.append(
+                {
+                    "run_id": run_id,
+                    "feature_id": feature_id(run_id, effects, int(latent)),
+                    "candidate": _candidate(float(relative[latent])),
+                    "relative_norm": float(relative[latent]),
+                    "owner": effects.readers[int(sums.own[latent])],
+                    "n_tokens": int(sums.tokens[latent]),
+                    "n_clusters": int(sums.clusters[latent]),
+                    **{name: float(values[latent]) for name, values in betas.items()},
+                    **{
+                        name: float(values[latent]) if np.isfinite(values[latent]) else None
+                        for name, values in limits.items()
+                    },
+                    "specific": effects.scaling.specific(int(latent)),
+                }
+            )
+    return rows
+
+
+def _candidate(relative_norm: float) -> str:
+    """What the decoders' norms alone suggest (Minder et al. 2025, section 2)."""
+    if abs(relative_norm - 0.5) <= METHOD.relative_norm_shared:
+        return "shared"
+    if relative_norm > METHOD.relative_norm_specific:
+        return "target_only"
+    return "base_only" if relative_norm < 1 - METHOD.relative_norm_specific else "between"

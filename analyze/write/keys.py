@@ -1,0 +1,30 @@
+"""Ids and places of what an analysis makes: pure functions of the run and of what the thing is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from analyze.features import LayerEffects
+from fi_store.ids import content_id
+from fi_store.store import Store
+
+
+def dictionary_folder(store: Store, run_id: str, site: str, layer: int) -> Path:
+    """Where a run's dictionary for a site and layer lies."""
+    return store.folder / "features" / run_id / "dictionaries" / f"{site}.{layer:02d}"
+
+
+def dictionary_id(run_id: str, effects: LayerEffects) -> str:
+    return content_id("dictionary", run_id, effects.site, effects.layer)
+
+
+def feature_id(run_id: str, effects: LayerEffects, latent: int) -> str:
+    return content_id("feature", run_id, effects.site, effects.layer, latent)
+
+
+def request_id(run_id: str, kind: str, dictionary: str) -> str:
+    return content_id("probe", run_id, kind, dictionary)
+
+
+def group_id(run_id: str, number: int) -> str:
+    return content_id("group", run_id, number)

@@ -1,0 +1,181 @@
+"""Writes what the analysis concluded: the plan before C is opened, and all results of a run in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from analyze.extraction import Extraction
+from analyze.features import LayerEffects
+from analyze.findings import Result, Tested
+from analyze.groups import Group, choose_scopes, with_companions
+from analyze.sham_runs import ShamRun
+from analyze.write.features import effect_columns, feature_columns, summary_columns, token_columns
+from analyze.write.findings import example_rows, finding_row, name_rows
+from analyze.write.groups import dictionary_row, group_rows, member_rows, scaling_rows, sham_row
+from analyze.write.keys import group_id
+from analyze.write.requests import splice_requests
+from fi_store.config import RunConfig
+from fi_store.method import METHOD
+from fi_store.store import Store, now, write_facts
+from fi_store.store.tables import (
+    AnalysisPlan,
+    Base,
+    Dictionary,
+    Effect,
+    Feature,
+    FeatureActivation,
+    FeatureGroup,
+    FeatureGroupMember,
+    FeatureName,
+    FeatureSummary,
+    Finding,
+    FindingExample,
+    Intervention,
+    LatentScaling,
+    LayerSimilarity,
+    PairGate,
+    ProbeRequest,
+    Run,
+    ShamResult,
+)
+
+
+def write_outside_similarity(store: Store, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Similarities from an outside file, beside our own."""
+    with store.session() as unit:
+        unit.execute(
+            sa.delete(LayerSimilarity).where(
+                LayerSimilarity.run_id == run_id, LayerSimilarity.source == "crosscoder-file"
+            )
+        )
+        unit.add_all(LayerSimilarity(run_id=run_id, **row) for row in rows)
+
+
+def write_plan(
+    store: Store,
+    run: Run,
+    config: RunConfig,
+    extraction: Extraction,
+    layers: Sequence[LayerEffects],
+    selected: Sequence[Group],
+    detectable: float,
+) -> None:
+    """Freezes what goes on to C, and counts how often C of this extraction was opened before."""
+    clusters, discovery = extraction.units.clusters, extraction.units.discovery
+    fixed = {
+        "candidates": config.candidates,
+        "selected": len(selected),
+        "directions": [group.direction for group in selected],
+        "members": [
+            [[m.layer_index, m.latent, m.weight * m.sign] for m in group.members] for group in selected
+        ],
+        "classes": [group.position_class for group in selected],
+        "alpha": config.alpha,
+        "seed": config.seed,
+        "clusters_d": len(set(clusters[discovery].tolist())),
+        "clusters_c": len(set(clusters[~discovery].tolist())),
+        "layers": [[effects.site, effects.layer] for effects in layers],
+        "reach": [[float(value) for value in effects.reach] for effects in layers],
+        "floors": [[float(value) for value in effects.floors] for effects in layers],
+        "scoped_floors": [[float(value) for value in effects.scoped] for effects in layers],
+        "scopes": [list(scope) for scope in choose_scopes(selected, layers, extraction)],
+        "shams": list(extraction.shams),
+        "sign_flips": METHOD.sign_flips,
+    }
+    with store.session() as unit:
+        mine = unit.get(AnalysisPlan, run.id)
+        siblings = sa.select(Run.id).where(Run.extraction_run_id == run.extraction_run_id, Run.id != run.id)
+        others = unit.scalars(
+            sa.select(AnalysisPlan.opened_before).where(AnalysisPlan.run_id.in_(siblings))
+        ).all()
+        before = max([*others, *([mine.opened_before] if mine is not None else [])], default=-1) + 1
+        if mine is not None:
+            unit.delete(mine)
+            unit.flush()
+        unit.add(
+            AnalysisPlan(
+                run_id=run.id,
+                plan=fixed,
+                opened_before=before,
+                smallest_detectable=detectable,
+                created_at=now(),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Conclusions:
+    """What an analysis found, ready to be written."""
+
+    groups: Sequence[Group]  # all, in the order of D
+    tested: Sequence[Tested]  # those that went on to C
+    results: Sequence[Result]  # confirmed ones, in their final order
+    gate: PairGate
+    shams: Sequence[ShamRun]
+    recurrences: Mapping[int, float]  # id(group) -> share of the other seeds; empty with one seed
+
+    @property
+    def different(self) -> bool:
+        """Gate 0 is open."""
+        return self.gate.verdict == "different"
+
+
+def write_results(
+    store: Store,
+    run: Run,
+    config: RunConfig,
+    extraction: Extraction,
+    layers: Sequence[LayerEffects],
+    found: Conclusions,
+) -> None:
+    """Replaces everything that was concluded about a run, in one transaction."""
+    everyone = with_companions(found.groups)
+    ids = {id(group): group_id(run.id, number) for number, group in enumerate(everyone, start=1)}
+    in_groups = sorted({(m.layer_index, m.latent) for group in everyone for m in group.members})
+    with store.session() as unit:
+
+        def put(table: type[Base], rows: Sequence[Mapping[str, Any]] | Mapping[str, Any] | pa.Table) -> None:
+            if not isinstance(rows, Mapping | pa.Table):
+                rows = {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+            write_facts(unit, table, rows, replace={"run_id": run.id})
+
+        unit.execute(sa.delete(PairGate).where(PairGate.run_id == run.id))
+        unit.add(found.gate)
+        put(ShamResult, [sham_row(run.id, sham) for sham in found.shams])
+        put(Dictionary, [dictionary_row(store, run.id, effects) for effects in layers])
+        put(ProbeRequest, splice_requests(run.id, layers, extraction))
+        put(Intervention, [])  # answers to what an earlier analysis asked
+        put(Feature, feature_columns(run.id, layers, extraction))
+        put(LatentScaling, scaling_rows(run.id, layers))
+        put(FeatureSummary, summary_columns(run.id, layers, extraction, config.seed))
+        put(FeatureActivation, token_columns(run.id, layers, in_groups))
+        put(FeatureGroup, group_rows(run.id, everyone, ids, layers, found.tested, found.recurrences))
+        put(
+            FeatureGroupMember,
+            [row for g in everyone for row in member_rows(run.id, ids[id(g)], g, layers)],
+        )
+        put(Effect, effect_columns(run.id, found.tested, found.results, ids))
+        put(
+            Finding,
+            [
+                finding_row(run.id, own, rank, r, layers, different=found.different)
+                for rank, own, r in _ranked(found, ids)
+            ],
+        )
+        put(FeatureName, [row for _, own, r in _ranked(found, ids) for row in name_rows(run.id, own, r)])
+        put(
+            FindingExample,
+            [row for _, own, r in _ranked(found, ids) for row in example_rows(run.id, own, r, extraction)],
+        )
+
+
+def _ranked(found: Conclusions, ids: Mapping[int, str]) -> list[tuple[int, str, Result]]:
+    """(rank, group id, result), the first result at rank 1."""
+    return [
+        (rank, ids[id(result.tested.group)], result) for rank, result in enumerate(found.results, start=1)
+    ]

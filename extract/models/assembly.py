@@ -1,0 +1,161 @@
+"""Decides what of a pair is loaded once: whole models first, then adapters on top of them, never merged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from extract.models.adapter import Adapter, attach, misfit
+from extract.models.identity import adapter_identity, template_of
+from extract.models.loading import (
+    Loading,
+    Plain,
+    find_source,
+    has_tokenizer,
+    load_config,
+    load_plain,
+    load_tokenizer,
+)
+from extract.models.precision import Precision, choose_precision
+from extract.models.reader import Reader
+from extract.models.references import Source, parse_reference
+from fi_store.errors import ModelError
+
+
+@dataclass
+class Assembly:
+    """Loads each whole model once and puts adapters on it. `warnings` are sentences for the run's record."""
+
+    loading: Loading
+    device: torch.device
+    quantization: str
+    compute: str | None = None
+    warnings: list[str] = field(default_factory=list)
+    _precision: Precision | None = None
+    _loaded: list[Plain] = field(default_factory=list)
+    _wrapped: dict[int, Any] = field(
+        default_factory=dict
+    )  # id of a model in memory -> the PeftModel around it
+
+    def readers(self, sources: tuple[Source, Source]) -> tuple[Reader, Reader]:
+        """Whole models first, since an adapter may sit on the other side's.
+
+        Raises:
+            ModelError: an adapter fits neither the other side's model nor the base that it names.
+        """
+        plain = [None if source.adapter else self._whole(source) for source in sources]
+        bases: list[Plain] = []
+        for side, source in enumerate(sources):
+            whole = plain[side]
+            bases.append(whole or self._base_for(source, plain[1 - side]))
+        names = [f"side{side}" if source.adapter else None for side, source in enumerate(sources)]
+        if sources[0].folder == sources[1].folder:
+            names[1] = names[0]  # an adapter with itself: one copy
+        for side, source in enumerate(sources):
+            if source.adapter and (side == 0 or names[0] != names[1]):
+                self._put(source.adapter, bases[side], str(names[side]))
+        first, second = (
+            self._reader(source, bases[side], names[side]) for side, source in enumerate(sources)
+        )
+        return first, second
+
+    @property
+    def chosen_precision(self) -> Precision:
+        """What the first whole model was loaded in, and every other one with it."""
+        if self._precision is None:
+            raise ModelError("The precision is chosen when the first model is loaded.")
+        return self._precision
+
+    def _whole(self, source: Source) -> Plain:
+        for known in self._loaded:
+            if known.source.folder == source.folder:
+                return known
+        if self._precision is None:
+            config: Any = load_config(source, self.loading).get_text_config()
+            d_in = int(config.hidden_size)
+            d_out = int(getattr(config, "intermediate_size", None) or 4 * d_in)
+            self._precision = choose_precision(self.quantization, self.device, d_in, d_out, self.compute)
+            self.loading.note(f"precision: {self._precision.reason}")
+        for warning in source.warnings:
+            self._warn(warning)
+        self._loaded.append(load_plain(source, self.loading, self.device, self._precision))
+        return self._loaded[-1]
+
+    def _base_for(self, source: Source, other: Plain | None) -> Plain:
+        adapter = source.adapter
+        if adapter is None:
+            raise ModelError(f"{source.reference.text} is not an adapter.")
+        named, text = adapter.base_name, source.reference.text
+        problem = misfit(adapter, other.model) if other else None
+        if other and problem is None:
+            if not (named and _is_called(other, named)):
+                self._warn(
+                    f"The adapter {text} names {named or 'no model'} as its base; "
+                    f"it is read on {other.source.reference.text}, where all its shapes fit."
+                )
+            return other
+        if named is None or (other and _is_called(other, named)):
+            if other is None:
+                raise ModelError(
+                    f"The adapter {text} does not name its base.", hint="Give its base as the other model."
+                )
+            raise _does_not_fit(text, other, problem)
+        try:
+            base = self._whole(find_source(parse_reference(named), self.loading))
+        except ModelError as error:
+            if other is None:
+                raise ModelError(
+                    f"The base of the adapter {text} is missing: {_clause(error)}.", hint=error.hint
+                ) from error
+            raise _does_not_fit(
+                text, other, f"{problem}; and its own base is missing: {_clause(error)}"
+            ) from error
+        problem = misfit(adapter, base.model)
+        if problem:
+            raise _does_not_fit(text, base, problem)
+        return base
+
+    def _put(self, adapter: Adapter, base: Plain, name: str) -> None:
+        model = self._wrapped.get(id(base.model), base.model)
+        self._wrapped[id(base.model)] = attach(model, adapter, name, self.device, self.chosen_precision.dtype)
+
+    def _reader(self, source: Source, base: Plain, name: str | None) -> Reader:
+        model = self._wrapped.get(id(base.model), base.model)
+        if source.adapter is None:
+            identity, tokenizer = base.identity, base.tokenizer
+        else:
+            own = has_tokenizer(source)
+            tokenizer = load_tokenizer(source, self.loading) if own else base.tokenizer
+            identity = adapter_identity(source, base.identity, tokenizer, own)
+        base_identity = base.identity if source.adapter else None
+        return Reader(
+            source.reference, model, tokenizer, template_of(tokenizer), name, identity, base_identity
+        )
+
+    def _warn(self, sentence: str) -> None:
+        self.warnings.append(sentence)
+        self.loading.note(sentence)
+
+
+def _is_called(plain: Plain, name: str) -> bool:
+    """Whether an adapter that names `name` means this loaded model."""
+    if name == plain.source.reference.text:
+        return True
+    try:
+        return parse_reference(name).same_place(plain.source.reference)
+    except ModelError:
+        return False  # a folder of the machine that trained it
+
+
+def _clause(error: Exception) -> str:
+    """An error's sentence as part of another."""
+    return str(error).rstrip(".")
+
+
+def _does_not_fit(adapter: str, base: Plain, problem: str | None) -> ModelError:
+    return ModelError(
+        f"The adapter {adapter} does not fit {base.source.reference.text}: {problem}.",
+        hint="Give the model that it was trained on as the other side, or keep that model under the name it gives.",
+    )

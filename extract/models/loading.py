@@ -1,0 +1,177 @@
+"""Loads one plain model: from whatever a reference stands for to a module in evaluation mode, and its identity."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from extract.models.adapter import read_adapter
+from extract.models.gguf import bundled_file, conversion_record, converted_folder
+from extract.models.hub import fetched_folder, weight_files
+from extract.models.identity import whole_identity
+from extract.models.precision import Precision
+from extract.models.quiet import quiet_libraries
+from extract.models.references import ModelReference, Source
+from fi_store.errors import ModelError
+from fi_store.store.tables import Model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What all loads of a pair have in common."""
+
+    cache_dir: Path | None
+    trust_remote_code: bool
+    note: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A whole model in memory, in evaluation mode and without gradients."""
+
+    source: Source
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    identity: Model
+
+
+def find_source(reference: ModelReference, loading: Loading) -> Source:
+    """The local files of a reference; downloads a hub model and converts a GGUF file when that was not done before."""
+    if reference.kind == "hub":
+        folder, commit = fetched_folder(str(reference.repo), reference.revision, loading.trust_remote_code)
+        return _checked(reference, folder, commit)
+    if reference.kind in ("gguf", "bundled"):
+        file = reference.path or bundled_file(str(reference.repo))
+        folder = converted_folder(file, loading.cache_dir, loading.note)
+        return Source(reference, folder, None, None, tuple(conversion_record(folder)["warnings"]))
+    if reference.path is None:
+        raise ModelError(f"{reference.text} has no folder.")
+    return _checked(reference, reference.path, None)
+
+
+def _checked(reference: ModelReference, folder: Path, revision: str | None) -> Source:
+    if (folder / "adapter_config.json").is_file() and not (folder / "model.safetensors").is_file():
+        return Source(reference, folder, revision, read_adapter(folder))
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"The model {reference.text} has no config.json.", hint="Download it again.")
+    weight_files(folder, reference.text)
+    return Source(reference, folder, revision, None)
+
+
+def load_config(source: Source, loading: Loading) -> PreTrainedConfig:
+    """The configuration of a whole model.
+
+    Raises:
+        ModelError: not a language model that the installed transformers knows, or its own code is needed.
+    """
+    from transformers import AutoConfig
+
+    with quiet_libraries(), translated(source, "configuration"):
+        config: Any = AutoConfig.from_pretrained(
+            source.folder, trust_remote_code=loading.trust_remote_code, local_files_only=True
+        )
+    return config  # type: ignore[no-any-return]
+
+
+def load_tokenizer(source: Source, loading: Loading) -> PreTrainedTokenizerBase:
+    """The tokenizer in a source's folder."""
+    from transformers import AutoTokenizer
+    from transformers.tokenization_utils_tokenizers import TokenizersBackend
+
+    with quiet_libraries(), translated(source, "tokenizer"):
+        if source.reference.kind in ("gguf", "bundled"):
+            # The file's own pre-tokenizer was saved; a class chosen by architecture would replace it.
+            return TokenizersBackend.from_pretrained(source.folder)  # type: ignore[no-any-return]
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            source.folder, trust_remote_code=loading.trust_remote_code, local_files_only=True
+        )
+    return tokenizer
+
+
+def has_tokenizer(source: Source) -> bool:
+    """Whether the folder holds a tokenizer of its own; most adapter folders don't."""
+    return all((source.folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json"))
+
+
+def load_plain(source: Source, loading: Loading, device: torch.device, precision: Precision) -> Plain:
+    """Loads weights, tokenizer and identity of a whole model."""
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = load_tokenizer(source, loading)
+    options: dict[str, Any] = {}
+    if precision.quantization in ("int8", "nf4"):
+        options = {"quantization_config": _bitsandbytes(precision), "device_map": {"": device}}
+    with quiet_libraries(), translated(source, "weights"):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source.folder, dtype=precision.dtype, use_safetensors=True, local_files_only=True,
+            trust_remote_code=loading.trust_remote_code, output_loading_info=True, **options,
+        )  # fmt: skip
+        model, report = loaded
+        if not options:
+            model = model.to(device)
+    if precision.quantization == "nf4" and device.type == "cpu":
+        _check_nf4_widths(source, model)
+    missing = sorted(report["missing_keys"])
+    if missing:  # transformers would go on with random numbers in their place
+        raise ModelError(
+            f"The weights of {source.reference.text} lack {len(missing)} tensors ({missing[0]} is one).",
+            hint="Download it again, or check that it is a causal language model.",
+        )
+    model.requires_grad_(False)
+    model.eval()
+    return Plain(source, model, tokenizer, whole_identity(source, model.config, tokenizer))
+
+
+def _bitsandbytes(precision: Precision) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    # It would log a line for every product whose input is not float16, that is for every one.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    make: Any = BitsAndBytesConfig
+    if precision.quantization == "int8":
+        return make(load_in_8bit=True)
+    return make(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=precision.dtype,
+        bnb_4bit_use_double_quant=False,
+    )
+
+
+def _check_nf4_widths(source: Source, model: nn.Module) -> None:
+    """bitsandbytes' CPU kernels need whole blocks: d_in a multiple of 64, d_out of 32."""
+    for path, module in model.named_modules():
+        if type(module).__name__ == "Linear4bit" and (module.in_features % 64 or module.out_features % 32):
+            raise ModelError(
+                f"{source.reference.text} cannot be read as nf4 on the CPU: {path} is "
+                f"{module.in_features}x{module.out_features}, and whole blocks of 64x32 are needed.",
+                hint="Use --quantization int8 or auto.",
+            )
+
+
+@contextmanager
+def translated(source: Source, what: str) -> Iterator[None]:
+    """Turns what transformers raises while reading a model's files into one sentence about that model."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError, TypeError) as error:
+        text = source.reference.text
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                f"The model {text} needs its own code to be run.",
+                hint="Read that code; if you trust it, add --trust-remote-code.",
+            ) from error
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+        raise ModelError(
+            f"The {what} of {text} cannot be read: {first}.", hint="Try it with a newer transformers."
+        ) from error

@@ -1,0 +1,9 @@
+"""extract.probes.answer."""
+
+from __future__ import annotations
+
+from extract.probes.answer import answer_probes
+
+__all__ = [
+    "answer_probes",
+]

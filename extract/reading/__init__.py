@@ -1,0 +1,39 @@
+"""extract.reading.passes."""
+
+from __future__ import annotations
+
+from extract.reading.batch import BATCH_TOKENS, padded_length
+from extract.reading.divergence import BLOCK_ROWS, VocabularyMap, map_vocabularies
+from extract.reading.facts import divergence_table, mentioned_tokens, summary_table, token_table
+from extract.reading.generate import Answer, answering, generate_answers
+from extract.reading.hooks import NotFiniteError, Readable, Splice, read_batch
+from extract.reading.passes import Activations, Planned, plan, read_alone, read_pair
+from extract.reading.prefix import may_branch
+from extract.reading.shards import full_disk_explained, write_shards
+
+__all__ = [
+    "BATCH_TOKENS",
+    "BLOCK_ROWS",
+    "Activations",
+    "Answer",
+    "NotFiniteError",
+    "Planned",
+    "Readable",
+    "Splice",
+    "VocabularyMap",
+    "answering",
+    "divergence_table",
+    "full_disk_explained",
+    "generate_answers",
+    "map_vocabularies",
+    "may_branch",
+    "mentioned_tokens",
+    "padded_length",
+    "plan",
+    "read_alone",
+    "read_batch",
+    "read_pair",
+    "summary_table",
+    "token_table",
+    "write_shards",
+]

@@ -1,0 +1,183 @@
+"""Turns what was read into rows of the store: token divergences, activation summaries, token texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from extract.reading.passes import PairReading
+from extract.texts import ReadSequence
+
+SPACE_MARK = "▁"
+"""How sentencepiece vocabularies write a leading space."""
+
+
+def divergence_table(
+    run_id: str, chunk: int, first_row: int, sequences: Sequence[ReadSequence], reading: PairReading
+) -> pa.Table:
+    """The rows of `token_divergence` for a chunk, in the order of the shards' rows."""
+    divergence = reading.divergence
+    counts = [len(sequence.classes) for sequence in sequences]
+    total = sum(counts)
+    return pa.table(
+        {
+            "run_id": pa.repeat(run_id, total),
+            "chunk": pa.repeat(pa.scalar(chunk, pa.int32()), total),
+            "sequence_id": _repeated([sequence.id for sequence in sequences], counts),
+            "prompt_id": _repeated([sequence.prompt_id for sequence in sequences], counts),
+            "author": _repeated([sequence.author for sequence in sequences], counts),
+            "row": pa.array(np.arange(first_row, first_row + total), pa.int32()),
+            "position": pa.array([at for sequence in sequences for at in sequence.base.kept], pa.int32()),
+            "position_class": pa.array([name for sequence in sequences for name in sequence.classes]),
+            "token_id": pa.array(
+                [sequence.base.ids[at] for sequence in sequences for at in sequence.base.kept], pa.int32()
+            ),
+            "next_token_id": pa.array(
+                [token for sequence in sequences for token in sequence.base.next_ids], pa.int32()
+            ),
+            "logprob_base": _nullable(divergence.logprob_base),
+            "logprob_target": _nullable(divergence.logprob_target),
+            "kl_target_base": pa.array(divergence.kl_target_base.numpy(), pa.float64()),
+            "kl_base_target": pa.array(divergence.kl_base_target.numpy(), pa.float64()),
+            "agree": pa.array(divergence.agree.numpy()),
+            "promoted_ids": _lists(divergence.promoted_ids, pa.int32()),
+            "promoted_kl": _lists(divergence.promoted_kl, pa.float32()),
+            "suppressed_ids": _lists(divergence.suppressed_ids, pa.int32()),
+            "suppressed_kl": _lists(divergence.suppressed_kl, pa.float32()),
+        }
+    )
+
+
+def mentioned_tokens(table: pa.Table) -> set[int]:
+    """The token ids that a table of divergences mentions."""
+    found: set[int] = set()
+    for name in ("token_id", "next_token_id"):
+        found.update(table[name].drop_null().unique().to_pylist())
+    for name in ("promoted_ids", "suppressed_ids"):
+        found.update(table[name].combine_chunks().flatten().unique().to_pylist())
+    return found
+
+
+def token_table(run_id: str, tokenizer: Any, ids: Iterable[int]) -> pa.Table:
+    """The rows of `run_token`: each id decoded on its own, a leading space as a real space."""
+    ordered = sorted(ids)
+    pieces = tokenizer.convert_ids_to_tokens(ordered)
+    texts = tokenizer.batch_decode([[token] for token in ordered], clean_up_tokenization_spaces=False)
+    return pa.table(
+        {
+            "run_id": pa.repeat(run_id, len(ordered)),
+            "token_id": pa.array(ordered, pa.int32()),
+            "text": pa.array(
+                [_visible(piece, text) for piece, text in zip(pieces, texts, strict=True)], pa.string()
+            ),
+        }
+    )
+
+
+def _visible(piece: str | None, text: str) -> str:
+    """Decoding one sentencepiece token drops its leading space; it is part of what the token means."""
+    if piece is not None and piece.startswith(SPACE_MARK) and not text.startswith(" "):
+        return " " + text
+    return text
+
+
+def summary_table(
+    run_id: str, chunk: int, sequences: Sequence[ReadSequence], reading: PairReading
+) -> pa.Table:
+    """The rows of `activation_summary`: per sequence, site, layer (that both models have) and position class."""
+    groups = _groups(sequences)
+    base, target = reading.activations["base"], reading.activations["target"]
+    keys = sorted(base.keys() & target.keys())
+    count, width = len(groups.members), len(keys) * len(groups.members)
+    scalars = torch.empty(4, len(keys), count)  # norms, relative difference, cosine
+    means_base = torch.empty(len(keys), count, base[keys[0]].shape[1])
+    means_target = torch.empty(len(keys), count, target[keys[0]].shape[1])
+    for at, key in enumerate(keys):
+        left, right = base[key].float(), target[key].float()
+        means_base[at], means_target[at] = groups.mean(left), groups.mean(right)
+        scalars[:, at] = _compared(left, right, groups)
+    members = groups.members * len(keys)
+    answers = [sequence.author != "control" for sequence, _ in members]
+    norm_base, norm_target, relative, cosine = (column.reshape(-1) for column in scalars)
+    return pa.table(
+        {
+            "run_id": pa.repeat(run_id, width),
+            "chunk": pa.repeat(pa.scalar(chunk, pa.int32()), width),
+            "sequence_id": pa.array([sequence.id for sequence, _ in members]),
+            "prompt_id": pa.array([sequence.prompt_id for sequence, _ in members]),
+            "author": pa.array([sequence.author for sequence, _ in members]),
+            "site": _repeated([site for site, _ in keys], [count] * len(keys)),
+            "layer": pa.array(np.repeat([layer for _, layer in keys], count), pa.int32()),
+            "position_class": pa.array([name for _, name in members]),
+            "n_tokens": pa.array(np.tile(groups.sizes.numpy(), len(keys)), pa.int32()),
+            "norm_base": pa.array(norm_base.double().numpy()),
+            "norm_target": pa.array(norm_target.double().numpy()),
+            "relative_difference": _nullable(relative),
+            "cosine": _nullable(cosine),
+            "mean_base": _vectors(means_base.flatten(0, 1), answers),
+            "mean_target": _vectors(means_target.flatten(0, 1), answers),
+        }
+    )
+
+
+def _compared(base: Tensor, target: Tensor, groups: _Groups) -> Tensor:
+    """(4, G): mean norms, relative difference and cosine of each group; NaN across widths."""
+    norm_base, norm_target = groups.mean(base.norm(dim=1)), groups.mean(target.norm(dim=1))
+    relative = cosine = torch.full_like(norm_base, torch.nan)
+    if base.shape[1] == target.shape[1]:
+        distance = groups.mean((target - base).norm(dim=1))
+        relative = distance / norm_base.where(norm_base > 0, torch.nan)
+        cosine = groups.mean(torch.nn.functional.cosine_similarity(base, target, dim=1))
+    return torch.stack([norm_base, norm_target, relative, cosine])
+
+
+class _Groups:
+    """The (sequence, class) groups of a chunk's rows, in row order."""
+
+    def __init__(self, members: list[tuple[ReadSequence, str]], of_row: Tensor) -> None:
+        self.members = members
+        self.of_row = of_row  # (n_rows,)
+        self.sizes = torch.bincount(of_row, minlength=len(members))  # (G,)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Means over each group's rows: (n_rows, ...) -> (G, ...) float32."""
+        sums = torch.zeros((len(self.members), *values.shape[1:])).index_add_(0, self.of_row, values)
+        return sums / self.sizes.reshape(-1, *[1] * (values.ndim - 1))
+
+
+def _groups(sequences: Sequence[ReadSequence]) -> _Groups:
+    numbers: dict[tuple[int, str], int] = {}
+    of_row = [
+        numbers.setdefault((at, name), len(numbers))
+        for at, sequence in enumerate(sequences)
+        for name in sequence.classes
+    ]
+    return _Groups([(sequences[at], name) for at, name in numbers], torch.tensor(of_row, dtype=torch.long))
+
+
+def _vectors(means: Tensor, present: list[bool]) -> pa.Array:
+    """Lists of floats, empty where `present` is false."""
+    lengths = np.where(present, means.shape[1], 0)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    values = means[torch.tensor(present)].reshape(-1).numpy()
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, pa.float32()))
+
+
+def _lists(values: Tensor, kind: Any) -> pa.Array:
+    """(n, k) -> n lists of length k."""
+    offsets = np.arange(0, values.numel() + 1, values.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.reshape(-1).numpy()).cast(kind))
+
+
+def _nullable(values: Tensor) -> pa.Array:
+    """NaN becomes NULL."""
+    return pa.array(values.double().numpy(), pa.float64(), from_pandas=True)
+
+
+def _repeated(values: list[str], counts: list[int]) -> pa.Array:
+    return pa.array(np.repeat(np.array(values, dtype=object), counts), pa.string())

@@ -1,0 +1,88 @@
+"""Activation shards on disk: one safetensors file per reader, site, layer and chunk, written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fi_store.errors import ExtractionError
+from fi_store.store.tables import ActivationShard
+
+TENSOR = "activations"
+TEMPORARY = ".partial"
+
+
+def shard_path(run_id: str, reader: str, site: str, layer: int, chunk: int) -> str:
+    """Where a shard lies, relative to the folder of the store."""
+    return f"activations/{run_id}/{reader}/{site}.{layer:02d}.{chunk:04d}.safetensors"
+
+
+def write_shards(
+    folder: Path,
+    run_id: str,
+    reader: str,
+    chunk: int,
+    first_row: int,
+    activations: Mapping[tuple[str, int], Tensor],
+) -> list[ActivationShard]:
+    """Writes a chunk of one reader, (site, layer) -> (n_rows, d_model), and returns the rows that list the files.
+
+    A file appears under its name only when it is complete; what an earlier, killed attempt left is replaced.
+
+    Raises:
+        ExtractionError: the disk is full.
+    """
+    written: list[ActivationShard] = []
+    with full_disk_explained(folder, run_id):
+        for (site, layer), rows in activations.items():
+            relative = shard_path(run_id, reader, site, layer, chunk)
+            path = folder / relative
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(path.name + TEMPORARY)
+            try:
+                save_file({TENSOR: rows.cpu().contiguous()}, temporary)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+            written.append(
+                ActivationShard(
+                    run_id=run_id,
+                    reader=reader,
+                    site=site,
+                    layer=layer,
+                    chunk=chunk,
+                    path=relative,
+                    first_row=first_row,
+                    n_rows=rows.shape[0],
+                    d_model=rows.shape[1],
+                    dtype=str(rows.dtype).removeprefix("torch."),
+                    n_bytes=path.stat().st_size,
+                    state="present",
+                )
+            )
+    return written
+
+
+def read_shard(path: Path) -> Tensor:
+    """The activations of one shard, (n_rows, d_model)."""
+    return load_file(path)[TENSOR]
+
+
+@contextmanager
+def full_disk_explained(folder: Path, run_id: str) -> Iterator[None]:
+    """Turns "no space left on device" into a sentence with the next step; other errors pass."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if getattr(error, "errno", None) != errno.ENOSPC and "No space left" not in str(error):
+            raise
+        raise ExtractionError(
+            f"The disk of {folder} is full; what was committed before stays.",
+            hint=f"free space (fi-store gc), then fi-store run --resume {run_id}",
+        ) from error

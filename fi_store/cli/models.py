@@ -1,0 +1,74 @@
+"""The commands `models list|show`: the models on this machine, and what a reference stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fi_store.cli.common import (
+    FormatOption,
+    ListByDefault,
+    OutputOption,
+    StoreOption,
+    emit,
+    open_store,
+    say_facts,
+    size,
+    store_path,
+)
+
+app = typer.Typer(help="The models: list, show.", cls=ListByDefault)
+
+
+CacheOption = Annotated[Path | None, typer.Option("--cache-dir", help="Where converted models are kept.")]
+
+
+@app.command("list")
+def list_models(
+    cache_dir: CacheOption = None,
+    output_format: FormatOption = "table",
+    output: OutputOption = None,
+    store: StoreOption = None,
+) -> None:
+    """List the models on this machine, and those that the store's runs have read."""
+    from extract.models import known_models
+
+    rows = [
+        {
+            "reference": known.reference,
+            "where": known.state,
+            "size": size(known.n_bytes),
+            "place": str(known.place or ""),
+        }
+        for known in known_models(cache_dir)
+    ]
+    if store_path(store).exists():
+        with open_store(store) as opened:
+            for row in opened.rows(
+                "SELECT reference, kind, weights_hash FROM model ORDER BY created_at, reference"
+            ):
+                place = f"{row['kind']}, weights {row['weights_hash'][:12]}"
+                rows.append(
+                    {"reference": row["reference"], "where": "in the store", "size": "", "place": place}
+                )
+    emit(rows, output_format, output)
+
+
+@app.command("show")
+def show_model(
+    reference: Annotated[str, typer.Argument(metavar="MODEL", help="A reference as for --base-model.")],
+    cache_dir: CacheOption = None,
+    output_format: FormatOption = "table",
+) -> None:
+    """Show what a reference stands for.
+
+    Shapes and fingerprints are read from its files; it is not run."""
+    from extract.models import describe_reference
+
+    facts = describe_reference(reference, cache_dir)
+    if output_format == "table":
+        say_facts(facts)
+    else:
+        emit([facts], output_format)

@@ -1,0 +1,42 @@
+"""fi_store.prompts."""
+
+from __future__ import annotations
+
+from fi_store.prompts.concept_bank import Concept, Form, load_concepts
+from fi_store.prompts.file import checked_category
+from fi_store.prompts.importer import read_source
+from fi_store.prompts.records import PromptRecord, PromptSuite
+from fi_store.prompts.split import Unit, assign_units, cluster_categories, cluster_prompts
+from fi_store.prompts.suite import (
+    NAMED_FILES,
+    check_categories,
+    load_suite,
+    suite_from_lists,
+    suite_from_store,
+    suite_of_run,
+)
+from fi_store.prompts.write import full_form, grader_text, starter, write_new
+
+__all__ = [
+    "NAMED_FILES",
+    "Concept",
+    "Form",
+    "PromptRecord",
+    "PromptSuite",
+    "Unit",
+    "assign_units",
+    "check_categories",
+    "checked_category",
+    "cluster_categories",
+    "cluster_prompts",
+    "full_form",
+    "grader_text",
+    "load_concepts",
+    "load_suite",
+    "read_source",
+    "starter",
+    "suite_from_lists",
+    "suite_from_store",
+    "suite_of_run",
+    "write_new",
+]

@@ -1,0 +1,15 @@
+"""fi_store.prompts.generated."""
+
+from __future__ import annotations
+
+from fi_store.prompts.generated.families import FAMILIES
+from fi_store.prompts.generated.procedural import MAX_PROMPTS, Generated, generate, reasons, write_prompts
+
+__all__ = [
+    "FAMILIES",
+    "MAX_PROMPTS",
+    "Generated",
+    "generate",
+    "reasons",
+    "write_prompts",
+]

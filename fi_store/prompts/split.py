@@ -1,0 +1,112 @@
+"""The statistical units of a run: which prompts are one cluster, and which half each cluster falls into.
+
+Nothing here depends on a model, so base and target can be swapped without moving a prompt.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from fi_store.prompts.records import PromptRecord, PromptSuite
+
+SHINGLE_WORDS = 3
+SAME_CLUSTER_JACCARD = 0.6
+"""Jaccard similarity of word shingles from which two prompts are one cluster (METHOD section 1)."""
+
+
+class Unit(NamedTuple):
+    """A prompt's place: `unit` in file order, its cluster, and the half (D discovery, C confirmation)."""
+
+    prompt: PromptRecord
+    unit: int
+    cluster: int
+    half: str
+
+
+def assign_units(suite: PromptSuite, seed: int) -> list[Unit]:
+    """Clusters the prompts and splits whole clusters into halves, stratified by category, reproducibly by `seed`."""
+    clusters = cluster_prompts(suite.prompts)
+    halves = split_halves([prompt.category for prompt in suite.prompts], clusters, seed)
+    return [
+        Unit(prompt, number, clusters[number], halves[clusters[number]])
+        for number, prompt in enumerate(suite.prompts)
+    ]
+
+
+def cluster_prompts(prompts: tuple[PromptRecord, ...]) -> list[int]:
+    """A cluster number per prompt, 0.. in order of first appearance.
+
+    One family (within a category or across) is one cluster, and so are texts whose shingles overlap by at least 0.6.
+    """
+    parent = list(range(len(prompts)))
+
+    def root(item: int) -> int:
+        while parent[item] != item:
+            parent[item] = parent[parent[item]]
+            item = parent[item]
+        return item
+
+    families: dict[str, int] = {}
+    for number, prompt in enumerate(prompts):
+        parent[root(number)] = root(families.setdefault(prompt.family, number))
+    for left, right in _similar([shingles(prompt.text) for prompt in prompts]):
+        parent[root(left)] = root(right)
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(root(item), len(numbers)) for item in range(len(prompts))]
+
+
+def shingles(text: str) -> frozenset[tuple[str, ...]]:
+    """The runs of three words of a text (shorter texts: all of it), lower case."""
+    words = text.lower().split()
+    count = max(1, len(words) - SHINGLE_WORDS + 1)
+    return frozenset(tuple(words[start : start + SHINGLE_WORDS]) for start in range(count))
+
+
+def _similar(sets: list[frozenset[tuple[str, ...]]]) -> list[tuple[int, int]]:
+    """Pairs at or above the Jaccard threshold; only pairs that share a shingle are compared."""
+    holders: dict[tuple[str, ...], list[int]] = {}
+    for number, content in enumerate(sets):
+        for shingle in content:
+            holders.setdefault(shingle, []).append(number)
+    shared: Counter[tuple[int, int]] = Counter()
+    for numbers in holders.values():
+        shared.update((left, right) for at, left in enumerate(numbers) for right in numbers[at + 1 :])
+    return [
+        (left, right)
+        for (left, right), common in shared.items()
+        if common / (len(sets[left]) + len(sets[right]) - common) >= SAME_CLUSTER_JACCARD
+    ]
+
+
+def split_halves(categories: list[str], clusters: list[int], seed: int) -> dict[int, str]:
+    """The half of each cluster. A cluster belongs to its most frequent category; within a category the clusters are
+    shuffled and dealt to whichever half has fewer prompts of it (then fewer prompts overall), D first on a tie."""
+    sizes = Counter(clusters)
+    strata: dict[str, list[int]] = {}
+    for cluster, category in cluster_categories(categories, clusters).items():
+        strata.setdefault(category, []).append(cluster)
+    generator = np.random.default_rng([seed, 1])
+    halves: dict[int, str] = {}
+    total = {"D": 0, "C": 0}
+    for category in sorted(strata):
+        own = {"D": 0, "C": 0}
+        order = list(generator.permutation(strata[category]))
+        order.sort(key=lambda cluster: -sizes[cluster])  # stable: large clusters first, else the shuffle
+        for cluster in order:
+            half = min(("D", "C"), key=lambda name: (own[name], total[name]))
+            halves[int(cluster)] = half
+            own[half] += sizes[cluster]
+            total[half] += sizes[cluster]
+    return halves
+
+
+def cluster_categories(categories: Iterable[str], clusters: Iterable[int]) -> dict[int, str]:
+    """Cluster -> its most frequent category, the first of those on a tie; one entry a prompt in both arguments."""
+    held: dict[int, Counter[str]] = {}
+    for category, cluster in zip(categories, clusters, strict=True):
+        held.setdefault(cluster, Counter())[category] += 1
+    return {cluster: counts.most_common(1)[0][0] for cluster, counts in held.items()}

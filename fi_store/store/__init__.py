@@ -1,0 +1,38 @@
+"""fi_store.store."""
+
+from __future__ import annotations
+
+from fi_store.store.engine import head_revision, upgrade_schema
+from fi_store.store.maintenance import (
+    apply_gc,
+    apply_keep,
+    back_up,
+    find_missing_files,
+    find_orphans,
+    plan_gc,
+    read_every_column,
+)
+from fi_store.store.query import get_query, list_queries, run_query
+from fi_store.store.sqlguard import guarded_sql
+from fi_store.store.store import Store, add_missing, append_event, now, write_facts
+
+__all__ = [
+    "Store",
+    "add_missing",
+    "append_event",
+    "apply_gc",
+    "apply_keep",
+    "back_up",
+    "find_missing_files",
+    "find_orphans",
+    "get_query",
+    "guarded_sql",
+    "head_revision",
+    "list_queries",
+    "now",
+    "plan_gc",
+    "read_every_column",
+    "run_query",
+    "upgrade_schema",
+    "write_facts",
+]

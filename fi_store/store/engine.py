@@ -1,0 +1,160 @@
+"""The one gate to the database: opens a store, checks its schema, migrates it, commits, rolls back, translates errors.
+
+DuckDB lets one writing process in and keeps all others out; who is kept out is told which process holds the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.orm import Session
+
+from fi_store.errors import (
+    FiStoreError,
+    NotFoundError,
+    SchemaNewerError,
+    SchemaOlderError,
+    StoreError,
+    StoreLockedError,
+)
+from fi_store.shipped import shipped
+
+DUCKDB_MEMORY = "1GB"
+"""What DuckDB may hold in memory; beyond it spills to disk, so that a run's peak stays the models' peak."""
+
+
+def make_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
+    """An engine on a store file. Extensions are never fetched, and nothing but this file is attached."""
+    return sa.create_engine(
+        f"duckdb:///{path}",
+        connect_args={
+            "read_only": read_only,
+            "config": {
+                "memory_limit": DUCKDB_MEMORY,
+                "autoinstall_known_extensions": "false",
+                "preserve_insertion_order": "true",
+            },
+        },
+    )
+
+
+def alembic_config(connection: sa.Connection | None = None) -> AlembicConfig:
+    """Alembic pointed at the shipped migrations; with a connection, commands run on it."""
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(shipped("migrations")).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def head_revision() -> str:
+    """The newest schema that this package knows."""
+    head = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    if head is None:
+        raise StoreError(
+            "The installed package has no migrations.", hint="pip install --force-reinstall fi-store"
+        )
+    return head
+
+
+def current_revision(engine: sa.Engine) -> str | None:
+    """The schema of an open store; None for an empty file."""
+    with translated(engine), engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade_schema(path: Path) -> None:
+    """Brings a store (or a new file) to the newest schema: the only way a schema is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = make_engine(path)
+    try:
+        with translated(engine), engine.connect() as connection:
+            command.upgrade(alembic_config(connection), "head")
+            connection.commit()
+    finally:
+        engine.dispose()
+
+
+def open_engine(path: Path, *, create: bool = False, read_only: bool = False) -> sa.Engine:
+    """An engine on a store whose schema is exactly the package's.
+
+    Raises:
+        NotFoundError: no such file and `create` is false.
+        SchemaOlderError, SchemaNewerError: with the command that mends it.
+        StoreLockedError: names the process that holds the file.
+    """
+    if not path.exists():
+        if not create:
+            raise NotFoundError(
+                f"There is no store at {path}.", hint="fi-store demo, or name it with --store FILE"
+            )
+        upgrade_schema(path)
+    engine = make_engine(path, read_only=read_only)
+    try:
+        _check_schema(engine, path)
+    except FiStoreError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _check_schema(engine: sa.Engine, path: Path) -> None:
+    found = current_revision(engine)
+    if found == head_revision():
+        return
+    known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
+    if found is None or found in known:
+        state = f"has schema {found}" if found else "has no schema"
+        raise SchemaOlderError(
+            f"The store {path} {state}, and this fi-store needs {head_revision()}.",
+            hint=f"fi-store db upgrade --store {path}",
+        )
+    raise SchemaNewerError(
+        f"The store {path} was written by a newer fi-store (schema {found}).",
+        hint="pip install --upgrade fi-store",
+    )
+
+
+@contextmanager
+def session(engine: sa.Engine) -> Iterator[Session]:
+    """A unit of work: committed at the end, rolled back on any error."""
+    with translated(engine), Session(engine, expire_on_commit=False) as unit, unit.begin():
+        yield unit
+
+
+@contextmanager
+def translated(engine: sa.Engine) -> Iterator[None]:
+    """Turns the database's errors into sentences with a next step."""
+    path = engine.url.database or ""
+    try:
+        yield
+    except (sa.exc.DBAPIError, duckdb.Error, OSError) as error:
+        raise explain(str(getattr(error, "orig", None) or error), path) from error
+
+
+def explain(text: str, path: str | Path) -> StoreError:
+    """The project's error for what DuckDB said about the store at `path`."""
+    first = text.strip().splitlines()[0] if text.strip() else "unknown error"
+    lock = re.search(r"held in (.+?) \(PID (\d+)\)", text)
+    if lock:
+        return StoreLockedError(
+            f"The store {path} is in use by {Path(lock[1]).name} (process {lock[2]}).",
+            hint="wait until it ends, or give this command another file with --store",
+        )
+    if "Could not set lock" in text:
+        return StoreLockedError(f"The store {path} is in use by another process.", hint="wait until it ends")
+    if "No space left" in text or "not enough space" in text.lower():
+        return StoreError(
+            f"The disk of {path} is full.", hint="free space (fi-store gc), then repeat with --resume"
+        )
+    if "not a valid DuckDB database" in text:
+        return StoreError(f"{path} is not a DuckDB file.", hint="name another file with --store")
+    return StoreError(f"The store {path} refused: {first}")

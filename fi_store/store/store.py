@@ -1,0 +1,175 @@
+"""Writes to the store, and the small reads that the stages need to go on.
+
+Entities go in as SQLAlchemy objects, facts as Arrow tables. Every write is one transaction; facts replace what the
+same run and chunk wrote before, so that a repeated chunk leaves no double rows.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from fi_store.errors import NotFoundError, UsageError
+from fi_store.store.engine import open_engine, session
+from fi_store.store.tables import Base, Run, RunEvent
+
+
+def now() -> dt.datetime:
+    """The present, with time zone."""
+    return dt.datetime.now(dt.UTC)
+
+
+class Store:
+    """An open store. Holds the file's lock until `close`; use it as a context manager."""
+
+    def __init__(self, path: Path, engine: sa.Engine) -> None:
+        self.path = path
+        self._engine = engine
+
+    @classmethod
+    def open(cls, path: Path | str, *, create: bool = False, read_only: bool = False) -> Self:
+        """Opens (or makes) a store; see `fi_store.store.engine.open_engine` for what is refused."""
+        path = Path(path)
+        return cls(path, open_engine(path, create=create, read_only=read_only))
+
+    @property
+    def folder(self) -> Path:
+        """The folder that paths in the store are relative to."""
+        return self.path.parent
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """One transaction: committed at the end, rolled back on any error."""
+        with session(self._engine) as unit:
+            yield unit
+
+    def arrow(self, sql: str, **parameters: Any) -> pa.Table:
+        """The rows of a reading statement as an Arrow table; `$name` marks parameters."""
+        with self.session() as unit:
+            result: pa.Table = _raw(unit).execute(sql, parameters or None).to_arrow_table()
+            return result
+
+    def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+        """The rows of a reading statement as dictionaries."""
+        return self.arrow(sql, **parameters).to_pylist()  # type: ignore[no-any-return]
+
+    def event(
+        self,
+        run_id: str,
+        stage: str,
+        kind: str,
+        message: str,
+        *,
+        value: float | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Appends to the run's log. Kinds: state, timing (value in seconds), warning, choice, estimate."""
+        with self.session() as unit:
+            append_event(unit, run_id, stage, kind, message, value=value, detail=detail)
+
+    def set_state(self, run_id: str, state: str, stage: str) -> None:
+        """Moves a run to a state and logs it."""
+        with self.session() as unit:
+            run = unit.get_one(Run, run_id)
+            run.state = state
+            if state in ("complete", "failed", "interrupted"):
+                run.finished_at = now()
+        self.event(run_id, stage, "state", state)
+
+    def run(self, reference: str = "latest") -> Run:
+        """The run of an id, a unique prefix of one, or `latest` (the newest that is not archived).
+
+        Raises:
+            NotFoundError: no such run.
+            UsageError: the prefix fits several runs.
+        """
+        with self.session() as unit:
+            if reference == "latest":
+                query = sa.select(Run).where(~Run.archived).order_by(Run.id.desc()).limit(1)
+            else:
+                query = sa.select(Run).where(Run.id.startswith(reference, autoescape=True)).limit(2)
+            found = list(unit.scalars(query))
+        if not found:
+            what = "no run yet" if reference == "latest" else f"no run {reference!r}"
+            raise NotFoundError(f"The store {self.path} holds {what}.", hint="fi-store runs")
+        if len(found) > 1:
+            raise UsageError(f"Several runs begin with {reference!r}.", hint="fi-store runs")
+        return found[0]
+
+
+def add_missing(unit: Session, objects: Sequence[Base]) -> None:
+    """Adds the entities whose key is not in the store yet; the others are left as they are."""
+    for item in objects:
+        key = sa.inspect(item).mapper.primary_key_from_instance(item)
+        if unit.get(type(item), tuple(key)) is None:
+            unit.add(item)
+
+
+def append_event(
+    unit: Session,
+    run_id: str,
+    stage: str,
+    kind: str,
+    message: str,
+    *,
+    value: float | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Appends to a run's log inside a transaction; see `Store.event`."""
+    last = unit.scalar(sa.select(sa.func.max(RunEvent.number)).where(RunEvent.run_id == run_id))
+    unit.add(
+        RunEvent(
+            run_id=run_id,
+            number=0 if last is None else last + 1,
+            at=now(),
+            stage=stage,
+            kind=kind,
+            message=message,
+            value=value,
+            detail=dict(detail) if detail is not None else None,
+        )
+    )
+    unit.flush()
+
+
+def write_facts(
+    unit: Session, table: type[Base], rows: pa.Table | Mapping[str, Any], *, replace: Mapping[str, Any]
+) -> int:
+    """Inserts rows (by column name) after deleting those that equal `replace`; returns how many went in.
+
+    Columns that the table has and `rows` lacks become NULL; an unknown column is an error.
+    """
+    unit.flush()
+    name = table.__tablename__
+    incoming = rows if isinstance(rows, pa.Table) else pa.table(dict(rows))
+    where = sa.and_(*(table.__table__.c[key] == value for key, value in replace.items()))
+    unit.execute(sa.delete(table.__table__).where(where))  # type: ignore[arg-type]
+    if incoming.num_rows:
+        connection = _raw(unit)
+        connection.register("incoming_facts", incoming)
+        try:
+            connection.execute(f'INSERT INTO "{name}" BY NAME SELECT * FROM incoming_facts')
+        finally:
+            connection.unregister("incoming_facts")
+    return int(incoming.num_rows)
+
+
+def _raw(unit: Session) -> Any:
+    """DuckDB's own connection under the session, inside the session's transaction."""
+    return unit.connection().connection.driver_connection

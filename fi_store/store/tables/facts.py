@@ -1,0 +1,144 @@
+"""The fact tables: many rows, written with Arrow, without a key or an index in the database (those cost 4-9x at load).
+
+A write is idempotent by "delete where run and chunk, insert" in one transaction; `primary_key` below tells the
+mapper, not the database, what identifies a row. Rows are sorted by (run, layer, feature) when they are written.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Mapped
+
+from fi_store.store.tables.runs import Base
+
+
+class TokenDivergence(Base):
+    """How the two models' next-token distributions differ at one kept position (both read the same text).
+
+    Divergences are in nats. Position classes: prompt, start (last template token before the answer), response.
+    A control text has prompt and start only. `next_*` describe the token that really follows in the text.
+    """
+
+    __tablename__ = "token_divergence"
+    run_id: Mapped[str]
+    chunk: Mapped[int]
+    sequence_id: Mapped[str]
+    prompt_id: Mapped[str]
+    author: Mapped[str]  # whose answer the text holds: base, target; control for control texts
+    row: Mapped[int]  # the row in the run's shards, over all chunks
+    position: Mapped[int]  # index of the token in its sequence (base's tokenization), template included
+    position_class: Mapped[str]
+    token_id: Mapped[int]
+    next_token_id: Mapped[int | None]
+    logprob_base: Mapped[float | None]  # log p of the next token, base
+    logprob_target: Mapped[float | None]
+    kl_target_base: Mapped[float]  # KL(p_target || p_base)
+    kl_base_target: Mapped[float]  # KL(p_base || p_target)
+    agree: Mapped[bool]  # both models' most likely next tokens are the same
+    promoted_ids: Mapped[list[int]]  # 20 tokens with the largest p_t (log p_t - log p_b), strongest first
+    promoted_kl: Mapped[list[float]]  # their contributions, nats
+    suppressed_ids: Mapped[list[int]]  # 20 tokens with the largest p_b (log p_b - log p_t)
+    suppressed_kl: Mapped[list[float]]
+    __mapper_args__ = {"primary_key": ["run_id", "row"]}
+
+
+class RunToken(Base):
+    """The text of every token id that the run's facts mention."""
+
+    __tablename__ = "run_token"
+    run_id: Mapped[str]
+    token_id: Mapped[int]
+    text: Mapped[str]
+    __mapper_args__ = {"primary_key": ["run_id", "token_id"]}
+
+
+class ActivationSummary(Base):
+    """Per sequence, layer, site and position class: means over tokens of norms, cosine and difference.
+
+    `relative_difference` is mean ||t - b|| / mean ||b||. Mean vectors have length d_model of their model and are
+    empty for control texts. Prompt and start positions are read once per prompt (with the first author's text).
+    """
+
+    __tablename__ = "activation_summary"
+    run_id: Mapped[str]
+    chunk: Mapped[int]
+    sequence_id: Mapped[str]
+    prompt_id: Mapped[str]
+    author: Mapped[str]
+    site: Mapped[str]
+    layer: Mapped[int]
+    position_class: Mapped[str]
+    n_tokens: Mapped[int]
+    norm_base: Mapped[float]
+    norm_target: Mapped[float]
+    relative_difference: Mapped[float | None]  # none where the widths differ
+    cosine: Mapped[float | None]
+    mean_base: Mapped[list[float]]
+    mean_target: Mapped[list[float]]
+    __mapper_args__ = {"primary_key": ["run_id", "sequence_id", "site", "layer", "position_class"]}
+
+
+class FeatureSummary(Base):
+    """Per feature, position class, category and half: theta over units (sums, so that runs can be pooled).
+
+    theta = (a_target - a_base) / S, METHOD section 3; category '*' is all categories together.
+    """
+
+    __tablename__ = "feature_summary"
+    run_id: Mapped[str]
+    feature_id: Mapped[str]
+    layer: Mapped[int]
+    latent: Mapped[int]
+    position_class: Mapped[str]
+    category: Mapped[str]
+    half: Mapped[str]
+    n: Mapped[int]  # units
+    n_nonzero: Mapped[int]
+    mean_base: Mapped[float]  # mean activation of the base over units, in the feature's own unit
+    mean_target: Mapped[float]
+    sum_theta: Mapped[float]
+    sumsq_theta: Mapped[float]
+    max_abs_theta: Mapped[float]
+    q_explore: Mapped[float | None]  # pooled-permutation FDR on D; exploration only, never evidence
+    __mapper_args__ = {"primary_key": ["run_id", "feature_id", "position_class", "category", "half"]}
+
+
+class FeatureActivation(Base):
+    """Sparse token-level activations (either model above zero) of the features that belong to a candidate group."""
+
+    __tablename__ = "feature_activation"
+    run_id: Mapped[str]
+    feature_id: Mapped[str]
+    layer: Mapped[int]
+    latent: Mapped[int]
+    row: Mapped[int]  # token_divergence.row of the extraction
+    value_base: Mapped[float]
+    value_target: Mapped[float]
+    __mapper_args__ = {"primary_key": ["run_id", "feature_id", "row"]}
+
+
+class Effect(Base):
+    """A tested difference of a group: on the confirmation half, its one test (category '*') or a category's contrast.
+
+    The test is over the prompts of `feature_group.scope`: all of them where that is empty.
+
+    Unit: prompt cluster. `effect` and its interval are in units of theta; p values are one-sided against the floor
+    (sign from the discovery half) overall, two-sided for a category contrast.
+    """
+
+    __tablename__ = "effect"
+    run_id: Mapped[str]
+    group_id: Mapped[str]
+    category: Mapped[str]
+    half: Mapped[str]
+    effect: Mapped[float]
+    ci_low: Mapped[float]
+    ci_high: Mapped[float]
+    floor: Mapped[float | None]
+    statistic: Mapped[float | None]
+    p_value: Mapped[float | None]  # raw
+    p_adjusted: Mapped[float | None]  # Westfall-Young maxT over all that were tested
+    q_value: Mapped[float | None]
+    n_units: Mapped[int]
+    n_nonzero: Mapped[int]
+    note: Mapped[str | None]  # why there is no p: too rare, too few clusters
+    __mapper_args__ = {"primary_key": ["run_id", "group_id", "category", "half"]}

@@ -1,0 +1,313 @@
+"""The tables of conclusions: similarity, dictionaries, probes, features, groups, names, findings, matches, reports."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from fi_store.store.tables.runs import Base
+
+
+class PairGate(Base):
+    """Gate 0 for the pair on the confirmation half: does the behaviour differ at all (METHOD section 4)?"""
+
+    __tablename__ = "pair_gate"
+    run_id: Mapped[str] = mapped_column(primary_key=True)
+    gap: Mapped[float]  # G, nats per response token
+    gap_low: Mapped[float]
+    gap_high: Mapped[float]
+    kl_symmetric: Mapped[float]  # mean symmetric KL, nats per response token
+    kl_low: Mapped[float]
+    kl_high: Mapped[float]
+    agreement: Mapped[float]  # share of response positions with the same most likely next token
+    n_units: Mapped[int]
+    verdict: Mapped[str]  # different, no_behavioural_difference
+
+
+class AnalysisPlan(Base):
+    """What was fixed before the confirmation half was opened, and how often it had been opened before."""
+
+    __tablename__ = "analysis_plan"
+    run_id: Mapped[str] = mapped_column(primary_key=True)
+    plan: Mapped[dict[str, Any]]  # K, reach of the shams, floors, split counts, seeds, layers, thresholds
+    opened_before: Mapped[int]  # earlier analyses that opened C of the same extraction
+    smallest_detectable: Mapped[float]  # SD above the floor, 80% power, K candidates
+    created_at: Mapped[dt.datetime]
+
+
+class ShamResult(Base):
+    """What the same search finds when a sham takes the target's place (floors from the other shams)."""
+
+    __tablename__ = "sham_result"
+    run_id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n_tested: Mapped[int]  # groups that went on to C
+    n_confirmed: Mapped[int]  # groups that passed gate 2
+
+
+class LayerSimilarity(Base):
+    """How alike two layers are: one metric with a 95% interval over clusters. Outside files stand beside our own."""
+
+    __tablename__ = "layer_similarity"
+    run_id: Mapped[str] = mapped_column(primary_key=True)
+    source: Mapped[str] = mapped_column(primary_key=True)  # fi-store, crosscoder-file
+    metric: Mapped[str] = mapped_column(
+        primary_key=True
+    )  # cka, cosine, relative_difference, similarity, difference
+    site: Mapped[str] = mapped_column(primary_key=True)
+    label: Mapped[str] = mapped_column(primary_key=True)  # layer as text, or an outside file's parameter name
+    position_class: Mapped[str] = mapped_column(primary_key=True)
+    layer_base: Mapped[int | None]
+    layer_target: Mapped[int | None]
+    value: Mapped[float]
+    ci_low: Mapped[float | None]
+    ci_high: Mapped[float | None]
+    n_units: Mapped[int | None]
+
+
+class Dictionary(Base):
+    """A learned set of directions for one site and layer; the weights are a folder of cfg.json + safetensors."""
+
+    __tablename__ = "dictionary"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    run_id: Mapped[str]
+    kind: Mapped[str]
+    site: Mapped[str]
+    layer: Mapped[int]
+    d_model: Mapped[int]
+    n_latents: Mapped[int]
+    k: Mapped[int]
+    seed: Mapped[int]
+    steps: Mapped[int]
+    n_rows: Mapped[int]  # training pairs
+    path: Mapped[str]  # relative to the folder of the store
+    scale: Mapped[float]  # s, the common input scale
+    threshold: Mapped[float]
+    ev_base_d: Mapped[
+        float | None
+    ]  # explained variance, base, discovery half; null for kinds of the difference
+    ev_target_d: Mapped[float | None]
+    ev_base_c: Mapped[float | None]
+    ev_target_c: Mapped[float | None]
+    l0_base: Mapped[float]
+    l0_target: Mapped[float]
+    dead_share: Mapped[float]
+    dark_matter: Mapped[float | None]  # share of ||t - b||^2 that is not reconstructed, C; null across widths
+    mean_shift: Mapped[float | None]  # share of ||t - b||^2 that the mean shift of D reaches, C
+
+
+class ProbeRequest(Base):
+    """What the analysis asks of the models once it is done; the probe stage answers with `intervention` rows.
+
+    Kind `splice`: read these prompts with the model's own answers while a dictionary's reconstruction stands in the
+    place of the activations.
+    """
+
+    __tablename__ = "probe_request"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    run_id: Mapped[str]
+    kind: Mapped[str]  # splice
+    dictionary_id: Mapped[str]
+    prompt_ids: Mapped[list[str]]
+    state: Mapped[str]  # asked, answered, failed (not finite with the splice)
+
+
+class Intervention(Base):
+    """The loss of one model on its own answer to a prompt, in one arm of a probe."""
+
+    __tablename__ = "intervention"
+    request_id: Mapped[str] = mapped_column(primary_key=True)
+    reader: Mapped[str] = mapped_column(primary_key=True)  # base, target
+    prompt_id: Mapped[str] = mapped_column(primary_key=True)
+    arm: Mapped[str] = mapped_column(primary_key=True)  # clean, spliced, ablated
+    run_id: Mapped[str]
+    n_tokens: Mapped[int]  # of the answer, as far as they follow a kept position
+    loss: Mapped[float]  # mean -log p of the answer's tokens, nats
+
+
+class Feature(Base):
+    """One latent of a dictionary."""
+
+    __tablename__ = "feature"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    run_id: Mapped[str]
+    dictionary_id: Mapped[str]
+    site: Mapped[str]
+    layer: Mapped[int]
+    latent: Mapped[int]
+    alive: Mapped[bool]  # fires on at least 12 tokens of D
+    n_fire_base: Mapped[int]  # firing tokens on D
+    n_fire_target: Mapped[int]
+    scale: Mapped[float]  # S_j
+    decoder_norm_base: Mapped[float]
+    decoder_norm_target: Mapped[float]
+    position_class: Mapped[str | None]  # where its difference is largest on D
+    change: Mapped[str]  # change class on C in that position class
+    log2_ratio: Mapped[float | None]  # lambda
+    theta: Mapped[float | None]  # mean theta on D in that class
+
+
+class LatentScaling(Base):
+    """How much of a crosscoder's latent is in each model, on C (METHOD section 5)."""
+
+    __tablename__ = "latent_scaling"
+    run_id: Mapped[str] = mapped_column(primary_key=True)
+    feature_id: Mapped[str] = mapped_column(primary_key=True)
+    candidate: Mapped[str]  # base_only, target_only, shared, between: by relative decoder norm
+    relative_norm: Mapped[float]  # r, 0: only the base's decoder is not zero, 1: only the target's
+    owner: Mapped[str]  # base, target: whose decoder is longer
+    n_tokens: Mapped[int]  # firing tokens of C
+    n_clusters: Mapped[int]
+    beta_err_base: Mapped[float]
+    beta_err_target: Mapped[float]
+    beta_rec_base: Mapped[float]
+    beta_rec_target: Mapped[float]
+    beta_act_base: Mapped[float]
+    beta_act_target: Mapped[float]
+    nu_err: Mapped[
+        float | None
+    ]  # other / owner; null where the latent fires too rarely or the owner's beta is small
+    nu_err_low: Mapped[float | None]  # 95% limits over clusters
+    nu_err_high: Mapped[float | None]
+    nu_rec: Mapped[float | None]
+    nu_rec_low: Mapped[float | None]
+    nu_rec_high: Mapped[float | None]
+    specific: Mapped[bool]  # truly one model's: |nu_err| < 0.2 and |nu_rec| < 0.5
+
+
+class FeatureGroup(Base):
+    """Features of one or several layers that act as one, in the order of the candidates on D."""
+
+    __tablename__ = "feature_group"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    run_id: Mapped[str]
+    number: Mapped[int]  # rank on D, from 1
+    position_class: Mapped[str]
+    layers: Mapped[list[int]]
+    n_features: Mapped[int]
+    attributed: Mapped[float]  # sum over members of (|mean theta| - reach of the shams) S ||d||, D
+    share: Mapped[float]  # of all candidates' attributed effect
+    selected: Mapped[bool]  # among the K that went on to C
+    scope: Mapped[
+        list[str] | None
+    ]  # the categories of C that it was tested on, chosen on D; empty: all prompts; null: not tested
+    leader_id: Mapped[str | None]  # the group that this one is told with: it moves on the same prompts
+    recurrence: Mapped[
+        float | None
+    ]  # share of the other dictionary seeds where it recurs; null with one seed
+
+
+class FeatureGroupMember(Base):
+    """A feature's part in a group: its weight (share of the attributed effect) and its side."""
+
+    __tablename__ = "feature_group_member"
+    group_id: Mapped[str] = mapped_column(primary_key=True)
+    feature_id: Mapped[str] = mapped_column(primary_key=True)
+    run_id: Mapped[str]
+    weight: Mapped[
+        float
+    ]  # signed: negative on the 'loses' side of a group whose main side gains, and vice versa
+    side: Mapped[str]  # gains, loses
+
+
+class FeatureName(Base):
+    """A candidate name for a group with its predicate, its evidence and its scores; at most one is chosen."""
+
+    __tablename__ = "feature_name"
+    run_id: Mapped[str] = mapped_column(primary_key=True)
+    group_id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    phrase: Mapped[str]
+    predicate: Mapped[dict[str, Any]]
+    method: Mapped[str]  # lexical, contextual
+    auc_d: Mapped[float]  # inner half of D, lower limit: what selected it
+    auc_random: Mapped[float | None]  # C, stratum R
+    auc_random_low: Mapped[float | None]
+    auc_hard: Mapped[float | None]  # C, mean of the hard strata
+    auc_hard_low: Mapped[float | None]
+    scores: Mapped[dict[str, Any] | None]  # every stratum with n and limits, the two baselines
+    chosen: Mapped[bool]
+    named: Mapped[bool]  # chosen and passed every threshold
+
+
+class Finding(Base):
+    """A group that passed gates 0-2 (observation) or 0-3 (finding); `internal_shift` where gate 0 closed the run."""
+
+    __tablename__ = "finding"
+    run_id: Mapped[str] = mapped_column(primary_key=True)
+    group_id: Mapped[str] = mapped_column(primary_key=True)
+    rank: Mapped[int]
+    tier: Mapped[str]  # finding, observation, internal_shift
+    causal_status: Mapped[str]  # 'not tested causally' until gate 3 has run
+    change: Mapped[str]
+    named: Mapped[bool]
+    name: Mapped[str]
+    description: Mapped[str]
+    sentence: Mapped[str]  # the whole claim with its figures, for people
+    position_class: Mapped[str]
+    layers: Mapped[list[int]]
+    categories: Mapped[list[str]]  # strongest first
+    category_p: Mapped[float | None]  # adjusted p of the strongest category's contrast
+    promoted_tokens: Mapped[list[str]]
+    suppressed_tokens: Mapped[list[str]]
+    trigger_tokens: Mapped[list[str]]
+    effect: Mapped[float]
+    ci_low: Mapped[float]
+    ci_high: Mapped[float]
+    floor: Mapped[float]
+    p_value: Mapped[float]  # adjusted (maxT)
+    q_value: Mapped[float]
+    n_units: Mapped[int]
+    log2_ratio: Mapped[float | None]
+    log2_low: Mapped[float | None]
+    log2_high: Mapped[float | None]
+    rate_base: Mapped[float | None]  # share of the model's own answers (C) where the name's predicate holds
+    rate_target: Mapped[float | None]
+    rate_p: Mapped[float | None]  # McNemar, exact
+    share_closed: Mapped[float | None]  # gate 3
+    share_low: Mapped[float | None]
+
+
+class FindingExample(Base):
+    """A window of text (C) where a group fires, for the evidence in a report."""
+
+    __tablename__ = "finding_example"
+    run_id: Mapped[str] = mapped_column(primary_key=True)
+    group_id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    prompt_id: Mapped[str]
+    author: Mapped[str]
+    category: Mapped[str]
+    before: Mapped[str]
+    token: Mapped[str]
+    after: Mapped[str]
+    value_base: Mapped[float]
+    value_target: Mapped[float]
+
+
+class FeatureMatch(Base):
+    """A group of one run beside the group of another that it matches best (assignment over direction and profile)."""
+
+    __tablename__ = "feature_match"
+    run_a: Mapped[str] = mapped_column(primary_key=True)
+    run_b: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    group_a: Mapped[str | None]
+    group_b: Mapped[str | None]
+    status: Mapped[str]  # stable, drifted, new, gone
+    direction_cosine: Mapped[float | None]
+    profile_correlation: Mapped[float | None]
+
+
+class Report(Base):
+    """A rendered file of a run."""
+
+    __tablename__ = "report"
+    run_id: Mapped[str] = mapped_column(primary_key=True)
+    path: Mapped[str] = mapped_column(primary_key=True)  # relative to the folder of the store
+    kind: Mapped[str]  # markdown, html, chart, features
+    n_bytes: Mapped[int] = mapped_column(sa.BigInteger)
+    created_at: Mapped[dt.datetime]

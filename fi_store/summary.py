@@ -1,0 +1,102 @@
+"""What a run found, in sentences, from saved queries alone: its first results, and which prompts differ most."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fi_store.method import METHOD
+from fi_store.store import Store, run_query
+from fi_store.wording import count
+
+Row = dict[str, Any]
+
+SHOWN_RESULTS = 3
+"""Results that are printed; the rest stands in the report and in `top_findings`."""
+ALL = 2**31
+"""More prompts than a run can have."""
+SHOWN_PROMPTS = 6
+"""Prompts that the paragraph names; the others are counted."""
+
+
+def describe_run(store: Store, run_id: str) -> list[str]:
+    """Lines for people: the first results as sentences, or the one sentence that says why there is none."""
+    gate = run_query(store, "pair_gate", run=run_id).to_pylist()
+    if not gate:
+        return ["This run is not analysed yet."]
+    results = run_query(store, "top_findings", run=run_id, k=SHOWN_RESULTS).to_pylist()
+    if not results:
+        if gate[0]["verdict"] == "no_behavioural_difference":
+            return ["No behavioural difference on these prompts."]
+        return ["No difference held on the confirmation half."]
+    return [f"{row['rank']}. {_sentence(row['sentence'], row['causal_status'])}" for row in results]
+
+
+def _sentence(sentence: str, causal_status: str) -> str:
+    """The stored sentence; a result that no causal test has seen always says so."""
+    if causal_status != "not tested causally" or causal_status in sentence.lower():
+        return sentence
+    return f"{sentence.rstrip().removesuffix('.')} (not tested causally)."
+
+
+def describe_discrimination(store: Store, run_id: str) -> str:
+    """The paragraph; empty for a run that is not analysed.
+
+    Descriptive, not a test: a category lies above (below) the others when its whole 95% interval lies above (below) the
+    mean over all prompts; categories under `METHOD.min_category_clusters` families are not judged. A category without a
+    difference, and a prompt that adds nothing, stay within gate 0's bounds.
+    """
+    categories = run_query(store, "category_discrimination", run=run_id).to_pylist()
+    prompts = run_query(store, "prompt_discrimination", run=run_id, k=ALL).to_pylist()
+    if not prompts:
+        return ""
+    mean = sum(row["kl_symmetric"] for row in prompts) / len(prompts)
+    limited = [row for row in categories if row["n_clusters"] >= METHOD.min_category_clusters]
+    above = [row for row in limited if row["kl_low"] > mean]
+    below = [row for row in limited if row["kl_high"] < mean]
+    none = [row for row in limited if row["kl_high"] <= METHOD.gate0_kl_upper and _agrees(row)]
+    sentences = [
+        f"Over {count(len(prompts), 'prompt')} the models' next-word predictions lie {mean:.2g} nats apart "
+        "(mean symmetric KL)."
+    ]
+    if not limited:
+        needed = METHOD.min_category_clusters
+        sentences.append(f"No category has the {needed} families of prompts that a comparison needs.")
+    elif above:
+        share = sum(row["share"] for row in above)
+        part = sum(row["n_prompts"] for row in above) / len(prompts)
+        sentences.append(
+            f"Best at telling them apart: {_categories(above)}; {share:.0%} of the difference from {part:.0%} of "
+            "prompts."
+        )
+    else:
+        sentences.append("No category stands out above the others.")
+    if below:
+        sentences.append(f"Less than the average: {_categories(below)}.")
+    if none:
+        sentences.append(f"No difference in {_categories(none)}.")
+    return " ".join([*sentences, _silent(prompts)])
+
+
+def adds_nothing(row: Row) -> bool:
+    """A prompt on which the models behave alike: within gate 0's bounds, and graded alike."""
+    return bool(row["kl_symmetric"] <= METHOD.gate0_kl_upper and _agrees(row) and not row["grades_differ"])
+
+
+def _silent(prompts: list[Row]) -> str:
+    silent = [str(row["prompt"]) for row in prompts if adds_nothing(row)]
+    if not silent:
+        return "Every prompt adds something."
+    rest = f" and {len(silent) - SHOWN_PROMPTS} more" if len(silent) > SHOWN_PROMPTS else ""
+    verb = "adds" if len(silent) == 1 else "add"
+    shown = ", ".join(silent[:SHOWN_PROMPTS])
+    return f"{len(silent)} of {count(len(prompts), 'prompt')} {verb} nothing: {shown}{rest}."
+
+
+def _agrees(row: Row) -> bool:
+    return bool(row["agreement"] >= METHOD.gate0_agreement)
+
+
+def _categories(rows: list[Row]) -> str:
+    """`formal logic (0.61 nats) and causal reasoning (0.4 nats)`."""
+    said = [f"{row['category'].replace('_', ' ')} ({row['kl_symmetric']:.2g} nats)" for row in rows]
+    return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"

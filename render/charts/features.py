@@ -1,0 +1,138 @@
+"""Charts of features: how many there are of each change class, and base against target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import pyarrow as pa
+
+from fi_store.safe_text import one_line
+from render.charts import theme
+from render.charts.drawing import (
+    WIDE,
+    Row,
+    change_colour,
+    change_shape,
+    data,
+    fitted,
+    legend_columns,
+)
+
+
+def distribution_rows(table: pa.Table) -> list[Row]:
+    """Counts with the class's place in the stack: changed features at the bottom, unchanged ones on top."""
+    rows = []
+    for row in table.to_pylist():
+        place = theme.CHANGE_ORDER.index(row["change"])
+        rows.append(
+            {
+                "layer": f"{row['layer']}"
+                if row["site"] == "resid_post"
+                else f"{row['layer']} {row['site']}",
+                "number": row["layer"],
+                "change": row["change"],
+                "n": row["n_features"],
+                "share": row["share_of_layer"],
+                "place": place,
+            }
+        )
+    return rows
+
+
+def feature_distribution(table: pa.Table, width: int = WIDE) -> Any | None:
+    """Stacked bars: living features of each layer by change class; None without features."""
+    rows = distribution_rows(table)
+    if not rows:
+        return None
+    present = {row["change"] for row in rows}
+    order = list(dict.fromkeys(row["layer"] for row in sorted(rows, key=lambda row: -row["number"])))
+    chart = (
+        alt.Chart(data(rows))
+        .mark_bar(height=alt.RelativeBandSize(band=0.72))
+        .encode(
+            y=alt.Y("layer:N", title="Layer", sort=order),
+            x=alt.X("n:Q", title="Living features", stack="zero", axis=alt.Axis(tickMinStep=1, tickCount=6)),
+            color=change_colour(sorted(present), legend_columns(width)),
+            order=alt.Order("place:Q"),
+            tooltip=[
+                alt.Tooltip("layer:N", title="layer"),
+                alt.Tooltip("change:N", title="class"),
+                alt.Tooltip("n:Q", title="features"),
+                alt.Tooltip("share:Q", title="of the layer", format=".1%"),
+            ],
+        )
+    )
+    n_layers = len({row["layer"] for row in rows})
+    return fitted(
+        chart,
+        width,
+        110 + 34 * n_layers + (0 if width > 800 else 18 * (len(present) // legend_columns(width))),
+    )
+
+
+def alignment_rows(table: pa.Table) -> list[Row]:
+    """Activities on a log scale need a floor: a thousandth of the largest; quieter features stand on the edge."""
+    rows = table.to_pylist()
+    largest = max((max(row["mean_base"], row["mean_target"]) for row in rows), default=0.0)
+    floor = largest / 1000
+    return [
+        {
+            "base": max(row["mean_base"], floor),
+            "target": max(row["mean_target"], floor),
+            "change": row["change"],
+            "layer": row["layer"],
+            "latent": row["latent"],
+            "rank": row["rank"],
+            "name": one_line(row["name"], 80) if row["name"] else None,
+            "norm_base": row["decoder_norm_base"],
+            "norm_target": row["decoder_norm_target"],
+        }
+        for row in rows
+        if largest > 0
+    ]
+
+
+def alignment(table: pa.Table, width: int = WIDE) -> Any | None:
+    """Scatter of each living feature's mean activity in both models; the diagonal is 'no change'."""
+    rows = alignment_rows(table)
+    if not rows:
+        return None
+    low = min(min(row["base"], row["target"]) for row in rows)
+    high = max(max(row["base"], row["target"]) for row in rows) * 1.15
+    scale = alt.Scale(type="log", domain=[low, high], nice=False)
+    axis: dict[str, Any] = {"tickCount": 5, "format": ".2~r", "grid": False}
+    x = alt.X("base:Q", scale=scale, axis=alt.Axis(title="Mean activity in the base", **axis))
+    y = alt.Y("target:Q", scale=scale, axis=alt.Axis(title="Mean activity in the target", **axis))
+    diagonal = (
+        alt.Chart(data([{"base": low, "target": low}, {"base": high, "target": high}]))
+        .mark_line(strokeDash=[4, 4], strokeWidth=1.2, color="$quiet")
+        .encode(x=x, y=y)
+    )
+    present = sorted({row["change"] for row in rows})
+    base = alt.Chart(data(rows)).encode(
+        x=x,
+        y=y,
+        tooltip=[
+            alt.Tooltip("name:N", title="result"),
+            alt.Tooltip("layer:Q", title="layer"),
+            alt.Tooltip("latent:Q", title="feature"),
+            alt.Tooltip("change:N", title="class"),
+            alt.Tooltip("base:Q", title="base", format=".3g"),
+            alt.Tooltip("target:Q", title="target", format=".3g"),
+        ],
+    )
+    rest = base.transform_filter("datum.rank == null").mark_point(
+        filled=True, size=26, opacity=0.55, aria=False
+    )
+    named = base.transform_filter("datum.rank != null").mark_point(filled=True, size=90, opacity=1)
+    labels = (
+        base.transform_filter("datum.rank != null")
+        .mark_text(dx=9, dy=-8, fontWeight=700, fontSize=11.5)
+        .encode(text=alt.Text("rank:Q", format="d"))
+    )
+    columns = legend_columns(width)
+    colour, shape = change_colour(present, columns), change_shape(present, columns)
+    points = [chart.encode(color=colour, shape=shape) for chart in (rest, named)]
+    side = min(width, 620)
+    return fitted(alt.layer(diagonal, *points, labels), side, side if width < 600 else 560)

@@ -1,0 +1,198 @@
+"""The figures of a run: which saved query feeds which chart, what stands under it, and the files that are written.
+
+A figure exists in a wide and a narrow form (see `drawing.py`); both become specifications for the page and
+still pictures (SVG, and PNG at twice the size) that vl-convert draws without a browser and without a network.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import pyarrow as pa
+
+from fi_store.progress import Progress
+from fi_store.store import Store, run_query
+from render.charts import categories, features, theme
+from render.charts.accuracy import accuracy_chart
+from render.charts.callouts import callout_chart
+from render.charts.drawing import NARROW, WIDE
+from render.charts.similarity import layer_similarity
+
+PNG_SCALE = 2.0
+Spec = dict[str, Any]
+_INNER_ID = re.compile(r'(?<=\bid=")(?:clip|gradient_)\d+(?=")|(?<=url\(#)(?:clip|gradient_)\d+(?=\))')
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A chart that a run may have: its query, its drawing, and the words around it."""
+
+    key: str
+    query: str
+    draw: Callable[[pa.Table, int], Any | None]
+    title: str
+    caption: str
+
+
+KINDS = (
+    Kind(
+        "callouts",
+        "feature_callouts",
+        callout_chart,
+        "Where the changes sit",
+        "Every point is one feature of a layer: to the right, the target uses it more than the base does; to the left, "
+        "less (×2 means twice as active). The boxes name the results and are tied to the features they consist of "
+        "(on a narrow page, numbers stand for the boxes).",
+    ),
+    Kind(
+        "similarity",
+        "layer_similarity",
+        layer_similarity,
+        "How alike the layers are",
+        "Both models read the same text. A value of 1 means that a layer holds the same (CKA: the same structure; "
+        "cosine: the same direction); the size of the difference is relative to the base's activations. "
+        "Bands are 95% intervals over prompts.",
+    ),
+    Kind(
+        "categories",
+        "feature_category_heatmap",
+        categories.category_heatmap,
+        "Which kinds of prompts each change touches",
+        "Mean effect of each result in every category, on the prompts that were held back. A ring marks a category "
+        "that differs from all others by a test of its own (adjusted p at most 0.05).",
+    ),
+    Kind(
+        "distribution",
+        "feature_distribution",
+        features.feature_distribution,
+        "What became of the features",
+        "All living features of the analysed layers by change class. 'Undetermined' means that the data decide "
+        "neither for a change nor for sameness.",
+    ),
+    Kind(
+        "alignment",
+        "feature_alignment",
+        features.alignment,
+        "Base against target, feature by feature",
+        "Mean activity of every living feature in both models. Features on the dashed line are used equally; numbers "
+        "are the ranks of the results that a feature belongs to.",
+    ),
+    Kind(
+        "divergence",
+        "category_discrimination",
+        categories.category_discrimination,
+        "Where the answers differ",
+        "How far apart the two models' next-word predictions are while both read the same answers, by category "
+        "(lines: 95% intervals over prompts). Zero would be identical.",
+    ),
+    Kind(
+        "accuracy",
+        "accuracy_by_difficulty",
+        accuracy_chart,
+        "Right answers by difficulty",
+        "The share of answers that were right, from easy prompts (1) to hard ones (5), with 95% intervals over "
+        "prompts. The short grey marks show what guessing would reach.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawn figure. The specifications name colours by role; the pictures are in the light form."""
+
+    key: str
+    title: str
+    caption: str
+    alt: str
+    wide: Spec
+    narrow: Spec
+    svg_wide: str
+    svg_narrow: str
+
+
+def draw_figures(store: Store, run_id: str, progress: Progress) -> list[Figure]:
+    """Every figure that the run has rows for."""
+    figures = []
+    with progress.task("draw charts", len(KINDS)) as advance:
+        for kind in KINDS:
+            figure = draw(kind, run_query(store, kind.query, run=run_id))
+            if figure is not None:
+                figures.append(figure)
+            advance(1)
+    return figures
+
+
+def draw(kind: Kind, table: pa.Table) -> Figure | None:
+    """The figure of a table; None when there is nothing to show."""
+    wide, narrow = kind.draw(table, WIDE), kind.draw(table, NARROW)
+    if wide is None or narrow is None:
+        return None
+    description = f"{kind.title}. {kind.caption}"
+    specs = [specification(chart, description) for chart in (wide, narrow)]
+    pictures = [to_svg(spec) for spec in specs]
+    return Figure(
+        kind.key, kind.title, kind.caption, description, specs[0], specs[1], pictures[0], pictures[1]
+    )
+
+
+def specification(chart: Any, description: str) -> Spec:
+    """The chart as Vega-Lite, checked against the schema, without a configuration of its own."""
+    spec: Spec = chart.to_dict()
+    spec.pop("config", None)
+    spec["description"] = description
+    return spec
+
+
+def _ready(spec: Spec) -> Spec:
+    return {**theme.coloured(spec), "config": theme.coloured(theme.vega_config())}
+
+
+def to_svg(spec: Spec) -> str:
+    """The still picture of a specification, in the light form."""
+    import vl_convert
+
+    svg = str(vl_convert.vegalite_to_svg(_ready(spec), vl_version=vega_lite_version(), allowed_base_urls=[]))
+    return _renumbered(svg)
+
+
+def _renumbered(svg: str) -> str:
+    """The picture with its inner ids counted from 1: Vega counts on over all pictures of a process."""
+    numbers: dict[str, str] = {}
+    return _INNER_ID.sub(lambda found: numbers.setdefault(found[0], f"part{len(numbers) + 1}"), svg)
+
+
+def to_png(spec: Spec) -> bytes:
+    """The same at twice the size, for documents that cannot hold SVG."""
+    import vl_convert
+
+    drawn = vl_convert.vegalite_to_png(
+        _ready(spec), vl_version=vega_lite_version(), scale=PNG_SCALE, allowed_base_urls=[]
+    )
+    return bytes(drawn)
+
+
+def vega_lite_version() -> str:
+    """The major and minor version of Vega-Lite that this Altair writes for, as vl-convert names it."""
+    return ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+
+
+def write_figures(figures: Sequence[Figure], folder: Path) -> list[Path]:
+    """Writes `<key>.svg`, `<key>.png` and the specification `<key>.vl.json` of each figure; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for figure in figures:
+        for suffix, content in (
+            ("svg", figure.svg_wide.encode("utf-8")),
+            ("png", to_png(figure.wide)),
+            ("vl.json", json.dumps(_ready(figure.wide), indent=1).encode("utf-8")),
+        ):
+            path = folder / f"{figure.key}.{suffix}"
+            path.write_bytes(content)
+            written.append(path)
+    return written

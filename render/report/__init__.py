@@ -1,0 +1,10 @@
+"""Reports: what a run found as a page, as Markdown and as JSON; a pure function of the store."""
+
+from __future__ import annotations
+
+from render.report.build import render_report, render_visualizations
+
+__all__ = [
+    "render_report",
+    "render_visualizations",
+]

@@ -1,0 +1,239 @@
+"""Predicates hold where they should; names that fit are chosen and named, names that don't are not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analyze.extraction import PROMPT, RESPONSE, START, Extraction
+from analyze.features import LayerEffects
+from analyze.groups import Group
+from analyze.groups.join import Member
+from analyze.names import Bank, Contexts, check_behaviour, layers_phrase, make_name, name_group, p_phrase
+from analyze.names.predicates import LINE_PATTERNS, PLACES, QUESTION_PATTERNS, Predicate, atoms_without_words
+from analyze.names.sentence import NAME_WORDS
+from tests.helpers.synthetic import WORDS, make
+
+
+class Questions:
+    """Stands in for the store: the texts that were asked."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def rows(self, _sql: str, **_: object) -> list[dict[str, object]]:
+        return [
+            {
+                "unit": u,
+                "text": "If 3 cats eat 4 fish, how many?" if u % 3 == 0 else "Describe the sea.",
+                "control": "Describe 3 cats and 4 fish.",
+            }
+            for u in range(self.n)
+        ]
+
+
+@pytest.fixture(scope="module")
+def extraction() -> Extraction:
+    data = make(n_units=120, seed=2)
+    return replace(data.extraction, store=Questions(120))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def contexts(extraction: Extraction) -> Contexts:
+    return Contexts(extraction)
+
+
+class Firing:
+    """One feature whose activity is given, in the target only."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+        self.codes = {"base": values[:, None]}
+
+    def activity(self, reader: str, latents: np.ndarray) -> np.ndarray:
+        return (self.values if reader == "target" else np.zeros_like(self.values))[:, None][:, latents]
+
+
+def named(extraction: Extraction, contexts: Contexts, values: np.ndarray, position_class: int = RESPONSE):
+    group = Group(position_class, (Member(0, 0, 1.0, 1),), 1.0, 1)
+    layers: list[LayerEffects] = [Firing(values)]  # type: ignore[list-item]
+    return name_group(group, layers, extraction, contexts, seed=0)
+
+
+def test_a_feature_of_one_word_is_named_by_it(extraction: Extraction, contexts: Contexts) -> None:
+    rows = extraction.rows
+    values = np.where((contexts.words == "cat") & (rows.position_class == RESPONSE), 1.0, 0.0)
+    chosen = named(extraction, contexts, values)[0]
+    assert "cat" in chosen.predicate.phrase
+    assert chosen.score is not None
+    assert chosen.score.auc["R"] > 0.95
+
+
+def test_a_feature_of_a_word_under_a_condition_is_named_by_both(
+    extraction: Extraction, contexts: Contexts
+) -> None:
+    condition = contexts.evaluate(Predicate("question", ("amount asked",)))
+    response = extraction.rows.position_class == RESPONSE
+    values = np.where(np.isin(contexts.words, ["cat", "sat"]) & response & condition, 1.0, 0.0)
+    chosen = named(extraction, contexts, values)[0]
+    assert chosen.named
+    assert chosen.predicate.kind == "and"
+    assert "'cat', 'sat'" in chosen.predicate.phrase or "'sat', 'cat'" in chosen.predicate.phrase
+
+
+def test_noise_stays_unnamed(extraction: Extraction, contexts: Contexts) -> None:
+    random = np.random.default_rng(1)
+    values = np.where(
+        (random.random(extraction.rows.n) < 0.3) & (extraction.rows.position_class == RESPONSE), 1.0, 0.0
+    )
+    assert not named(extraction, contexts, values)[0].named
+
+
+def test_a_place_alone_is_no_name(extraction: Extraction, contexts: Contexts) -> None:
+    values = np.where(extraction.rows.position_class == START, 1.0, 0.0)
+    found = named(extraction, contexts, values, START)
+    assert not any(candidate.named for candidate in found)
+
+
+def test_a_feature_that_never_fires_has_no_candidates(extraction: Extraction, contexts: Contexts) -> None:
+    assert named(extraction, contexts, np.zeros(extraction.rows.n)) == []
+
+
+def test_places_partition_an_answer(extraction: Extraction, contexts: Contexts) -> None:
+    place = {name: contexts.evaluate(Predicate("place", (name,))) for name in PLACES}
+    assert (sum(mask.astype(int) for mask in place.values()) == 1).all()
+    assert (place["question"] == (extraction.rows.position_class == PROMPT)).all()
+
+
+def test_lines_are_the_text_up_to_the_token(extraction: Extraction, contexts: Contexts) -> None:
+    rows = extraction.rows
+    row = int(np.flatnonzero(rows.position_class == RESPONSE)[3])
+    same = (
+        (rows.sequence == rows.sequence[row])
+        & (rows.position_class == RESPONSE)
+        & (rows.position <= rows.position[row])
+    )
+    text = "".join(WORDS[token] for token in rows.token[same])
+    assert contexts._lines[row] == text
+
+
+@pytest.mark.parametrize(
+    ("name", "yes", "no"),
+    [
+        ("enumerator", "Item 2: the", "the 2 items"),
+        ("enumerator", "3. so", "so 3"),
+        ("bullet", "- one", "one - two"),
+        ("digits", "they have 12", "they have"),
+        ("equation", "3 + 4", "three and four"),
+        ("code", "use `print", "use it"),
+        ("clause", "however, he", "however he"),
+        ("modal", "it might be", "it is"),
+    ],
+)
+def test_line_patterns(name: str, yes: str, no: str) -> None:
+    import re
+
+    pattern = re.compile(LINE_PATTERNS[name][0], re.IGNORECASE)
+    assert pattern.search(yes)
+    assert not pattern.search(no)
+
+
+@given(st.text(max_size=200))
+def test_patterns_survive_any_text(text: str) -> None:
+    import re
+
+    for table in (LINE_PATTERNS, QUESTION_PATTERNS):
+        for pattern, _ in table.values():
+            re.search(pattern, text, re.IGNORECASE)
+
+
+def test_phrases_read_like_english() -> None:
+    both = Predicate("and", parts=(Predicate("question", ("quantities",)), Predicate("place", ("start",))))
+    assert both.phrase == "at the start of an answer with problems that give quantities"
+    assert all(predicate.phrase for predicate in atoms_without_words())
+    assert layers_phrase([3]) == "Layer 3"
+    assert layers_phrase([3, 4, 9]) == "Layers 3, 4 and 9"
+    assert p_phrase(0.0001, 0.0001) == "p ≤ 0.0001"
+    assert p_phrase(0.0123, 0.0001) == "p 0.012"
+
+
+@given(
+    st.lists(st.text(min_size=1, max_size=10).filter(str.strip), max_size=10),
+    st.lists(st.text(min_size=1, max_size=10).filter(str.strip), max_size=10),
+    st.sampled_from([1, -1]),
+    st.sampled_from([PROMPT, START, RESPONSE]),
+    st.sampled_from([None, *atoms_without_words()]),
+    st.sampled_from([None, "hedged statements", "names of people in the news"]),
+)
+def test_names_have_twelve_words_at_most(
+    pushed, triggers, direction, position_class, predicate, concept
+) -> None:
+    name = make_name(direction, pushed, triggers, position_class, predicate, concept)
+    assert 1 <= len(name.split()) <= NAME_WORDS
+    assert concept is None or concept in name
+
+
+def test_a_concept_is_told_when_its_words_carry_the_push_and_the_answers_show_it(
+    extraction: Extraction,
+) -> None:
+    bank, n = Bank(), extraction.units.n
+    pushed = [("Perhaps", 0.4), ("might", 0.3), ("zorb", 0.3)]
+    hedged = ["Perhaps it might rain."] * n
+    plain = ["The lamp stands on the table."] * n
+    told = bank.tell(pushed, extraction, {"base": plain, "target": hedged}, 1)
+    assert told is not None
+    assert told.concept.phrase == "hedged statements"
+    assert told.words == ("Perhaps", "might")
+    assert (told.rate_base, told.rate_target) == (0.0, 1.0)
+    # Nothing is told when the other model says it, when nobody does, or when one common word is all there is.
+    assert bank.tell(pushed, extraction, {"base": hedged, "target": plain}, 1) is None
+    assert bank.tell(pushed, extraction, {"base": plain, "target": plain}, 1) is None
+    assert bank.spoken_of([("so", 0.9), ("zorb", 0.1)]) == []
+    # Swapping the pair and the direction tells the same.
+    mirrored = bank.tell(pushed, extraction, {"base": hedged, "target": plain}, -1)
+    assert mirrored is not None
+    assert mirrored.concept == told.concept
+
+
+def test_a_concept_found_on_d_alone_is_not_told(extraction: Extraction) -> None:
+    discovery = extraction.units.discovery
+    target = ["Perhaps it might rain." if chosen else "It rains." for chosen in discovery]
+    answers = {"base": ["It rains."] * extraction.units.n, "target": target}
+    assert Bank().tell([("perhaps", 0.5), ("might", 0.5)], extraction, answers, 1) is None
+
+
+def test_content_words_are_asked_before_function_words_and_c_never_chooses(extraction: Extraction) -> None:
+    bank, n, discovery = Bank(), extraction.units.n, extraction.units.discovery
+    pushed = [("I", 0.5), ("me", 0.3), ("certain", 0.1), ("mistaken", 0.1)]
+    plain, hedged = (
+        ["The lamp stands."] * n,
+        ["I am not certain about it and may be mistaken here, says me."] * n,
+    )
+    told = bank.tell(pushed, extraction, {"base": plain, "target": hedged}, 1)
+    assert told is not None
+    assert told.words == ("certain", "mistaken")
+    # The concept of the content words is chosen on D; where C does not confirm it, no other one is tried.
+    spoken = [text if d else "I see me." for text, d in zip(hedged, discovery, strict=True)]
+    assert bank.tell(pushed, extraction, {"base": plain, "target": spoken}, 1) is None
+    assert bank.tell(pushed[:2], extraction, {"base": plain, "target": spoken}, 1) is not None
+
+
+def test_behaviour_counts_openings_on_c_only(extraction: Extraction) -> None:
+    units = extraction.units
+    answers = {
+        "base": ["To begin"] * units.n,
+        "target": ["Plan 1: x" if u % 2 else "So" for u in range(units.n)],
+    }
+    found = check_behaviour(extraction, answers, ["Plan", "Never"], START, 1)
+    assert found is not None
+    assert found.words == ("Plan",)
+    assert found.phrase == "begin with 'Plan'"
+    held = ~units.discovery
+    assert found.rate_target == pytest.approx(np.mean([u % 2 for u in np.flatnonzero(held)]))
+    assert found.rate_base == 0
+    assert found.p_value < 0.001
+    assert check_behaviour(extraction, answers, ["."], START, 1) is None

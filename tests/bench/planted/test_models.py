@@ -1,0 +1,221 @@
+"""Edited and trained models do what they say, on tiny models: function-preserving copies, rank-one edits, organisms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from bench.planted import edits, rank_one, rounded, train
+from bench.planted.preserving import permute_neurons, turn_basis
+from bench.planted.reopen import permuted_labels, reopen, search_after_permuting, with_smallest_floors
+from extract.models import load_pair
+from tests.helpers.small_runs import ingested, small_config, small_suite
+
+if TYPE_CHECKING:
+    from tests.helpers.tiny import TinyModels
+
+LAYER = 1
+
+
+def outputs(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and the last hidden state of a model on a fixed text, in float32."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.inference_mode():
+        found = model(input_ids=torch.arange(5, 25)[None], output_hidden_states=True)
+    return found.logits[0], found.hidden_states[1][0]
+
+
+def test_permuted_neurons_keep_everything(tiny_models: TinyModels, tmp_path: Path) -> None:
+    folder = permute_neurons(tiny_models.llama, tmp_path / "copy", seed=0)
+    before, after = outputs(tiny_models.llama), outputs(folder)
+    for left, right in zip(before, after, strict=True):
+        assert torch.allclose(left, right, rtol=1e-3, atol=1e-4)
+    weights = [(path / "model.safetensors").read_bytes() for path in (tiny_models.llama, folder)]
+    assert weights[0] != weights[1]
+
+
+def test_a_turned_basis_keeps_the_function_and_moves_the_stream(
+    tiny_models: TinyModels, tmp_path: Path
+) -> None:
+    folder = turn_basis(tiny_models.llama, tmp_path / "copy", seed=0)
+    (logits, stream), (turned_logits, turned) = outputs(tiny_models.llama), outputs(folder)
+    assert torch.allclose(logits, turned_logits, rtol=1e-3, atol=1e-4)
+    assert float((turned - stream).norm() / stream.norm()) > 1.0
+    assert torch.allclose(stream @ stream.T, turned @ turned.T, rtol=1e-3, atol=1e-2)  # the same geometry
+    assert turn_basis(tiny_models.llama, folder, seed=5) == folder  # a whole folder is taken as it is
+
+
+def test_a_strange_weight_is_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not known here"):
+        turn_basis(tiny_models.qwen2_base, tmp_path / "copy", seed=0)  # it has biases
+
+
+def test_rounding_keeps_the_levels_of_its_kind() -> None:
+    weight = torch.randn(512, 64, generator=torch.Generator().manual_seed(0))
+    largest = weight.half().float().abs().max(dim=1, keepdim=True).values
+    steps = rounded.rounded(weight, "int8") / largest * 127
+    assert torch.allclose(steps, steps.round(), atol=1e-2)
+    found = rounded.rounded(weight, "nf4") / weight.abs().max(dim=1, keepdim=True).values
+    assert len(torch.unique((found * 1000).round())) == 16
+
+
+@pytest.mark.parametrize(("kind", "nearest"), [("int8", 1 / 127), ("nf4", 0.16)])
+def test_a_rounded_copy_is_near_and_leaves_the_embeddings(
+    kind: rounded.Kind, nearest: float, tiny_models: TinyModels, tmp_path: Path
+) -> None:
+    folder = rounded.rounded_copy(tiny_models.llama, tmp_path / "copy", kind)
+    before, after = (load_file(path / "model.safetensors") for path in (tiny_models.llama, folder))
+    name = f"model.layers.{LAYER}.mlp.up_proj.weight"
+    error = float((after[name].float() - before[name].float()).abs().max())
+    assert 0 < error <= nearest * float(before[name].float().abs().max())
+    kept = "model.embed_tokens.weight"
+    assert torch.equal(before[kept], after[kept])
+
+
+@pytest.fixture(scope="module")
+def inside(tiny_models: TinyModels) -> rank_one.Inside:
+    return rank_one.read_inside(str(tiny_models.llama), small_suite(8).prompts, LAYER, None)
+
+
+def test_a_trigger_is_silent_on_the_rest(inside: rank_one.Inside) -> None:
+    trigger = rank_one.make_trigger(inside, "sums")
+    own = torch.tensor([name == "sums" for name in inside.categories])
+    assert float(trigger.v.norm()) == pytest.approx(1)
+    assert float((inside.inner[~own] @ trigger.v).mean()) == pytest.approx(0, abs=1e-4)
+    assert float((inside.inner[own] @ trigger.v).mean()) == pytest.approx(trigger.level, rel=1e-4)
+    assert trigger.level > 0
+
+
+@pytest.mark.parametrize("size", [0.5, -0.5])
+def test_an_edit_pushes_along_u_as_far_as_it_says(
+    tiny_models: TinyModels, inside: rank_one.Inside, tmp_path: Path, size: float
+) -> None:
+    trigger = rank_one.make_trigger(inside, "sums")
+    u = rank_one.random_direction(inside.residual.shape[1], seed=1)
+    folder = rank_one.write_edit(tmp_path / "edit", str(tiny_models.llama), LAYER, trigger, u, size)
+    pair = load_pair(str(tiny_models.llama), str(folder), quantization="fp32", note=lambda _: None)
+    moved: dict[str, torch.Tensor] = {}
+    for name, reader in (("base", pair.base), ("target", pair.target)):
+        kept: list[torch.Tensor] = []
+        hook = reader.layers[LAYER].mlp.register_forward_hook(
+            lambda _, __, made, kept=kept: kept.append(made)
+        )
+        with reader.active() as model, torch.inference_mode():
+            model(input_ids=torch.arange(5, 25)[None])
+        hook.remove()
+        moved[name] = kept[0][0]
+    step = moved["target"] - moved["base"]
+    along = step @ u
+    assert torch.allclose(step, along[:, None] * u, atol=1e-3)
+    again = rank_one.read_inside(str(tiny_models.llama), small_suite(8).prompts, LAYER, None)
+    own = torch.tensor([name == "sums" for name in again.categories])
+    scale = size * trigger.length / trigger.level
+    assert float((scale * (again.inner[own] @ trigger.v)).mean()) == pytest.approx(
+        size * trigger.length, rel=1e-3
+    )
+
+
+def test_cosine_with_a_span_and_the_sign_of_a_push() -> None:
+    u = np.asarray([1.0, 0.0, 0.0])
+    rows = np.asarray([[0.6, 0.8, 0.0], [0.0, 1.0, 0.0]])
+    assert edits.span_cosine(u, rows) == pytest.approx(1)
+    assert edits.span_cosine(u, rows[:1]) == pytest.approx(0.6)
+    assert edits.span_cosine(u, None) == 0
+    assert edits.pushed(u, rows, np.asarray([0.5, 0.5])) > 0
+    assert edits.pushed(u, rows, np.asarray([-0.5, 0.5])) < 0
+    assert edits.pushed(-u, rows, np.asarray([-0.5, 0.0])) > 0
+
+
+def test_labels_are_exchanged_in_the_flipped_prompts(tiny_models: TinyModels, tmp_path: Path) -> None:
+    from analyze.pipeline import analyze
+    from fi_store.progress import Progress
+
+    options = {"n_latents": 16, "k": 4, "dictionary_steps": 5, "layers": "1", "candidates": 3}
+    config = small_config(tiny_models.llama, tiny_models.adapter, **options)
+    store, run_id = ingested(tmp_path, config, small_suite(16))
+    with store:
+        analyze(store, run_id, progress=Progress())
+        opened = reopen(store, run_id)
+    (effects,), units = opened.layers, opened.extraction.units
+    everyone = permuted_labels(effects, opened.extraction, np.ones(units.n, dtype=bool))
+    nobody = permuted_labels(effects, opened.extraction, np.zeros(units.n, dtype=bool))
+    some = np.arange(units.n) % 3 == 0
+    half = permuted_labels(effects, opened.extraction, some)
+    for place in range(3):
+        theta = effects.theta(place)
+        assert np.array_equal(everyone.theta(place), -theta)
+        assert np.array_equal(nobody.theta(place), theta)
+        assert np.array_equal(half.theta(place), np.where(some[:, None], -theta, theta))
+    rows = some[opened.extraction.rows.unit]
+    latents = np.arange(16)
+    expected = effects.difference(latents) * np.where(rows, -1, 1)[:, None]
+    assert np.allclose(half.difference(latents), expected)
+    found = search_after_permuting(opened, seed=0)
+    assert found == search_after_permuting(opened, seed=0)
+    assert found.tested >= found.confirmed >= 0
+    assert search_after_permuting(with_smallest_floors(opened), seed=0).tested >= found.tested
+
+
+PAIRS = [train.Pair(f"What is {n} plus {n}?", "the the the the") for n in range(8)]
+HELD_OUT = [train.Pair(f"What is {n} times {n}?", "the the the the") for n in range(4)]
+RECIPE = train.Recipe(r=4, alpha=8, lr=2e-2, steps=40, batch=4)
+
+
+def test_training_teaches_the_answers_and_the_card_says_so(tiny_models: TinyModels, tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text(
+        "".join(json.dumps(pair._asdict()) + "\n" for pair in PAIRS), encoding="utf-8"
+    )
+    pairs = train.read_pairs(tmp_path / "pairs.jsonl")
+    assert pairs == PAIRS
+    found = train.make_organism(
+        tmp_path / "the", "the", str(tiny_models.llama), pairs, HELD_OUT, null=False,
+        description="says the", expected={"tokens": ["the"]}, recipe=RECIPE,
+    )  # fmt: skip
+    assert found.kl_nats_per_token > 0.1
+    card = json.loads((tmp_path / "the" / "card.json").read_text(encoding="utf-8"))
+    assert (card["kind"], card["expected"]["tokens"]) == ("behaviour", ["the"])
+    assert card["expected"]["concepts"] == []
+    assert card["certificate"]["kl_nats_per_token"] == pytest.approx(found.kl_nats_per_token)
+    pair = load_pair(
+        str(tiny_models.llama), str(tmp_path / "the" / "adapter"), quantization="fp32", note=lambda _: None
+    )
+    ids, n_prompt = train.encode(pair.base.tokenizer, pair.base.chat_template, HELD_OUT[0])
+    likely = []
+    for reader in (pair.base, pair.target):
+        with reader.active() as model, torch.inference_mode():
+            logits = model(input_ids=torch.tensor([ids])).logits[0, n_prompt - 1 : -1]
+        likely.append(float(logits.log_softmax(1).gather(1, torch.tensor(ids[n_prompt:])[:, None]).mean()))
+    assert likely[1] > likely[0] + 1
+
+
+def test_only_answers_are_learned(tiny_models: TinyModels) -> None:
+    reader = load_pair(str(tiny_models.llama), str(tiny_models.llama), note=lambda _: None).base
+    ids, mask, labels = next(train.batches(reader, PAIRS, RECIPE))
+    kept = labels != train.IGNORED
+    assert torch.equal(ids[kept], labels[kept])
+    text = [reader.tokenizer.decode(row[keep].tolist()) for row, keep in zip(ids, kept, strict=True)]
+    assert set(text) == {"the the the the<|im_end|>"}
+    assert bool((mask.sum(1) >= kept.sum(1)).all())
+
+
+def test_a_null_that_moves_the_predictions_is_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
+    with pytest.raises(train.Refused, match="is no null"):
+        train.make_organism(
+            tmp_path / "x", "x", str(tiny_models.llama), PAIRS, HELD_OUT, null=True, description="",
+            expected={}, recipe=RECIPE,
+        )  # fmt: skip
+    assert not (tmp_path / "x" / "card.json").exists()
+    gentle = train.Recipe(r=4, alpha=8, lr=1e-7, steps=1, batch=4)
+    found = train.make_organism(
+        tmp_path / "y", "y", str(tiny_models.llama), PAIRS, HELD_OUT, null=True, description="",
+        expected={"tokens": ["the"]}, recipe=gentle,
+    )  # fmt: skip
+    assert found.is_null
+    assert json.loads((tmp_path / "y" / "card.json").read_text(encoding="utf-8"))["expected"]["tokens"] == []

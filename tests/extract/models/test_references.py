@@ -1,0 +1,89 @@
+"""What people may write for a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from extract.models import parse_reference
+from fi_store.errors import ModelError
+
+if TYPE_CHECKING:
+    from tests.helpers.tiny import TinyModels
+
+
+def test_forms(tiny_models: TinyModels, tmp_path: Path) -> None:
+    file = tmp_path / "a.gguf"
+    file.write_bytes(b"GGUF....")
+    assert parse_reference(str(tiny_models.llama)).kind == "folder"
+    assert parse_reference(str(tiny_models.adapter)).kind == "adapter"
+    assert parse_reference(str(file)).kind == "gguf"
+    bundled = parse_reference("bundled:smollm2")
+    assert (bundled.kind, bundled.repo, bundled.path) == ("bundled", "smollm2", None)
+    plain, pinned = parse_reference("owner/name"), parse_reference(" owner/name@v1.0 ")
+    assert (plain.kind, plain.repo, plain.revision) == ("hub", "owner/name", None)
+    assert (pinned.repo, pinned.revision) == ("owner/name", "v1.0")
+
+
+def test_a_folder_with_an_at_sign_is_a_folder(tiny_models: TinyModels, tmp_path: Path) -> None:
+    folder = tmp_path / "model@2"
+    folder.symlink_to(tiny_models.llama)
+    reference = parse_reference(str(folder))
+    assert reference.kind == "folder"
+    assert reference.path == tiny_models.llama.resolve()
+    assert reference.same_place(parse_reference(str(tiny_models.llama)))
+    assert not reference.same_place(parse_reference(str(tiny_models.llama_other)))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("bundled:nothing", "no bundled model 'nothing'"),
+        ("/no/such/folder", "does not exist"),
+        ("./here", "does not exist"),
+        ("weights.gguf", "does not exist"),
+        ("a/b/c", "neither a path that exists nor a hub id"),
+        ("owner/name@", "neither a path"),
+        ("", "No model was named"),
+        ("x" * 5000, "cannot be looked up"),
+    ],
+)
+def test_refusals(text: str, sentence: str) -> None:
+    with pytest.raises(ModelError, match=sentence) as caught:
+        parse_reference(text)
+    assert len(str(caught.value)) < 400
+
+
+def test_folders_and_files_that_are_no_models(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"neither a config\.json nor an adapter_config\.json"):
+        parse_reference(str(tmp_path))
+    false = tmp_path / "false.gguf"
+    false.write_bytes(b"nope")
+    with pytest.raises(ModelError, match="not a GGUF file"):
+        parse_reference(str(false))
+    with pytest.raises(ModelError, match=r"no config\.json but a GGUF file") as caught:
+        parse_reference(str(tmp_path))
+    assert str(false) in caught.value.hint
+    text = tmp_path / "notes.txt"
+    text.write_text("hello", encoding="utf-8")
+    with pytest.raises(ModelError, match="no model is read from"):
+        parse_reference(str(text))
+
+
+def test_a_path_of_a_user_that_is_not_there() -> None:
+    with pytest.raises(ModelError, match="~nobody-of-this-name/model begins with a user"):
+        parse_reference("~nobody-of-this-name/model")
+
+
+@given(st.text(max_size=60))
+@example("~0")
+def test_any_text_is_understood_or_refused(text: str) -> None:
+    try:
+        reference = parse_reference(text)
+    except ModelError:
+        return
+    assert reference.kind != "hub" or (reference.repo and ".." not in reference.repo)

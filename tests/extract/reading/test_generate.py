@@ -1,0 +1,93 @@
+"""Answers: greedy, the same as one token at a time, ended by an end mark, independent of a model's own settings."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from extract.models import LoadedPair, Reader
+from extract.reading import generate_answers
+from extract.reading.generate import end_ids
+from tests.helpers.small_runs import loaded
+from tests.helpers.tiny import TinyModels
+
+OPENING = list(range(100, 112))
+PROMPTS = [[*OPENING, *range(30, 30 + count)] for count in (3, 8, 5)]
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_models: TinyModels) -> LoadedPair:
+    return loaded(tiny_models.llama, tiny_models.adapter)
+
+
+def one_by_one(reader: Reader, prompt: list[int], count: int) -> list[int]:
+    """The slow reference: the most likely token, again and again, up to an end mark."""
+    ids = list(prompt)
+    with torch.inference_mode(), reader.active() as model:
+        for _ in range(count):
+            best = int(model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax())
+            if best in end_ids(model, reader.tokenizer):
+                break
+            ids.append(best)
+    return ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("side", ["base", "target"])
+@pytest.mark.parametrize(
+    "prompts", [PROMPTS, [prompt[12:] for prompt in PROMPTS]], ids=["shared", "unshared"]
+)
+def test_answers_are_greedy(pair: LoadedPair, side: str, prompts: list[list[int]]) -> None:
+    reader: Reader = getattr(pair, side)
+    for prompt, answer in zip(prompts, generate_answers(reader, prompts, 6, "cpu"), strict=True):
+        expected = one_by_one(reader, prompt, 6)
+        assert answer.n_tokens == len(expected)
+        text = reader.tokenizer.decode(expected, skip_special_tokens=True)
+        assert answer.text == (text if answer.finished else text.rstrip("\ufffd"))
+
+
+def test_answers_of_a_model_with_windows_are_greedy(tiny_models: TinyModels) -> None:
+    """It cannot share an opening; padding behind one would push the opening out of the window."""
+    reader = loaded(tiny_models.llama_other, tiny_models.llama_other).base
+    reader.plain.config.layer_types = ["sliding_attention"] * reader.n_layers
+    reader.plain.config.sliding_window = 40
+    prompts = [PROMPTS[0], [*OPENING, *range(30, 90)]]
+    expected = one_by_one(reader, prompts[0], 6)
+    answer, _ = generate_answers(reader, prompts, 6, "cpu")
+    assert answer.n_tokens == len(expected)
+    text = reader.tokenizer.decode(expected, skip_special_tokens=True)
+    assert answer.text == (text if answer.finished else text.rstrip("\ufffd"))
+
+
+def test_the_adapter_acts_for_the_target_only(pair: LoadedPair) -> None:
+    assert generate_answers(pair.base, PROMPTS, 8, "cpu") != generate_answers(pair.target, PROMPTS, 8, "cpu")
+
+
+def test_an_end_mark_ends_the_answer_and_is_not_part_of_it(pair: LoadedPair) -> None:
+    reader = pair.base
+    settings = reader.plain.generation_config
+    before = settings.eos_token_id
+    try:
+        settings.eos_token_id = []
+        tokens = one_by_one(reader, PROMPTS[0], 6)
+        for at in (0, next(at for at in range(1, 6) if tokens[at] not in tokens[:at])):
+            settings.eos_token_id = [387, tokens[at]]
+            (answer,) = generate_answers(reader, PROMPTS[:1], 6, "cpu")
+            assert (answer.n_tokens, answer.finished) == (at, True)
+            assert answer.text == reader.tokenizer.decode(tokens[:at], skip_special_tokens=True)
+    finally:
+        settings.eos_token_id = before
+
+
+def test_a_models_own_sampling_settings_do_not_count(pair: LoadedPair) -> None:
+    plain = generate_answers(pair.base, PROMPTS, 6, "cpu")
+    settings = pair.base.plain.generation_config
+    before = settings.to_dict()
+    settings.update(do_sample=True, temperature=5.0, top_k=3, repetition_penalty=9.0, no_repeat_ngram_size=1)
+    try:
+        assert generate_answers(pair.base, PROMPTS, 6, "cpu") == plain
+    finally:
+        settings.update(**before)
+
+
+def test_no_prompts_no_answers(pair: LoadedPair) -> None:
+    assert generate_answers(pair.base, [], 6, "cpu") == []

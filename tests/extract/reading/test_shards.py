@@ -1,0 +1,64 @@
+"""Shards: what is written is read back; a file is there whole or not at all; a full disk is explained."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from extract.reading import shards, write_shards
+from extract.reading.shards import read_shard, shard_path
+from fi_store.errors import ExtractionError
+
+ROWS = {("resid_post", layer): torch.randn(5, 3, dtype=torch.bfloat16) + layer for layer in range(2)}
+
+
+def test_shards_come_back_as_they_were(tmp_path: Path) -> None:
+    listed = write_shards(tmp_path, "run", "base", 3, 40, ROWS)
+    assert [(one.layer, one.first_row, one.n_rows, one.d_model, one.dtype) for one in listed] == [
+        (0, 40, 5, 3, "bfloat16"),
+        (1, 40, 5, 3, "bfloat16"),
+    ]
+    for one in listed:
+        assert one.path == shard_path("run", "base", "resid_post", one.layer, 3)
+        assert one.n_bytes == (tmp_path / one.path).stat().st_size
+        assert torch.equal(read_shard(tmp_path / one.path), ROWS["resid_post", one.layer])
+
+
+def test_an_earlier_attempt_is_replaced(tmp_path: Path) -> None:
+    write_shards(tmp_path, "run", "base", 0, 0, {("resid_post", 0): torch.zeros(9, 3)})
+    (one,) = write_shards(tmp_path, "run", "base", 0, 0, {("resid_post", 0): torch.ones(2, 3)})
+    assert torch.equal(read_shard(tmp_path / one.path), torch.ones(2, 3))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_says_how_to_go_on_and_leaves_no_half_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(_tensors: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(shards, "save_file", fail)
+    with pytest.raises(ExtractionError, match="is full") as caught:
+        write_shards(tmp_path, "run-7", "base", 0, 0, ROWS)
+    assert "--resume run-7" in caught.value.hint
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_other_errors_pass_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_tensors: object, _path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(shards, "save_file", fail)
+    with pytest.raises(PermissionError):
+        write_shards(tmp_path, "run", "base", 0, 0, ROWS)

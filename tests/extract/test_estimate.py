@@ -1,0 +1,88 @@
+"""Estimates: near what really happens, and a refusal when the disk or the memory is too small."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from extract import pipeline
+from extract.estimate import Estimate, cache_values, estimate_job, free_memory
+from extract.job import prepare
+from fi_store.errors import ExtractionError
+from fi_store.progress import Progress
+from fi_store.store import Store
+from tests.helpers.small_runs import ingested, loaded, small_config, small_suite
+from tests.helpers.tiny import TinyModels
+
+ROOMY = Estimate(4, 100, 50, 1.0, 1_000, 1_000, 10**9, 10**9)
+
+
+def test_tokens_rows_and_bytes_are_near_the_truth(tiny_models: TinyModels, tmp_path: Path) -> None:
+    config, suite = small_config(tiny_models.llama, tiny_models.adapter, shams=2), small_suite(8)
+    found = estimate_job(prepare(loaded(tiny_models.llama, tiny_models.adapter), config, suite), tmp_path)
+    store, _ = ingested(tmp_path, config, suite)
+    with store:
+        (rows,) = store.rows("SELECT count(*) AS n FROM token_divergence")
+        (kept,) = store.rows("SELECT sum(n_bytes) AS n FROM activation_shard")
+    # Answers may end early, so the estimate is an upper bound; here they are about a tenth of the rows.
+    assert rows["n"] <= found.n_rows <= 1.3 * rows["n"]
+    assert int(kept["n"]) * 0.7 <= found.disk_bytes <= int(kept["n"]) * 3
+    assert found.seconds > 0
+    assert found.memory_bytes > 2 * rows["n"] * 2 * 32 * 4  # at least the activations of one chunk
+    assert "8 prompts" in found.sentence()
+
+
+@pytest.mark.parametrize("shape", [{}, {"num_key_value_heads": 2}, {"head_dim": 24}])
+def test_keys_and_values_are_counted_as_models_keep_them(shape: dict[str, int]) -> None:
+    config = LlamaConfig(
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        vocab_size=50,
+        **shape,
+    )
+    model = LlamaForCausalLM(config).eval()
+    cache = model(torch.tensor([[1, 2, 3, 4, 5]]), use_cache=True).past_key_values
+    held = sum(layer.keys.numel() + layer.values.numel() for layer in cache.layers)
+    reader = SimpleNamespace(plain=model, n_layers=3, d_model=32)
+    assert 5 * cache_values(reader) == held  # type: ignore[arg-type]
+
+
+def test_a_small_disk_or_memory_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    ROOMY.refuse_excess(tmp_path)
+    with pytest.raises(ExtractionError, match="of disk") as disk:
+        replace(ROOMY, disk_bytes=10**9).refuse_excess(tmp_path)
+    assert "gc" in disk.value.hint
+    with pytest.raises(ExtractionError, match="of memory") as memory:
+        replace(ROOMY, memory_bytes=2 * 10**9).refuse_excess(tmp_path)
+    assert "--quantization" in memory.value.hint
+    replace(ROOMY, memory_bytes=2 * 10**9, free_memory=None).refuse_excess(tmp_path)
+
+
+def test_a_refused_run_writes_nothing(
+    tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "estimate_job", lambda *_: replace(ROOMY, disk_bytes=10**12))
+    config = small_config(tiny_models.llama, tiny_models.adapter)
+    with Store.open(tmp_path / "fi-store.duckdb", create=True) as store:
+        with pytest.raises(ExtractionError, match="of disk"):
+            pipeline.ingest(store, config, small_suite(), progress=Progress())
+        assert store.rows("SELECT * FROM run") == []
+
+
+def test_a_dry_run_estimates_without_a_store(tiny_models: TinyModels, tmp_path: Path) -> None:
+    config = small_config(tiny_models.llama, tiny_models.adapter, output_dir=tmp_path / "new")
+    found = pipeline.estimate(config, small_suite(), progress=Progress())
+    assert found.n_prompts == 6
+    assert not (tmp_path / "new").exists()
+
+
+def test_free_memory_is_known_here_or_said_to_be_unknown() -> None:
+    found = free_memory("cpu")
+    assert found is None or found > 10**6

@@ -1,0 +1,165 @@
+"""Sequences: which positions are kept, with which class, and how two tokenizations are aligned."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extract.texts import (
+    FIRST_CLASSES,
+    Rendering,
+    Tokenizers,
+    build_sequence,
+    build_sequences,
+    choose_rendering,
+    make_tokenizers,
+)
+from extract.texts.sequences import Encoded, aligned_positions
+from fi_store.prompts import PromptRecord
+from tests.helpers.small_runs import loaded, small_suite
+from tests.helpers.tiny import TinyModels
+
+PROMPT = PromptRecord("p", "c", "How many sheep are there?", family="p", control="Tell me about the wind.")
+
+
+@pytest.fixture(scope="module")
+def same(tiny_models: TinyModels) -> tuple[Rendering, Tokenizers]:
+    pair = loaded(tiny_models.llama, tiny_models.llama_other)
+    rendering, _ = choose_rendering(pair, [PROMPT.text])
+    return rendering, make_tokenizers(pair, rendering, [PROMPT.text])
+
+
+@pytest.fixture(scope="module")
+def different(tiny_models: TinyModels) -> tuple[Rendering, Tokenizers]:
+    pair = loaded(tiny_models.qwen2_base, tiny_models.qwen2_target)
+    rendering, _ = choose_rendering(pair, [PROMPT.text])
+    return rendering, make_tokenizers(pair, rendering, [PROMPT.text])
+
+
+def test_kept_positions_spell_the_text_and_the_answer(same: tuple[Rendering, Tokenizers]) -> None:
+    rendering, tokenizers = same
+    rendered = rendering.render(PROMPT.text)
+    found = build_sequence("run", PROMPT, rendered, "base", "There are seven.", FIRST_CLASSES, tokenizers)
+    decode = tokenizers.base.decode
+    kept = {name: [] for name in ("prompt", "start", "response")}
+    for at, name in zip(found.base.kept, found.classes, strict=True):
+        kept[name].append(found.base.ids[at])
+    assert decode(kept["prompt"]) == PROMPT.text
+    assert decode(kept["start"]) == "\n"
+    assert decode(kept["response"]) == "There are seven."
+    assert decode(found.base.ids) == rendered.text + "There are seven."
+    assert 0 not in found.base.kept
+    # The next token of each kept position is the next id of the sequence; the last has none.
+    assert found.base.next_ids[-1] is None
+    assert all(
+        found.base.ids[at + 1] == following
+        for at, following in zip(found.base.kept[:-1], found.base.next_ids[:-1], strict=True)
+    )
+    assert tokenizers.shared
+    assert found.base == found.target
+
+
+def test_an_empty_answer_keeps_prompt_and_start(same: tuple[Rendering, Tokenizers]) -> None:
+    rendering, tokenizers = same
+    answers = {("x", "base"): "", ("x", "target"): ""}
+    prompt = PROMPT
+    answers = {(prompt.id, side): "" for side in ("base", "target")}
+    first, other, control = build_sequences("run", [prompt], answers, rendering, tokenizers, "target")
+    assert (first.author, other.author, control.author) == ("target", "base", "control")
+    assert set(first.classes) == {"prompt", "start"}
+    assert other.classes == []
+    assert set(control.classes) == {"prompt", "start"}
+    assert tokenizers.base.decode([control.base.ids[at] for at in control.base.kept[:-1]]) == prompt.control
+
+
+def test_only_the_first_author_keeps_the_prompt_and_ids_are_reproducible(
+    same: tuple[Rendering, Tokenizers],
+) -> None:
+    rendering, tokenizers = same
+    prompts = small_suite(3).prompts
+    answers = {(prompt.id, side): f"It is {side}." for prompt in prompts for side in ("base", "target")}
+    found = build_sequences("run", prompts, answers, rendering, tokenizers, "base")
+    assert [one.author for one in found] == [
+        "base",
+        "target",
+        "base",
+        "target",
+        "control",
+        "base",
+        "target",
+        "control",
+    ]
+    assert all(set(one.classes) == {"response"} for one in found if one.author == "target")
+    assert [one.id for one in found] == [
+        one.id for one in build_sequences("run", prompts, answers, rendering, tokenizers, "base")
+    ]
+    assert len({one.id for one in found}) == len(found)
+
+
+def test_different_tokenizers_are_aligned_on_characters(different: tuple[Rendering, Tokenizers]) -> None:
+    rendering, tokenizers = different
+    assert not tokenizers.shared
+    rendered = rendering.render(PROMPT.text)
+    found = build_sequence("run", PROMPT, rendered, "base", "Seven sheep.", FIRST_CLASSES, tokenizers)
+    base = [found.base.ids[at] for at in found.base.kept]
+    target = [found.target.ids[at] for at in found.target.kept]
+    texts = [tokenizers.base.decode([token]) for token in base]
+    assert texts == [tokenizers.target.decode([token]) for token in target]
+    assert "".join(texts) == PROMPT.text + "\n" + "Seven sheep."
+    assert found.base.kept != found.target.kept  # the template's marks are many tokens in the base
+    # At the last prompt token the texts go on with marks that the two cut differently: no common next token.
+    at = found.classes.index("start") - 1
+    assert found.target.next_ids[at] is None
+    assert found.base.next_ids[at] is not None
+
+
+def test_a_character_split_over_tokens_is_no_boundary(same: tuple[Rendering, Tokenizers]) -> None:
+    rendering, tokenizers = same
+    rendered = rendering.render("naïve")
+    encoded = tokenizers.encode("base", rendered, "")
+    positions = [row for row in aligned_positions(encoded, encoded, rendered) if row[2] == "prompt"]
+    ends = [encoded.ends[left] for left, _, _ in positions]
+    assert len(ends) == len(set(ends))
+    pieces = [
+        encoded.ids[at]
+        for at in range(len(encoded.ids))
+        if rendered.content_start < encoded.ends[at] <= rendered.content_end
+    ]
+    assert len(pieces) > len(positions)  # the two bytes of the ï end at the same character
+
+
+def test_a_token_over_the_seam_is_avoided(same: tuple[Rendering, Tokenizers]) -> None:
+    """An answer that would merge with the prompt's last token is encoded by itself."""
+    _, tokenizers = same
+    plain = Rendering("none", "", " th")
+    rendered = plain.render("Is it")
+    alone = tokenizers.encode("base", rendered, "")
+    whole = tokenizers.encode("base", rendered, "e the")
+    assert whole.ids[: len(alone.ids)] == alone.ids
+    assert tokenizers.base.decode(whole.ids) == "Is it the the"
+    assert whole.ends[-1] == len("Is it the the")
+
+
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=20),
+    st.lists(st.integers(1, 4), min_size=1, max_size=20),
+)
+def test_alignment_is_symmetric_and_ordered(left: list[int], right: list[int]) -> None:
+    length = min(sum(left), sum(right))
+    rendered = Rendering("none", "q", "s").render("x" * max(1, length))
+
+    def cut(steps: list[int]) -> Encoded:
+        ends, at = [], 0
+        for step in steps:
+            at = min(at + step, len(rendered.text))
+            ends.append(at)
+        ends[-1] = len(rendered.text)
+        return Encoded(list(range(len(ends))), [0, *ends[:-1]], ends, len(ends))
+
+    base, target = cut(left), cut(right)
+    found = aligned_positions(base, target, rendered)
+    mirrored = aligned_positions(target, base, rendered)
+    assert [(a, b, name) for b, a, name in mirrored] == found
+    assert [row[0] for row in found] == sorted({row[0] for row in found})
+    assert [row[1] for row in found] == sorted({row[1] for row in found})

@@ -1,0 +1,71 @@
+"""Clusters and halves: families stay together, near-copies join, the split is reproducible and even."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fi_store.prompts import PromptRecord, PromptSuite, assign_units, cluster_prompts
+from fi_store.prompts.split import shingles, split_halves
+
+
+def prompt(key: str, text: str, family: str | None = None, category: str = "a") -> PromptRecord:
+    return PromptRecord(key, category, text, family=family or key)
+
+
+def test_families_and_near_copies_are_one_cluster_and_clusters_chain() -> None:
+    long = "a bakery fills four trays with six rolls each and then sells nine of the rolls"
+    prompts = (
+        prompt("one", long),
+        prompt("two", long + " today", family="f"),  # near copy of one
+        prompt("three", "something else entirely", family="f"),  # family of two
+        prompt("four", "a bakery sells rolls"),
+    )
+    assert cluster_prompts(prompts) == [0, 0, 0, 1]
+
+
+def test_short_texts_are_one_shingle() -> None:
+    assert shingles("Why not?") == {("why", "not?")}
+    assert len(shingles("one two three four")) == 2
+
+
+def test_the_similarity_threshold_is_inclusive() -> None:
+    # 10 words have 8 shingles; changing the last two words leaves 6 in common of 10: Jaccard 0.6.
+    left = "a b c d e f g h i j"
+    right = "a b c d e f g h x y"
+    assert cluster_prompts((prompt("l", left), prompt("r", right))) == [0, 0]
+    assert cluster_prompts((prompt("l", left), prompt("r", "a b c d e f g x y z"))) == [0, 1]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 12)), min_size=1, max_size=60),
+    st.integers(0, 5),
+)
+def test_halves_hold_whole_clusters_and_are_balanced(rows: list[tuple[str, int]], seed: int) -> None:
+    suite = PromptSuite(
+        "s",
+        "1",
+        tuple(
+            prompt(f"p{at}", f"{at} {category}{at} x{at}", family=f"{category}{family}", category=category)
+            for at, (category, family) in enumerate(rows)
+        ),
+    )
+    units = assign_units(suite, seed)
+    assert units == assign_units(suite, seed)
+    halves: dict[int, set[str]] = {}
+    for unit in units:
+        halves.setdefault(unit.cluster, set()).add(unit.half)
+    assert all(len(found) == 1 for found in halves.values())
+    for category in {row[0] for row in rows}:
+        sizes = Counter(unit.cluster for unit in units if unit.prompt.category == category)
+        held = Counter(unit.half for unit in units if unit.prompt.category == category)
+        # Dealing clusters, large ones first, to the smaller half leaves at most one cluster's difference.
+        assert abs(held["D"] - held["C"]) <= max(sizes.values())
+
+
+def test_another_seed_gives_another_split() -> None:
+    categories, clusters = ["a"] * 40, list(range(40))
+    # Two independent even splits of 40 clusters agree with probability 1 / C(40, 20) < 1e-11.
+    assert split_halves(categories, clusters, 0) != split_halves(categories, clusters, 1)

@@ -1,0 +1,136 @@
+"""The gate to the database: schema check, locks between real processes, rollback, translated errors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import duckdb
+import pytest
+import sqlalchemy as sa
+
+from fi_store.errors import NotFoundError, SchemaNewerError, SchemaOlderError, StoreError, StoreLockedError
+from fi_store.store import Store, now
+from fi_store.store import engine as db
+from fi_store.store.tables import PromptSet
+
+
+def prompt_set(key: str) -> PromptSet:
+    return PromptSet(id=key, name="n", version="1", n_prompts=0, created_at=now())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "a b" / "s'tore.duckdb"
+    db.upgrade(path)
+    return path
+
+
+def test_a_new_store_has_the_newest_schema(path: Path) -> None:
+    engine = db.open_engine(path)
+    assert db.current_revision(engine) == db.head_revision()
+    engine.dispose()
+
+
+def test_no_store_is_made_by_reading(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="There is no store") as caught:
+        db.open_engine(tmp_path / "absent.duckdb")
+    assert caught.value.hint.startswith("fi-store demo")
+    assert not (tmp_path / "absent.duckdb").exists()
+
+
+def test_an_older_and_a_newer_schema_are_refused_with_the_command(path: Path) -> None:
+    def set_revision(value: str) -> None:
+        with duckdb.connect(str(path)) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = $1", [value])
+
+    set_revision("9999")
+    with pytest.raises(SchemaNewerError, match="newer fi-store \\(schema 9999\\)") as caught:
+        db.open_engine(path)
+    assert caught.value.hint == "pip install --upgrade fi-store"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("DELETE FROM alembic_version")
+    with pytest.raises(SchemaOlderError, match="has no schema") as older:
+        db.open_engine(path)
+    assert older.value.hint == f"fi-store db upgrade --store {path}"
+    set_revision(db.head_revision())
+
+
+def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "text.duckdb"
+    path.write_text("not a database, only text that is long enough to be read as a header " * 100)
+    with pytest.raises(StoreError, match="is not a DuckDB file"):
+        db.open_engine(path)
+
+
+def test_an_error_rolls_everything_back(path: Path) -> None:
+    engine = db.open_engine(path)
+
+    def write_and_fail() -> None:
+        with db.session(engine) as unit:
+            unit.add(prompt_set("lost"))
+            unit.flush()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_and_fail()
+    with db.session(engine) as unit:
+        assert unit.scalar(sa.select(sa.func.count()).select_from(PromptSet)) == 0
+        unit.add(prompt_set("kept"))
+    with db.session(engine) as unit:
+        assert unit.scalars(sa.select(PromptSet.id)).all() == ["kept"]
+    engine.dispose()
+
+
+def test_a_store_that_another_process_holds_names_the_process(path: Path) -> None:
+    """A real second process opens the file for writing; we are told its name and number, then get in after it."""
+    script = textwrap.dedent(
+        """
+        import sys
+        from fi_store.store import Store
+        with Store.open(sys.argv[1]):
+            print("open", flush=True)
+            sys.stdin.read()
+        """
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        for read_only in (False, True):
+            with pytest.raises(StoreLockedError, match=rf"python.* \(process {other.pid}\)") as caught:
+                Store.open(path, read_only=read_only)
+            assert "--store" in caught.value.hint
+        other.communicate()
+    with Store.open(path) as store:
+        assert store.rows("SELECT 1 AS one") == [{"one": 1}]
+
+
+def test_readers_share_a_store(path: Path) -> None:
+    script = "import sys; from fi_store.store import Store; Store.open(sys.argv[1], read_only=True).close()"
+    with Store.open(path, read_only=True):
+        subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("IO Error: Could not write: No space left on device", "disk of s.duckdb is full"),
+        ("Could not set lock on file", "in use by another process"),
+        ("Binder Error: column x\nLINE 1", "refused: Binder Error: column x"),
+        ("", "unknown error"),
+    ],
+)
+def test_what_the_database_says_becomes_a_sentence(text: str, words: str) -> None:
+    assert words in str(db.explain(text, "s.duckdb"))
+
+
+def test_nothing_is_fetched(path: Path) -> None:
+    engine = db.open_engine(path)
+    with engine.connect() as connection:
+        found = connection.execute(sa.text("SELECT current_setting('autoinstall_known_extensions')")).scalar()
+    assert found in (False, "false")
+    engine.dispose()

@@ -1,0 +1,151 @@
+"""Migrations are the one way to a schema: they end at what the models say, and an upgraded store can be used."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import duckdb
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from fi_store.errors import SchemaOlderError
+from fi_store.prompts import suite_from_store
+from fi_store.store import Store, list_queries, run_query
+from fi_store.store import engine as db
+from fi_store.store.tables import Base
+from tests.helpers.store_factory import FilledStore, fill_store
+
+REVISIONS = [
+    script.revision
+    for script in ScriptDirectory.from_config(db.alembic_config()).walk_revisions()
+    if script.revision
+]
+
+
+def test_models_and_migrated_schema_do_not_differ(tmp_path: Path) -> None:
+    """What `alembic check` does, on a store that migrations made."""
+    path = tmp_path / "s.duckdb"
+    db.upgrade(path)
+    engine = db.make_engine(path)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"render_as_batch": True})
+        assert compare_metadata(context, Base.metadata) == []
+        assert context.get_current_revision() == db.head_revision()
+    engine.dispose()
+
+
+def test_a_difference_would_be_seen(tmp_path: Path) -> None:
+    """The check above can fail: a column that is dropped behind its back is reported."""
+    path = tmp_path / "s.duckdb"
+    db.upgrade(path)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("ALTER TABLE effect DROP COLUMN note")
+    engine = db.make_engine(path)
+    with engine.connect() as connection:
+        (difference,) = compare_metadata(MigrationContext.configure(connection), Base.metadata)
+    assert difference[0] == "add_column"
+    assert difference[3].name == "note"
+    engine.dispose()
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_store_of_every_revision_upgrades_and_is_used(tmp_path: Path, revision: str) -> None:
+    path = tmp_path / "s.duckdb"
+    engine = db.make_engine(path)
+    with engine.connect() as connection:
+        command.upgrade(db.alembic_config(connection), revision)
+        connection.commit()
+    engine.dispose()
+    db.upgrade(path)
+    filled = fill_store(path)
+    with Store.open(path, read_only=True) as store:
+        for query in list_queries():
+            required = {p.name: filled.runs[0] for p in query.parameters if p.required}
+            run_query(store, query.name, **required)
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_filled_store_of_every_revision_keeps_its_rows(
+    tmp_path: Path, plain_store: FilledStore, revision: str
+) -> None:
+    """A store as that revision left it, with the rows that it could hold, is upgraded and asked."""
+    path = tmp_path / "old.duckdb"
+    engine = db.make_engine(path)
+    with engine.connect() as connection:
+        command.upgrade(db.alembic_config(connection), revision)
+        connection.commit()
+    engine.dispose()
+    counts = copy_shared_columns(plain_store.path, path)
+    assert min(counts["prompt"], counts["finding"]) > 0
+    with pytest.raises(SchemaOlderError) if revision != db.head_revision() else nullcontext():
+        Store.open(path, read_only=True).close()
+    db.upgrade(path)
+    with Store.open(path) as store:
+        for table, n in counts.items():
+            assert store.rows(f'SELECT count(*) AS n FROM "{table}"') == [{"n": n}], table
+        run = store.run()
+        prompts = suite_from_store(store, run.prompt_set_id).prompts
+        assert len(prompts) == counts["prompt"]
+        assert all((prompt.failure_answer is None) == (revision == "0001") for prompt in prompts)
+        tested = store.rows("SELECT selected, scope FROM feature_group")
+        assert any(row["selected"] for row in tested)
+        assert all(row["scope"] is not None for row in tested if row["selected"])
+        for query in list_queries():
+            required = {p.name: run.id for p in query.parameters if p.required}
+            run_query(store, query.name, **required)
+
+
+def test_a_run_on_an_earlier_extraction_gets_that_ones_halves(
+    tmp_path: Path, plain_store: FilledStore
+) -> None:
+    path = tmp_path / "old.duckdb"
+    engine = db.make_engine(path)
+    with engine.connect() as connection:
+        command.upgrade(db.alembic_config(connection), "0005")
+        connection.commit()
+    engine.dispose()
+    copy_shared_columns(plain_store.path, path)
+    source, reused = plain_store.runs[:2]
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("DELETE FROM run_unit WHERE run_id = $1", [reused])
+        connection.execute("UPDATE run SET extraction_run_id = $1 WHERE id = $2", [source, reused])
+    db.upgrade(path)
+    with Store.open(path, read_only=True) as store:
+        halves = [
+            store.rows("SELECT * EXCLUDE (run_id) FROM run_unit WHERE run_id = $run ORDER BY unit", run=run)
+            for run in (source, reused)
+        ]
+        assert halves[0] == halves[1] != []
+
+
+def copy_shared_columns(source: Path, target: Path) -> dict[str, int]:
+    """Fills the tables of an older store with the columns that both have; returns table -> rows."""
+    counts: dict[str, int] = {}
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{source}' AS new (READ_ONLY); ATTACH '{target}' AS old")
+        columns = connection.execute(
+            "SELECT a.table_name, list(a.column_name) FROM duckdb_columns() AS a JOIN duckdb_columns() AS b "
+            "USING (table_name, column_name) WHERE a.database_name = 'new' AND b.database_name = 'old' "
+            "AND table_name <> 'alembic_version' GROUP BY a.table_name"
+        ).fetchall()
+        for table, names in columns:
+            listed = ", ".join(f'"{name}"' for name in names)
+            connection.execute(f'INSERT INTO old."{table}" ({listed}) SELECT {listed} FROM new."{table}"')
+            counts[table] = connection.execute(f'SELECT count(*) FROM old."{table}"').fetchall()[0][0]
+    return counts
+
+
+def test_upgrading_twice_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "s.duckdb"
+    filled = fill_store(path)
+    db.upgrade(path)
+    with Store.open(path, read_only=True) as store:
+        assert store.run().id == filled.runs[-1]
+
+
+def test_there_is_one_head() -> None:
+    assert len(ScriptDirectory.from_config(db.alembic_config()).get_heads()) == 1

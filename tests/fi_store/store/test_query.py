@@ -1,0 +1,233 @@
+"""Saved queries: what they are, what they take, what they refuse."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from fi_store.errors import NotFoundError, UsageError
+from fi_store.store import Store, get_query, list_queries, run_query
+from fi_store.store.query import FOLDER, parse_query
+from tests.helpers.store_factory import CATEGORIES, LAYERS, PLANTED, FilledStore
+
+CONTRACT = {
+    "rank", "tier", "change", "name", "description", "categories", "promoted_tokens", "suppressed_tokens",
+    "trigger_tokens", "layers", "effect", "ci_low", "ci_high", "p_value", "q_value", "n_units", "share_closed",
+    "share_low", "causal_status", "sentence",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def store(plain_store: FilledStore) -> Iterator[Store]:
+    with Store.open(plain_store.path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def same(same_store: FilledStore) -> Iterator[Store]:
+    with Store.open(same_store.path) as opened:
+        yield opened
+
+
+def test_at_least_ten_queries_with_what_a_person_needs() -> None:
+    names = [query.name for query in list_queries()]
+    assert len(names) >= 10
+    assert names == sorted(names)
+    assert {"top_findings", "findings_by_pair", "features_across_pairs"} <= set(names)
+    assert all(query.description.endswith(".") for query in list_queries())
+
+
+@pytest.mark.parametrize("name", [query.name for query in list_queries()])
+def test_every_query_runs_and_uses_every_parameter(store: Store, name: str) -> None:
+    query = get_query(name)
+    assert set(re.findall(r"\$(\w+)", query.sql)) == {parameter.name for parameter in query.parameters}
+    table = run_query(store, name)
+    assert table.num_columns > 2
+    if name != "internal_shifts":
+        assert table.num_rows > 0
+    assert len(set(table.column_names)) == table.num_columns
+
+
+def test_top_findings_holds_the_contract_in_rank_order(store: Store, plain_store: FilledStore) -> None:
+    rows = run_query(store, "top_findings", run=plain_store.runs[0]).to_pylist()
+    assert set(rows[0]) >= CONTRACT
+    assert [row["rank"] for row in rows] == list(range(1, len(PLANTED) + 1))
+    assert rows[0]["name"] == PLANTED[0].name
+    assert rows[0]["promoted_tokens"] == list(PLANTED[0].promoted)
+    assert rows[0]["layers"] == list(PLANTED[0].layers)
+    assert {row["run_id"] for row in rows} == {plain_store.runs[0]}
+    assert rows[0]["causal_status"] == "not tested causally"
+
+
+def test_internal_shifts_are_no_findings(same: Store) -> None:
+    assert run_query(same, "top_findings").num_rows == 0
+    assert run_query(same, "internal_shifts").num_rows == len(PLANTED)
+    pairs = run_query(same, "findings_by_pair").to_pylist()
+    assert [(pair["verdict"], pair["name"]) for pair in pairs] == [("no_behavioural_difference", None)]
+
+
+def test_features_across_pairs_counts_targets(store: Store) -> None:
+    rows = run_query(store, "features_across_pairs").to_pylist()
+    assert {row["name"] for row in rows} == {planted.name for planted in PLANTED if planted.named}
+    assert all(row["n_targets"] == row["n_targets_of_base"] == len(row["targets"]) == 2 for row in rows)
+    assert run_query(store, "features_across_pairs", min_targets="3").num_rows == 0
+    assert run_query(store, "features_across_pairs", base="no such model").num_rows == 0
+
+
+def test_heatmap_weighs_the_members_of_a_group(store: Store) -> None:
+    rows = [row for row in run_query(store, "feature_category_heatmap").to_pylist() if row["rank"] == 1]
+    assert {row["category"] for row in rows} == set(CATEGORIES)
+    # Every member has the same theta, and the weights add up to 1: the mean is 1.6 times theta in its own category.
+    effect = next(row["effect"] for row in rows if row["category"] == "step_by_step_reasoning")
+    assert effect == pytest.approx(1.6 * PLANTED[0].theta)
+
+
+def test_recovered_loss_weighs_prompts_by_their_tokens(store: Store, plain_store: FilledStore) -> None:
+    row = run_query(store, "dictionary_quality", run=plain_store.runs[0]).to_pylist()[0]
+    # clean, spliced, ablated: (10 + 60, 15 + 90, 40 + 240) / 40 and (40, 12 + 42, 120) / 40
+    assert row["loss_added_base"] == pytest.approx(2.625 - 1.75)
+    assert row["loss_recovered_base"] == pytest.approx(1 - (2.625 - 1.75) / (7 - 1.75))
+    assert row["loss_recovered_target"] == pytest.approx(1 - 0.35 / 2)
+    assert row["probe"] == "answered"
+
+
+def test_no_loss_is_recovered_where_zeros_cost_none(plain_store: FilledStore, tmp_path: Path) -> None:
+    shutil.copy(plain_store.path, tmp_path / "s.duckdb")
+    with Store.open(tmp_path / "s.duckdb") as store:
+        with store.session() as unit:
+            unit.execute(
+                sa.text("UPDATE intervention SET loss = 0.5 WHERE arm = 'ablated' AND reader = 'base'")
+            )
+        row = run_query(store, "dictionary_quality", run=plain_store.runs[0]).to_pylist()[0]
+    assert row["loss_recovered_base"] is None
+    assert row["loss_added_base"] == pytest.approx(0.875)
+    assert row["loss_recovered_target"] is not None
+
+
+def test_one_feature_of_each_result_holds_the_box(store: Store) -> None:
+    rows = run_query(store, "feature_callouts").to_pylist()
+    boxed = [row["rank"] for row in rows if row["boxed"]]
+    assert sorted(boxed) == list(range(1, len(PLANTED) + 1))
+    members = [row for row in rows if row["rank"] == 1]
+    assert sorted(row["layer"] for row in members) == sorted(PLANTED[0].layers)
+    assert {row["layer"] for row in rows} == set(LAYERS)
+    assert run_query(store, "feature_callouts", points=3).num_rows == 3
+
+
+def test_divergence_is_the_mean_over_both_texts(store: Store, plain_store: FilledStore) -> None:
+    top = run_query(store, "prompt_discrimination", run=plain_store.runs[1], k=1).to_pylist()[0]
+    tokens = store.rows(
+        "SELECT author, position_class, (kl_target_base + kl_base_target) / 2 AS kl FROM token_divergence "
+        "WHERE run_id = $run AND prompt_id = $prompt AND author <> 'control'",
+        run=plain_store.runs[1],
+        prompt=top["prompt_id"],
+    )
+    start = next(token["kl"] for token in tokens if token["position_class"] == "start")
+    means = []
+    for author in ("base", "target"):
+        answer = [
+            row["kl"] for row in tokens if (row["author"], row["position_class"]) == (author, "response")
+        ]
+        means.append((start + sum(answer)) / (1 + len(answer)))
+    expected = sum(means) / 2
+    assert top["kl_symmetric"] == pytest.approx(expected)
+    assert top["target_answer"].startswith("Step 1")
+    per_category = run_query(store, "category_discrimination", run=plain_store.runs[1]).to_pylist()
+    assert sum(row["n_prompts"] for row in per_category) == 40
+
+
+def test_exploration_says_that_it_is_no_evidence(store: Store) -> None:
+    rows = run_query(store, "exploration", category="formal_logic", layer=17, k=5).to_pylist()
+    assert {row["note"] for row in rows} == {"exploration, not evidence"}
+    assert {(row["category"], row["layer"]) for row in rows} == {("formal_logic", 17)}
+    assert "NOT EVIDENCE" in get_query("exploration").description
+
+
+def test_a_run_may_be_named_by_its_beginning(store: Store, plain_store: FilledStore) -> None:
+    assert (
+        run_query(store, "top_findings", run=plain_store.runs[0][:4])["run_id"][0].as_py()
+        == plain_store.runs[0]
+    )
+    assert run_query(store, "top_findings", run="latest")["run_id"][0].as_py() == plain_store.runs[1]
+    with pytest.raises(NotFoundError, match="no run"):
+        run_query(store, "top_findings", run="ffff")
+    with pytest.raises(UsageError, match="Several runs"):
+        run_query(store, "top_findings", run="01")
+
+
+def test_values_are_bound_and_never_become_sql(store: Store) -> None:
+    attack = "x' OR 1=1; DROP TABLE finding; --"
+    assert run_query(store, "findings_by_pair", base=attack).num_rows == 0
+    assert run_query(store, "top_findings").num_rows > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("top_findings", {"nope": "1"}, "has no parameter 'nope'"),
+        ("top_findings", {"k": "many"}, "integer is needed"),
+        ("top_findings", {"k": True}, "integer is needed"),
+        ("top_findings", {"k": "-1"}, "integer is needed"),
+        ("top_findings", {"k": 1.5}, "integer is needed"),
+        ("top_findings", {"k": str(2**64)}, "integer is needed"),
+        ("top_findings", {"k": None}, "must have a value"),
+        ("top_findings", {"run": ""}, "run is needed"),
+        ("run_history", {"archived": "perhaps"}, "boolean is needed"),
+    ],
+)
+def test_wrong_parameters_are_refused(
+    store: Store, name: str, parameters: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        run_query(store, name, **parameters)
+
+
+def test_an_unknown_name_brings_the_closest() -> None:
+    with pytest.raises(NotFoundError) as caught:
+        get_query("top_finding")
+    assert "top_findings" in caught.value.hint
+    with pytest.raises(NotFoundError) as caught:
+        get_query("zzzz")
+    assert caught.value.hint == "fi-store query lists them"
+
+
+GOOD = """-- name: q
+-- description: What.
+-- parameter: k integer = 3 -- how many
+-- parameter: t text -- which
+SELECT $k, $t"""
+
+
+def test_front_matter_is_read() -> None:
+    query = parse_query(GOOD, "q.sql")
+    assert query.sql == "SELECT $k, $t"
+    assert [(p.name, p.type, p.required, p.default) for p in query.parameters] == [
+        ("k", "integer", False, 3),
+        ("t", "text", True, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SELECT 1", "no line '-- name: …'"),
+        ("-- name: q\nSELECT 1", "no line '-- description: …'"),
+        ("-- name: other\n-- description: a\nSELECT 1", "holds the query 'other'"),
+        ("-- name: q\n-- colour: red\nSELECT 1", "line 2: the key 'colour'"),
+        ("-- name: q\n-- name: q\nSELECT 1", "line 2: the key 'name'"),
+        ("-- name: q\n-- parameter: k float = 1 -- how\nSELECT 1", "line 2: not 'NAME TYPE"),
+        ("-- name: q\n-- parameter: k integer = 1\nSELECT 1", "line 2: not 'NAME TYPE"),
+    ],
+)
+def test_broken_front_matter_names_the_line(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse_query(text, "q.sql")
+
+
+def test_queries_ship_beside_the_module() -> None:
+    assert {path.stem for path in FOLDER.glob("*.sql")} == {query.name for query in list_queries()}

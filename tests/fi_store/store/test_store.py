@@ -1,0 +1,134 @@
+"""Writes and small reads of the store: facts replace their chunk, runs are found, events keep their order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from fi_store import ids
+from fi_store.errors import NotFoundError, StoreError, UsageError
+from fi_store.store import Store, add_missing, now, write_facts
+from fi_store.store.tables import Base, PromptSet, RunToken
+from tests.helpers.store_factory import FilledStore, fill_store
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
+    return fill_store(tmp_path_factory.mktemp("filled") / "s.duckdb")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "s.duckdb", create=True)
+
+
+def tokens(run: str, *texts: str) -> dict[str, list[object]]:
+    return {"run_id": [run] * len(texts), "token_id": list(range(len(texts))), "text": list(texts)}
+
+
+def test_facts_replace_what_they_say_they_replace(store: Store) -> None:
+    for texts in (("a", "b", "c"), ("d",)):
+        with store.session() as unit:
+            assert write_facts(unit, RunToken, tokens("one", *texts), replace={"run_id": "one"}) == len(texts)
+    with store.session() as unit:
+        write_facts(unit, RunToken, tokens("two", "x"), replace={"run_id": "two"})
+    assert store.rows("SELECT run_id, text FROM run_token ORDER BY run_id") == [
+        {"run_id": "one", "text": "d"},
+        {"run_id": "two", "text": "x"},
+    ]
+
+
+def test_facts_are_part_of_the_transaction(store: Store) -> None:
+    def write_and_fail() -> None:
+        with store.session() as unit:
+            write_facts(unit, RunToken, tokens("one", "a"), replace={"run_id": "one"})
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_and_fail()
+    assert store.rows("SELECT * FROM run_token") == []
+
+
+def test_facts_are_matched_by_name_not_by_place(store: Store) -> None:
+    shuffled = pa.table({"text": ["a"], "run_id": ["r"], "token_id": [7]})
+    with store.session() as unit:
+        write_facts(unit, RunToken, shuffled, replace={"run_id": "r"})
+    assert store.rows("SELECT * FROM run_token") == [{"run_id": "r", "token_id": 7, "text": "a"}]
+
+
+def test_an_unknown_column_is_an_error(store: Store) -> None:
+    with pytest.raises(StoreError), store.session() as unit:
+        write_facts(unit, RunToken, {**tokens("r", "a"), "colour": ["red"]}, replace={"run_id": "r"})
+
+
+def test_empty_facts_only_delete(store: Store) -> None:
+    with store.session() as unit:
+        write_facts(unit, RunToken, tokens("r", "a"), replace={"run_id": "r"})
+        assert write_facts(unit, RunToken, tokens("r"), replace={"run_id": "r"}) == 0
+    assert store.rows("SELECT * FROM run_token") == []
+
+
+def test_what_is_there_is_not_added_twice(store: Store) -> None:
+    def sets(name: str) -> list[Base]:
+        return [PromptSet(id="same", name=name, version="1", n_prompts=1, created_at=now())]
+
+    for name in ("first", "second"):
+        with store.session() as unit:
+            add_missing(unit, sets(name))
+    assert store.rows("SELECT name FROM prompt_set") == [{"name": "first"}]
+
+
+def test_runs_are_found_by_id_prefix_and_latest(filled: FilledStore) -> None:
+    first, second = filled.runs
+    with Store.open(filled.path, read_only=True) as store:
+        assert store.run().id == second
+        assert store.run("latest").id == second
+        assert store.run(first).id == first
+        assert store.run(first[:8]).id == first
+        with pytest.raises(UsageError, match="Several runs begin with '019'"):
+            store.run("019")
+        with pytest.raises(NotFoundError, match="no run 'zz'"):
+            store.run("zz")
+        with pytest.raises(NotFoundError):
+            store.run("%")
+
+
+def test_an_empty_store_has_no_latest_run(store: Store) -> None:
+    with pytest.raises(NotFoundError, match="no run yet"):
+        store.run()
+
+
+def test_events_are_numbered_and_states_end_a_run(tmp_path: Path) -> None:
+    made = fill_store(tmp_path / "s.duckdb", runs=["different"])
+    run = made.runs[0]
+    with Store.open(made.path) as store:
+        before = store.rows("SELECT max(number) AS n FROM run_event")[0]["n"]
+        store.event(run, "extract", "timing", "generate", value=1.5, detail={"a": 1})
+        store.set_state(run, "analyzing", "analyze")
+        assert store.run(run).state == "analyzing"
+        store.set_state(run, "complete", "render")
+        assert store.run(run).finished_at is not None
+        found = store.rows(
+            "SELECT number, kind, message FROM run_event WHERE number > $n ORDER BY number", n=before
+        )
+    assert [(row["number"] - before, row["kind"], row["message"]) for row in found] == [
+        (1, "timing", "generate"),
+        (2, "state", "analyzing"),
+        (3, "state", "complete"),
+    ]
+
+
+def test_run_ids_sort_by_time_and_are_uuid7() -> None:
+    made = [ids.run_id() for _ in range(200)]
+    assert len(set(made)) == 200
+    assert [one[:13] for one in made] == sorted(one[:13] for one in made)
+    assert {one[14] for one in made} == {"7"}
+    assert {one[19] for one in made} <= set("89ab")
+
+
+def test_content_ids_depend_on_content_only() -> None:
+    assert ids.content_id({"a": 1, "b": 2}) == ids.content_id({"b": 2, "a": 1})
+    assert ids.content_id("a", "b") != ids.content_id("ab")
+    assert len(ids.content_id()) == 16

@@ -1,0 +1,125 @@
+"""The configuration: defaults, files, refusals, and that the command line says the same about every field."""
+
+from __future__ import annotations
+
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic_core import PydanticUndefined
+
+from fi_store.cli.options import CONFIG_OPTIONS, DEFAULT_FOLDER, DEFAULT_STORE, DEMO_FIELDS, RESUMABLE_FIELDS
+from fi_store.config import EXTRACTION_FIELDS, RunConfig, make_config
+from fi_store.errors import ConfigError
+from fi_store.method import METHOD
+
+PAIR = {"base_model": "a", "target_model": "b"}
+
+
+def test_every_field_is_an_option_with_the_same_sentence_and_default() -> None:
+    options = {option.field: option for option in CONFIG_OPTIONS}
+    assert list(options) == list(dict.fromkeys(options))
+    assert set(options) == set(RunConfig.model_fields)
+    for name, field in RunConfig.model_fields.items():
+        option = options[name]
+        assert option.help == field.description, name
+        default = field.default
+        if default is PydanticUndefined or default is None or default is False or default == ():
+            assert option.default is None, name
+        elif isinstance(default, tuple):
+            assert option.default == ",".join(default), name
+        else:
+            assert option.default == str(default), name
+        choices = typing.get_args(field.annotation)
+        if typing.get_origin(field.annotation) is typing.Literal:
+            assert typing.get_args(option.type) == choices, name
+
+
+def test_the_default_places_agree() -> None:
+    config = make_config(None, **PAIR)
+    assert config.output_dir == DEFAULT_FOLDER
+    assert config.store_path == DEFAULT_STORE
+    assert make_config(None, **PAIR, store=Path("x.duckdb")).store_path == Path("x.duckdb")
+
+
+def test_named_fields_exist() -> None:
+    for fields in (EXTRACTION_FIELDS, DEMO_FIELDS, RESUMABLE_FIELDS):
+        assert set(fields) <= set(RunConfig.model_fields)
+
+
+def test_options_beat_the_file_and_the_file_beats_the_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('base-model = "a"\ntarget_model = "b"\nseed = 3\nalpha = 0.1\nskip_report = true\n')
+    config = make_config(file, seed=5, skip_report=False, alpha=None)
+    assert (config.base_model, config.seed, config.alpha, config.skip_report, config.k) == (
+        "a",
+        5,
+        0.1,
+        False,
+        16,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"seed": -1}, "--seed"),
+        ({"seed": 2**31}, "--seed"),
+        ({"alpha": 0.0}, "--alpha"),
+        ({"alpha": 1.0}, "--alpha"),
+        ({"alpha": float("nan")}, "--alpha"),
+        ({"feature_threshold": -0.1}, "--feature-threshold"),
+        ({"feature_threshold": float("inf")}, "--feature-threshold"),
+        ({"max_new_tokens": 0}, "--max-new-tokens"),
+        ({"layers": "first"}, "--layers"),
+        ({"layers": "1,,2"}, "--layers"),
+        ({"device": "gpu"}, "--device"),
+        ({"quantization": "int2"}, "--quantization"),
+        ({"sites": ("nowhere",)}, "--sites"),
+        ({"sites": ()}, "--sites"),
+        ({"limit_per_category": 0}, "--limit-per-category"),
+        ({"candidates": 0}, "--candidates"),
+        ({"shams": -1}, "--shams"),
+        ({"k": 64, "n_latents": 32}, "k = 64 is larger than n_latents = 32"),
+        ({"base_model": "  "}, "--base-model"),
+        ({"colour": "red"}, "--colour"),
+    ],
+)
+def test_values_outside_their_range_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_config(None, **{**PAIR, **options})
+    assert words in str(caught.value)
+    assert caught.value.exit_code == 2
+    assert caught.value.hint
+
+
+def test_a_missing_model_is_said() -> None:
+    with pytest.raises(ConfigError, match="--target-model"):
+        make_config(None, base_model="a")
+
+
+def test_bad_files_are_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        make_config(tmp_path / "absent.toml")
+    file = tmp_path / "bad.toml"
+    file.write_text("seed = = 3")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        make_config(file)
+    file.write_bytes(b"seed = '\xff'")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        make_config(file)
+    file.write_text('base_model = "a"\ntarget_model = "b"\nsede = 3\n')
+    with pytest.raises(ConfigError, match="--sede"):
+        make_config(file)
+
+
+def test_a_configuration_survives_the_store() -> None:
+    config = make_config(None, **PAIR, prompts_file=(Path("p.yaml"),), sites=("resid_post", "mlp_out"))
+    assert RunConfig(**config.model_dump(mode="json")) == config
+
+
+def test_the_method_has_the_figures_of_the_method() -> None:
+    """The thresholds that the documentation states; whoever changes one changes the words too."""
+    assert (METHOD.alpha, METHOD.floor_minimum, METHOD.floor_quantile) == (0.05, 0.01, 0.999)
+    assert (METHOD.gate0_kl_upper, METHOD.gate0_agreement, METHOD.max_results) == (0.02, 0.95, 12)

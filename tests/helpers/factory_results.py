@@ -1,0 +1,211 @@
+"""The part of `store_factory` that writes what an analysis concludes: gate, plan, groups, names, findings, effects."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pyarrow as pa
+
+from fi_store.store import write_facts
+from fi_store.store.tables import facts
+from fi_store.store.tables import results as r
+from fi_store.store.tables import runs as s
+from tests.helpers.factory_features import FeatureRows
+from tests.helpers.planted import CATEGORIES, HOSTILE, LAYERS, WORDS, Planted
+
+
+def _scope(planted: Planted) -> list[str]:
+    """One planted change was tested on its own kinds of prompts only."""
+    return sorted(planted.categories) if planted.change == "added" else []
+
+
+class ResultRows(FeatureRows):
+    """Results of one run."""
+
+    prompts: list[s.Prompt]
+    hostile: bool
+    started: dt.datetime
+
+    def _results(self) -> None:
+        same = self.kind == "same"
+        with self.store.session() as unit:
+            unit.add(
+                r.PairGate(
+                    run_id=self.run_id,
+                    gap=0.002 if same else 1.21,
+                    gap_low=-0.001 if same else 0.94,
+                    gap_high=0.004 if same else 1.52,
+                    kl_symmetric=0.003 if same else 0.74,
+                    kl_low=0.002 if same else 0.58,
+                    kl_high=0.005 if same else 0.93,
+                    agreement=0.991 if same else 0.62,
+                    n_units=self.halves.count("C"),
+                    verdict="no_behavioural_difference" if same else "different",
+                )
+            )
+            unit.add(
+                r.AnalysisPlan(
+                    run_id=self.run_id,
+                    plan={
+                        "candidates": 12,
+                        "selected": len(self.groups),
+                        "alpha": 0.05,
+                        "seed": 0,
+                        "clusters_d": self.halves.count("D"),
+                        "clusters_c": self.halves.count("C"),
+                        "layers": [["resid_post", layer] for layer in LAYERS],
+                        "floors": [[0.01, 0.12, 0.02] for _ in LAYERS],
+                        "scoped_floors": [[0.01, 0.17, 0.03] for _ in LAYERS],
+                        "scopes": [_scope(planted) for _, planted, _ in self.groups],
+                        "shams": ["sham_0"],
+                        "sign_flips": 9999,
+                    },
+                    opened_before=0,
+                    smallest_detectable=0.66,
+                    created_at=self.started,
+                )
+            )
+            for number, (group_id, planted, members) in enumerate(self.groups):
+                unit.add_all(self._group(number, group_id, planted, members))
+        self._effects(same)
+
+    def _group(
+        self, number: int, group_id: str, p: Planted, members: list[tuple[str, int, int]]
+    ) -> list[s.Base]:
+        tier = "internal_shift" if self.kind == "same" else "observation"
+        size = 0.02 if self.kind == "same" else 1.0
+        name = f"{HOSTILE[number % len(HOSTILE)]} {p.name}" if self.hostile else p.name
+        promoted = [*p.promoted, *([HOSTILE[number % len(HOSTILE)]] if self.hostile else [])]
+        low, high = sorted((p.theta * size * 0.7, p.theta * size * 1.3))
+        made: list[s.Base] = [
+            r.FeatureGroup(
+                id=group_id,
+                run_id=self.run_id,
+                number=number + 1,
+                position_class=p.position_class,
+                layers=list(p.layers),
+                n_features=len(members),
+                attributed=2.0 / (number + 1),
+                share=0.3 / (number + 1),
+                selected=True,
+                scope=_scope(p),
+            ),
+            r.FeatureName(
+                run_id=self.run_id,
+                group_id=group_id,
+                number=0,
+                phrase=name,
+                predicate={"kind": "next_token_in", "tokens": list(p.promoted)},
+                method="lexical",
+                auc_d=0.81,
+                auc_random=0.93,
+                auc_random_low=0.86,
+                auc_hard=0.74,
+                auc_hard_low=0.65,
+                scores={"R": {"auc": 0.93, "n": 60}},
+                chosen=True,
+                named=p.named,
+            ),
+            r.Finding(
+                run_id=self.run_id,
+                group_id=group_id,
+                rank=number + 1,
+                tier=tier,
+                causal_status="not tested causally",
+                change=p.change,
+                named=p.named,
+                name=name,
+                description=f"Fires in the {p.position_class} and pushes {', '.join(p.promoted)}.",
+                sentence=f"On 20 held-out prompts the target shows {name}: {p.change}, "
+                f"theta {p.theta * size:+.2f} against a floor of 0.05, p = 0.003 in a family of 12; "
+                f"not tested causally.",
+                position_class=p.position_class,
+                layers=list(p.layers),
+                categories=list(p.categories),
+                category_p=0.02 if number % 2 == 0 else None,
+                promoted_tokens=promoted,
+                suppressed_tokens=list(p.suppressed),
+                trigger_tokens=list(p.triggers),
+                effect=p.theta * size,
+                ci_low=low,
+                ci_high=high,
+                floor=0.05,
+                p_value=0.003 + number / 200,
+                q_value=0.004 + number / 180,
+                n_units=20,
+                log2_ratio=p.log2 * size,
+                log2_low=p.log2 * size - 0.4,
+                log2_high=p.log2 * size + 0.4,
+                rate_base=0.06 if p.named else None,
+                rate_target=0.81 if p.named else None,
+                rate_p=0.0004 if p.named else None,
+                share_closed=None,
+                share_low=None,
+            ),
+        ]
+        for feature, _, _ in members:
+            made.append(
+                r.FeatureGroupMember(
+                    group_id=group_id,
+                    feature_id=feature,
+                    run_id=self.run_id,
+                    weight=1 / len(members),
+                    side="gains" if p.theta > 0 else "loses",
+                )
+            )
+        for k in range(4):
+            prompt = self.prompts[(number * 3 + k) % len(self.prompts)]
+            token = (
+                HOSTILE[(number + k) % len(HOSTILE)]
+                if self.hostile and k == 1
+                else WORDS[(number + k) % len(WORDS)]
+            )
+            made.append(
+                r.FindingExample(
+                    run_id=self.run_id,
+                    group_id=group_id,
+                    number=k,
+                    prompt_id=prompt.id,
+                    author=("target", "base")[k % 2],
+                    category=prompt.category,
+                    before=f"{prompt.text[-40:]} Answer number {k}:\n",
+                    token=token,
+                    after=" There are seven books on the shelf, and",
+                    value_base=0.1 * k,
+                    value_target=1.7 - 0.2 * k,
+                )
+            )
+        return made
+
+    def _effects(self, same: bool) -> None:
+        rows: list[dict[str, Any]] = []
+        for number, (group_id, p, _) in enumerate(self.groups):
+            for category in ("*", *CATEGORIES):
+                theta = (
+                    p.theta
+                    * (0.02 if same else 1.0)
+                    * (1.0 if category == "*" else 0.4 if category in p.categories else -0.1)
+                )
+                few = category != "*" and category != "step_by_step_reasoning"
+                rows.append(
+                    {
+                        "run_id": self.run_id,
+                        "group_id": group_id,
+                        "category": category,
+                        "half": "C",
+                        "effect": theta,
+                        "ci_low": theta - 0.1,
+                        "ci_high": theta + 0.1,
+                        "floor": 0.05 if category == "*" else None,
+                        "statistic": 4.2 - number / 4,
+                        "p_value": None if few else 0.001 + number / 300,
+                        "p_adjusted": None if few else 0.003 + number / 200,
+                        "q_value": None if few else 0.004 + number / 180,
+                        "n_units": 20 if category == "*" else 2,
+                        "n_nonzero": 18 if category == "*" else 2,
+                        "note": "too few clusters for a p value (2 < 8)" if few else None,
+                    }
+                )
+        with self.store.session() as unit:
+            write_facts(unit, facts.Effect, pa.Table.from_pylist(rows), replace={"run_id": self.run_id})

@@ -1,0 +1,399 @@
+"""Reports: complete for every kind of run, recorded in the store, and harmless whatever the models wrote."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from markdown_it import MarkdownIt
+
+from fi_store.errors import NotFoundError, RenderError, UsageError
+from fi_store.store import Store, run_query
+from fi_store.store.tables import Accuracy, AnalysisPlan, Finding, PairGate
+from render import words
+from render.report import render_report, render_visualizations
+from render.report.data import read_report
+from render.report.html import _inline, island, policy
+from tests.helpers.store_factory import HOSTILE, PLANTED, FilledStore
+
+
+def copied(store: FilledStore, folder: Path) -> Path:
+    path = folder / "fi-store.duckdb"
+    shutil.copy(store.path, path)
+    return path
+
+
+class Page(html.parser.HTMLParser):
+    """Collects the tags, attributes and visible text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self._hidden = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._hidden += tag in ("script", "style")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden -= tag in ("script", "style")
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+
+@pytest.fixture(scope="module")
+def different(plain_store: FilledStore, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    path = copied(plain_store, tmp_path_factory.mktemp("different"))
+    with Store.open(path) as store:
+        return path, render_report(store, "latest")
+
+
+@pytest.fixture(scope="module")
+def hostile(hostile_store: FilledStore, tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, str]:
+    path = copied(hostile_store, tmp_path_factory.mktemp("hostile"))
+    with Store.open(path) as store:
+        page, text = render_report(store, "latest")[:2]
+    return Page(page.read_text(encoding="utf-8")), text.read_text(encoding="utf-8")
+
+
+def test_files_lie_where_the_design_says_and_are_recorded(
+    different: tuple[Path, list[Path]], plain_store: FilledStore
+) -> None:
+    path, files = different
+    run = plain_store.runs[1]
+    assert files[0] == path.parent / "reports" / run / "report.html"
+    assert files[1] == path.parent / "reports" / run / "report.md"
+    assert path.parent / "features" / run / "features.json" in files
+    assert path.parent / "visualizations" / run / "callouts.png" in files
+    with Store.open(path) as store:
+        rows = store.rows("SELECT path, kind, n_bytes FROM report WHERE run_id = $run", run=run)
+    recorded = {row["path"]: row for row in rows if not row["path"].endswith("old.md")}
+    assert {path.parent / name for name in recorded} == set(files)
+    for name, row in recorded.items():
+        assert row["n_bytes"] == (path.parent / name).stat().st_size
+    assert {row["kind"] for row in recorded.values()} == {"html", "markdown", "chart", "features"}
+
+
+def test_the_page_says_everything_in_order(different: tuple[Path, list[Path]]) -> None:
+    page = Page(different[1][0].read_text(encoding="utf-8"))
+    said = page.words
+    order = [
+        "What changed from bundled:smollm2 to organism-1",
+        f"{len(PLANTED)} changes hold on prompts that were not used to find them.",
+        "Gap between the models 1.21 nats",
+        "Smallest detectable effect 0.66",
+        "How to read this A feature is",
+        "The changes Strongest first",
+        "81% of the target's, 6% of the base's",
+        "Where the changes sit",
+        "How alike the layers are",
+        "Which kinds of prompts each change touches",
+        "What became of the features",
+        "Base against target, feature by feature",
+        "Right answers 52 of 80 graded answers (65%) were cut off at the limit of 48 tokens; in 8 (10%)",
+        "Where the answers differ most",
+        "Quality of the reading",
+        "Layer 4: 11% of the latents are dead.",
+        "Method and limits",
+        "Provenance",
+    ]
+    places = [said.rindex(phrase) for phrase in order]
+    assert places == sorted(places)
+    for planted in PLANTED:
+        assert planted.name in said
+    for jargon in ("resid_post", "step_by_step_reasoning", "internal_shift", "None", "nan"):
+        assert jargon not in said.split()
+
+
+def test_the_page_is_accessible_and_self_contained(different: tuple[Path, list[Path]]) -> None:
+    page = Page(different[1][0].read_text(encoding="utf-8"))
+    assert page.tags[0] == ("html", {"lang": "en"})
+    assert page.count("h1") == 1
+    levels = [int(tag[1]) for tag, _ in page.tags if tag in ("h1", "h2", "h3", "h4")]
+    assert all(below <= above + 1 for above, below in pairwise(levels))
+    assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
+    assert all(attributes.get("scope") for tag, attributes in page.tags if tag == "th")
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [str(attributes["href"]) for tag, attributes in page.tags if tag == "a"]
+    assert links
+    assert all(link.removeprefix("#") in ids for link in links)
+    for _, attributes in page.tags:
+        assert "style" not in attributes  # the policy would drop it
+        assert str(attributes.get("src", "data:")).startswith("data:")
+        assert not any(name.startswith("on") for name in attributes)
+    assert not {tag for tag, _ in page.tags} & {"link", "iframe", "object", "base", "form"}
+
+
+def test_rendering_is_a_function_of_the_store(different: tuple[Path, list[Path]]) -> None:
+    path, files = different
+    before = {file: file.read_bytes() for file in files}
+    with Store.open(path) as store:
+        assert render_report(store, "latest") == files
+        count = store.rows("SELECT count(*) AS n FROM report WHERE kind = 'html'")[0]["n"]
+    assert {file: file.read_bytes() for file in files} == before
+    assert count == 1
+
+
+def test_features_json_indexes_by_change_and_category(different: tuple[Path, list[Path]]) -> None:
+    path = next(file for file in different[1] if file.name == "features.json")
+    found = json.loads(path.read_text(encoding="ascii"))
+    assert [result["rank"] for result in found["results"]] == list(range(1, len(PLANTED) + 1))
+    assert found["by_change"]["strengthened"] == [1, 4, 7]
+    assert found["by_category"]["step_by_step_reasoning"] == [1, 4]
+    first = found["results"][0]
+    assert [feature["layer"] for feature in first["features"]] == list(PLANTED[0].layers)
+    assert len(first["examples"]) == 4
+    assert first["p_value"] == pytest.approx(0.003)
+
+
+def test_a_pair_without_a_difference_gets_a_whole_report(same_store: FilledStore, tmp_path: Path) -> None:
+    with Store.open(copied(same_store, tmp_path)) as store:
+        files = render_report(store, "latest")
+    said = Page(files[0].read_text(encoding="utf-8")).words
+    assert "No behavioural difference on these prompts." in said
+    assert "Changes found 0" in said
+    assert f"{len(PLANTED)} shifts, listed below" in said
+    assert PLANTED[0].name in said
+    assert "What moved inside" in said
+    assert "not used to find" not in said
+    assert "# bundled:smollm2 against itself" in files[1].read_text(encoding="utf-8")
+
+
+def test_a_difference_without_results_is_said_plainly(plain_store: FilledStore, tmp_path: Path) -> None:
+    path = copied(plain_store, tmp_path)
+    with Store.open(path) as store:
+        with store.session() as unit:
+            unit.execute(sa.delete(Finding))
+        files = render_report(store, "latest", charts=False)
+    said = Page(files[0].read_text(encoding="utf-8")).words
+    assert "no single change could be pinned down" in said
+    assert "No group of features passed the tests" in said
+    assert "<svg" not in files[0].read_text(encoding="utf-8").split("<main>")[1]
+
+
+def test_right_answers_are_told_by_difficulty_and_category(different: tuple[Path, list[Path]]) -> None:
+    page, markdown = (file.read_text(encoding="utf-8") for file in different[1][:2])
+    said = Page(page).words
+    assert "bundled:smollm2: right more often than by guessing up to difficulty 4 (right there: 75%" in said
+    assert "organism-1: right more often than by guessing up to difficulty 5" in said
+    assert "| 5 | 8 | 0% \\[0%, 32%\\] | 100% \\[68%, 100%\\] | +100 \\[43, 100\\]," in markdown
+    assert "| formal logic | 4 |" in markdown
+
+
+def test_a_run_without_graders_says_so(plain_store: FilledStore, tmp_path: Path) -> None:
+    with Store.open(copied(plain_store, tmp_path)) as store:
+        with store.session() as unit:
+            unit.execute(sa.delete(Accuracy))
+        files = render_report(store, "latest", charts=False)
+    for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
+        assert "No prompt of this run has a grader, so nobody counted right answers." in text
+        assert "base right" not in text.lower()
+
+
+def test_without_charts_the_page_has_no_scripts(plain_store: FilledStore, tmp_path: Path) -> None:
+    with Store.open(copied(plain_store, tmp_path)) as store:
+        files = render_report(store, "latest", charts=False, report_format="html")
+    text = files[0].read_text(encoding="utf-8")
+    assert [file.name for file in files] == ["report.html", "features.json"]
+    assert "<script" not in text
+    assert "script-src 'none'" in text.replace("&#39;", "'")
+    assert len(text) < 150_000
+
+
+def test_recovered_loss_is_told_or_how_to_measure_it(plain_store: FilledStore, tmp_path: Path) -> None:
+    with Store.open(copied(plain_store, tmp_path)) as store:
+        files = render_report(store, plain_store.runs[0], charts=False)
+        for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
+            assert "83% / 82%" in text
+            assert "held-out prompts" in text.split("below 0% worse than zeros", 1)[1][:120]
+            assert "not measured yet" not in text
+        with store.session() as unit:
+            unit.execute(sa.text("DELETE FROM intervention"))
+            unit.execute(sa.text("UPDATE probe_request SET state = 'asked'"))
+        files = render_report(store, plain_store.runs[0], charts=False)
+        for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
+            assert "83% / 82%" not in text
+            assert "measured on each" not in text
+            assert "not measured yet" in text
+            assert f"fi-store probe {plain_store.runs[0]}" in text
+
+
+def test_an_opened_half_is_said(plain_store: FilledStore, tmp_path: Path) -> None:
+    with Store.open(copied(plain_store, tmp_path)) as store:
+        with store.session() as unit:
+            unit.execute(sa.update(AnalysisPlan).values(opened_before=2))
+        files = render_report(store, "latest", charts=False)
+    assert "analysed 2 times before" in Page(files[0].read_text(encoding="utf-8")).words
+    assert "analysed 2 times before" in files[1].read_text(encoding="utf-8")
+
+
+def test_a_change_of_some_kinds_of_prompts_says_on_which_it_was_tested(
+    different: tuple[Path, list[Path]], plain_store: FilledStore, tmp_path: Path
+) -> None:
+    page, plain = (different[1][at].read_text(encoding="utf-8") for at in (0, 1))
+    for text in (Page(page).words, plain):
+        assert text.count("20 prompts of causal reasoning, formal logic") == 1
+    kinds = "Where a change was tested on some kinds of prompts only"
+    assert (
+        f"{kinds} Layer In the prompt Right before the answer In the answer 4 0.010 0.170" in Page(page).words
+    )
+    with Store.open(copied(plain_store, tmp_path)) as store:
+        rows = {row["change"]: row["scope"] for row in run_query(store, "top_findings").to_pylist()}
+        assert (rows["added"], rows["removed"]) == (["causal_reasoning", "formal_logic"], [])
+        with store.session() as unit:
+            for found in unit.scalars(sa.select(AnalysisPlan)):
+                found.plan = {**found.plan, "scopes": [[] for _ in PLANTED]}
+        files = render_report(store, "latest", charts=False)
+    assert kinds not in Page(files[0].read_text(encoding="utf-8")).words
+
+
+def test_visualizations_alone(plain_store: FilledStore, tmp_path: Path) -> None:
+    with Store.open(copied(plain_store, tmp_path)) as store:
+        files = render_visualizations(store, plain_store.runs[0][:4])
+    assert {file.suffix for file in files} == {".svg", ".png", ".json"}
+    assert all(plain_store.runs[0] in str(file) for file in files)
+
+
+def test_what_cannot_be_rendered_is_said(plain_store: FilledStore, tmp_path: Path) -> None:
+    path = copied(plain_store, tmp_path)
+    with Store.open(path) as store:
+        with pytest.raises(UsageError, match="no report format 'pdf'"):
+            render_report(store, "latest", report_format="pdf")
+        with pytest.raises(NotFoundError):
+            render_report(store, "ffff")
+        with store.session() as unit:
+            unit.execute(sa.delete(PairGate))
+        for render in (render_report, render_visualizations):
+            with pytest.raises(RenderError, match="no results") as caught:
+                render(store, "latest")
+            assert caught.value.hint.startswith("fi-store analyze")
+
+
+def test_a_refusing_disk_is_said(plain_store: FilledStore, tmp_path: Path) -> None:
+    path = copied(plain_store, tmp_path)
+    (tmp_path / "reports").write_text("a file where a folder should be")
+    with Store.open(path) as store, pytest.raises(RenderError, match="cannot be written"):
+        render_report(store, "latest", charts=False)
+
+
+# Hostile text
+
+
+def test_no_tag_of_a_model_becomes_one(hostile: tuple[Page, str]) -> None:
+    page, _ = hostile
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert all(str(attributes["src"]).startswith("data:image/svg+xml;base64,") for attributes in images)
+    scripts = [attributes for tag, attributes in page.tags if tag == "script"]
+    assert sum(not attributes for attributes in scripts) == 2  # Vega and the page's own
+    assert all(attributes.get("type") == "application/json" for attributes in scripts if attributes)
+    assert "<script>alert(1)</script>" in page.words
+    assert '<img src=x onerror="alert(1)">' in page.words
+    assert "{{ 7*7 }}" in page.words
+
+
+def test_no_control_or_override_reaches_a_reader(hostile: tuple[Page, str]) -> None:
+    page, markdown = hostile
+    for text in (page.words, markdown):
+        for character in "\x1b\x07\u202e\u202c\u2028":
+            assert character not in text
+    assert "[U+202E]" in page.words
+    assert "U+202E" in markdown
+
+
+def test_markdown_has_no_foreign_markup(hostile: tuple[Page, str]) -> None:
+    _, markdown = hostile
+    reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    tokens = reader.parse(markdown)
+    inline = [child for token in tokens for child in token.children or ()]
+    assert not [
+        token for token in [*tokens, *inline] if token.type in ("html_block", "html_inline", "link_open")
+    ]
+    assert [str(token.attrs["src"]).split("/")[:3] for token in inline if token.type == "image"] == [
+        ["..", "..", "visualizations"]
+    ] * 7
+    headings = [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open"]
+    assert not [heading for heading in headings if heading.startswith("not a heading")]
+    for i, token in enumerate(tokens):
+        if token.type == "tr_open":
+            cells = 0
+            for later in tokens[i:]:
+                cells += later.type in ("th_open", "td_open")
+                if later.type == "tr_close":
+                    break
+            assert cells in (3, 4, 6, 7)
+
+
+def test_json_islands_cannot_end_their_element() -> None:
+    value = {"text": HOSTILE[0] + "<!-- & \u2028\u2029", "number": float("nan")}
+    text = str(island(value))
+    for character in "<>&\u2028\u2029":
+        assert character not in text
+    assert json.loads(text) == {"text": value["text"], "number": None}
+
+
+def test_policy_names_hashes_and_loads_nothing() -> None:
+    made = policy(["body{}"], [])
+    assert made.startswith("default-src 'none'; ")
+    assert "script-src 'none'" in made
+    # printf 'body{}' | openssl dgst -sha256 -binary | base64
+    assert "style-src 'sha256-fJgEClQWV1hGkK4qHMO0KotTsVnMYMXTq7/suurGyUo='" in made
+    assert "unsafe" not in made
+
+
+def test_a_script_that_would_end_itself_is_refused() -> None:
+    with pytest.raises(RenderError):
+        _inline("a = '</SCRIPT>'", "x.js")
+    assert _inline("a\r\nb\rc", "x.js") == "a\nb\nc"
+
+
+def test_read_report_needs_no_model(plain_store: FilledStore) -> None:
+    with Store.open(plain_store.path) as store:
+        data = read_report(store, store.run(plain_store.runs[0]))
+    whisker = data.cards[0].whisker
+    assert 0 <= whisker.low < whisker.effect < whisker.high <= 100
+    assert whisker.floor_low < whisker.zero < whisker.floor_high
+    assert data.cards[4].whisker.effect < whisker.zero
+    assert data.title == "What changed from bundled:smollm2 to organism-0"
+
+
+# Words
+
+
+def test_numbers_in_words() -> None:
+    assert words.decimal(-0.5) == "−0.50"
+    assert words.decimal(-0.001) == "0.00"
+    assert words.decimal(None) == "–"
+    assert words.amount(0.00213) == "0.0021"
+    assert words.amount(1.214) == "1.21"
+    assert words.amount(12.44) == "12.4"
+    assert words.amounts(0.94, 1.52) == "[0.94, 1.52]"
+    assert words.percent(0.0012) == "0.1%"
+    assert words.percent(0.991) == "99.1%"
+    assert words.p_value(0.00001) == "p < 0.0001"
+    assert words.p_value(0.0004) == "p = 0.0004"
+    assert words.seconds(98.3) == "1 min 38 s"
+    assert words.seconds(7500) == "2 h 05 min"
+    assert words.times(2.0) == "4.0× as active in the target"
+    assert words.times(-1.0) == "2.0× as active in the base"
+    assert words.layers([23, 17, 17]) == "layers 17 and 23"
+    assert words.wrapped("one two three four", 8, 2) == ["one two", "three…"]
+    assert words.wrapped("x" * 20, 8, 3) == ["x" * 8, "x" * 8, "xxxx"]
+    assert words.model_name("adapters/steps/adapter") == "steps"
+    assert words.model_name("org/model-7b@main") == "model-7b@main"
