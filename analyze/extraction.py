@@ -7,8 +7,10 @@ same without control texts. A *unit* is a prompt with its answers (its control t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,14 +18,15 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from fi_store.errors import AnalysisError
-from fi_store.store import Store
+from fi_store.store import ACTIVATIONS, Store
 from fi_store.store.tables import Run
+from fi_store.vocabulary import AUTHORS, POSITION_CLASSES, SIDES
 
 if TYPE_CHECKING:
     import torch
 
-AUTHORS = ("base", "target", "control")
-CLASSES = ("prompt", "start", "response")
+CLASSES = tuple(POSITION_CLASSES)
+"""The position classes in the order of their indices."""
 BASE, TARGET, CONTROL = range(3)
 PROMPT, START, RESPONSE = range(3)
 
@@ -40,6 +43,9 @@ class Units:
     clusters: IntArray  # (n,)
     categories: npt.NDArray[np.str_]  # (n,)
     discovery: BoolArray  # (n,) True in half D
+    questions: list[str]  # the text that was asked
+    controls: list[str]  # the control text; '' where there is none
+    answers: dict[str, list[str]]  # base, target -> the model's own answer; '' where it answered nothing
 
     @property
     def n(self) -> int:
@@ -51,8 +57,8 @@ class Rows:
     """Per kept position, in the order of the shards: N rows."""
 
     unit: IntArray  # (N,)
-    author: IntArray  # (N,) index into AUTHORS
-    position_class: IntArray  # (N,) index into CLASSES
+    author: IntArray  # (N,) index into `AUTHORS`
+    position_class: IntArray  # (N,) index into `CLASSES`
     position: IntArray  # (N,) index of the token within its sequence
     sequence: IntArray  # (N,) index of the sequence, in order of first appearance
     token: IntArray  # (N,) token id at the position
@@ -89,15 +95,25 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Extraction:
-    """One extraction as the analysis sees it."""
+class Shard:
+    """A file of activations: `n_rows` rows of one reader at one site and layer."""
 
-    store: Store
-    run_id: str  # the run that extracted
+    path: Path
+    n_rows: int
+    present: bool  # False once it was removed to free the disk
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """One extraction as the analysis sees it: loaded once from the store, and independent of it from then on."""
+
     units: Units
     rows: Rows
     token_text: dict[int, str]
     readers: tuple[str, ...]  # base, target, sham_0, ...
+    shards: Mapping[
+        tuple[str, str, int], tuple[Shard, ...]
+    ]  # (reader, site, layer) -> in the order of the rows
 
     @property
     def shams(self) -> tuple[str, ...]:
@@ -114,76 +130,85 @@ class Extraction:
             AnalysisError: shards were removed, are missing on disk or do not hold the rows that the store lists.
         """
         import torch
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
 
-        shards = self.store.rows(
-            "select path, n_rows, state from activation_shard where run_id = $run and reader = $reader"
-            " and site = $site and layer = $layer order by first_row",
-            run=self.run_id,
-            reader=reader,
-            site=site,
-            layer=layer,
-        )
-        parts = []
-        for shard in shards:
-            if shard["state"] != "present":
-                raise AnalysisError(
-                    f"The activations of layer {layer} ({site}, {reader}) were removed from disk.",
-                    hint="fi-store run with --keep-activations all, then analyze again",
-                )
-            path = self.store.folder / shard["path"]
-            try:
-                part = load_file(path)["activations"]
-            except (OSError, KeyError, SafetensorError) as error:
-                raise AnalysisError(
-                    f"The shard {path} cannot be read: {error}.", hint="fi-store doctor"
-                ) from error
-            if part.shape[0] != shard["n_rows"]:
-                raise AnalysisError(
-                    f"The shard {path} holds {part.shape[0]} rows, {shard['n_rows']} are listed."
-                )
-            parts.append(part)
-        if not parts:
+        of = f"layer {layer} ({site}, {reader})"
+        shards = self.shards.get((reader, site, layer), ())
+        if not shards:
             raise AnalysisError(
-                f"The extraction wrote no activations of layer {layer} ({site}, {reader}).",
+                f"The extraction wrote no activations of {of}.",
                 hint="fi-store run without --skip-activations, or with --keep-activations all once",
             )
-        whole = torch.cat(parts)
+        whole = torch.cat([_read_shard(shard, of) for shard in shards])
         expected = len(self.rows_read(reader))
         if whole.shape[0] != expected:
             raise AnalysisError(
-                f"Layer {layer} ({site}, {reader}) has {whole.shape[0]} rows instead of {expected}.",
-                hint="fi-store run: read the models anew",
+                f"There are {whole.shape[0]} rows of {of} instead of {expected}.",
+                hint="fi-store run: read the models again",
             )
         if not bool(torch.isfinite(whole).all()):
-            raise AnalysisError(
-                f"The activations of layer {layer} ({site}, {reader}) hold NaN or infinite values."
-            )
+            raise AnalysisError(f"The activations of {of} hold NaN or infinite values.")
         return whole
 
 
+def _read_shard(shard: Shard, of: str) -> torch.Tensor:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not shard.present:
+        raise AnalysisError(
+            f"The activations of {of} were removed from disk.",
+            hint="fi-store run with --keep-activations all, then analyze again",
+        )
+    try:
+        part = load_file(shard.path)[ACTIVATIONS]
+    except (OSError, KeyError, SafetensorError) as error:
+        raise AnalysisError(
+            f"The shard {shard.path} cannot be read: {error}.", hint="fi-store doctor"
+        ) from error
+    if part.shape[0] != shard.n_rows:
+        raise AnalysisError(f"The shard {shard.path} holds {part.shape[0]} rows, {shard.n_rows} are listed.")
+    return part
+
+
 def load_extraction(store: Store, run: Run) -> Extraction:
-    """Reads a run's units, and rows and token texts of the extraction behind it.
+    """Reads a run's units, and the rows, token texts and list of shards of the extraction behind it.
 
     Raises:
         AnalysisError: there are no rows, or they are not numbered 0..N-1.
     """
     source = run.extraction_run_id
-    units = _load_units(store, run.id)
+    units = _load_units(store, run.id, source)
     rows = _load_rows(store, source, units)
     tokens = store.arrow("select token_id, text from run_token where run_id = $run", run=source)
     text = dict(zip(tokens["token_id"].to_pylist(), tokens["text"].to_pylist(), strict=True))
-    readers = store.rows(
-        "select distinct reader from activation_shard where run_id = $run order by reader", run=source
-    )
-    return Extraction(store, source, units, rows, text, tuple(row["reader"] for row in readers))
+    shards = _load_shards(store, source)
+    readers = tuple(sorted({reader for reader, _, _ in shards}))
+    return Extraction(units, rows, text, readers, shards)
 
 
-def _load_units(store: Store, run_id: str) -> Units:
+def _load_shards(store: Store, source: str) -> dict[tuple[str, str, int], tuple[Shard, ...]]:
+    found: dict[tuple[str, str, int], tuple[Shard, ...]] = {}
+    for row in store.rows(
+        "select reader, site, layer, path, n_rows, state from activation_shard where run_id = $run"
+        " order by reader, site, layer, first_row",
+        run=source,
+    ):
+        key = row["reader"], row["site"], row["layer"]
+        shard = Shard(store.folder / row["path"], row["n_rows"], row["state"] == "present")
+        found[key] = (*found.get(key, ()), shard)
+    return found
+
+
+def _load_units(store: Store, run_id: str, source: str) -> Units:
     table = store.arrow(
-        "select prompt_id, cluster, category, half from run_unit where run_id = $run order by unit",
+        "select u.prompt_id, u.cluster, u.category, u.half, p.text, coalesce(p.control, '') as control,"
+        " coalesce(b.text, '') as base, coalesce(t.text, '') as target"
+        " from run_unit u join prompt p on p.id = u.prompt_id"
+        " left join generation b on b.run_id = $source and b.prompt_id = u.prompt_id and b.author = 'base'"
+        " left join generation t on t.run_id = $source and t.prompt_id = u.prompt_id and t.author = 'target'"
+        " where u.run_id = $run order by u.unit",
         run=run_id,
+        source=source,
     )
     if table.num_rows == 0:
         raise AnalysisError(f"Run {run_id} has no prompts.", hint="fi-store ingest")
@@ -192,6 +217,9 @@ def _load_units(store: Store, run_id: str) -> Units:
         clusters=np.asarray(table["cluster"].to_numpy(), dtype=np.int64),
         categories=np.asarray(table["category"].to_pylist(), dtype=np.str_),
         discovery=np.asarray([half == "D" for half in table["half"].to_pylist()]),
+        questions=table["text"].to_pylist(),
+        controls=table["control"].to_pylist(),
+        answers={side: table[side].to_pylist() for side in SIDES},
     )
 
 
@@ -217,7 +245,7 @@ def _load_rows(store: Store, source: str, units: Units) -> Rows:
     del sequences
     return Rows(
         unit=unit,
-        author=_codes(table["author"].to_pylist(), AUTHORS),
+        author=_codes(table["author"].to_pylist(), tuple(AUTHORS)),
         position_class=_codes(table["position_class"].to_pylist(), CLASSES),
         position=np.asarray(table["position"].to_numpy(), dtype=np.int64),
         sequence=np.asarray(first, dtype=np.int64),

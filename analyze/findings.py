@@ -1,7 +1,7 @@
-"""Makes results out of confirmed groups: change class, categories, tokens, name, behaviour, examples, rank.
+"""Makes results out of confirmed groups: change class, categories, tokens, name, behavior, examples, rank.
 
 A result that passed gates 0-2 is an observation until the causal gate exists; where gate 0 found no difference in
-behaviour, what moved inside is an internal shift and never a finding.
+behavior, what moved inside is an internal shift and never a finding.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from analyze.names import (
     HEARD,
     LISTED,
     Bank,
-    Behaviour,
+    Behavior,
     Candidate,
     Contexts,
     Told,
     Words,
     change_at_tokens,
-    check_behaviour,
+    check_behavior,
     name_group,
     pushed_words,
 )
@@ -120,7 +120,7 @@ class Result:
     triggers: list[str]
     told: Told | None  # the concept that those words speak of
     names: list[Candidate]  # the chosen one first
-    behaviour: Behaviour | None
+    behavior: Behavior | None
     examples: list[Example]
 
     @property
@@ -192,7 +192,6 @@ def describe(
     residuals: Residuals,
     contexts: Contexts,
     words: Words,
-    answers: dict[str, list[str]],
     bank: Bank,
     *,
     seed: int,
@@ -220,11 +219,13 @@ def describe(
         suppressed=suppressed,
         said=said,
         triggers=_triggers(weights, in_class & rows.discovery, contexts),
-        told=bank.tell(pushed, extraction, answers, group.direction) if speaks else None,
+        told=bank.tell(pushed, extraction, extraction.units.answers, group.direction) if speaks else None,
         names=name_group(group, layers, extraction, contexts, seed, bank.predicates) if naming else [],
-        behaviour=None
+        behavior=None
         if group.position_class == PROMPT
-        else check_behaviour(extraction, answers, said, group.position_class, group.direction),
+        else check_behavior(
+            extraction, extraction.units.answers, said, group.position_class, group.direction
+        ),
         examples=_examples(group, layers, extraction, weights, in_class & ~rows.discovery),
     )
 

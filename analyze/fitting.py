@@ -1,4 +1,4 @@
-"""The dictionaries of a run: one for each site and analysed layer, and again for every further seed."""
+"""The dictionaries of a run: one for each site and analyzed layer, and again for every further seed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from analyze.extraction import Extraction
 from analyze.features import LayerEffects, measure_effects, with_scaling
 from analyze.fit import FitOptions, Place, Pretrained, as_dictionary, fit_dictionary, load_pretrained
 from analyze.groups import Group, Residuals, make_groups
-from analyze.write import dictionary_folder
 from fi_store.config import RunConfig
 from fi_store.progress import Progress
-from fi_store.store import Store
+from fi_store.store import Store, dictionary_path
 from fi_store.store.tables import Model, Run
 
 
@@ -49,8 +48,8 @@ def fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, p
     if reason is not None:
         _warn(store, run, progress, reason)
         return Fitted([], Residuals({}, extraction))
-    with store.session() as unit:
-        n_layers = min(unit.get_one(Model, m).n_layers for m in (run.base_model_id, run.target_model_id))
+    with store.session() as session:
+        n_layers = min(session.get_one(Model, m).n_layers for m in (run.base_model_id, run.target_model_id))
     places: list[Place] = [
         (site, layer) for site in config.sites for layer in config.analyzed_layers(n_layers)
     ]
@@ -64,7 +63,7 @@ def fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, p
             for reader in ("base", "target"):
                 residuals[reader, len(layers)] = activations[reader]
             layers.append(effects)
-            effects.dictionary.save(dictionary_folder(store, run.id, *place))
+            effects.dictionary.save(store.folder / dictionary_path(run.id, *place))
     if not layers[0].dictionary.config.same_width:
         _warn(
             store,

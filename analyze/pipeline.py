@@ -16,7 +16,7 @@ from analyze.extraction import Extraction, load_extraction
 from analyze.findings import Tested, confirm_groups, describe, ordered
 from analyze.fitting import Fitted, fit_all
 from analyze.groups import make_groups, recurrences
-from analyze.names import Bank, ConceptContexts, change_at_tokens, find_words, load_answers, spoken_direction
+from analyze.names import Bank, ConceptContexts, change_at_tokens, find_words, spoken_direction
 from analyze.pair import (
     basis_warning,
     pair_gate,
@@ -37,7 +37,7 @@ from fi_store.store.tables import Run
 
 
 def analyze(store: Store, run_id: str, *, progress: Progress) -> None:
-    """Analyses an extracted run; repeating it replaces its results and counts the reopening of C.
+    """Analyzes an extracted run; repeating it replaces its results and counts the reopening of C.
 
     Raises:
         AnalysisError: the extraction is unfinished, incomplete or holds numbers that the method refuses.
@@ -129,7 +129,7 @@ def _conclude(
         layers = fitted.with_scaling(extraction, config.seed)
         tested: list[Tested] = confirm_groups(selected, layers, extraction, config.seed)
     with progress.task("naming and describing", len(tested)) as advance:
-        contexts, answers, bank = ConceptContexts(extraction), load_answers(extraction), Bank()
+        contexts, bank = ConceptContexts(extraction), Bank()
         share = sum(item.confirmed(config.alpha) for item in tested) / max(1, len(tested))
         described = []
         for item in tested:
@@ -143,7 +143,6 @@ def _conclude(
                         fitted.residuals,
                         contexts,
                         words,
-                        answers,
                         bank,
                         seed=config.seed,
                         naming=naming,

@@ -13,10 +13,11 @@ import sqlalchemy as sa
 
 from extract.job import Job, precision_of, stored_rendering
 from extract.reading import Answer, generate_answers
-from extract.texts import SIDES, Rendering, Side
+from extract.texts import Rendering
 from fi_store.store import Store
 from fi_store.store.tables import Generation, Run
 from fi_store.versions import recorded_versions
+from fi_store.vocabulary import SIDES, Side
 
 Answers = dict[tuple[str, Side], Answer]
 
@@ -36,9 +37,9 @@ def earlier_sources(store: Store, run_id: str, job: Job) -> Sources:
     extracted = store.rows("SELECT run_id FROM run_event WHERE kind = 'state' AND message = 'extracted'")
     finished = {str(row["run_id"]) for row in extracted} - {run_id}
     models = {"base": job.pair.base.identity.id, "target": job.pair.target.identity.id}
-    with store.session() as unit:
+    with store.session() as session:
         runs = list(
-            unit.scalars(
+            session.scalars(
                 sa.select(Run)
                 .where(Run.id.in_(finished), Run.extraction_run_id == Run.id)
                 .where(Run.prompt_set_id == job.suite.id, Run.device == str(job.pair.device))
@@ -113,8 +114,8 @@ def _as_read(rendering: Rendering) -> tuple[bool, str, str]:
 
 
 def _taken(store: Store, number: int, side: Side, source: Source) -> Answers:
-    with store.session() as unit:
-        rows = unit.scalars(
+    with store.session() as session:
+        rows = session.scalars(
             sa.select(Generation).where(
                 Generation.run_id == source.run_id,
                 Generation.chunk == number,

@@ -21,11 +21,12 @@ from extract.reading import (
     token_table,
     write_shards,
 )
-from extract.texts import SIDES, ReadSequence, Side, build_sequences, without_controls
-from extract.watch import Watch
+from extract.texts import ReadSequence, build_sequences, without_controls
+from fi_store.progress import Stopwatch
 from fi_store.prompts import PromptRecord
 from fi_store.store import Store, write_facts
 from fi_store.store.tables import ActivationSummary, Generation, RunToken, Sequence, TokenDivergence
+from fi_store.vocabulary import SIDES, Side
 
 
 def committed_chunks(store: Store, run_id: str) -> set[int]:
@@ -34,7 +35,9 @@ def committed_chunks(store: Store, run_id: str) -> set[int]:
     return {int(row["chunk"]) for row in rows}
 
 
-def extract_chunk(store: Store, run_id: str, job: Job, number: int, sources: Sources, watch: Watch) -> None:
+def extract_chunk(
+    store: Store, run_id: str, job: Job, number: int, sources: Sources, watch: Stopwatch
+) -> None:
     """Lets both models answer and read one chunk, and commits everything about it."""
     prompts = job.chunks[number]
     with watch.stage("answer"):
@@ -47,23 +50,23 @@ def extract_chunk(store: Store, run_id: str, job: Job, number: int, sources: Sou
             shard
             for side in SIDES
             for shard in write_shards(
-                store.folder, run_id, side, number, first_row, analysed(job, reading.activations[side])
+                store.folder, run_id, side, number, first_row, analyzed(job, reading.activations[side])
             )
         ]
         divergence = divergence_table(run_id, number, first_row, sequences, reading)
         summaries = summary_table(run_id, number, sequences, reading)
-        with full_disk_explained(store.folder, run_id), store.session() as unit:
-            unit.add_all(_generation(run_id, number, key, answer) for key, answer in answers.items())
-            unit.add_all(_sequence(run_id, number, sequence) for sequence in sequences)
-            unit.add_all(shards)
+        with full_disk_explained(store.folder, run_id), store.session() as session:
+            session.add_all(_generation(run_id, number, key, answer) for key, answer in answers.items())
+            session.add_all(_sequence(run_id, number, sequence) for sequence in sequences)
+            session.add_all(shards)
             this = {"run_id": run_id, "chunk": number}
-            write_facts(unit, TokenDivergence, divergence, replace=this)
-            write_facts(unit, ActivationSummary, summaries, replace=this)
-            _write_tokens(unit, run_id, mentioned_tokens(divergence), job.tokenizers.base)
+            write_facts(session, TokenDivergence, divergence, replace=this)
+            write_facts(session, ActivationSummary, summaries, replace=this)
+            _write_tokens(session, run_id, mentioned_tokens(divergence), job.tokenizers.base)
 
 
 def extract_sham_chunk(
-    store: Store, run_id: str, job: Job, number: int, name: str, reader: Readable, watch: Watch
+    store: Store, run_id: str, job: Job, number: int, name: str, reader: Readable, watch: Stopwatch
 ) -> None:
     """Lets a sham target read the answers that both models read in a chunk, and commits its shards."""
     sequences = without_controls(
@@ -73,12 +76,12 @@ def extract_sham_chunk(
         activations = read_alone(reader, job.first, sequences, job.config.sites, job.pair.device)
     with watch.stage("write"):
         first_row = _next_row(store, run_id, number, controls=False)
-        shards = write_shards(store.folder, run_id, name, number, first_row, analysed(job, activations))
-        with full_disk_explained(store.folder, run_id), store.session() as unit:
-            unit.add_all(shards)
+        shards = write_shards(store.folder, run_id, name, number, first_row, analyzed(job, activations))
+        with full_disk_explained(store.folder, run_id), store.session() as session:
+            session.add_all(shards)
 
 
-def analysed(job: Job, activations: Activations) -> Activations:
+def analyzed(job: Job, activations: Activations) -> Activations:
     """The layers whose token-level activations go to disk; summaries cover all layers."""
     layers = set(job.config.written_layers(job.n_layers))
     return {key: rows for key, rows in activations.items() if key[1] in layers}
@@ -103,13 +106,13 @@ def _next_row(store: Store, run_id: str, number: int, *, controls: bool = True) 
     return int(row["n"])
 
 
-def _write_tokens(unit: Session, run_id: str, mentioned: set[int], tokenizer: Any) -> None:
+def _write_tokens(session: Session, run_id: str, mentioned: set[int], tokenizer: Any) -> None:
     """Adds the texts of tokens that no earlier chunk mentioned."""
-    known = {token for (token,) in unit.query(RunToken.token_id).where(RunToken.run_id == run_id)}
+    known = {token for (token,) in session.query(RunToken.token_id).where(RunToken.run_id == run_id)}
     new = mentioned - known
     if new:
         never = {"run_id": run_id, "token_id": -1}
-        write_facts(unit, RunToken, token_table(run_id, tokenizer, new), replace=never)
+        write_facts(session, RunToken, token_table(run_id, tokenizer, new), replace=never)
 
 
 def _generation(run_id: str, number: int, key: tuple[str, Side], answer: Answer) -> Generation:

@@ -13,10 +13,11 @@ import torch
 from extract.job import CHUNK_PROMPTS, Job
 from extract.reading import BATCH_TOKENS, BLOCK_ROWS, generate_answers, may_branch, padded_length, read_pair
 from extract.shams import CALIBRATION_PROMPTS, why_no_sham
-from extract.texts import SIDES, build_sequences
-from extract.watch import Watch
+from extract.texts import build_sequences
 from fi_store.errors import ExtractionError
 from fi_store.method import METHOD
+from fi_store.progress import Stopwatch
+from fi_store.vocabulary import SIDES
 
 if TYPE_CHECKING:
     from extract.models import Reader
@@ -148,7 +149,7 @@ def _trial(job: Job) -> tuple[float, float]:
     # The first pass builds kernels, and tells whether a prompt is read once for both answers.
     for part in (sequences[:2], sequences):
         started = time.perf_counter()
-        read_pair(job.pair, part, job.vocabulary, job.config.sites, Watch())
+        read_pair(job.pair, part, job.vocabulary, job.config.sites, Stopwatch())
         seconds = time.perf_counter() - started
     sides = [sequence.base for sequence in sequences if sequence.author != "control"]
     tokens = _both_answers(

@@ -7,15 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from extract.reading import VocabularyMap, answering, map_vocabularies
-from extract.texts import (
-    SIDES,
-    Rendering,
-    Side,
-    Tokenizers,
-    canonical_first,
-    choose_rendering,
-    make_tokenizers,
-)
+from extract.texts import Rendering, Tokenizers, canonical_first, choose_rendering, make_tokenizers
 from fi_store import ids
 from fi_store.config import EXTRACTION_FIELDS, RunConfig
 from fi_store.errors import UsageError
@@ -23,6 +15,7 @@ from fi_store.prompts import PromptRecord, PromptSuite, Unit, assign_units
 from fi_store.store import Store, add_missing, now
 from fi_store.store.tables import Prompt, PromptSet, PromptSetMember, Run, RunUnit
 from fi_store.versions import recorded_versions
+from fi_store.vocabulary import SIDES, Side
 
 if TYPE_CHECKING:
     from extract.models import LoadedPair
@@ -125,7 +118,7 @@ def begin(store: Store, job: Job) -> str:
     """Writes the run with its models, prompts and units, and its choices with their reasons; returns its id."""
     run_id = ids.run_id()
     pair, suite = job.pair, job.suite
-    with store.session() as unit:
+    with store.session() as session:
         models = [
             pair.base.base_identity,
             pair.target.base_identity,
@@ -146,9 +139,9 @@ def begin(store: Store, job: Job) -> str:
         for position, prompt in enumerate(suite.prompts):
             entities.append(Prompt(id=prompt.id, **asdict(prompt)))
             entities.append(PromptSetMember(prompt_set_id=suite.id, position=position, prompt_id=prompt.id))
-        add_missing(unit, entities)
-        unit.add(_run(run_id, job))
-        unit.add_all(unit_rows(run_id, job.units))
+        add_missing(session, entities)
+        session.add(_run(run_id, job))
+        session.add_all(unit_rows(run_id, job.units))
     store.event(run_id, "extract", "state", "extracting")
     store.event(run_id, "extract", "choice", f"Precision {job.dtype}: {pair.dtype_reason}")
     store.event(

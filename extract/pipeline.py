@@ -28,9 +28,8 @@ from extract.shams import (
     why_no_sham,
 )
 from extract.texts import ReadSequence, without_controls
-from extract.watch import Watch
 from fi_store.config import RunConfig
-from fi_store.progress import Progress
+from fi_store.progress import Progress, Stopwatch
 from fi_store.prompts import PromptSuite
 from fi_store.store import Store
 from fi_store.store.tables import Run, ShamTarget
@@ -66,7 +65,7 @@ def ingest(
     store.event(
         run_id, "extract", "estimate", estimate.sentence(), value=estimate.seconds, detail=estimate.detail()
     )
-    watch = Watch()
+    watch = Stopwatch()
     with _state_kept(store, run_id):
         try:
             _extract_pair(store, run_id, job, progress, watch)
@@ -108,8 +107,8 @@ def load(config: RunConfig, progress: Progress, previous: Run | None) -> LoadedP
 
 def _reopen(store: Store, run_id: str) -> str:
     store.set_state(run_id, "extracting", "extract")
-    with store.session() as unit:
-        unit.execute(sa.update(Run).where(Run.id == run_id).values(finished_at=None))
+    with store.session() as session:
+        session.execute(sa.update(Run).where(Run.id == run_id).values(finished_at=None))
     return run_id
 
 
@@ -127,7 +126,7 @@ def _state_kept(store: Store, run_id: str) -> Iterator[None]:
         store.set_state(run_id, state, "extract")
 
 
-def _extract_pair(store: Store, run_id: str, job: Job, progress: Progress, watch: Watch) -> None:
+def _extract_pair(store: Store, run_id: str, job: Job, progress: Progress, watch: Stopwatch) -> None:
     done = committed_chunks(store, run_id)
     sources = earlier_sources(store, run_id, job) if len(done) < len(job.chunks) else {}
     for side, source in sources.items():
@@ -141,7 +140,7 @@ def _extract_pair(store: Store, run_id: str, job: Job, progress: Progress, watch
             advance(len(prompts))
 
 
-def _extract_shams(store: Store, run_id: str, job: Job, progress: Progress, watch: Watch) -> None:
+def _extract_shams(store: Store, run_id: str, job: Job, progress: Progress, watch: Stopwatch) -> None:
     if not job.config.shams:
         return
     reason = why_no_sham(job.pair)
@@ -170,15 +169,15 @@ def _set_scale(
     store: Store, run_id: str, job: Job, number: int, sham: Sham, yardstick: Callable[[], Yardstick]
 ) -> None:
     """Scales a sham: as it was when the run was interrupted, or anew, from the scale of the one before it."""
-    with store.session() as unit:
-        known = unit.get(ShamTarget, (run_id, number))
-        before = unit.get(ShamTarget, (run_id, number - 1))
+    with store.session() as session:
+        known = session.get(ShamTarget, (run_id, number))
+        before = session.get(ShamTarget, (run_id, number - 1))
     if known is not None:
         sham.set_scale(known.scale)
         return
     found = calibrate(sham, yardstick(), before.scale if before is not None else 1.0)
-    with store.session() as unit:
-        unit.add(
+    with store.session() as session:
+        session.add(
             ShamTarget(
                 run_id=run_id,
                 number=number,

@@ -55,9 +55,9 @@ def reuse_extraction(store: Store, config: RunConfig, suite: PromptSuite, *, pro
     run.config, run.seed = config.model_dump(mode="json"), config.seed
     run.versions = recorded_versions()
     run.state, run.created_at, run.finished_at = "extracting", now(), None
-    with store.session() as unit:
-        unit.add(run)
-        unit.add_all(unit_rows(run.id, assign_units(suite, config.seed)))
+    with store.session() as session:
+        session.add(run)
+        session.add_all(unit_rows(run.id, assign_units(suite, config.seed)))
     store.event(run.id, "extract", "choice", f"The activations are those of run {earlier.id}.")
     store.set_state(run.id, "extracted", "extract")
     progress.note(f"Using the activations of run {earlier.id}.")
@@ -107,9 +107,9 @@ def _adapted(source: Source, loading: Loading, base: Model, base_source: Source)
 
 def _newest(store: Store, condition: sa.ColumnElement[bool]) -> Run | None:
     """The newest run that extracted by itself, and to the end."""
-    with store.session() as unit:
+    with store.session() as session:
         found = list(
-            unit.scalars(
+            session.scalars(
                 sa.select(Run).where(condition, Run.extraction_run_id == Run.id).order_by(Run.id.desc())
             )
         )

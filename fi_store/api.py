@@ -154,7 +154,7 @@ def probe_models(feature_data: RunHandle, *, display: Display | None = None) -> 
     reconstruction spliced in). Reports say where it was left out.
 
     Raises:
-        FiStoreError: the run is not analysed, or a model is gone or is another one than it was.
+        FiStoreError: the run is not analyzed, or a model is gone or is another one than it was.
     """
     with Store.open(feature_data.store) as opened:
         workflow.probe(opened, feature_data.run_id, Progress(display or Silent()))
@@ -164,7 +164,7 @@ def probe_models(feature_data: RunHandle, *, display: Display | None = None) -> 
 def create_visualizations(
     feature_data: RunHandle, *, output_dir: str | Path | None = None, display: Display | None = None
 ) -> list[Path]:
-    """The charts of an analysed run as PNG and SVG, and the features by category as JSON; returns the files."""
+    """The charts of an analyzed run as PNG and SVG, and the features by category as JSON; returns the files."""
     from render.report import render_visualizations
 
     with Store.open(feature_data.store) as opened:
@@ -180,7 +180,7 @@ def generate_report(
     skip_visualization: bool = False,
     display: Display | None = None,
 ) -> list[Path]:
-    """The report of an analysed run (`markdown`, `html` or `both`), with its charts; returns the files."""
+    """The report of an analyzed run (`markdown`, `html` or `both`), with its charts; returns the files."""
     if report_format not in ("markdown", "html", "both"):
         raise UsageError(f"There is no report format {report_format!r}.", hint="markdown, html or both")
     with Store.open(feature_data.store) as opened:

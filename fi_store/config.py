@@ -16,7 +16,7 @@ from fi_store.errors import ConfigError, UsageError
 from fi_store.method import METHOD
 
 Quantization = Literal["auto", "fp32", "fp16", "bf16", "int8", "nf4"]
-KeepActivations = Literal["all", "analysed", "none"]
+KeepActivations = Literal["all", "analyzed", "none"]
 Site = Literal["resid_post", "attn_out", "mlp_out"]
 DictionaryKind = Literal["paired_sae", "crosscoder", "diff_sae", "pca", "mean_diff"]
 ReportFormat = Literal["markdown", "html", "both"]
@@ -71,7 +71,7 @@ class RunConfig(BaseModel):
     layers: str = Field(
         default="auto",
         pattern=r"^(auto|all|\d+(,\d+)*)$",
-        description="Layers to analyse: auto, all, or numbers such as 5,11,17.",
+        description="Layers to analyze: auto, all, or numbers such as 5,11,17.",
     )
     sites: tuple[Site, ...] = Field(
         default=("resid_post",), min_length=1, description="Where activations are read."
@@ -83,7 +83,7 @@ class RunConfig(BaseModel):
         default=1,
         ge=1,
         le=20,
-        description="Dictionaries per layer: the first is analysed, the others say what recurs.",
+        description="Dictionaries per layer: the first is analyzed, the others say what recurs.",
     )
     dictionary_file: Path | None = Field(
         default=None,
@@ -107,8 +107,8 @@ class RunConfig(BaseModel):
     )
     alpha: float = Field(default=METHOD.alpha, gt=0, lt=1, description="Level of the adjusted p.")
     keep_activations: KeepActivations = Field(
-        default="analysed",
-        description="Token-level activations: of all layers, of the analysed ones, or none once the analysis is done.",
+        default="analyzed",
+        description="Token-level activations: of all layers, of the analyzed ones, or none once the analysis is done.",
     )
     crosscoder_file: Path | None = Field(
         default=None, description="JSON similarities from elsewhere, shown beside our own."

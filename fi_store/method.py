@@ -40,11 +40,11 @@ class Method:
     bootstrap_draws: int = 2_000
     """Bootstrap draws over clusters for every interval."""
     gate0_kl_upper: float = 0.02
-    """Upper 95% limit of the mean symmetric KL (nats/token) up to which the behaviour counts as unchanged ..."""
+    """Upper 95% limit of the mean symmetric KL (nats/token) up to which the behavior counts as unchanged ..."""
     gate0_agreement: float = 0.95
     """... when the most likely tokens also agree on at least this share of positions."""
     basis_apart: float = 0.5
-    """Without a difference in behaviour: median relative difference norm from which the bases may differ ..."""
+    """Without a difference in behavior: median relative difference norm from which the bases may differ ..."""
     basis_cka: float = 0.95
     """... if the median CKA of the layers is at least this."""
     group_token_cosine: float = 0.6

@@ -39,23 +39,37 @@ class Silent:
 
 
 @dataclass
-class Progress:
-    """Shows tasks on a display and keeps their wall-clock seconds, by label, in the order in which they ended."""
+class Stopwatch:
+    """Wall-clock seconds by stage, in the order in which stages ended; a stage that returns adds to its own."""
+
+    seconds: dict[str, float] = field(default_factory=dict, kw_only=True)
+
+    @contextmanager
+    def stage(self, label: str) -> Iterator[None]:
+        """Times what happens inside, also when it fails."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[label] = self.seconds.get(label, 0.0) + time.perf_counter() - started
+
+
+@dataclass
+class Progress(Stopwatch):
+    """A stopwatch whose tasks are shown on a display while they run."""
 
     display: Display = field(default_factory=Silent)
-    seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def task(self, label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
         """A timed task; yields the function that advances it by n steps."""
-        started = time.perf_counter()
+        before = self.seconds.get(label, 0.0)
         advance = self.display.begin(label, total)
         try:
-            yield advance
+            with self.stage(label):
+                yield advance
         finally:
-            taken = time.perf_counter() - started
-            self.seconds[label] = self.seconds.get(label, 0.0) + taken
-            self.display.end(label, taken)
+            self.display.end(label, self.seconds[label] - before)
 
     def note(self, message: str, *, warning: bool = False) -> None:
         """Passes a choice or a warning on to the display."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from fi_store.method import METHOD
 from fi_store.store import Store, run_query
+from fi_store.vocabulary import NO_DIFFERENCE, UNTESTED, VERDICTS
 from fi_store.wording import count
 
 Row = dict[str, Any]
@@ -22,24 +23,24 @@ def describe_run(store: Store, run_id: str) -> list[str]:
     """Lines for people: the first results as sentences, or the one sentence that says why there is none."""
     gate = run_query(store, "pair_gate", run=run_id).to_pylist()
     if not gate:
-        return ["This run is not analysed yet."]
+        return ["This run is not analyzed yet."]
     results = run_query(store, "top_findings", run=run_id, k=SHOWN_RESULTS).to_pylist()
     if not results:
-        if gate[0]["verdict"] == "no_behavioural_difference":
-            return ["No behavioural difference on these prompts."]
+        if gate[0]["verdict"] == NO_DIFFERENCE:
+            return [VERDICTS[NO_DIFFERENCE]]
         return ["No difference held on the confirmation half."]
     return [f"{row['rank']}. {_sentence(row['sentence'], row['causal_status'])}" for row in results]
 
 
 def _sentence(sentence: str, causal_status: str) -> str:
     """The stored sentence; a result that no causal test has seen always says so."""
-    if causal_status != "not tested causally" or causal_status in sentence.lower():
+    if causal_status != UNTESTED or causal_status in sentence.lower():
         return sentence
-    return f"{sentence.rstrip().removesuffix('.')} (not tested causally)."
+    return f"{sentence.rstrip().removesuffix('.')} ({UNTESTED})."
 
 
 def describe_discrimination(store: Store, run_id: str) -> str:
-    """The paragraph; empty for a run that is not analysed.
+    """The paragraph; empty for a run that is not analyzed.
 
     Descriptive, not a test: a category lies above (below) the others when its whole 95% interval lies above (below) the
     mean over all prompts; categories under `METHOD.min_category_clusters` families are not judged. A category without a

@@ -90,7 +90,7 @@ def extract(store: Store, config: RunConfig, suite: PromptSuite, progress: Progr
 
 
 def analyze(store: Store, run_id: str, progress: Progress, *, keep: str | None = None) -> None:
-    """Analyses a run, then removes the activations that are not to be kept (`keep`: by default as the run says)."""
+    """Analyzes a run, then removes the activations that are not to be kept (`keep`: by default as the run says)."""
     from analyze.pipeline import analyze as analyze_run
 
     with _stage(store, progress, run_id) as inner:
@@ -200,8 +200,8 @@ def reconfigure(store: Store, run_id: str, changes: Mapping[str, Any]) -> None:
         )
     if not given:
         return
-    with store.session() as unit:
-        run = unit.get_one(Run, run_id)
+    with store.session() as session:
+        run = session.get_one(Run, run_id)
         run.config = stored_config(run, **given).model_dump(mode="json")
 
 
@@ -225,5 +225,5 @@ def _stage(store: Store, progress: Progress, run_id: str | None = None) -> Itera
 
 
 def _run_ids(store: Store) -> set[str]:
-    with store.session() as unit:
-        return set(unit.scalars(sa.select(Run.id)))
+    with store.session() as session:
+        return set(session.scalars(sa.select(Run.id)))

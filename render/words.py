@@ -6,62 +6,15 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from fi_store.wording import count as count  # also for the templates, which know this module only
-
-CHANGES: dict[str, str] = {
-    "added": "new in the target",
-    "strengthened": "stronger in the target",
-    "redirected": "turned to another use",
-    "weakened": "weaker in the target",
-    "removed": "gone from the target",
-    "shared": "the same in both",
-    "undetermined": "not decided",
-}
-"""Change class -> what it says about the target; in the order in which classes are listed."""
-CHANGE_SHORT: dict[str, str] = {
-    "added": "added",
-    "strengthened": "strengthened",
-    "redirected": "redirected",
-    "weakened": "weakened",
-    "removed": "removed",
-    "shared": "shared",
-    "undetermined": "undetermined",
-}
-PLACES: dict[str, str] = {
-    "prompt": "in the prompt",
-    "start": "right before the answer",
-    "response": "in the answer",
-    "all": "everywhere",
-}
-SITES: dict[str, str] = {
-    "resid_post": "after the whole layer",
-    "attn_out": "after the layer's attention",
-    "mlp_out": "after the layer's feed-forward part",
-}
-METRICS: dict[str, str] = {
-    "cka": "Similar structure (CKA)",
-    "cosine": "Same direction (cosine)",
-    "relative_difference": "Size of the difference",
-    "similarity": "Similarity (outside file)",
-    "difference": "Difference (outside file)",
-}
-TIERS: dict[str, str] = {
-    "finding": "finding",
-    "observation": "observation",
-    "internal_shift": "internal shift",
-}
-AUTHORS: dict[str, str] = {
-    "base": "the base's answer",
-    "target": "the target's answer",
-    "control": "a control text",
-}
-KINDS: dict[str, str] = {
-    "hub": "model hub",
-    "folder": "local folder",
-    "adapter": "adapter on the base",
-    "gguf": "GGUF file",
-    "bundled": "bundled with the package",
-}
+from fi_store.vocabulary import (
+    AUTHORS as AUTHORS,  # these also for the templates, which know this module only
+)
+from fi_store.vocabulary import CHANGE_CLASSES as CHANGE_CLASSES
+from fi_store.vocabulary import METRICS as METRICS
+from fi_store.vocabulary import MODEL_KINDS as MODEL_KINDS
+from fi_store.vocabulary import POSITION_CLASSES, SITES
+from fi_store.vocabulary import TIERS as TIERS
+from fi_store.wording import count as count
 
 
 def category(name: str) -> str:
@@ -71,7 +24,7 @@ def category(name: str) -> str:
 
 def place(name: str) -> str:
     """Where in the text, for people."""
-    return PLACES.get(name, category(name))
+    return POSITION_CLASSES.get(name, category(name))
 
 
 def layers(numbers: Sequence[int]) -> str:

@@ -36,7 +36,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
 
 @pytest.fixture(scope="session")
 def plain_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
-    """Two analysed synthetic runs; see `tests/helpers/store_factory.py`. Read it, never write into it."""
+    """Two analyzed synthetic runs; see `tests/helpers/store_factory.py`. Read it, never write into it."""
     from tests.helpers.store_factory import fill_store
 
     return fill_store(tmp_path_factory.mktemp("plain") / "fi-store.duckdb")
@@ -54,7 +54,7 @@ def hostile_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
 
 @pytest.fixture(scope="session")
 def same_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
-    """One run of a pair without a behavioural difference. Read only."""
+    """One run of a pair without a behavioral difference. Read only."""
     from tests.helpers.store_factory import fill_store
 
     return fill_store(tmp_path_factory.mktemp("same") / "fi-store.duckdb", runs=("same",))

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,24 @@ import fi_store
 from tests.helpers import ROOT
 
 ROOMS = ("extract", "analyze", "render")
-SOURCES = sorted(path for package in (*ROOMS, "fi_store") for path in (ROOT / package).rglob("*.py"))
+PACKAGES = (*ROOMS, "fi_store")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 ABOVE_THE_FLOOR = ("__init__.py", "__main__.py", "cli", "api.py", "workflow.py")
 """What stands in fi_store and may call the rooms (inside functions)."""
 HEAVY = ("torch", "transformers", "peft", "accelerate", "sklearn", "scipy", "altair")
 LIGHT = {"typer", "rich", "fi_store"}
 """What the command line may import at module level, beside the standard library."""
+
+
+def module_name(path: Path) -> str:
+    """`fi_store.store` for fi_store/store/__init__.py."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in SOURCES}
+FACES = {name for name, path in MODULES.items() if path.name == "__init__.py" and "." in name}
+"""The sub-packages, by their faces; a room's own `__init__` hands nothing on."""
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
@@ -33,7 +46,9 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
                 yield alias.name, id(node) not in late
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield node.module or "", id(node) not in late
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield (inner if inner in MODULES else node.module or ""), id(node) not in late
 
 
 def _is_late(node: ast.AST) -> bool:
@@ -42,8 +57,21 @@ def _is_late(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
+def past_a_door(importer: str, imported: str) -> str | None:
+    """The face that an import goes past: it names a module inside a sub-package that the importer is not in."""
+    inside = [face for face in FACES if imported.startswith(f"{face}.") and imported not in FACES]
+    closed = [face for face in inside if importer != face and not importer.startswith(f"{face}.")]
+    return max(closed, key=len, default=None)
+
+
+def place(module: str) -> str:
+    """The sub-package of a room that a module belongs to, or the module itself where it stands beside them."""
+    return ".".join(module.split(".")[:2])
+
+
 def test_there_are_sources() -> None:
-    assert {path.relative_to(ROOT).parts[0] for path in SOURCES} == {*ROOMS, "fi_store"}
+    assert {path.relative_to(ROOT).parts[0] for path in SOURCES} == set(PACKAGES)
+    assert len(FACES) > 15
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -66,6 +94,43 @@ def test_imports_go_one_way(path: Path) -> None:
             assert not now or top in LIGHT or top in sys.stdlib_module_names, (
                 f"{path}: {module} at module level"
             )
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nobody_goes_past_a_door(path: Path) -> None:
+    """Another sub-package is imported through its face; inside a sub-package, modules import one another."""
+    for module, _ in imports(path):
+        face = past_a_door(module_name(path), module)
+        assert face is None, f"{path} imports {module}; import it from {face}"
+
+
+def test_a_way_past_a_door_would_be_seen() -> None:
+    assert past_a_door("analyze.pipeline", "fi_store.store.engine") == "fi_store.store"
+    assert past_a_door("analyze.pipeline", "fi_store.store.tables.runs") == "fi_store.store.tables"
+    assert past_a_door("analyze.pipeline", "fi_store.store.tables") is None  # a face of its own
+    assert past_a_door("fi_store.store.query", "fi_store.store.engine") is None
+
+
+@pytest.mark.parametrize("face", sorted(FACES - {"fi_store.cli"}))
+def test_a_face_hands_on_what_it_lists(face: str) -> None:
+    """A face imports from its own package alone, and lists all of it."""
+    tree = ast.parse(MODULES[face].read_text(encoding="utf-8"))
+    taken = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module != "__future__"]
+    assert all(node.module is not None and node.module.startswith(f"{face}.") for node in taken)
+    (listed,) = [node.value for node in tree.body if isinstance(node, ast.Assign)]
+    assert sorted(alias.name for node in taken for alias in node.names) == sorted(ast.literal_eval(listed))
+
+
+def test_no_circle_ties_sub_packages() -> None:
+    needs: dict[str, set[str]] = {}
+    for name, path in MODULES.items():
+        ours = {place(module) for module, _ in imports(path) if module in MODULES}
+        needs.setdefault(place(name), set()).update(ours - {place(name), "fi_store"})
+    try:
+        order = list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
+    assert order.index("fi_store.errors") < order.index("fi_store.store") < order.index("analyze.pipeline")
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -101,9 +166,23 @@ def test_the_command_line_loads_nothing_heavy(statement: str) -> None:
     assert not heavy & modules_after(statement)
 
 
+def test_a_model_reference_is_checked_without_torch() -> None:
+    """A typing error in a reference is refused at once, not after seconds of imports."""
+    found = modules_after("from extract.models import parse_reference; parse_reference('bundled:smollm2')")
+    assert "extract.models.references" in found
+    assert not {"torch", "transformers", "peft"} & found
+
+
 def test_the_public_names_exist_and_are_all() -> None:
     for name in fi_store.__all__:
         assert getattr(fi_store, name) is not None
     assert dir(fi_store) == sorted(fi_store.__all__)
     with pytest.raises(AttributeError, match="no attribute 'absent'"):
         fi_store.absent  # noqa: B018
+
+
+def test_the_store_face_keeps_its_names() -> None:
+    """Names that scripts of users import."""
+    from fi_store.store import Store, add_missing, append_event, now, write_facts
+
+    assert all(map(callable, (Store, add_missing, append_event, now, write_facts)))

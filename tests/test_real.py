@@ -41,7 +41,7 @@ def card(kind: str) -> Card:
 
 @pytest.mark.real
 def test_the_planted_change_comes_first(tmp_path: Path) -> None:
-    planted = card("behaviour")
+    planted = card("behavior")
     rows = compare(tmp_path, planted.target)
     assert hits(rows[0], planted.expected), rows[0]
     assert rows[0]["causal_status"] == "not tested causally"
@@ -51,7 +51,7 @@ def test_the_planted_change_comes_first(tmp_path: Path) -> None:
 def test_a_certified_null_has_no_finding(tmp_path: Path) -> None:
     assert compare(tmp_path, card("null").target) == []
     verdict = fi_store("query", "pair_gate", "--store", tmp_path / "fi-store.duckdb", "--format", "json")
-    assert json.loads(verdict.out)[0]["verdict"] == "no_behavioural_difference"
+    assert json.loads(verdict.out)[0]["verdict"] == "no_behavioral_difference"
 
 
 @pytest.mark.real

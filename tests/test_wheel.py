@@ -43,7 +43,7 @@ def run(installed: Path, *arguments: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_the_wheel_holds_code_data_and_licence(wheel: Path) -> None:
+def test_the_wheel_holds_code_data_and_license(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     needed = {

@@ -52,22 +52,22 @@ class Likeness(NamedTuple):
 
 
 def compare_runs(store: Store, run_a: str, run_b: str) -> list[MatchRow]:
-    """Matches the results of two analysed runs, earlier first, and stores the rows of `feature_match`.
+    """Matches the results of two analyzed runs, earlier first, and stores the rows of `feature_match`.
 
     Args:
         run_a, run_b: `latest`, an id or a unique prefix.
 
     Raises:
         NotFoundError, UsageError: no such run, or several.
-        AnalysisError: a run was not analysed.
+        AnalysisError: a run was not analyzed.
     """
     first, second = store.run(run_a), store.run(run_b)
     rows = match_results(load_results(store, first), load_results(store, second))
     own: dict[str, Any] = {"run_a": first.id, "run_b": second.id}
     columns = {name: [getattr(row, name) for row in rows] for name in MatchRow._fields} if rows else {}
     columns |= {name: [value] * len(rows) for name, value in own.items()} if rows else {}
-    with store.session() as unit:
-        write_facts(unit, FeatureMatch, columns, replace=own)
+    with store.session() as session:
+        write_facts(session, FeatureMatch, columns, replace=own)
     return rows
 
 

@@ -26,7 +26,7 @@ Profile = dict[Cell, float]
 
 @dataclass(frozen=True)
 class ResultGroup:
-    """A result of a run: the group, its change, and what it is recognised by."""
+    """A result of a run: the group, its change, and what it is recognized by."""
 
     group_id: str
     change: str
@@ -49,17 +49,17 @@ class RunResults:
 
 
 def load_results(store: Store, run: Run) -> RunResults:
-    """The results of an analysed run.
+    """The results of an analyzed run.
 
     Raises:
-        AnalysisError: the run was not analysed; a dictionary is damaged.
+        AnalysisError: the run was not analyzed; a dictionary is damaged.
     """
     if not store.rows("select 1 from pair_gate where run_id = $run", run=run.id):
         raise AnalysisError(
-            f"Run {run.id} was not analysed, so it has no results yet.", hint=f"fi-store analyze {run.id}"
+            f"Run {run.id} was not analyzed, so it has no results yet.", hint=f"fi-store analyze {run.id}"
         )
-    with store.session() as unit:
-        models = [unit.get_one(Model, name) for name in (run.base_model_id, run.target_model_id)]
+    with store.session() as session:
+        models = [session.get_one(Model, name) for name in (run.base_model_id, run.target_model_id)]
     found = store.rows(
         "select group_id, change, position_class from finding where run_id = $run order by rank", run=run.id
     )

@@ -17,10 +17,10 @@ import torch
 
 from analyze.extraction import CLASSES, BoolArray, Extraction, FloatArray, IntArray
 from analyze.features.categories import large_categories, largest_in_a_category
-from analyze.features.encode import PairReading, mean_shift_reach, missed_share, read_pair
+from analyze.features.encode import EncodedPair, encode_pair, mean_shift_reach, missed_share
 from analyze.features.floors import sham_floors
 from analyze.features.latent_scaling import LatentScaling, latent_scaling
-from fi_store.dictionaries import SIDES, Crosscoder, Dictionary
+from fi_store.dictionaries import ORDER, Crosscoder, Dictionary
 from fi_store.method import METHOD
 
 
@@ -99,12 +99,12 @@ def measure_effects(
     """
     rows = extraction.rows
     other = "target" if anchor == "base" else "base"
-    reading = read_pair(dictionary, (activations[anchor], activations[other]), rows.position_class)
+    reading = encode_pair(dictionary, (activations[anchor], activations[other]), rows.position_class)
     codes = {anchor: reading.activity[0], other: reading.activity[1]}
     for sham in extraction.shams:
         read = extraction.rows_read(sham)
         pair = activations[anchor][torch.from_numpy(read)], activations[sham]
-        seen = read_pair(dictionary, pair, rows.position_class[read], SIDES if dictionary.coupled else (1,))
+        seen = encode_pair(dictionary, pair, rows.position_class[read], ORDER if dictionary.coupled else (1,))
         codes[sham] = _among_all(seen.activity[1], read, rows.n)
         codes[beside(anchor, sham)] = (
             _among_all(seen.activity[0], read, rows.n) if dictionary.coupled else codes[anchor]
@@ -190,7 +190,7 @@ def _unit_means(
 
 def _quality(
     extraction: Extraction,
-    reading: PairReading,
+    reading: EncodedPair,
     activations: Mapping[str, torch.Tensor],
     anchor: str,
     dead_share: float,

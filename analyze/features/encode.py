@@ -11,11 +11,11 @@ import torch
 
 from analyze.extraction import BoolArray, FloatArray, IntArray
 from analyze.fit import BLOCK
-from fi_store.dictionaries import SIDES, Dictionary, scaled_difference
+from fi_store.dictionaries import ORDER, Dictionary, scaled_difference
 
 
 @dataclass(frozen=True)
-class PairReading:
+class EncodedPair:
     """What a dictionary of m latents saw in N paired rows, by side (0: first model in canonical order)."""
 
     activity: dict[int, sp.csc_array]  # (N, m) float32
@@ -33,12 +33,12 @@ class PairReading:
         return float(1 - self.residual[side][chosen].sum() / total) if total > 0 else 0.0
 
 
-def read_pair(
+def encode_pair(
     dictionary: Dictionary,
     rows: tuple[torch.Tensor, torch.Tensor],
     classes: IntArray,
-    sides: Sequence[int] = SIDES,
-) -> PairReading:
+    sides: Sequence[int] = ORDER,
+) -> EncodedPair:
     """Reads rows (N, d_first) and (N, d_second); `classes` (N,) are their position classes."""
     where = torch.from_numpy(classes)
     activity: dict[int, list[sp.csr_array]] = {side: [] for side in sides}
@@ -54,7 +54,7 @@ def read_pair(
             residual.setdefault(side, []).append(_squared_norms(block[side].to(torch.float32) - rebuilt))
         if seen.difference is not None:
             missed.append(_squared_norms(scaled_difference(block, 1.0) - seen.difference))
-    return PairReading(
+    return EncodedPair(
         {side: sp.csc_array(sp.vstack(parts)) for side, parts in activity.items()},
         {side: torch.cat(parts).numpy() for side, parts in residual.items()},
         torch.cat(missed).numpy() if missed else None,
@@ -62,7 +62,7 @@ def read_pair(
 
 
 def missed_share(
-    reading: PairReading, rows: tuple[torch.Tensor, torch.Tensor], chosen: BoolArray
+    reading: EncodedPair, rows: tuple[torch.Tensor, torch.Tensor], chosen: BoolArray
 ) -> float | None:
     """Share of the squared difference of the chosen rows that the dictionary misses (may exceed 1): dark matter.
 

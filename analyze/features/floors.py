@@ -55,12 +55,12 @@ def sham_floors(
     above = largest > METHOD.floor_minimum
     least = np.where(above.any(axis=1), METHOD.floor_minimum, np.finfo(np.float64).tiny)
     sizes = bent(np.maximum(largest, least[:, None]))
-    centre, n = sizes.mean(axis=1), largest.shape[1]
+    center, n = sizes.mean(axis=1), largest.shape[1]
     told = above.all(axis=1)
-    squares = float(np.square(sizes - centre[:, None])[told].sum())
+    squares = float(np.square(sizes - center[:, None])[told].sum())
     weight = METHOD.sham_spread_weight
     spread = math.sqrt((weight * METHOD.sham_spread**2 + squares) / (weight + told.sum() * (n - 1)))
-    limit = unbent(centre + NormalDist().inv_cdf(METHOD.floor_level) * spread * math.sqrt(1 + 1 / n))
+    limit = unbent(center + NormalDist().inv_cdf(METHOD.floor_level) * spread * math.sqrt(1 + 1 / n))
     # Where shams differ by orders of size, their mean can exceed the limit, which is about their geometric mean.
     return Floors(np.maximum(minimum, reach), np.maximum(minimum, np.maximum(reach, limit)))
 

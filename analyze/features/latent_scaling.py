@@ -4,7 +4,7 @@ A crosscoder may give one decoder only to what both models have ("complete shrin
 al. (2025), "Robustly identifying concepts introduced during chat fine-tuning using crosscoders". So each model's
 reconstruction error with the latent's own part put back (err), its reconstruction (rec) and its activations (act) are
 regressed on the latent's code along one direction d, the longer decoder: beta = sum f <y, d> / (||d||^2 sum f^2), in
-each model's normalised units. nu is the other model's beta over the beta of the model with the longer decoder.
+each model's normalized units. nu is the other model's beta over the beta of the model with the longer decoder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from analyze.extraction import CLASSES, FloatArray, IntArray
 from analyze.fit import BLOCK
 from analyze.stats import bca_limits, cluster_counts, ratio_interval
-from fi_store.dictionaries import SIDES, Crosscoder
+from fi_store.dictionaries import ORDER, Crosscoder
 from fi_store.method import METHOD
 
 PARTS = ("err", "rec", "act")
@@ -115,7 +115,7 @@ def scaling_sums(
     """The sums behind the betas by position class, each over all clusters. Both models must have one width."""
     index = np.unique(clusters, return_inverse=True)[1]
     k, m = int(index.max()) + 1, dictionary.config.n_latents
-    blocks = [dictionary.w_both[:, dictionary.part(side)] for side in SIDES]  # (m, d) each, normalised units
+    blocks = [dictionary.w_both[:, dictionary.part(side)] for side in ORDER]  # (m, d) each, normalized units
     norms = [
         block.norm(dim=1) * scale for block, scale in zip(blocks, dictionary.config.input_scales, strict=True)
     ]
@@ -126,7 +126,7 @@ def scaling_sums(
     found: dict[int, ScalingSums] = {}
     for each in range(len(CLASSES)):
         chosen = np.flatnonzero(classes == each)
-        parts = {(part, side): np.zeros((k, m)) for part in PARTS for side in SIDES}
+        parts = {(part, side): np.zeros((k, m)) for part in PARTS for side in ORDER}
         fired, squares = np.zeros((k, m)), np.zeros((k, m))
         for start in range(0, len(chosen), BLOCK):
             at = chosen[start : start + BLOCK]
@@ -135,9 +135,9 @@ def scaling_sums(
             gather = sp.csr_array((np.ones(len(at)), (index[at], np.arange(len(at)))), shape=(k, len(at)))
             squares += gather @ f.square().double().numpy()
             fired += gather @ (f > 0).double().numpy()
-            for side in SIDES:
-                centred = x[:, dictionary.part(side)] - dictionary.b_dec[dictionary.part(side)]
-                values = {"act": centred @ direction.T, "rec": (f @ blocks[side]) @ direction.T}
+            for side in ORDER:
+                centered = x[:, dictionary.part(side)] - dictionary.b_dec[dictionary.part(side)]
+                values = {"act": centered @ direction.T, "rec": (f @ blocks[side]) @ direction.T}
                 values["err"] = values["act"] - values["rec"] + f * put_back[side]
                 for part, along in values.items():
                     parts[part, side] += gather @ (f * along).double().numpy()
@@ -177,7 +177,7 @@ def scaled_ratio(layers: Sequence[Weighed], level: float, seed: int) -> tuple[fl
     One entry a layer, over the same clusters. 1% of the betas' mean size is added to both sides, so that the ratio of
     an absent feature stays finite.
     """
-    first, second = (np.sum([each.along(side) for each in layers], axis=0)[:, None] for side in SIDES)
+    first, second = (np.sum([each.along(side) for each in layers], axis=0)[:, None] for side in ORDER)
     epsilon = METHOD.ratio_epsilon * (abs(first.sum()) + abs(second.sum())) / 2 + 1e-12
 
     def ratio(top: FloatArray, bottom: FloatArray) -> FloatArray:

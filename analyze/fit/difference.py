@@ -43,11 +43,11 @@ def fit_diff_sae(
     config = _config("diff_sae", first, options, options.n_latents, scale, unit, trainer.threshold())
     w_enc, b_enc, w_dec, b_dec = (p.detach().contiguous() for p in trainer.parameters)
     one = torch.ones(options.n_latents)
-    centre = pooled_mean(first, second, scale)
-    learned = DiffSae(config, w_dec, centre, w_enc=w_enc, b_enc=b_enc, b_dec=b_dec, polarity=one)
-    sign = polarity(learned.w_dec, centre, scale, (first, second), lambda rows, _at: learned.encode(rows) > 0)
+    center = pooled_mean(first, second, scale)
+    learned = DiffSae(config, w_dec, center, w_enc=w_enc, b_enc=b_enc, b_dec=b_dec, polarity=one)
+    sign = polarity(learned.w_dec, center, scale, (first, second), lambda rows, _at: learned.encode(rows) > 0)
     return DiffSae(
-        config, w_dec * sign[:, None], centre, w_enc=w_enc, b_enc=b_enc, b_dec=b_dec, polarity=sign
+        config, w_dec * sign[:, None], center, w_enc=w_enc, b_enc=b_enc, b_dec=b_dec, polarity=sign
     )
 
 
@@ -59,7 +59,7 @@ def fit_pca(
 ) -> Pca:
     """The k leading eigenvectors of mean (second - first)(second - first)^T, each with both signs: 2 k latents.
 
-    Not centred: the mean shift is a part of the difference. A component's sign is fixed by its largest entry.
+    Not centered: the mean shift is a part of the difference. A component's sign is fixed by its largest entry.
 
     Raises:
         AnalysisError: as `check_rows`; the models' rows are all equal.
@@ -100,16 +100,16 @@ def fit_mean_diff(
     total = here.T @ scaled_difference((first, second), 1.0).double()
     shift = (total / here.sum(dim=0).clamp_min(1)[:, None]).to(torch.float32)
     rows = torch.nn.functional.normalize(shift, dim=1)
-    centre = pooled_mean(first, second, scale)
-    sign = polarity(rows, centre, scale, (first, second), lambda _rows, at: here[at] > 0)
+    center = pooled_mean(first, second, scale)
+    sign = polarity(rows, center, scale, (first, second), lambda _rows, at: here[at] > 0)
     advance(options.steps)
     config = _config("mean_diff", first, options, len(CLASSES), scale, unit, 0.0)
-    return MeanDiff(config, rows * sign[:, None], centre, shift)
+    return MeanDiff(config, rows * sign[:, None], center, shift)
 
 
 def polarity(
     directions: torch.Tensor,
-    centre: torch.Tensor,
+    center: torch.Tensor,
     scale: float,
     pair: tuple[torch.Tensor, torch.Tensor],
     is_open: Callable[[tuple[torch.Tensor, torch.Tensor], slice], torch.Tensor],
@@ -123,7 +123,7 @@ def polarity(
     for start in range(0, len(pair[0]), BLOCK):
         at = slice(start, start + BLOCK)
         rows = pair[0][at], pair[1][at]
-        both = project(rows[0], scale, centre, directions) + project(rows[1], scale, centre, directions)
+        both = project(rows[0], scale, center, directions) + project(rows[1], scale, center, directions)
         total += (both * is_open(rows, at)).sum(dim=0, dtype=torch.float64)
     return torch.where(total < 0, -1.0, 1.0)
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from analyze.fit.inputs import BLOCK, check_rows, common_scale
-from fi_store.dictionaries import CONFIG, SIDES, DictionaryConfig, PairedSae
+from fi_store.dictionaries import CONFIG, ORDER, DictionaryConfig, PairedSae
 from fi_store.errors import AnalysisError
 from fi_store.method import METHOD
 
@@ -33,7 +33,7 @@ class Pretrained:
     tensors: dict[str, torch.Tensor]  # float32
 
     def place(self, places: list[Place]) -> Place:
-        """The one of the analysed places (site, layer) that it was made for.
+        """The one of the analyzed places (site, layer) that it was made for.
 
         Raises:
             AnalysisError: it was made for another one, or does not say and there are several.
@@ -45,11 +45,11 @@ class Pretrained:
         known = ", ".join(f"{name} {number}" for name, number in places)
         if fitting:
             raise AnalysisError(
-                f"{self.folder / CONFIG} does not say for which place the dictionary is; analysed: {known}.",
-                hint='write {"site": "resid_post", "layer": 17} into it, or analyse one layer with --layers',
+                f"{self.folder / CONFIG} does not say for which place the dictionary is; analyzed: {known}.",
+                hint='write {"site": "resid_post", "layer": 17} into it, or analyze one layer with --layers',
             )
         raise AnalysisError(
-            f"The dictionary {self.folder} is for {site or 'any site'}, layer {layer}; analysed: {known}.",
+            f"The dictionary {self.folder} is for {site or 'any site'}, layer {layer}; analyzed: {known}.",
             hint=f"add its place with --layers {layer} and --sites {site or 'resid_post'}",
         )
 
@@ -145,7 +145,7 @@ def as_dictionary(
         b_dec=tensors["b_dec"] / scale,
         threshold=threshold,
     )
-    least = min(_explained(dictionary, rows[side]) for side in SIDES)
+    least = min(_explained(dictionary, rows[side]) for side in ORDER)
     if least < METHOD.pretrained_explained:
         raise AnalysisError(
             f"The dictionary {ready.folder} explains {least:.0%} of the variance at {place[0]} of layer {place[1]}; "

@@ -88,28 +88,28 @@ class Trainer:
         options = self.options
         x = self.source.draw(torch.randint(self.source.n, (options.batch // 2,), generator=self.random))
         # The encoder sees b_dec as a constant: its gradient comes from the reconstruction, and one product is saved.
-        centred = x - self.b_dec
-        pre = self._encode(centred)
+        centered = x - self.b_dec
+        pre = self._encode(centered)
         codes = self._batch_top_k(pre)
         self._zero_gradients()
         # Relative squared error ||x - x'||^2 / ||x||^2, and the auxiliary loss on what it leaves over.
-        error = self._descend(codes, centred, centred, 1 / max(float(x.square().sum()), 1e-12))
+        error = self._descend(codes, centered, centered, 1 / max(float(x.square().sum()), 1e-12))
         dead = self._dead_codes(pre)
         if dead is not None:
             weight = AUXILIARY_WEIGHT / max(float(error.square().sum()), 1e-12)
-            self._descend(dead, centred, error, weight, bias=False)
+            self._descend(dead, centered, error, weight, bias=False)
         self._project_decoder_gradient()
         for group in self.optimizer.param_groups:
             group["lr"] = options.learning_rate * _schedule(number, options.steps)
         self.optimizer.step()
         self.w_dec.div_(self.w_dec.norm(dim=1, keepdim=True).clamp_min(1e-8))
 
-    def _encode(self, centred: torch.Tensor) -> torch.Tensor:
+    def _encode(self, centered: torch.Tensor) -> torch.Tensor:
         """(batch, m) in the compute dtype; the buffer is kept, since mapping new memory takes as long as filling it."""
-        if len(self._pre) != len(centred):
-            self._pre = torch.empty(len(centred), self.options.n_latents, dtype=self.compute)
+        if len(self._pre) != len(centered):
+            self._pre = torch.empty(len(centered), self.options.n_latents, dtype=self.compute)
         weights = self.encoder.to(self.compute).T
-        return torch.addmm(self.b_enc.to(self.compute), centred.to(self.compute), weights, out=self._pre)
+        return torch.addmm(self.b_enc.to(self.compute), centered.to(self.compute), weights, out=self._pre)
 
     def _batch_top_k(self, pre: torch.Tensor) -> Codes:
         """Keeps the k * batch largest activations of the whole batch."""
@@ -126,7 +126,7 @@ class Trainer:
             parameter.grad = None
 
     def _descend(
-        self, codes: Codes, centred: torch.Tensor, wanted: torch.Tensor, weight: float, *, bias: bool = True
+        self, codes: Codes, centered: torch.Tensor, wanted: torch.Tensor, weight: float, *, bias: bool = True
     ) -> torch.Tensor:
         """Adds the gradients of `weight * ||wanted - decoded||^2` and returns the error `wanted - decoded`."""
         values = codes.values.requires_grad_()
@@ -136,7 +136,7 @@ class Trainer:
         (slope,) = torch.autograd.grad(decoded, values, towards)
         order = codes.by_latent()
         _add(self.w_dec, codes.collect(values.detach(), towards, order))
-        _add(self.encoder, codes.collect(slope, centred, order))
+        _add(self.encoder, codes.collect(slope, centered, order))
         _add(self.b_enc, torch.zeros_like(self.b_enc).index_add_(0, codes.latents, slope))
         if bias:
             _add(self.b_dec, towards.sum(dim=0))

@@ -2,7 +2,7 @@
 
 Two features join when their differences happen at the same tokens (cosine of the token-level differences, within and
 across layers) or, within a layer, when their decoders point the same way; average linkage. Opposite signs may share a
-group: it then has a side that gains and a side that loses. The cosine is not centred on purpose: at a position that
+group: it then has a side that gains and a side that loses. The cosine is not centered on purpose: at a position that
 changes in every answer the differences hardly vary, and a correlation would see their noise only (bench/LOG.md).
 """
 
@@ -81,7 +81,7 @@ def _join_companions(
     """Joins groups within answers whose scores move on the same prompts to the same degree.
 
     The prompt is the unit: what no prompt tells apart is one change, seen at several places of an answer. The
-    strongest group leads; uncentred cosine of the scores on D, average linkage.
+    strongest group leads; uncentered cosine of the scores on D, average linkage.
     """
     answers = [group for group in groups if group.position_class != PROMPT]
     if len(answers) < 2:

@@ -68,23 +68,23 @@ class GroupedRidge:
         self.decomposed = []
         for fold, test in enumerate(self.folds):
             n = len(x) - len(test)
-            centre = (sum(self.sums) - self.sums[fold]) / n
-            inside = sum(squares) - squares[fold] - n * np.outer(centre, centre)
-            self.decomposed.append((centre, *np.linalg.eigh(inside)))
+            center = (sum(self.sums) - self.sums[fold]) / n
+            inside = sum(squares) - squares[fold] - n * np.outer(center, center)
+            self.decomposed.append((center, *np.linalg.eigh(inside)))
 
     def predict(self, y: FloatArray) -> FloatArray:
         """(n,) predictions of y (n,), every row from a fit without its cluster."""
         products = [self._fold(test).T @ y[test] for test in self.folds]
         predicted = np.empty((len(y), len(PENALTIES)))
         for fold, test in enumerate(self.folds):
-            centre, values, vectors = self.decomposed[fold]
+            center, values, vectors = self.decomposed[fold]
             outside = np.delete(y, test)
             level = outside.mean()
-            along = vectors.T @ (sum(products) - products[fold] - outside.sum() * centre)
+            along = vectors.T @ (sum(products) - products[fold] - outside.sum() * center)
             # (d, penalties): coefficients in the eigenbasis for every penalty at once.
             shrunk = along[:, None] / (np.maximum(values, 0)[:, None] + PENALTIES[None, :])
             coefficients = vectors @ shrunk
-            predicted[test] = self._fold(test) @ coefficients + (level - centre @ coefficients)
+            predicted[test] = self._fold(test) @ coefficients + (level - center @ coefficients)
         return predicted[:, np.square(y[:, None] - predicted).sum(axis=0).argmin()]
 
     def _fold(self, test: IntArray) -> FloatArray:

@@ -18,7 +18,7 @@ from analyze.features import LayerEffects
 from analyze.fit import BLOCK
 from analyze.groups.join import Group, token_activity
 from analyze.groups.readability import Residuals
-from fi_store.dictionaries import SIDES, Crosscoder, PairedSae
+from fi_store.dictionaries import ORDER, Crosscoder, PairedSae
 from fi_store.method import METHOD
 
 
@@ -84,13 +84,13 @@ def points_apart(
     """
     chosen = torch.tensor(list(latents))
     added = added_by(dictionary, rows, chosen)
-    first, second = (added[dictionary.part(side)] * dictionary.config.input_scales[side] for side in SIDES)
+    first, second = (added[dictionary.part(side)] * dictionary.config.input_scales[side] for side in ORDER)
     lengths = sorted((float(first.norm()), float(second.norm())))
     angle = _angle(first, second)
     if lengths[1] > METHOD.redirected_length * lengths[0] or np.cos(angle) >= METHOD.redirected_cosine:
         return False
     seen = stood_for(dictionary, rows, half, chosen)
-    return angle > METHOD.redirected_angles * max(_angle(*seen[:, dictionary.part(side)]) for side in SIDES)
+    return angle > METHOD.redirected_angles * max(_angle(*seen[:, dictionary.part(side)]) for side in ORDER)
 
 
 def added_by(dictionary: Crosscoder, rows: tuple[Tensor, Tensor], latents: Tensor) -> Tensor:

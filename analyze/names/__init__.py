@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from analyze.names.behavior import Behaviour, check_behaviour, load_answers
+from analyze.names.behavior import Behavior, check_behavior
 from analyze.names.concepts import HEARD, Bank, ConceptContexts, Told
 from analyze.names.predicates import Contexts
-from analyze.names.sentence import (
-    VERBS,
-    WHERE,
-    layers_phrase,
-    make_name,
-    of_categories,
-    p_phrase,
-    percent,
-    quoted,
-)
+from analyze.names.sentence import layers_phrase, make_name, of_categories, p_phrase, percent, quoted
 from analyze.names.what import LISTED, change_at_tokens, pushed_words, spoken_direction
 from analyze.names.when import Candidate, name_group
 from analyze.names.words import Words, find_words
@@ -22,20 +13,17 @@ from analyze.names.words import Words, find_words
 __all__ = [
     "HEARD",
     "LISTED",
-    "VERBS",
-    "WHERE",
     "Bank",
-    "Behaviour",
+    "Behavior",
     "Candidate",
     "ConceptContexts",
     "Contexts",
     "Told",
     "Words",
     "change_at_tokens",
-    "check_behaviour",
+    "check_behavior",
     "find_words",
     "layers_phrase",
-    "load_answers",
     "make_name",
     "name_group",
     "of_categories",

@@ -15,7 +15,7 @@ MAX_WORDS = 3
 
 
 @dataclass(frozen=True)
-class Behaviour:
+class Behavior:
     """How often each model's own answers hold a group's words, over the prompts of C."""
 
     words: tuple[str, ...]
@@ -31,13 +31,13 @@ class Behaviour:
         return f"begin with {words}" if self.opening else f"contain {words}"
 
 
-def check_behaviour(
+def check_behavior(
     extraction: Extraction,
     answers: dict[str, list[str]],
     words: Sequence[str],
     position_class: int,
     direction: int,
-) -> Behaviour | None:
+) -> Behavior | None:
     """Picks on D how many of the strongest words to ask for, then counts once on C; None without words.
 
     `answers`: reader -> own answer of every unit, in unit order.
@@ -60,20 +60,7 @@ def check_behaviour(
 
     best = max(choices, key=gap)
     base, target = holds("base", best)[~discovery], holds("target", best)[~discovery]
-    return Behaviour(best, opening, float(base.mean()), float(target.mean()), mcnemar(base, target))
-
-
-def load_answers(extraction: Extraction) -> dict[str, list[str]]:
-    """reader -> each unit's own answer; '' where a model answered nothing."""
-    found = {reader: [""] * extraction.units.n for reader in ("base", "target")}
-    table = extraction.store.rows(
-        "select u.unit, g.author, g.text from generation g join run_unit u on u.run_id = g.run_id"
-        " and u.prompt_id = g.prompt_id where g.run_id = $run",
-        run=extraction.run_id,
-    )
-    for row in table:
-        found[row["author"]][row["unit"]] = row["text"]
-    return found
+    return Behavior(best, opening, float(base.mean()), float(target.mean()), mcnemar(base, target))
 
 
 def _pattern(word: str, opening: bool) -> str:

@@ -116,7 +116,11 @@ class Contexts:
         )
         self._rows = rows
         self._lines = _lines(extraction)
-        self._questions = _questions(extraction)
+        units = extraction.units
+        self._questions = {
+            **{(unit, False): text for unit, text in enumerate(units.questions)},
+            **{(unit, True): text for unit, text in enumerate(units.controls)},
+        }  # (unit, is control) -> the text that was asked
         self._cache: dict[Predicate, BoolArray] = {}
 
     def evaluate(self, predicate: Predicate) -> BoolArray:
@@ -190,17 +194,3 @@ def _lines(extraction: Extraction) -> list[str]:
         if piece.endswith("\n"):
             current = ""
     return lines
-
-
-def _questions(extraction: Extraction) -> dict[tuple[int, bool], str]:
-    """(unit, is control) -> the text that was asked."""
-    table = extraction.store.rows(
-        "select u.unit, p.text, coalesce(p.control, '') as control from run_unit u join prompt p on p.id = u.prompt_id"
-        " where u.run_id = $run",
-        run=extraction.run_id,
-    )
-    found = {}
-    for row in table:
-        found[row["unit"], False] = row["text"]
-        found[row["unit"], True] = row["control"]
-    return found

@@ -6,18 +6,9 @@ from collections.abc import Sequence
 
 from analyze.extraction import CLASSES, PROMPT
 from analyze.names.predicates import Predicate
+from fi_store.vocabulary import POSITION_CLASSES
 
 NAME_WORDS = 12
-WHERE = {"prompt": "within questions", "start": "opening an answer", "response": "within answers"}
-VERBS = {
-    "added": "new in the target",
-    "strengthened": "stronger in the target",
-    "removed": "gone from the target",
-    "weakened": "weaker in the target",
-    "shared": "moved, but by less than a quarter of its activity",
-    "redirected": "turned in the target",
-    "undetermined": "different in the target",
-}
 
 
 def quoted(tokens: Sequence[str], limit: int) -> str:
@@ -39,7 +30,7 @@ def make_name(
     the phrase that the pushed words speak of, which then stand behind it.
     """
     pushed = [word for word in pushed if any(letter.isalnum() for letter in word)] or pushed
-    when = predicate.phrase if predicate is not None else WHERE[CLASSES[position_class]]
+    when = predicate.phrase if predicate is not None else POSITION_CLASSES[CLASSES[position_class]]
     more = "more" if direction > 0 else "less"
     for count in (3, 2, 1):
         if concept is not None:

@@ -185,8 +185,8 @@ def _sure_shares(net: FloatArray, raised: BoolArray, lowered: BoolArray) -> Floa
 def spoken_direction(group: Group, extraction: Extraction, words: Words, weights: FloatArray) -> int:
     """Whether a group is told by what the target gains (+1) or loses (-1); mirrored when the pair is swapped.
 
-    The side whose strongest word carries the larger contribution on D: a behaviour that uses few words is one a
-    person can recognise, the many words that gave way to it are not. Groups of questions keep the heavier side,
+    The side whose strongest word carries the larger contribution on D: a behavior that uses few words is one a
+    person can recognize, the many words that gave way to it are not. Groups of questions keep the heavier side,
     groups whose features all move one way have one side only.
     """
     rows = extraction.rows

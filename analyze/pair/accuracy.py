@@ -123,10 +123,10 @@ def share_interval(values: Floats, clusters: npt.NDArray[np.int64]) -> tuple[flo
     and 1 varies at most as a yes or no of the same mean does. One prompt a cluster: the ordinary Wilson interval.
     """
     n, p = effective_number(clusters), float(values.mean())
-    centre = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    center = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * float(np.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2)))
     # Exact at the ends, where rounding would leave 1e-17 in place of 0.
-    return 0.0 if p == 0 else centre - half, 1.0 if p == 1 else centre + half
+    return 0.0 if p == 0 else center - half, 1.0 if p == 1 else center + half
 
 
 def paired_interval(differences: Floats, clusters: npt.NDArray[np.int64]) -> tuple[float, float]:

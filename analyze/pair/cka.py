@@ -4,7 +4,7 @@ Works on Gram matrices, so that the widths of the two models do not matter. Form
 Song, Smola, Gretton, Bedo and Borgwardt 2012 (JMLR 13:1393-1434, equation 5) inside the CKA of Kornblith,
 Norouzi, Lee and Hinton 2019 (arXiv:1905.00414), as in Nguyen, Raghu and Kornblith 2021 (arXiv:2010.15327).
 
-Why not a bootstrap: a resample holds rows twice, a doubled row is its own perfect neighbour, and the off-
+Why not a bootstrap: a resample holds rows twice, a doubled row is its own perfect neighbor, and the off-
 diagonal sums of a U-statistic then count a prompt against itself; CKA rises in every resample and the
 interval lies too high. Deleting a cluster never repeats a row; the jackknife is consistent for smooth
 functions of U-statistics (Arvesen 1969, Annals of Mathematical Statistics 40:2076-2100).
@@ -46,7 +46,7 @@ class Gram(NamedTuple):
 def make_gram(vectors: npt.ArrayLike, clusters: npt.ArrayLike) -> Gram:
     """Gram matrix of vectors (n, d); units of one cluster must stand together.
 
-    Vectors are centred first: the unbiased HSIC does not depend on the centre, but large constant components
+    Vectors are centered first: the unbiased HSIC does not depend on the center, but large constant components
     (present in every trained transformer) would cost precision.
 
     Raises:

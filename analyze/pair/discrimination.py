@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analyze.pair.gate import PromptBehaviour, prompt_behaviour, smallest_detectable
+from analyze.pair.gate import PromptBehavior, prompt_behavior, smallest_detectable
 from analyze.stats import mean_interval
 from fi_store.store import Store, write_facts
 from fi_store.store.tables import AnalysisPlan, CategoryDiscrimination, PromptDiscrimination, Run
@@ -22,9 +22,9 @@ Row = dict[str, Any]
 
 def write_discrimination(store: Store, run: Run) -> None:
     """Replaces the run's rows of `prompt_discrimination` and `category_discrimination`; the plan must be frozen."""
-    with store.session() as unit:
-        plan = unit.get_one(AnalysisPlan, run.id).plan
-    found = prompt_behaviour(store, run, None)
+    with store.session() as session:
+        plan = session.get_one(AnalysisPlan, run.id).plan
+    found = prompt_behavior(store, run, None)
     places = store.rows("select prompt_id, category, half from run_unit where run_id = $run", run=run.id)
     halves = {row["prompt_id"]: row["half"] for row in places}
     categories = {row["prompt_id"]: row["category"] for row in places}
@@ -49,13 +49,13 @@ def write_discrimination(store: Store, run: Run) -> None:
         alpha=float(plan["alpha"]),
         seed=run.seed,
     )
-    with store.session() as unit:
+    with store.session() as session:
         for table, rows in ((PromptDiscrimination, prompts), (CategoryDiscrimination, by_category)):
-            write_facts(unit, table, _columns(run.id, rows), replace={"run_id": run.id})
+            write_facts(session, table, _columns(run.id, rows), replace={"run_id": run.id})
 
 
 def category_rows(
-    found: PromptBehaviour,
+    found: PromptBehavior,
     relative: Floats,
     categories: npt.NDArray[np.str_],
     confirmation: npt.NDArray[np.bool_],
@@ -99,7 +99,7 @@ def category_rows(
 
 
 def _relative_difference(store: Store, run: Run, layers: Sequence[Sequence[Any]]) -> dict[str, float]:
-    """Prompt -> mean ||t - b|| / ||b|| over its two answers and the analysed (site, layer) places; absent without."""
+    """Prompt -> mean ||t - b|| / ||b|| over its two answers and the analyzed (site, layer) places; absent without."""
     rows = store.rows(
         "with texts as (select prompt_id, author, avg(relative_difference) as value from activation_summary"
         "  where run_id = $run and author <> 'control' and position_class = 'response'"

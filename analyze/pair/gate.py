@@ -1,4 +1,4 @@
-"""Gate 0: does the pair's behaviour differ at all on the confirmation half? And what could the test have seen?
+"""Gate 0: does the pair's behavior differ at all on the confirmation half? And what could the test have seen?
 
 Everything comes from the stored token divergences (METHOD section 4, gate 0). All means are per prompt first: half
 the mean over the base's answer and half the mean over the target's, so that length never weights a model; intervals
@@ -19,16 +19,14 @@ from fi_store.errors import AnalysisError
 from fi_store.method import METHOD
 from fi_store.store import Store
 from fi_store.store.tables import PairGate, Run
+from fi_store.vocabulary import DIFFERENT, NO_DIFFERENCE
 
 Floats = npt.NDArray[np.float64]
 
-DIFFERENT = "different"
-UNCHANGED = "no_behavioural_difference"
-
 
 @dataclass(frozen=True)
-class PairBehaviour:
-    """How far two models' behaviour lies apart; three intervals over clusters, and how many prompts they rest on."""
+class PairBehavior:
+    """How far two models' behavior lies apart; three intervals over clusters, and how many prompts they rest on."""
 
     gap: Interval  # G, nats per response token
     kl_symmetric: Interval  # nats per response token
@@ -37,17 +35,17 @@ class PairBehaviour:
 
     @property
     def verdict(self) -> str:
-        """`no_behavioural_difference` where the KL's upper limit and the agreement are within METHOD's bounds."""
+        """`no_behavioral_difference` where the KL's upper limit and the agreement are within METHOD's bounds."""
         unchanged = (
             float(self.kl_symmetric.high) <= METHOD.gate0_kl_upper
             and float(self.agreement.estimate) >= METHOD.gate0_agreement
         )
-        return UNCHANGED if unchanged else DIFFERENT
+        return NO_DIFFERENCE if unchanged else DIFFERENT
 
 
 @dataclass(frozen=True)
-class PromptBehaviour:
-    """How far two models' behaviour lies apart on each of n prompts; NaN where a prompt has no such prediction."""
+class PromptBehavior:
+    """How far two models' behavior lies apart on each of n prompts; NaN where a prompt has no such prediction."""
 
     prompt_ids: list[str]
     clusters: npt.NDArray[np.int64]  # (n,)
@@ -60,10 +58,10 @@ def pair_gate(store: Store, run_id: str) -> PairGate:
     """The row of `pair_gate` for a run, measured on its confirmation half; the caller stores it.
 
     Raises:
-        AnalysisError: as `measure_behaviour`.
+        AnalysisError: as `measure_behavior`.
     """
     run = store.run(run_id)
-    found = measure_behaviour(store, run, half="C", seed=run.seed)
+    found = measure_behavior(store, run, half="C", seed=run.seed)
     return PairGate(
         run_id=run.id,
         gap=float(found.gap.estimate),
@@ -78,9 +76,9 @@ def pair_gate(store: Store, run_id: str) -> PairGate:
     )
 
 
-def measure_behaviour(
+def measure_behavior(
     store: Store, run: Run, *, half: str = "C", draws: int = METHOD.bootstrap_draws, seed: int = 0
-) -> PairBehaviour:
+) -> PairBehavior:
     """The three measures of gate 0 on one half of a run.
 
     A response of m tokens has m predictions: at the `start` position (its first token) and at every response position
@@ -99,7 +97,7 @@ def measure_behaviour(
     Raises:
         AnalysisError: fewer than two clusters have answers, or none has a second token; NaN.
     """
-    prompts = prompt_behaviour(store, run, half)
+    prompts = prompt_behavior(store, run, half)
 
     def interval(values: Floats, what: str) -> tuple[Interval, int]:
         present = ~np.isnan(values)
@@ -114,11 +112,11 @@ def measure_behaviour(
     kl, n_units = interval(prompts.kl_symmetric, "answers")
     agreement, _ = interval(prompts.agreement, "answers")
     gap, _ = interval(prompts.gap, "answers of two tokens or more")
-    return PairBehaviour(gap, kl, agreement, n_units)
+    return PairBehavior(gap, kl, agreement, n_units)
 
 
-def prompt_behaviour(store: Store, run: Run, half: str | None) -> PromptBehaviour:
-    """The measures of `measure_behaviour` for each prompt of a half (both: None) that has a prediction."""
+def prompt_behavior(store: Store, run: Run, half: str | None) -> PromptBehavior:
+    """The measures of `measure_behavior` for each prompt of a half (both: None) that has a prediction."""
     table = _read(store, run, half)
     unit = np.asarray(table["unit"].to_numpy(), dtype=np.int64)
     is_target = np.asarray(table["is_target"].to_numpy(zero_copy_only=False), dtype=np.int64)
@@ -132,7 +130,7 @@ def prompt_behaviour(store: Store, run: Run, half: str | None) -> PromptBehaviou
 
     clusters = np.asarray(table["cluster"].to_numpy(), dtype=np.int64)[first]
     prompt_ids = [str(name) for name in table["prompt_id"].take(pa.array(first)).to_pylist()]
-    return PromptBehaviour(prompt_ids, clusters, means("kl"), means("agree"), means("gain"))
+    return PromptBehavior(prompt_ids, clusters, means("kl"), means("agree"), means("gain"))
 
 
 def _read(store: Store, run: Run, half: str | None) -> pa.Table:
@@ -189,7 +187,7 @@ def smallest_detectable(n_clusters: int, k: int, alpha: float = METHOD.alpha, po
 TURNED_BASIS = (
     "The basis differs: the models answer alike, their activations lie apart by {apart:.0%} of their size and still "
     "have the same geometry (CKA {cka:.2f} in the median layer). One model's residual stream seems to be the other's, "
-    "turned; what moved inside says nothing about behaviour."
+    "turned; what moved inside says nothing about behavior."
 )
 """Where gate 0 finds no behavioral difference and yet the activations lie far apart with the same geometry over the
 prompts (METHOD section 8, function-preserving edits), features that "moved" say how the basis was turned."""
@@ -201,7 +199,7 @@ def basis_warning(store: Store, run_id: str, gate: PairGate) -> str | None:
     Asked of the answers' positions, in the median over layers (and sites): relative difference norm and CKA of equal
     layers.
     """
-    if gate.verdict != "no_behavioural_difference":
+    if gate.verdict != NO_DIFFERENCE:
         return None
     found = store.rows(
         "select median(apart.value) as apart, median(alike.value) as cka"

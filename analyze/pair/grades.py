@@ -25,10 +25,10 @@ def write_grades(store: Store, run: Run) -> None:
         for row in answers
     ]
     accuracy = [{"run_id": run.id, **row} for row in accuracy_rows(_questions(answers))]
-    with store.session() as unit:
+    with store.session() as session:
         for table, rows in ((AnswerGrade, grades), (Accuracy, accuracy)):
             columns = {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
-            write_facts(unit, table, columns, replace={"run_id": run.id})
+            write_facts(session, table, columns, replace={"run_id": run.id})
 
 
 _GRADE = ("correct", "extracted", "how", "finished")

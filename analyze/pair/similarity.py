@@ -15,19 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from analyze.pair.cka import MIN_UNITS, Similarity, cka
-from analyze.pair.summaries import (
-    POSITION_CLASSES,
-    LayerSummary,
-    check_units,
-    read_layers,
-    sites,
-    without_grams,
-)
+from analyze.pair.summaries import LayerSummary, check_units, read_layers, sites, without_grams
 from analyze.stats import mean_interval
 from fi_store.errors import AnalysisError
 from fi_store.method import METHOD
 from fi_store.store import Store, write_facts
 from fi_store.store.tables import LayerSimilarity, Model, Run
+from fi_store.vocabulary import POSITION_CLASSES
 
 SOURCE = "fi-store"
 MEANS = ("cosine", "relative_difference")
@@ -67,8 +61,8 @@ def layer_similarities(
     Raises:
         AnalysisError: there are no summaries, layers disagree about which prompts they hold, or numbers are NaN.
     """
-    with store.session() as unit:
-        models = [unit.get_one(Model, name) for name in (run.base_model_id, run.target_model_id)]
+    with store.session() as session:
+        models = [session.get_one(Model, name) for name in (run.base_model_id, run.target_model_id)]
     same_depth = models[0].n_layers == models[1].n_layers
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
@@ -104,8 +98,8 @@ def write_similarity(store: Store, run_id: str) -> Similarities:
     run = store.run(run_id)
     found = layer_similarities(store, run, seed=run.seed)
     table = pa.Table.from_pylist([{"run_id": run.id, **row} for row in found.rows], schema=_SCHEMA)
-    with store.session() as unit:
-        write_facts(unit, LayerSimilarity, table, replace={"run_id": run.id, "source": SOURCE})
+    with store.session() as session:
+        write_facts(session, LayerSimilarity, table, replace={"run_id": run.id, "source": SOURCE})
     for note in found.notes:
         store.event(run.id, "analyze", "warning", note)
     if any(row["layer_base"] != row["layer_target"] for row in found.rows):

@@ -17,10 +17,9 @@ from analyze.pair.cka import MIN_UNITS, Gram, make_gram
 from fi_store.errors import AnalysisError
 from fi_store.store import Store
 from fi_store.store.tables import Run
+from fi_store.vocabulary import POSITION_CLASSES
 
 Floats = npt.NDArray[np.float64]
-
-POSITION_CLASSES = ("prompt", "start", "response")
 
 
 @dataclass(frozen=True)
@@ -130,6 +129,6 @@ def check_units(layers: Sequence[LayerSummary], site: str) -> None:
     for layer in layers:
         if not np.array_equal(layer.units, layers[0].units):
             raise AnalysisError(
-                f"Layers {layers[0].layer} and {layer.layer} ({site}) summarise different prompts.",
+                f"Layers {layers[0].layer} and {layer.layer} ({site}) summarize different prompts.",
                 hint="fi-store doctor",
             )

@@ -236,14 +236,14 @@ def _lower_share(estimate: Floats, replicates: Floats, jackknife: Floats, level:
 
 
 def _quantile(ordered: Floats, share: Floats) -> Floats:
-    """The quantile of each sorted column at a share of its own, linear between neighbours."""
+    """The quantile of each sorted column at a share of its own, linear between neighbors."""
     place = share * (ordered.shape[0] - 1)
     lower = np.floor(place).astype(np.intp)
     upper = np.minimum(lower + 1, ordered.shape[0] - 1)
     columns = np.arange(ordered.shape[1])
     left, right = ordered[lower, columns], ordered[upper, columns]
     part = place - lower
-    # Infinite neighbours would make inf - inf.
+    # Infinite neighbors would make inf - inf.
     safe = np.isfinite(left) & np.isfinite(right)
     result: Floats = np.where(part > 0, right, left)
     result[safe] = left[safe] + part[safe] * (right[safe] - left[safe])

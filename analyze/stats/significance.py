@@ -48,9 +48,9 @@ def confirm(
 
     `scores`: (clusters of C, K); `signs`, `floors`, `eligible`: (K,); `strata`: (clusters,) from `strata_of`, one
     without it; `inside`: (clusters, K) the clusters on which a column is tested, whole strata, all without it.
-    x = sign * score - floor is studentised by the error of a stratified mean. Its null distribution: the sign of whole
+    x = sign * score - floor is studentized by the error of a stratified mean. Its null distribution: the sign of whole
     clusters' x is flipped, the same flips for every column, after what sets strata apart was taken out (residuals from
-    the strata's means around the mean of the column's strata), and every flip is studentised anew.
+    the strata's means around the mean of the column's strata), and every flip is studentized anew.
     """
     n, k = scores.shape
     empty = np.full(k, np.nan)
@@ -143,7 +143,7 @@ def _stratified(flips: FloatArray, x: FloatArray, strata: IntArray) -> FloatArra
 def category_contrasts(
     scores: FloatArray, categories: npt.NDArray[np.str_], seed: int
 ) -> tuple[list[str], FloatArray, FloatArray, FloatArray]:
-    """One category against the rest: names, contrasts, studentised statistics, two-sided maxT-adjusted p.
+    """One category against the rest: names, contrasts, studentized statistics, two-sided maxT-adjusted p.
 
     `scores`: (n,) one value per cluster of C. Labels are permuted; categories under the minimum of clusters keep a
     contrast but get NaN as statistic and p, and don't count in the family.
@@ -179,11 +179,11 @@ def explore(theta: npt.NDArray[np.float32], clusters: IntArray, seed: int) -> tu
     squares = np.square(means).sum(axis=0)
     varied = squares > _TINY
     observed = np.full(theta.shape[1], np.nan)
-    observed[varied] = np.abs(_studentised(means[:, varied].mean(axis=0), squares[varied], n))
+    observed[varied] = np.abs(_studentized(means[:, varied].mean(axis=0), squares[varied], n))
     random = np.random.default_rng(seed)
     flips = random.choice(np.asarray([-1.0, 1.0], dtype=np.float32), size=(METHOD.explore_permutations, n))
     null = np.abs(
-        _studentised(flips @ means[:, varied].astype(np.float32) / n, squares[varied].astype(np.float32), n)
+        _studentized(flips @ means[:, varied].astype(np.float32) / n, squares[varied].astype(np.float32), n)
     )
     counts += np.bincount(_bin(null).ravel(), minlength=EXPLORE_BINS)
     return observed, counts
@@ -252,7 +252,7 @@ def mcnemar(base: BoolArray, target: BoolArray) -> float:
     return float(binomtest(only_target, only_base + only_target, 0.5).pvalue)
 
 
-def _studentised(mean: npt.NDArray[np.floating], squares: npt.NDArray[np.floating], n: int) -> FloatArray:
+def _studentized(mean: npt.NDArray[np.floating], squares: npt.NDArray[np.floating], n: int) -> FloatArray:
     """mean / (sd / sqrt n) from the mean and the sum of squares (which flips leave alone)."""
     variance = np.maximum((squares - n * np.square(mean)) / (n - 1), _TINY)
     return np.asarray(mean / np.sqrt(variance / n), dtype=np.float64)

@@ -8,17 +8,16 @@ from typing import Any
 from analyze.extraction import CLASSES, Extraction
 from analyze.features import LayerEffects
 from analyze.findings import Result
-from analyze.names import VERBS, WHERE, layers_phrase, make_name, of_categories, p_phrase, percent, quoted
+from analyze.names import layers_phrase, make_name, of_categories, p_phrase, percent, quoted
 from fi_store.method import METHOD
-
-UNTESTED = "not tested causally"
+from fi_store.vocabulary import CHANGE_CLASSES, POSITION_CLASSES, UNTESTED
 
 
 def finding_row(
     run_id: str, group_id: str, rank: int, result: Result, layers: Sequence[LayerEffects], *, different: bool
 ) -> dict[str, Any]:
-    """One result as the store keeps it. Without a difference in behaviour it is an internal shift."""
-    tested, change, behaviour = result.tested, result.change, result.behaviour
+    """One result as the store keeps it. Without a difference in behavior it is an internal shift."""
+    tested, change, behavior = result.tested, result.change, result.behavior
     chosen = result.names[0] if result.names else None
     named = chosen is not None and chosen.named
     numbers = sorted({layers[index].layer for index in tested.group.layer_indices})
@@ -60,9 +59,9 @@ def finding_row(
         "log2_ratio": change.log2_ratio,
         "log2_low": change.low,
         "log2_high": change.high,
-        "rate_base": behaviour.rate_base if behaviour else None,
-        "rate_target": behaviour.rate_target if behaviour else None,
-        "rate_p": behaviour.p_value if behaviour else None,
+        "rate_base": behavior.rate_base if behavior else None,
+        "rate_target": behavior.rate_target if behavior else None,
+        "rate_p": behavior.p_value if behavior else None,
         "share_closed": None,
         "share_low": None,
     }
@@ -73,19 +72,19 @@ def _sentence(result: Result, numbers: Sequence[int], name: str) -> str:
 
     The answers are left out where their words do not move the way the features do.
     """
-    tested, behaviour = result.tested, result.behaviour
+    tested, behavior = result.tested, result.behavior
     p = p_phrase(tested.p_adjusted, 1 / (METHOD.sign_flips + 1))
-    claim = f"{layers_phrase(numbers)}: {name} - {VERBS[result.change.name]}"
+    claim = f"{layers_phrase(numbers)}: {name} - {CHANGE_CLASSES[result.change.name]}"
     size = (
         f"θ {tested.effect:+.2f} [{tested.low:+.2f}, {tested.high:+.2f}] against a floor of {tested.floor:.2f}, "
         f"{p}, {tested.n_units} held-out prompts{of_categories(tested.scope)}"
         f"{'; class and answers over all prompts' if tested.scope else ''}"
     )
-    if behaviour is None or tested.group.direction * (behaviour.rate_target - behaviour.rate_base) <= 0:
+    if behavior is None or tested.group.direction * (behavior.rate_target - behavior.rate_base) <= 0:
         return f"{claim} ({size}); {UNTESTED}."
     said = (
-        f"{percent(behaviour.rate_target)} of the target's and {percent(behaviour.rate_base)} of the base's answers "
-        f"{behaviour.phrase}"
+        f"{percent(behavior.rate_target)} of the target's and {percent(behavior.rate_base)} of the base's answers "
+        f"{behavior.phrase}"
     )
     return f"{claim} ({said}; {size}); {UNTESTED}."
 
@@ -103,7 +102,7 @@ def _description(result: Result, numbers: Sequence[int]) -> str:
         if count
     )
     parts = [
-        f"{sides} {WHERE[CLASSES[group.position_class]]}, {layers_phrase(numbers).lower()}",
+        f"{sides} {POSITION_CLASSES[CLASSES[group.position_class]]}, {layers_phrase(numbers).lower()}",
         f"activity ratio target/base {2**change.log2_ratio:.2g} [{2**change.low:.2g}, {2**change.high:.2g}]"
         f"{' over all prompts' if result.tested.scope else ''}",
     ]

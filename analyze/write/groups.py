@@ -12,9 +12,9 @@ from analyze.features import PARTS, LayerEffects
 from analyze.findings import Tested
 from analyze.groups import Group
 from analyze.sham_runs import ShamRun
-from analyze.write.keys import dictionary_folder, dictionary_id, feature_id
+from analyze.write.keys import dictionary_id, feature_id
 from fi_store.method import METHOD
-from fi_store.store import Store
+from fi_store.store import Store, dictionary_path
 
 
 def dictionary_row(store: Store, run_id: str, effects: LayerEffects) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def dictionary_row(store: Store, run_id: str, effects: LayerEffects) -> dict[str
         "seed": config.seed,
         "steps": config.steps,
         "n_rows": config.n_rows,
-        "path": str(dictionary_folder(store, run_id, config.site, config.layer).relative_to(store.folder)),
+        "path": dictionary_path(run_id, config.site, config.layer),
         "scale": config.scale,
         "threshold": config.threshold,
         "ev_base_d": quality.explained["base", "D"],

@@ -1,17 +1,9 @@
-"""Ids and places of what an analysis makes: pure functions of the run and of what the thing is."""
+"""Ids of what an analysis makes: pure functions of the run and of what the thing is."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from analyze.features import LayerEffects
 from fi_store.ids import content_id
-from fi_store.store import Store
-
-
-def dictionary_folder(store: Store, run_id: str, site: str, layer: int) -> Path:
-    """Where a run's dictionary for a site and layer lies."""
-    return store.folder / "features" / run_id / "dictionaries" / f"{site}.{layer:02d}"
 
 
 def dictionary_id(run_id: str, effects: LayerEffects) -> str:

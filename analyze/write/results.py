@@ -47,13 +47,13 @@ from fi_store.store.tables import (
 
 def write_outside_similarity(store: Store, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Similarities from an outside file, beside our own."""
-    with store.session() as unit:
-        unit.execute(
+    with store.session() as session:
+        session.execute(
             sa.delete(LayerSimilarity).where(
                 LayerSimilarity.run_id == run_id, LayerSimilarity.source == "crosscoder-file"
             )
         )
-        unit.add_all(LayerSimilarity(run_id=run_id, **row) for row in rows)
+        session.add_all(LayerSimilarity(run_id=run_id, **row) for row in rows)
 
 
 def write_plan(
@@ -87,17 +87,17 @@ def write_plan(
         "shams": list(extraction.shams),
         "sign_flips": METHOD.sign_flips,
     }
-    with store.session() as unit:
-        mine = unit.get(AnalysisPlan, run.id)
+    with store.session() as session:
+        mine = session.get(AnalysisPlan, run.id)
         siblings = sa.select(Run.id).where(Run.extraction_run_id == run.extraction_run_id, Run.id != run.id)
-        others = unit.scalars(
+        others = session.scalars(
             sa.select(AnalysisPlan.opened_before).where(AnalysisPlan.run_id.in_(siblings))
         ).all()
         before = max([*others, *([mine.opened_before] if mine is not None else [])], default=-1) + 1
         if mine is not None:
-            unit.delete(mine)
-            unit.flush()
-        unit.add(
+            session.delete(mine)
+            session.flush()
+        session.add(
             AnalysisPlan(
                 run_id=run.id,
                 plan=fixed,
@@ -137,15 +137,15 @@ def write_results(
     everyone = with_companions(found.groups)
     ids = {id(group): group_id(run.id, number) for number, group in enumerate(everyone, start=1)}
     in_groups = sorted({(m.layer_index, m.latent) for group in everyone for m in group.members})
-    with store.session() as unit:
+    with store.session() as session:
 
         def put(table: type[Base], rows: Sequence[Mapping[str, Any]] | Mapping[str, Any] | pa.Table) -> None:
             if not isinstance(rows, Mapping | pa.Table):
                 rows = {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
-            write_facts(unit, table, rows, replace={"run_id": run.id})
+            write_facts(session, table, rows, replace={"run_id": run.id})
 
-        unit.execute(sa.delete(PairGate).where(PairGate.run_id == run.id))
-        unit.add(found.gate)
+        session.execute(sa.delete(PairGate).where(PairGate.run_id == run.id))
+        session.add(found.gate)
         put(ShamResult, [sham_row(run.id, sham) for sham in found.shams])
         put(Dictionary, [dictionary_row(store, run.id, effects) for effects in layers])
         put(ProbeRequest, splice_requests(run.id, layers, extraction))

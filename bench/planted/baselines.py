@@ -20,7 +20,7 @@ from analyze.features import LayerEffects
 from analyze.findings import confirm_groups, describe
 from analyze.groups import Group
 from analyze.groups.join import Member
-from analyze.names import Bank, ConceptContexts, Words, find_words, load_answers
+from analyze.names import Bank, ConceptContexts, Words, find_words
 from analyze.names.what import as_said, listed, word_pushes
 from analyze.write.findings import finding_row
 from bench.planted.judge import Expected
@@ -65,12 +65,12 @@ def random_latents(
     ]
     drawn = np.random.default_rng(seed).choice(len(alive), size=min(count, len(alive)), replace=False)
     groups = [_alone(opened, *alive[at], place) for at in drawn]
-    contexts, answers, bank = ConceptContexts(extraction), load_answers(extraction), Bank()
+    contexts, bank = ConceptContexts(extraction), Bank()
     rows = []
     for group in groups:
         (tested,) = confirm_groups([group], layers, extraction, opened.config.seed)
         result = describe(
-            *(tested, layers, extraction, opened.residuals, contexts, words, answers, bank),
+            *(tested, layers, extraction, opened.residuals, contexts, words, bank),
             seed=opened.config.seed,
             naming=True,
             confirmed_share=1.0,

@@ -121,7 +121,7 @@ def make(runs: Runs, edit: Edit, settings: dict[str, Any]) -> Finished:
 def judge(runs: Runs, found: Finished, edit: Edit, layer: int) -> dict[str, Any]:
     """What the run says of an edit, as JSON values. Where gate 0 is closed its internal shifts are judged instead.
 
-    `cosine` is that between u and the span of the first result's decoder rows at the edited layer (the first analysed
+    `cosine` is that between u and the span of the first result's decoder rows at the edited layer (the first analyzed
     one from it on). A result holds u where it is at least 0.9: `best` is the first that does in the prompts, where the
     edit was planted, or else the first that does, or else the one with the largest cosine; its class, sign and category
     are judged. `others` is what the remaining ones that hold u say of their place, `first` the class of the first that

@@ -49,7 +49,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Card:
-    """One organism: `kind` is behaviour or null, `target` its adapter folder."""
+    """One organism: `kind` is behavior or null, `target` its adapter folder."""
 
     name: str
     base: str

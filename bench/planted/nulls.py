@@ -1,7 +1,7 @@
 """Pairs in which there is nothing to find, and how often something is found all the same.
 
 The base against itself; certified self-distilled adapters; two edits that keep the function (permuted MLP neurons, a
-turned residual basis); shams of every planted behaviour in its target's place; and base/target labels dealt by a coin
+turned residual basis); shams of every planted behavior in its target's place; and base/target labels dealt by a coin
 in the effects of the first of these pairs. int8 and nf4 copies are real changes: what is found in them is reported,
 without a goal.
 """
@@ -48,8 +48,7 @@ def run(quick: bool, work: Path, organisms: Sequence[Path]) -> PartResult:
     raw: dict[str, Any] = {"pairs": {name: vars(pair) for name, pair in pairs.items()}}
     options = {**settings["options"], "shams": settings["shams"]}
     real = {
-        card.name: runs.compare(card.base, card.target, options)
-        for card in read_cards(organisms, "behaviour")
+        card.name: runs.compare(card.base, card.target, options) for card in read_cards(organisms, "behavior")
     }
     if not real:
         return PartResult(found, raw)

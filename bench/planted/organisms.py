@@ -1,6 +1,6 @@
-"""Behaviours that were planted by fine-tuning: does the run's first result name them, forward and mirrored?
+"""Behaviors that were planted by fine-tuning: does the run's first result name them, forward and mirrored?
 
-Every card of kind `behaviour` goes through the public command with its base as base and as target, with several seeds.
+Every card of kind `behavior` goes through the public command with its base as base and as target, with several seeds.
 The findings are judged by their own card (hit at 1 and at 3), by every other card, and with category names dealt out
 anew; cheap baselines are judged beside them (`baselines.py`).
 """
@@ -26,7 +26,7 @@ FOREIGN_SHARE = 0.10
 def run(quick: bool, work: Path, organisms: Sequence[Path]) -> PartResult:
     """Makes (or reads) every run, judges it, and sums up."""
     settings = load_settings("organisms", quick=quick)
-    cards = read_cards(organisms, "behaviour")
+    cards = read_cards(organisms, "behavior")
     runs = Runs(work)
     judged = [
         one

@@ -1,4 +1,4 @@
-"""Reads an analysed run of a store again, for what its results do not hold: features, effects, activations."""
+"""Reads an analyzed run of a store again, for what its results do not hold: features, effects, activations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fi_store.store import Store
 
 @dataclass(frozen=True)
 class Reopened:
-    """An analysed run in memory."""
+    """An analyzed run in memory."""
 
     run_id: str
     config: RunConfig

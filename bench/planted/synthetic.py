@@ -100,7 +100,7 @@ def run(quick: bool, work: Path) -> PartResult:
             trials = [runs.read(asked[kind, share, seed]) for seed in range(size.seeds)]
             name = f"{kind}, {share:.0%} specific"
             raw[name] = trials
-            figures += summarise(name, trials, 0.90 if share <= 0.02 else 0.95, judged=not quick)
+            figures += summarize(name, trials, 0.90 if share <= 0.02 else 0.95, judged=not quick)
     return PartResult(figures, raw)
 
 
@@ -153,9 +153,17 @@ def make_extraction(size: Size) -> Extraction:
         suppressed_kl=zero,
         discovery=discovery[unit],
     )
-    names = [str(index) for index in range(n_units)]
-    units = Units(names, np.arange(n_units), np.full(n_units, "one"), discovery)
-    return Extraction(None, "synthetic", units, rows, {}, ("base", "target"))  # type: ignore[arg-type]
+    silent = [""] * n_units
+    units = Units(
+        prompt_ids=[str(index) for index in range(n_units)],
+        clusters=np.arange(n_units),
+        categories=np.full(n_units, "one"),
+        discovery=discovery,
+        questions=silent,
+        controls=silent,
+        answers={"base": silent, "target": silent},
+    )
+    return Extraction(units, rows, {}, ("base", "target"), {})
 
 
 def count(
@@ -232,7 +240,7 @@ def candidates(effects: LayerEffects, extraction: Extraction) -> list[tuple[int,
     return found
 
 
-def summarise(name: str, trials: list[dict[str, Any]], goal: float, *, judged: bool) -> list[Figure]:
+def summarize(name: str, trials: list[dict[str, Any]], goal: float, *, judged: bool) -> list[Figure]:
     """Recall and false discovery proportion of both classes, pooled over seeds."""
     figures = [
         Figure(

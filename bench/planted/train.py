@@ -212,7 +212,7 @@ def make_organism(
             f"{name} is no null: KL {certificate.kl_nats_per_token:.4f} nats per token (at most {NULL_KL}), "
             f"agreement {certificate.argmax_agreement:.3f} (at least {NULL_AGREEMENT}). No card was written."
         )
-    kind = "null" if null else "behaviour"
+    kind = "null" if null else "behavior"
     write_card(folder, name, base, kind, description, {} if null else expected, certificate, recipe)
     return certificate
 

@@ -40,7 +40,7 @@ INERT = {
 }  # fmt: skip
 """Settings that are not handed on: which modules are adapted is read from the tensors' names instead."""
 CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
-"""Initialisations after which the adapter only fits a base whose weights were changed too."""
+"""Initializations after which the adapter only fits a base whose weights were changed too."""
 MERGE_HINT = "Merge it into its base with peft (merge_and_unload, save_pretrained) and give that folder."
 
 FROZEN = "base_layer.weight"
@@ -75,7 +75,7 @@ def read_adapter(path: Path) -> Adapter:
     """Reads the configuration and the tensors' header of an adapter folder.
 
     Raises:
-        ModelError: not JSON, not LoRA, pickled weights, a setting that cannot be honoured safely.
+        ModelError: not JSON, not LoRA, pickled weights, a setting that cannot be honored safely.
     """
     file = path / "adapter_config.json"
     try:

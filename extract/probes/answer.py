@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import sqlalchemy as sa
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from extract.job import Job, check_same, prepare, stored_rendering
 from extract.pipeline import load
 from extract.reading import NotFiniteError, Planned, Splice, plan, read_batch
-from extract.texts import FIRST_CLASSES, SIDES, PositionClass, ReadSequence, Side, build_sequence
+from extract.texts import FIRST_CLASSES, ReadSequence, build_sequence
 from fi_store.config import RunConfig
 from fi_store.dictionaries import Dictionary, load_dictionary
 from fi_store.errors import UsageError
@@ -27,8 +27,7 @@ from fi_store.progress import Progress
 from fi_store.prompts import suite_from_store
 from fi_store.store import Store, append_event
 from fi_store.store.tables import Intervention, ProbeRequest
-
-CLASSES: tuple[PositionClass, ...] = get_args(PositionClass)
+from fi_store.vocabulary import POSITION_CLASSES, SIDES, Side
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,10 @@ class Probed(NamedTuple):
 
 
 def answer_probes(store: Store, run_id: str, *, progress: Progress) -> Probed:
-    """Answers the open requests of an analysed run in one transaction; one that fails leaves a warning.
+    """Answers the open requests of an analyzed run in one transaction; one that fails leaves a warning.
 
     Raises:
-        UsageError: the run is not analysed, or a model is not the one that it read.
+        UsageError: the run is not analyzed, or a model is not the one that it read.
         ModelError: a model cannot be read any more.
         AnalysisError: a dictionary cannot be read any more.
         NotFiniteError: a model gives values that are not finite.
@@ -96,16 +95,16 @@ def answer_probes(store: Store, run_id: str, *, progress: Progress) -> Probed:
                 left = [request for request in requests if request.id not in failed]
                 losses.extend(_splice_losses(job, side, part, left, failed))
             advance(1)
-    with store.session() as unit:
-        unit.add_all(
+    with store.session() as session:
+        session.add_all(
             Intervention(run_id=run_id, **loss._asdict()) for loss in losses if loss.request_id not in failed
         )
         for request in requests:
             state = "failed" if request.id in failed else "answered"
-            unit.execute(sa.update(ProbeRequest).where(ProbeRequest.id == request.id).values(state=state))
-        append_event(unit, run_id, "probe", "state", "probed")  # the run stays analysed
+            session.execute(sa.update(ProbeRequest).where(ProbeRequest.id == request.id).values(state=state))
+        append_event(session, run_id, "probe", "state", "probed")  # the run stays analyzed
         for message in failed.values():
-            append_event(unit, run_id, "probe", "warning", message)
+            append_event(session, run_id, "probe", "warning", message)
     for message in failed.values():
         progress.note(message, warning=True)
     return Probed(len(requests) - len(failed), len(failed))
@@ -159,7 +158,9 @@ def _splice_losses(
         name: read_batch(readers[name], part.batch(name, pair.device), job.config.sites, logits=name == side)
         for name in SIDES
     }
-    classes = torch.tensor([CLASSES.index(name) for member in part.members for name in member.classes])
+    classes = torch.tensor(
+        [tuple(POSITION_CLASSES).index(name) for member in part.members for name in member.classes]
+    )
     order: tuple[Side, Side] = (job.first, "target" if job.first == "base" else "base")
     place = order.index(side)
     untouched = _by_prompt(clean[side].logits, part, side, "clean")

@@ -49,7 +49,7 @@ class Splice(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reading:
+class BatchOutput:
     """Activations (site, layer) -> (n, d_model) in the model's dtype, and logits (n, vocabulary) if asked for."""
 
     activations: dict[tuple[str, int], Tensor]
@@ -59,14 +59,14 @@ class Reading:
 @torch.inference_mode()
 def read_batch(
     reader: Readable, batch: Batch, sites: Sequence[str], *, logits: bool, splice: Splice | None = None
-) -> Reading:
+) -> BatchOutput:
     """A reader's forward passes over a batch, with something else in the place of its activations if asked for.
 
     Raises:
         NotFiniteError: an activation at a kept position is not finite.
         ExtractionError: a layer lacks the module of a site.
     """
-    found: Reading | None = None
+    found: BatchOutput | None = None
     with reader.active() as model:
         while found is None:  # once more, whole, where the first pass shows that a model cannot share
             # What is put at one text's positions is not put at another's, so prompts stay apart.
@@ -89,7 +89,7 @@ def _read_levels(
     sites: Sequence[str],
     logits: bool,
     splice: Splice | None,
-) -> Reading | None:
+) -> BatchOutput | None:
     """The passes in turn; None where the model's keys and values cannot be handed on."""
     activations: dict[tuple[str, int], Tensor] = {}
     head: Tensor | None = None
@@ -122,7 +122,7 @@ def _read_levels(
             cache = shareable(model, output, level.mask.shape[1])
             if cache is None:
                 return None
-    return Reading(activations, head)
+    return BatchOutput(activations, head)
 
 
 def _placed(whole: Tensor | None, rows: Tensor, places: Tensor, n_kept: int) -> Tensor:

@@ -12,8 +12,9 @@ from torch import Tensor
 from extract.reading.batch import Batch, plan_batches
 from extract.reading.divergence import Divergence, VocabularyMap, diverge
 from extract.reading.hooks import Readable, read_batch
-from extract.texts import SIDES, ReadSequence, Side
-from extract.watch import Watch
+from extract.texts import ReadSequence
+from fi_store.progress import Stopwatch
+from fi_store.vocabulary import SIDES, Side
 
 if TYPE_CHECKING:
     from extract.models import LoadedPair
@@ -53,7 +54,7 @@ def read_pair(
     sequences: Sequence[ReadSequence],
     vocabulary: VocabularyMap,
     sites: Sequence[str],
-    watch: Watch,
+    watch: Stopwatch,
 ) -> PairReading:
     """Base and target over the same sequences in the same batches, and their divergence at every kept position."""
     activations: dict[Side, Activations] = {"base": {}, "target": {}}

@@ -8,19 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from fi_store.errors import ExtractionError
+from fi_store.store import ACTIVATIONS, shard_path
 from fi_store.store.tables import ActivationShard
 
-TENSOR = "activations"
 TEMPORARY = ".partial"
-
-
-def shard_path(run_id: str, reader: str, site: str, layer: int, chunk: int) -> str:
-    """Where a shard lies, relative to the folder of the store."""
-    return f"activations/{run_id}/{reader}/{site}.{layer:02d}.{chunk:04d}.safetensors"
 
 
 def write_shards(
@@ -46,7 +41,7 @@ def write_shards(
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(path.name + TEMPORARY)
             try:
-                save_file({TENSOR: rows.cpu().contiguous()}, temporary)
+                save_file({ACTIVATIONS: rows.cpu().contiguous()}, temporary)
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -67,11 +62,6 @@ def write_shards(
                 )
             )
     return written
-
-
-def read_shard(path: Path) -> Tensor:
-    """The activations of one shard, (n_rows, d_model)."""
-    return load_file(path)[TENSOR]
 
 
 @contextmanager

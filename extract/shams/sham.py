@@ -21,8 +21,9 @@ from extract.models import ModelReference
 from extract.reading import Activations, NotFiniteError, Readable, read_alone
 from extract.shams.lora import lora_sham, why_no_lora_sham
 from extract.shams.shuffle import Shuffle
-from extract.texts import ReadSequence, Side, canonical_first
+from extract.texts import ReadSequence, canonical_first
 from fi_store.errors import ExtractionError
+from fi_store.vocabulary import Side
 
 if TYPE_CHECKING:
     from extract.models import LoadedPair, Reader

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from extract.texts.sequences import (
     FIRST_CLASSES,
-    PositionClass,
     ReadSequence,
     Tokenizers,
     build_sequence,
@@ -12,15 +11,12 @@ from extract.texts.sequences import (
     make_tokenizers,
     without_controls,
 )
-from extract.texts.templates import SIDES, Rendering, Side, canonical_first, choose_rendering
+from extract.texts.templates import Rendering, canonical_first, choose_rendering
 
 __all__ = [
     "FIRST_CLASSES",
-    "SIDES",
-    "PositionClass",
     "ReadSequence",
     "Rendering",
-    "Side",
     "Tokenizers",
     "build_sequence",
     "build_sequences",

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from extract.texts.templates import RenderedPrompt, Rendering, Side
+from extract.texts.templates import RenderedPrompt, Rendering
 from fi_store.errors import ExtractionError
 from fi_store.ids import content_id
 from fi_store.prompts import PromptRecord
+from fi_store.vocabulary import Author, PositionClass, Side
 
 if TYPE_CHECKING:
     from extract.models import LoadedPair, Reader
-
-Author = Literal["base", "target", "control"]
-PositionClass = Literal["prompt", "start", "response"]
 
 
 class Encoded(NamedTuple):

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from jinja2.exceptions import TemplateError
 
 from fi_store.errors import ExtractionError
+from fi_store.vocabulary import Side
 
 if TYPE_CHECKING:
     from extract.models import LoadedPair, Reader
 
-Side = Literal["base", "target"]
-SIDES: tuple[Side, Side] = ("base", "target")
 SENTINEL = "fi-store-user-text-0f3a"
 """Stands for the user's text while a template is taken apart."""
 PLAIN_PREFIX, PLAIN_SUFFIX = "Question: ", "\nAnswer:"

@@ -92,6 +92,6 @@ def _set_archived(run_reference: str, store: StoreOption, *, archived: bool) -> 
 
     with open_store(store, write=True) as opened:
         run_id = opened.run(run_reference).id
-        with opened.session() as unit:
-            unit.get_one(Run, run_id).archived = archived
+        with opened.session() as session:
+            session.get_one(Run, run_id).archived = archived
     say(f"Run {run_id} is {'archived' if archived else 'shown again'}.")

@@ -6,11 +6,11 @@ from fi_store.dictionaries.autoencoders import Crosscoder, PairedSae
 from fi_store.dictionaries.differences import DiffSae, MeanDiff, Pca, project, scaled_difference
 from fi_store.dictionaries.folder import CONFIG, DictionaryConfig, load_decoder_rows
 from fi_store.dictionaries.kinds import load_dictionary
-from fi_store.dictionaries.protocol import SIDES, Dictionary
+from fi_store.dictionaries.protocol import ORDER, Dictionary
 
 __all__ = [
     "CONFIG",
-    "SIDES",
+    "ORDER",
     "Crosscoder",
     "Dictionary",
     "DictionaryConfig",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from fi_store.dictionaries.folder import DictionaryConfig
-from fi_store.dictionaries.protocol import SIDES, Dictionary, Reading, gated
+from fi_store.dictionaries.protocol import ORDER, Dictionary, Encoding, gated
 from fi_store.dictionaries.refit import refit
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class PairedSae(Dictionary):
         """Activities (n, m) of raw activations x (n, d): `relu(pre)` where `pre > threshold`."""
         import torch
 
-        return gated(torch.addmm(self.b_enc, self._centred(x), self.w_enc), self.threshold)
+        return gated(torch.addmm(self.b_enc, self._centered(x), self.w_enc), self.threshold)
 
     def decode(self, f: torch.Tensor) -> torch.Tensor:
         """Reconstruction (n, d) in the raw unit of the activations, from activities f (n, m)."""
@@ -37,17 +37,17 @@ class PairedSae(Dictionary):
         self,
         rows: tuple[torch.Tensor, torch.Tensor],
         classes: torch.Tensor,
-        sides: Sequence[int] = SIDES,
-    ) -> Reading:
+        sides: Sequence[int] = ORDER,
+    ) -> Encoding:
         activity = {side: self.refitted(rows[side]) for side in sides}
         rebuilt = {side: self.decode(f) for side, f in activity.items()}
-        return Reading(activity, rebuilt, rebuilt[1] - rebuilt[0] if len(rebuilt) == 2 else None)
+        return Encoding(activity, rebuilt, rebuilt[1] - rebuilt[0] if len(rebuilt) == 2 else None)
 
     def refitted(self, x: torch.Tensor) -> torch.Tensor:
         """Activities (n, m) of raw activations x (n, d): where `encode` fires, as large as fits the row best."""
-        return refit(self.encode(x), self._centred(x), self.w_dec)
+        return refit(self.encode(x), self._centered(x), self.w_dec)
 
-    def _centred(self, x: torch.Tensor) -> torch.Tensor:
+    def _centered(self, x: torch.Tensor) -> torch.Tensor:
         """(n, d) in units of the scale, without the decoder's bias."""
         import torch
 
@@ -111,8 +111,8 @@ class Crosscoder(Dictionary):
         self,
         rows: tuple[torch.Tensor, torch.Tensor],
         classes: torch.Tensor,
-        sides: Sequence[int] = SIDES,
-    ) -> Reading:
+        sides: Sequence[int] = ORDER,
+    ) -> Encoding:
         """Where f_j > 0, the model's own activity is max(0, <eps + f_j d_j, u_j>) / s: its reconstruction error with
         the latent's own part put back, along the latent's direction u_j. (A shared code alone says nothing about one
         model: METHOD section 2.) Across widths s is the model's own scale."""
@@ -130,7 +130,7 @@ class Crosscoder(Dictionary):
             reconstruction[side] = rebuilt[:, part] * scale
         both = len(reconstruction) == 2 and config.same_width
         difference = reconstruction[1] - reconstruction[0] if both else None
-        return Reading(activity, reconstruction, difference, f)
+        return Encoding(activity, reconstruction, difference, f)
 
     @classmethod
     def shapes(cls, config: DictionaryConfig) -> dict[str, tuple[int, ...]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from fi_store.dictionaries.folder import DictionaryConfig
-from fi_store.dictionaries.protocol import SIDES, Dictionary, Reading, gated
+from fi_store.dictionaries.protocol import ORDER, Dictionary, Encoding, gated
 
 if TYPE_CHECKING:
     import torch
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 class DifferenceDictionary(Dictionary):
     """Directions of second - first. A model's own activity is the projection of its own activation on a direction."""
 
-    centre: torch.Tensor  # (d,) mean of both models' training rows, in units of the scale
+    center: torch.Tensor  # (d,) mean of both models' training rows, in units of the scale
 
     def projection(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, m) of raw activations (n, d): max(0, <x / s - centre, d_j>)."""
-        return project(x, self.config.scale, self.centre, self.w_dec).relu()
+        """(n, m) of raw activations (n, d): max(0, <x / s - center, d_j>)."""
+        return project(x, self.config.scale, self.center, self.w_dec).relu()
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,17 @@ class DiffSae(DifferenceDictionary):
         self,
         rows: tuple[torch.Tensor, torch.Tensor],
         classes: torch.Tensor,
-        sides: Sequence[int] = SIDES,
-    ) -> Reading:
+        sides: Sequence[int] = ORDER,
+    ) -> Encoding:
         f = self.encode(rows)
         activity = {side: self.projection(rows[side]) * (f > 0) for side in sides}
         rebuilt = ((f * self.polarity) @ self.w_dec + self.b_dec) * self.config.input_scales[0]
-        return Reading(activity, {}, rebuilt)
+        return Encoding(activity, {}, rebuilt)
 
     @classmethod
     def shapes(cls, config: DictionaryConfig) -> dict[str, tuple[int, ...]]:
         d, m = config.d_model, config.n_latents
-        return {"W_enc": (d, m), "b_enc": (m,), "b_dec": (d,), "polarity": (m,), "centre": (d,)}
+        return {"W_enc": (d, m), "b_enc": (m,), "b_dec": (d,), "polarity": (m,), "center": (d,)}
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,15 @@ class Pca(DifferenceDictionary):
         self,
         rows: tuple[torch.Tensor, torch.Tensor],
         classes: torch.Tensor,
-        sides: Sequence[int] = SIDES,
-    ) -> Reading:
+        sides: Sequence[int] = ORDER,
+    ) -> Encoding:
         components = self.w_dec[: len(self.w_dec) // 2]
         difference = scaled_difference(rows, 1.0) @ components.T @ components if len(sides) == 2 else None
-        return Reading({side: self.projection(rows[side]) for side in sides}, {}, difference)
+        return Encoding({side: self.projection(rows[side]) for side in sides}, {}, difference)
 
     @classmethod
     def shapes(cls, config: DictionaryConfig) -> dict[str, tuple[int, ...]]:
-        return {"centre": (config.d_model,)}
+        return {"center": (config.d_model,)}
 
 
 @dataclass(frozen=True)
@@ -90,16 +90,16 @@ class MeanDiff(DifferenceDictionary):
         self,
         rows: tuple[torch.Tensor, torch.Tensor],
         classes: torch.Tensor,
-        sides: Sequence[int] = SIDES,
-    ) -> Reading:
+        sides: Sequence[int] = ORDER,
+    ) -> Encoding:
         import torch
 
         here = torch.nn.functional.one_hot(classes, self.config.n_latents)  # (n, m)
-        return Reading({side: self.projection(rows[side]) * here for side in sides}, {}, self.shift[classes])
+        return Encoding({side: self.projection(rows[side]) * here for side in sides}, {}, self.shift[classes])
 
     @classmethod
     def shapes(cls, config: DictionaryConfig) -> dict[str, tuple[int, ...]]:
-        return {"centre": (config.d_model,), "shift": (config.n_latents, config.d_model)}
+        return {"center": (config.d_model,), "shift": (config.n_latents, config.d_model)}
 
 
 def scaled_difference(rows: tuple[torch.Tensor, torch.Tensor], scale: float) -> torch.Tensor:
@@ -109,8 +109,8 @@ def scaled_difference(rows: tuple[torch.Tensor, torch.Tensor], scale: float) -> 
     return (rows[1].to(torch.float32) - rows[0].to(torch.float32)) / scale
 
 
-def project(x: torch.Tensor, scale: float, centre: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
-    """(n, m) signed projections <x / scale - centre, d_j> of raw activations (n, d)."""
+def project(x: torch.Tensor, scale: float, center: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
+    """(n, m) signed projections <x / scale - center, d_j> of raw activations (n, d)."""
     import torch
 
-    return (x.to(torch.float32) / scale - centre) @ directions.T
+    return (x.to(torch.float32) / scale - center) @ directions.T

@@ -18,11 +18,12 @@ from fi_store.dictionaries.folder import DictionaryConfig, save_folder
 if TYPE_CHECKING:
     import torch
 
-SIDES = (0, 1)
+ORDER = (0, 1)
+"""The sides of a dictionary: the first and the second model in canonical order."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class Encoding:
     """What a dictionary of m latents sees in n paired rows; only the sides that were asked for."""
 
     activity: Mapping[int, torch.Tensor]  # side -> (n, m) float32, >= 0, in units of the scale
@@ -47,8 +48,8 @@ class Dictionary(ABC):
         self,
         rows: tuple[torch.Tensor, torch.Tensor],
         classes: torch.Tensor,
-        sides: Sequence[int] = SIDES,
-    ) -> Reading:
+        sides: Sequence[int] = ORDER,
+    ) -> Encoding:
         """Reads paired rows (n, d_first) and (n, d_second) with their position classes (n,), about 4,096 at a time."""
 
     def decoder(self, side: int) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Least squares on the support: how much of each firing feature a row really holds.
 
-An encoder reads every feature on its own, so among directions that overlap a feature answers to its neighbours too, and
+An encoder reads every feature on its own, so among directions that overlap a feature answers to its neighbors too, and
 what a feature is worth is shared out wrongly. Which features fire stays the encoder's choice; how much each of them
 fires is then fitted to the row together with the others, never below zero (non-negative least squares, as after the
 selection of a matching pursuit: Pati et al. 1993, "Orthogonal matching pursuit").
@@ -26,7 +26,7 @@ VALUES = 2**23
 
 
 def refit(codes: torch.Tensor, x: torch.Tensor, w_dec: torch.Tensor) -> torch.Tensor:
-    """(n, m) the codes a >= 0 on the support of `codes` (n, m) that minimise ||x - a W||^2.
+    """(n, m) the codes a >= 0 on the support of `codes` (n, m) that minimize ||x - a W||^2.
 
     x (n, d): rows without the decoder's bias, in its units; w_dec (m, d): W.
     """

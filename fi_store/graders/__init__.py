@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fi_store.graders.check import faults
-from fi_store.graders.grade import KINDS, grade
+from fi_store.graders.grading import KINDS, grade
 
 __all__ = [
     "KINDS",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import regex
 
 from fi_store.graders.code import normal_form
-from fi_store.graders.grade import grade
+from fi_store.graders.grading import grade
 from fi_store.graders.numbers import plain_number
 from fi_store.graders.sets import whole_set
 from fi_store.graders.text import phrase

@@ -104,7 +104,7 @@ class Options:
         """The option that words are, without anything else."""
         return next((means for one, means in zip(self.phrases, self.means, strict=True) if said == one), None)
 
-    def read(self, text: str) -> st.Reading[object]:
+    def read(self, text: str) -> st.Value[object]:
         """The one option that a text stands for: the one that it opens with, or names, or leaves."""
         opened = self.opening(text)
         if opened is not None:
@@ -181,7 +181,7 @@ class Options:
         ]
 
 
-def find_choice(segment: Reply, known: Options, prompt: str = "") -> st.Reading[st.Found]:
+def find_choice(segment: Reply, known: Options, prompt: str = "") -> st.Value[st.Found]:
     """The position of the option that a reply (or the part of one after a correction) to a prompt decides for."""
     verdicts = known.verdicts(segment.text)
     several = len({one.which for one in verdicts}) > 1

@@ -140,7 +140,7 @@ def plain_number(text: str) -> Fraction | None:
         return None
 
 
-def find_number(segment: Reply, grader: Mapping[str, Any]) -> st.Reading[st.Found]:
+def find_number(segment: Reply, grader: Mapping[str, Any]) -> st.Value[st.Found]:
     """The number that a reply (or the part of one after a correction) gives."""
     share = bool(grader.get("percent"))
     unit = str(grader.get("unit") or "")
@@ -159,7 +159,7 @@ def find_number(segment: Reply, grader: Mapping[str, Any]) -> st.Reading[st.Foun
     last = max((one.start for one in numbers(segment.text, proportions=share) if kind.fits(one)), default=-1)
     others = [one for one in st.concluded(segment) if one.start > last]
 
-    def tiers(wanted: _Wanted) -> list[tuple[Sequence[st.Statement], Callable[[str], st.Reading[object]]]]:
+    def tiers(wanted: _Wanted) -> list[tuple[Sequence[st.Statement], Callable[[str], st.Value[object]]]]:
         direct, flowing = partial(_direct, wanted=wanted), partial(_flowing, wanted=wanted)
         return [(stated, direct), (led_to, flowing), (bold, direct), (said, flowing)]
 
@@ -200,7 +200,7 @@ class _Wanted(NamedTuple):
         return fitting if fitting or self.only else found
 
 
-def _alone(text: str, kind: Kind) -> st.Reading[object]:
+def _alone(text: str, kind: Kind) -> st.Value[object]:
     """The figure of another kind to which a statement leads up, unless it tells how many of some things, or which share
     of them: that is said beside the answer."""
     found = _flowing(text, _Wanted(kind, only=False))
@@ -210,7 +210,7 @@ def _alone(text: str, kind: Kind) -> st.Reading[object]:
     return None if tells_more.match(text, found.end) else found
 
 
-def _direct(text: str, wanted: _Wanted) -> st.Reading[object]:
+def _direct(text: str, wanted: _Wanted) -> st.Value[object]:
     """The number with which a statement opens, or the result of the sum that it opens with."""
     cut = _REASON.search(text)
     clause = text[: cut.start()] if cut is not None else text
@@ -235,7 +235,7 @@ def _direct(text: str, wanted: _Wanted) -> st.Reading[object]:
     return first if len(clause.split()) <= DIRECT and lead <= DIRECT // 2 else None
 
 
-def _flowing(text: str, wanted: _Wanted) -> st.Reading[object]:
+def _flowing(text: str, wanted: _Wanted) -> st.Value[object]:
     """The number that a sentence leads up to: its last result, else what it says there is, else its last number."""
     if _CHECK.search(text):
         return None

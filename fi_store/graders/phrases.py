@@ -51,17 +51,17 @@ def names_one_of(accepted: Sequence[tuple[str, ...]]) -> Holds:
     return holds
 
 
-def find_phrase(segment: Reply, holds: Holds) -> st.Reading[st.Found]:
+def find_phrase(segment: Reply, holds: Holds) -> st.Value[st.Found]:
     """The statement that a reply (or the part of one after a correction) gives as its answer: (text, right)."""
 
-    def short(text: str) -> st.Reading[object]:
+    def short(text: str) -> st.Value[object]:
         said = _CUT.split(text, maxsplit=1)[0] if not _CUT.match(text) else text
         return _judged(said.strip(" .,!?\"'\n"), holds, up_to=SHORT)
 
-    def right(text: str) -> st.Reading[object]:
+    def right(text: str) -> st.Value[object]:
         return _judged(_claim(text), holds, up_to=0)
 
-    def any_way(text: str) -> st.Reading[object]:
+    def any_way(text: str) -> st.Value[object]:
         return _judged(_claim(text), holds, up_to=TOLD)
 
     said = st.said(segment)
@@ -87,7 +87,7 @@ def _claim(text: str) -> str:
     return text[: reason.start()] if reason is not None and words(text[: reason.start()]) else text
 
 
-def _judged(text: str, holds: Holds, *, up_to: int) -> st.Reading[object]:
+def _judged(text: str, holds: Holds, *, up_to: int) -> st.Value[object]:
     """(text, right or not) of a statement; a wrong one counts up to a number of words only."""
     said = text.strip()
     if not words(said):

@@ -37,16 +37,16 @@ def whole_set(text: str, universe: Sequence[str]) -> tuple[int, ...] | None:
 
 def find_set(
     segment: Reply, universe: Sequence[str], asked: frozenset[Direction] | None
-) -> st.Reading[st.Found]:
+) -> st.Value[st.Found]:
     """The items (positions in `universe`) that a reply gives as its answer, in the order of naming; where that order
     counts, `asked` are the directions that the prompt asks for, and a list that runs the other way is turned round."""
     known = [phrase(item) for item in universe]
     items = frozenset(word for one in known for word in one)
 
-    def read(text: str) -> st.Reading[object]:
+    def read(text: str) -> st.Value[object]:
         return _named(text, known, asked)
 
-    def several(text: str) -> st.Reading[object]:
+    def several(text: str) -> st.Value[object]:
         found = _named(text, known, asked)
         return found if isinstance(found, tuple) and len(set(found)) > 1 else None
 

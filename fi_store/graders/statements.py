@@ -35,7 +35,7 @@ class Undecided(Enum):
 
 
 UNDECIDED = Undecided.UNDECIDED
-Reading: TypeAlias = T | Undecided | None
+Value: TypeAlias = T | Undecided | None
 """What one statement says: a value, several without a decision, or nothing."""
 
 
@@ -175,7 +175,7 @@ def _after(text: str, place: int, how: str) -> Statement:
     return Statement(text[start : start + (rest[0].end + 1 if rest else 0)], start, how)
 
 
-def settle(tiers: Sequence[tuple[Sequence[Statement], Callable[[str], Reading[object]]]]) -> Reading[Found]:
+def settle(tiers: Sequence[tuple[Sequence[Statement], Callable[[str], Value[object]]]]) -> Value[Found]:
     """The last statement of the strongest tier that can be read.
 
     Once a statement commits to several answers, only what stands after it can decide.

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from fi_store.store.engine import head_revision, upgrade_schema
+from fi_store.store.files import (
+    ACTIVATIONS,
+    dictionary_path,
+    features_path,
+    reports_path,
+    shard_path,
+    visualizations_path,
+)
 from fi_store.store.maintenance import (
     apply_gc,
     apply_keep,
@@ -17,12 +25,15 @@ from fi_store.store.sqlguard import guarded_sql
 from fi_store.store.store import Store, add_missing, append_event, now, write_facts
 
 __all__ = [
+    "ACTIVATIONS",
     "Store",
     "add_missing",
     "append_event",
     "apply_gc",
     "apply_keep",
     "back_up",
+    "dictionary_path",
+    "features_path",
     "find_missing_files",
     "find_orphans",
     "get_query",
@@ -32,7 +43,10 @@ __all__ = [
     "now",
     "plan_gc",
     "read_every_column",
+    "reports_path",
     "run_query",
+    "shard_path",
     "upgrade_schema",
+    "visualizations_path",
     "write_facts",
 ]

@@ -124,10 +124,10 @@ def _check_schema(engine: sa.Engine, path: Path) -> None:
 
 
 @contextmanager
-def session(engine: sa.Engine) -> Iterator[Session]:
+def transaction(engine: sa.Engine) -> Iterator[Session]:
     """A unit of work: committed at the end, rolled back on any error."""
-    with translated(engine), Session(engine, expire_on_commit=False) as unit, unit.begin():
-        yield unit
+    with translated(engine), Session(engine, expire_on_commit=False) as opened, opened.begin():
+        yield opened
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from fi_store.errors import NotFoundError, StoreError, UsageError
 from fi_store.store.engine import explain
+from fi_store.store.files import ACTIVATIONS
 from fi_store.store.store import Store
 from fi_store.store.tables import ActivationShard, Base
 
@@ -61,12 +62,12 @@ class Orphans:
 def apply_keep(store: Store, run_id: str, keep: str) -> int:
     """Removes the activations that `--keep-activations` does not keep; returns the bytes that went.
 
-    `analysed` keeps the layers for which any run on this extraction has a dictionary.
+    `analyzed` keeps the layers for which any run on this extraction has a dictionary.
     """
     if keep == "all":
         return 0
     condition = "s.run_id = r.extraction_run_id AND s.state = 'present'"
-    if keep == "analysed":
+    if keep == "analyzed":
         condition += (
             " AND NOT EXISTS (SELECT 1 FROM dictionary AS d JOIN run AS other ON other.id = d.run_id"
             " WHERE other.extraction_run_id = s.run_id AND d.site = s.site AND d.layer = s.layer)"
@@ -117,7 +118,7 @@ def apply_gc(store: Store, plan: Iterable[Removable]) -> int:
 
 def _stray_files(store: Store) -> list[Path]:
     """Activation files that no shard of the store names: what a killed run left behind."""
-    folder = store.folder / "activations"
+    folder = store.folder / ACTIVATIONS
     known = {row["path"] for row in store.rows("SELECT path FROM activation_shard WHERE state = 'present'")}
     return sorted(
         path
@@ -140,10 +141,10 @@ def _remove_shards(store: Store, paths: list[str]) -> None:
             if parent == root or not parent.is_dir() or any(parent.iterdir()):
                 break
             parent.rmdir()
-    with store.session() as unit:
+    with store.session() as session:
         for start in range(0, len(paths), 500):
             part = paths[start : start + 500]
-            unit.execute(
+            session.execute(
                 sa.update(ActivationShard).where(ActivationShard.path.in_(part)).values(state="removed")
             )
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from fi_store.errors import NotFoundError, UsageError
-from fi_store.store.engine import open_engine, session
+from fi_store.store.engine import open_engine, transaction
 from fi_store.store.tables import Base, Run, RunEvent
 
 
@@ -56,13 +56,13 @@ class Store:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """One transaction: committed at the end, rolled back on any error."""
-        with session(self._engine) as unit:
-            yield unit
+        with transaction(self._engine) as session:
+            yield session
 
     def arrow(self, sql: str, **parameters: Any) -> pa.Table:
         """The rows of a reading statement as an Arrow table; `$name` marks parameters."""
-        with self.session() as unit:
-            result: pa.Table = _raw(unit).execute(sql, parameters or None).to_arrow_table()
+        with self.session() as session:
+            result: pa.Table = _raw(session).execute(sql, parameters or None).to_arrow_table()
             return result
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
@@ -80,13 +80,13 @@ class Store:
         detail: Mapping[str, Any] | None = None,
     ) -> None:
         """Appends to the run's log. Kinds: state, timing (value in seconds), warning, choice, estimate."""
-        with self.session() as unit:
-            append_event(unit, run_id, stage, kind, message, value=value, detail=detail)
+        with self.session() as session:
+            append_event(session, run_id, stage, kind, message, value=value, detail=detail)
 
     def set_state(self, run_id: str, state: str, stage: str) -> None:
         """Moves a run to a state and logs it."""
-        with self.session() as unit:
-            run = unit.get_one(Run, run_id)
+        with self.session() as session:
+            run = session.get_one(Run, run_id)
             run.state = state
             if state in ("complete", "failed", "interrupted"):
                 run.finished_at = now()
@@ -99,12 +99,12 @@ class Store:
             NotFoundError: no such run.
             UsageError: the prefix fits several runs.
         """
-        with self.session() as unit:
+        with self.session() as session:
             if reference == "latest":
                 query = sa.select(Run).where(~Run.archived).order_by(Run.id.desc()).limit(1)
             else:
                 query = sa.select(Run).where(Run.id.startswith(reference, autoescape=True)).limit(2)
-            found = list(unit.scalars(query))
+            found = list(session.scalars(query))
         if not found:
             what = "no run yet" if reference == "latest" else f"no run {reference!r}"
             raise NotFoundError(f"The store {self.path} holds {what}.", hint="fi-store runs")
@@ -113,16 +113,16 @@ class Store:
         return found[0]
 
 
-def add_missing(unit: Session, objects: Sequence[Base]) -> None:
+def add_missing(session: Session, objects: Sequence[Base]) -> None:
     """Adds the entities whose key is not in the store yet; the others are left as they are."""
     for item in objects:
         key = sa.inspect(item).mapper.primary_key_from_instance(item)
-        if unit.get(type(item), tuple(key)) is None:
-            unit.add(item)
+        if session.get(type(item), tuple(key)) is None:
+            session.add(item)
 
 
 def append_event(
-    unit: Session,
+    session: Session,
     run_id: str,
     stage: str,
     kind: str,
@@ -132,8 +132,8 @@ def append_event(
     detail: Mapping[str, Any] | None = None,
 ) -> None:
     """Appends to a run's log inside a transaction; see `Store.event`."""
-    last = unit.scalar(sa.select(sa.func.max(RunEvent.number)).where(RunEvent.run_id == run_id))
-    unit.add(
+    last = session.scalar(sa.select(sa.func.max(RunEvent.number)).where(RunEvent.run_id == run_id))
+    session.add(
         RunEvent(
             run_id=run_id,
             number=0 if last is None else last + 1,
@@ -145,23 +145,23 @@ def append_event(
             detail=dict(detail) if detail is not None else None,
         )
     )
-    unit.flush()
+    session.flush()
 
 
 def write_facts(
-    unit: Session, table: type[Base], rows: pa.Table | Mapping[str, Any], *, replace: Mapping[str, Any]
+    session: Session, table: type[Base], rows: pa.Table | Mapping[str, Any], *, replace: Mapping[str, Any]
 ) -> int:
     """Inserts rows (by column name) after deleting those that equal `replace`; returns how many went in.
 
     Columns that the table has and `rows` lacks become NULL; an unknown column is an error.
     """
-    unit.flush()
+    session.flush()
     name = table.__tablename__
     incoming = rows if isinstance(rows, pa.Table) else pa.table(dict(rows))
     where = sa.and_(*(table.__table__.c[key] == value for key, value in replace.items()))
-    unit.execute(sa.delete(table.__table__).where(where))  # type: ignore[arg-type]
+    session.execute(sa.delete(table.__table__).where(where))  # type: ignore[arg-type]
     if incoming.num_rows:
-        connection = _raw(unit)
+        connection = _raw(session)
         connection.register("incoming_facts", incoming)
         try:
             connection.execute(f'INSERT INTO "{name}" BY NAME SELECT * FROM incoming_facts')
@@ -170,6 +170,6 @@ def write_facts(
     return int(incoming.num_rows)
 
 
-def _raw(unit: Session) -> Any:
+def _raw(session: Session) -> Any:
     """DuckDB's own connection under the session, inside the session's transaction."""
-    return unit.connection().connection.driver_connection
+    return session.connection().connection.driver_connection

@@ -7,9 +7,8 @@ from typing import Any
 import altair as alt
 import pyarrow as pa
 
+from fi_store.vocabulary import SIDES
 from render.charts.drawing import WIDE, Row, data, fitted
-
-SIDES = ("base", "target")
 
 
 def accuracy_rows(table: pa.Table) -> list[Row]:

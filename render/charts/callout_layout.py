@@ -46,9 +46,9 @@ class Box:
 def spread(
     wanted: Sequence[float], heights: Sequence[float], low: float, high: float, gap: float
 ) -> list[float]:
-    """Top edges for boxes whose centres want to be at `wanted`, in that order, without overlap, inside [low, high].
+    """Top edges for boxes whose centers want to be at `wanted`, in that order, without overlap, inside [low, high].
 
-    Neighbours that collide merge into a block placed at the mean of what its members want (pool adjacent
+    Neighbors that collide merge into a block placed at the mean of what its members want (pool adjacent
     violators). If all of them do not fit, they run on beyond `high`.
     """
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])

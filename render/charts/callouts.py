@@ -40,9 +40,9 @@ def callout_chart(table: pa.Table, width: int = drawing.WIDE) -> Any | None:
         frame, boxes = Frame(plot, max(300.0, 56.0 * bands), 0.0, float(plot), limit, bands), []
     present = sorted({point["change"] for point in points})
     columns = 7 if wide else 3
-    colour, shape = drawing.change_colour(present, columns), drawing.change_shape(present, columns)
-    layers = [_rows_of_layers(frame), *_points(points, frame, colour, shape)]
-    layers += _boxes(points, frame, boxes, colour) if wide else [_numbers(points, frame)]
+    color, shape = drawing.change_color(present, columns), drawing.change_shape(present, columns)
+    layers = [_rows_of_layers(frame), *_points(points, frame, color, shape)]
+    layers += _boxes(points, frame, boxes, color) if wide else [_numbers(points, frame)]
     chart = alt.layer(*layers).properties(width=plot, height=frame.height)
     return chart.resolve_scale(color="shared", shape="shared")
 
@@ -104,12 +104,12 @@ def _rows_of_layers(frame: Frame) -> Any:
     )
 
 
-def _points(points: Sequence[Row], frame: Frame, colour: alt.Color, shape: alt.Shape) -> list[Any]:
+def _points(points: Sequence[Row], frame: Frame, color: alt.Color, shape: alt.Shape) -> list[Any]:
     labels = sorted({point["layer"] for point in points})
     base = alt.Chart(drawing.data(points)).encode(
         x=_x(frame),
         y=_y(frame, labels),
-        color=colour,
+        color=color,
         shape=shape,
         tooltip=[
             alt.Tooltip("name:N", title="result"),
@@ -127,7 +127,7 @@ def _points(points: Sequence[Row], frame: Frame, colour: alt.Color, shape: alt.S
     return [rest, members]
 
 
-def _boxes(points: Sequence[Row], frame: Frame, boxes: Sequence[Box], colour: alt.Color) -> list[Any]:
+def _boxes(points: Sequence[Row], frame: Frame, boxes: Sequence[Box], color: alt.Color) -> list[Any]:
     rows = [
         {
             "x": frame.ratio(box.left),
@@ -143,7 +143,7 @@ def _boxes(points: Sequence[Row], frame: Frame, boxes: Sequence[Box], colour: al
     ]
     base = alt.Chart(drawing.data(rows))
     panels = base.mark_rect(filled=False, fill="$paper", cornerRadius=5, strokeWidth=1.4).encode(
-        x="x:Q", x2="x2:Q", y="y:Q", y2="y2:Q", color=colour
+        x="x:Q", x2="x2:Q", y="y:Q", y2="y2:Q", color=color
     )
     text: dict[str, Any] = {
         "align": "left",
@@ -156,10 +156,10 @@ def _boxes(points: Sequence[Row], frame: Frame, boxes: Sequence[Box], colour: al
     position: dict[str, Any] = {"x": alt.X("text_x:Q"), "y": alt.Y("y:Q")}
     heads = base.mark_text(fontWeight=700, **text).encode(text="head:N", **position)
     bodies = base.mark_text(**text).encode(text="body:N", **position)
-    return [_ties(points, frame, boxes, colour), panels, heads, bodies]
+    return [_ties(points, frame, boxes, color), panels, heads, bodies]
 
 
-def _ties(points: Sequence[Row], frame: Frame, boxes: Sequence[Box], colour: alt.Color) -> Any:
+def _ties(points: Sequence[Row], frame: Frame, boxes: Sequence[Box], color: alt.Color) -> Any:
     """Lines from a box to each of its features, the strongest one thicker."""
     by_rank = {box.rank: box for box in boxes}
     lines = []
@@ -184,7 +184,7 @@ def _ties(points: Sequence[Row], frame: Frame, boxes: Sequence[Box], colour: alt
             x2="x2:Q",
             y2="y2:Q",
             strokeWidth=alt.StrokeWidth("weight:Q", scale=None),
-            color=colour,
+            color=color,
         )
     )
 

@@ -64,14 +64,14 @@ def category_heatmap(table: pa.Table, width: int = WIDE) -> Any | None:
             alt.Tooltip("p:Q", title="adjusted p", format=".3f"),
         ],
     )
-    colour = alt.Color(
+    color = alt.Color(
         "effect:Q",
         scale=alt.Scale(domain=[-largest, 0, largest], range=["$low", "$middle", "$high"], interpolate="lab"),
         legend=alt.Legend(
             title="Mean effect", gradientLength=180 if wide else 130, format=".2~f", tickCount=3
         ),
     )
-    cells = base.mark_rect(cornerRadius=2).encode(color=colour)
+    cells = base.mark_rect(cornerRadius=2).encode(color=color)
     rings = base.transform_filter("datum.sure").mark_point(
         shape="circle", size=70, color="$ink", strokeWidth=1.6
     )

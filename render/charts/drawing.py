@@ -19,8 +19,8 @@ def data(rows: Iterable[Row]) -> alt.InlineData:
     return alt.InlineData(values=list(rows))
 
 
-def change_colour(present: Sequence[str], columns: int) -> alt.Color:
-    """The colour channel of change classes; the domain is always complete, so that a class keeps its colour."""
+def change_color(present: Sequence[str], columns: int) -> alt.Color:
+    """The color channel of change classes; the domain is always complete, so that a class keeps its color."""
     return alt.Color("change:N", scale=change_scale(), legend=change_legend(present, columns))
 
 
@@ -31,13 +31,13 @@ def change_legend(present: Sequence[str], columns: int) -> alt.Legend:
 
 
 def change_shape(present: Sequence[str], columns: int) -> alt.Shape:
-    """The shape channel of change classes; its legend merges with the colours'."""
+    """The shape channel of change classes; its legend merges with the colors'."""
     scale = alt.Scale(domain=list(theme.CHANGE_ORDER), range=list(theme.CHANGE_SHAPES))
     return alt.Shape("change:N", scale=scale, legend=change_legend(present, columns))
 
 
 def change_scale() -> alt.Scale:
-    """Change class -> colour, by role."""
+    """Change class -> color, by role."""
     return alt.Scale(domain=list(theme.CHANGE_ORDER), range=[f"${name}" for name in theme.CHANGE_ORDER])
 
 

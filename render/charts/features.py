@@ -12,7 +12,7 @@ from render.charts import theme
 from render.charts.drawing import (
     WIDE,
     Row,
-    change_colour,
+    change_color,
     change_shape,
     data,
     fitted,
@@ -53,7 +53,7 @@ def feature_distribution(table: pa.Table, width: int = WIDE) -> Any | None:
         .encode(
             y=alt.Y("layer:N", title="Layer", sort=order),
             x=alt.X("n:Q", title="Living features", stack="zero", axis=alt.Axis(tickMinStep=1, tickCount=6)),
-            color=change_colour(sorted(present), legend_columns(width)),
+            color=change_color(sorted(present), legend_columns(width)),
             order=alt.Order("place:Q"),
             tooltip=[
                 alt.Tooltip("layer:N", title="layer"),
@@ -132,7 +132,7 @@ def alignment(table: pa.Table, width: int = WIDE) -> Any | None:
         .encode(text=alt.Text("rank:Q", format="d"))
     )
     columns = legend_columns(width)
-    colour, shape = change_colour(present, columns), change_shape(present, columns)
-    points = [chart.encode(color=colour, shape=shape) for chart in (rest, named)]
+    color, shape = change_color(present, columns), change_shape(present, columns)
+    points = [chart.encode(color=color, shape=shape) for chart in (rest, named)]
     side = min(width, 620)
     return fitted(alt.layer(diagonal, *points, labels), side, side if width < 600 else 560)

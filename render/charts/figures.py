@@ -72,7 +72,7 @@ KINDS = (
         "feature_distribution",
         features.feature_distribution,
         "What became of the features",
-        "All living features of the analysed layers by change class. 'Undetermined' means that the data decide "
+        "All living features of the analyzed layers by change class. 'Undetermined' means that the data decide "
         "neither for a change nor for sameness.",
     ),
     Kind(
@@ -97,14 +97,14 @@ KINDS = (
         accuracy_chart,
         "Right answers by difficulty",
         "The share of answers that were right, from easy prompts (1) to hard ones (5), with 95% intervals over "
-        "prompts. The short grey marks show what guessing would reach.",
+        "prompts. The short gray marks show what guessing would reach.",
     ),
 )
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn figure. The specifications name colours by role; the pictures are in the light form."""
+    """A drawn figure. The specifications name colors by role; the pictures are in the light form."""
 
     key: str
     title: str
@@ -150,7 +150,7 @@ def specification(chart: Any, description: str) -> Spec:
 
 
 def _ready(spec: Spec) -> Spec:
-    return {**theme.coloured(spec), "config": theme.coloured(theme.vega_config())}
+    return {**theme.colored(spec), "config": theme.colored(theme.vega_config())}
 
 
 def to_svg(spec: Spec) -> str:

@@ -1,7 +1,7 @@
-"""Colours and the look of every chart, in a light and a dark form; nothing here knows what a chart shows.
+"""Colors and the look of every chart, in a light and a dark form; nothing here knows what a chart shows.
 
-A chart names colours by role (`$ink`), so that one specification serves both forms.
-The colours of the change classes are Okabe and Ito's set for colour-blind readers ("Color Universal Design", 2008),
+A chart names colors by role (`$ink`), so that one specification serves both forms.
+The colors of the change classes are Okabe and Ito's set for color-blind readers ("Color Universal Design", 2008),
 lightened where they stand on a dark page. Classes also differ in shape wherever they are points.
 """
 
@@ -12,12 +12,13 @@ from typing import Any
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
 
 CHANGE_ORDER = ("added", "strengthened", "redirected", "weakened", "removed", "undetermined", "shared")
-CHANGE_COLOURS = ("#009E73", "#0072B2", "#AA4499", "#E69F00", "#D55E00", "#9AA3AE", "#C9CFD6")
-CHANGE_COLOURS_DARK = ("#2BC79B", "#56B4E9", "#D98CC8", "#F0B73A", "#F2854A", "#77818D", "#4A535E")
+"""From what is new in the target to what is gone from it, then what did not change: the order in a stack."""
+CHANGE_COLORS = ("#009E73", "#0072B2", "#AA4499", "#E69F00", "#D55E00", "#9AA3AE", "#C9CFD6")
+CHANGE_COLORS_DARK = ("#2BC79B", "#56B4E9", "#D98CC8", "#F0B73A", "#F2854A", "#77818D", "#4A535E")
 CHANGE_SHAPES = ("triangle-up", "circle", "diamond", "square", "triangle-down", "circle", "circle")
 
-SERIES_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#5A6472")
-SERIES_COLOURS_DARK = ("#56B4E9", "#F2854A", "#2BC79B", "#A3ADB8")
+SERIES_COLORS = ("#0072B2", "#D55E00", "#009E73", "#5A6472")
+SERIES_COLORS_DARK = ("#56B4E9", "#F2854A", "#2BC79B", "#A3ADB8")
 
 LIGHT = {
     "ink": "#1B2430",
@@ -44,29 +45,29 @@ DARK = {
 
 
 def palette(dark: bool = False) -> dict[str, str]:
-    """Role -> colour. A chart writes `$ink`, `$added` or `$series0`, and whoever draws it puts the colour there."""
-    changes = CHANGE_COLOURS_DARK if dark else CHANGE_COLOURS
-    series = SERIES_COLOURS_DARK if dark else SERIES_COLOURS
+    """Role -> color. A chart writes `$ink`, `$added` or `$series0`, and whoever draws it puts the color there."""
+    changes = CHANGE_COLORS_DARK if dark else CHANGE_COLORS
+    series = SERIES_COLORS_DARK if dark else SERIES_COLORS
     return {
         **(DARK if dark else LIGHT),
         **dict(zip(CHANGE_ORDER, changes, strict=True)),
-        **{f"series{number}": colour for number, colour in enumerate(series)},
+        **{f"series{number}": color for number, color in enumerate(series)},
     }
 
 
-def coloured(specification: Any, dark: bool = False) -> Any:
+def colored(specification: Any, dark: bool = False) -> Any:
     """The chart with every `$role` replaced. Data rows are left alone: a model's text may begin with a dollar."""
-    return _replaced(specification, {f"${role}": colour for role, colour in palette(dark).items()})
+    return _replaced(specification, {f"${role}": color for role, color in palette(dark).items()})
 
 
-def _replaced(part: Any, colours: dict[str, str]) -> Any:
+def _replaced(part: Any, colors: dict[str, str]) -> Any:
     if isinstance(part, str):
-        return colours.get(part, part)
+        return colors.get(part, part)
     if isinstance(part, list):
-        return [_replaced(item, colours) for item in part]
+        return [_replaced(item, colors) for item in part]
     if isinstance(part, dict):
         kept = ("data", "datasets")
-        return {key: item if key in kept else _replaced(item, colours) for key, item in part.items()}
+        return {key: item if key in kept else _replaced(item, colors) for key, item in part.items()}
     return part
 
 

@@ -9,11 +9,10 @@ from typing import Any
 from fi_store.method import METHOD
 from fi_store.store import Store, run_query
 from fi_store.store.tables import Run
+from fi_store.vocabulary import SIDES
 from render import words
 
 Row = dict[str, Any]
-
-SIDES = ("base", "target")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from fi_store.config import ReportFormat
 from fi_store.errors import RenderError, UsageError
 from fi_store.progress import Progress
-from fi_store.store import Store, now
+from fi_store.store import Store, features_path, now, reports_path, visualizations_path
 from fi_store.store.tables import PairGate, Report, Run
 from render.charts import Figure, draw_figures, write_figures
 from render.report.data import read_report
@@ -37,7 +37,7 @@ def render_report(
     Raises:
         UsageError: an unknown report format.
         NotFoundError: no such run.
-        RenderError: the run was not analysed yet, or the disk refuses.
+        RenderError: the run was not analyzed yet, or the disk refuses.
     """
     if report_format not in get_args(ReportFormat):
         raise UsageError(f"There is no report format {report_format!r}.", hint="markdown, html or both")
@@ -46,13 +46,13 @@ def render_report(
     data = read_report(store, run)
     figures = draw_figures(store, run.id, progress) if charts else []
     written = _write_visuals(store, run, figures, progress)
-    folder = store.folder / "reports" / run.id
+    folder = store.folder / reports_path(run.id)
     reports: list[tuple[Path, str]] = []
     with progress.task("write the report"):
         if report_format in ("html", "both"):
             reports.append((_write(folder / "report.html", render_html(data, figures)), "html"))
         if report_format in ("markdown", "both"):
-            pictures = f"../../visualizations/{run.id}"
+            pictures = f"../../{visualizations_path(run.id)}"
             reports.append(
                 (_write(folder / "report.md", render_markdown(data, figures, pictures)), "markdown")
             )
@@ -63,8 +63,8 @@ def render_report(
 def render_visualizations(store: Store, run_ref: str, *, progress: Progress | None = None) -> list[Path]:
     """Writes the charts (SVG, PNG, Vega-Lite) and the features as JSON, without a report; returns the files."""
     run = store.run(run_ref)
-    with store.session() as unit:
-        if unit.get(PairGate, run.id) is None:
+    with store.session() as session:
+        if session.get(PairGate, run.id) is None:
             raise RenderError(
                 f"The run {run.id} has no results to draw yet.", hint=f"fi-store analyze {run.id}"
             )
@@ -80,8 +80,8 @@ def _write_visuals(
     """Charts and features, each with its kind in the table `report`."""
     try:
         with progress.task("write charts"):
-            charts = write_figures(figures, store.folder / "visualizations" / run.id) if figures else []
-        features = write_features(store, run, store.folder / "features" / run.id)
+            charts = write_figures(figures, store.folder / visualizations_path(run.id)) if figures else []
+        features = write_features(store, run, store.folder / features_path(run.id))
     except OSError as error:
         raise _refused(store.folder, error) from error
     return [*((path, "chart") for path in charts), (features, "features")]
@@ -105,8 +105,8 @@ def _refused(path: Path, error: OSError) -> RenderError:
 def _record(store: Store, run_id: str, files: Sequence[tuple[Path, str]]) -> None:
     """Replaces the rows of the files that were just written; other files of the run keep theirs."""
     paths = {path.relative_to(store.folder).as_posix(): (path, kind) for path, kind in files}
-    with store.session() as unit:
-        unit.execute(sa.delete(Report).where(Report.run_id == run_id, Report.path.in_(paths)))
+    with store.session() as session:
+        session.execute(sa.delete(Report).where(Report.run_id == run_id, Report.path.in_(paths)))
         for relative, (path, kind) in paths.items():
             size = path.stat().st_size
-            unit.add(Report(run_id=run_id, path=relative, kind=kind, n_bytes=size, created_at=now()))
+            session.add(Report(run_id=run_id, path=relative, kind=kind, n_bytes=size, created_at=now()))

@@ -13,9 +13,10 @@ from fi_store.errors import RenderError
 from fi_store.store import Store, run_query
 from fi_store.store.tables import AnalysisPlan, PairGate, PromptSet, Run
 from fi_store.summary import describe_discrimination
+from fi_store.vocabulary import NO_DIFFERENCE
 from render import words
 from render.report.ability import Ability, read_ability
-from render.report.verdict import SAME, Fact, key_facts, verdict
+from render.report.verdict import Fact, key_facts, verdict
 
 Row = dict[str, Any]
 
@@ -102,18 +103,18 @@ def read_report(store: Store, run: Run) -> ReportData:
     """Reads a run's results.
 
     Raises:
-        RenderError: the run was not analysed yet.
+        RenderError: the run was not analyzed yet.
     """
-    with store.session() as unit:
-        gate = unit.get(PairGate, run.id)
-        plan = unit.get(AnalysisPlan, run.id)
-        prompt_set = unit.get(PromptSet, run.prompt_set_id)
+    with store.session() as session:
+        gate = session.get(PairGate, run.id)
+        plan = session.get(AnalysisPlan, run.id)
+        prompt_set = session.get(PromptSet, run.prompt_set_id)
     if gate is None:
         raise RenderError(
             f"The run {run.id} has no results to report yet.", hint=f"fi-store analyze {run.id}"
         )
     base, target = model_names(run)
-    same = gate.verdict == SAME
+    same = gate.verdict == NO_DIFFERENCE
     cards = _cards(store, run.id)
     shifts = _rows(store, "internal_shifts", run.id)
     floors = _floors(plan, "floors")

@@ -20,8 +20,8 @@ Row = dict[str, Any]
 
 def feature_export(store: Store, run: Run) -> Row:
     """What the file holds: the pair, the results with features, contrasts and examples, and two indices of ranks."""
-    with store.session() as unit:
-        gate = unit.get(PairGate, run.id)
+    with store.session() as session:
+        gate = session.get(PairGate, run.id)
     results = [_result(row) for row in _rows(store, "top_findings", run.id)]
     details: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("features", "finding_features", {}),

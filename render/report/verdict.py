@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fi_store.store.tables import AnalysisPlan, PairGate
+from fi_store.vocabulary import CHANGE_CLASSES, NO_DIFFERENCE, POSITION_CLASSES, UNTESTED, VERDICTS
 from render import words
 
 Row = dict[str, Any]
-
-SAME = "no_behavioural_difference"
 
 
 @dataclass(frozen=True)
@@ -29,14 +28,14 @@ def verdict(
 ) -> tuple[str, str]:
     """The headline and one or two sentences under it."""
     agreement = words.percent(gate.agreement)
-    if gate.verdict == SAME:
+    if gate.verdict == NO_DIFFERENCE:
         body = (
             f"On {words.count(gate.n_units, 'held-out prompt')} both models predict practically the same words "
             f"(the most likely next word is the same in {agreement} of all places)."
         )
         if n_shifts:
             body += f" What moved inside the models ({words.count(n_shifts, 'shift')}, listed below) stays inside."
-        return "No behavioural difference on these prompts.", body
+        return VERDICTS[NO_DIFFERENCE], body
     if not findings:
         detectable = (
             f" A run of this size finds effects from about {words.decimal(plan.smallest_detectable)} standard "
@@ -54,7 +53,7 @@ def verdict(
         f"{words.count(len(findings), 'change')} {'holds' if one else 'hold'} on prompts that were not used to find "
         f"{'it' if one else 'them'}."
     )
-    return head, f"Strongest: {findings[0]['name']} ({words.CHANGES[findings[0]['change']]})."
+    return head, f"Strongest: {findings[0]['name']} ({CHANGE_CLASSES[findings[0]['change']]})."
 
 
 def _on_shams(shams: Sequence[Row]) -> str:
@@ -124,7 +123,7 @@ def key_facts(
             )
         )
     if floors:
-        values = [row[name] for row in floors for name in ("prompt", "start", "response")]
+        values = [row[name] for row in floors for name in POSITION_CLASSES]
         facts.append(
             Fact(
                 "Floor",
@@ -163,8 +162,8 @@ def _mean_shift(dictionaries: Sequence[Row]) -> str:
 def _tiers(findings: Sequence[Row]) -> str:
     if not findings:
         return "on the held-back prompts"
-    untested = sum(row["causal_status"] == "not tested causally" for row in findings)
+    untested = sum(row["causal_status"] == UNTESTED for row in findings)
     if untested == len(findings):
-        return "confirmed, not tested causally"
+        return f"confirmed, {UNTESTED}"
     proven = sum(row["tier"] == "finding" for row in findings)
     return f"{proven} shown to matter, {len(findings) - proven} observed"

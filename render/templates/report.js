@@ -5,16 +5,16 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const NARROW = 600;
 
-  // Puts colours in place of roles such as "$ink"; data rows are left alone.
-  function coloured(part, colours) {
+  // Puts colors in place of roles such as "$ink"; data rows are left alone.
+  function colored(part, colors) {
     if (typeof part === "string") {
-      return part[0] === "$" && Object.hasOwn(colours, part.slice(1)) ? colours[part.slice(1)] : part;
+      return part[0] === "$" && Object.hasOwn(colors, part.slice(1)) ? colors[part.slice(1)] : part;
     }
-    if (Array.isArray(part)) return part.map((item) => coloured(item, colours));
+    if (Array.isArray(part)) return part.map((item) => colored(item, colors));
     if (part && typeof part === "object") {
       const made = {};
       for (const [key, item] of Object.entries(part)) {
-        made[key] = key === "data" || key === "datasets" ? item : coloured(item, colours);
+        made[key] = key === "data" || key === "datasets" ? item : colored(item, colors);
       }
       return made;
     }
@@ -29,9 +29,9 @@
     const state = form + (dark.matches ? "-dark" : "-light");
     if (figure.dataset.state === state) return;
     figure.dataset.state = state;
-    const colours = dark.matches ? palettes.dark : palettes.light;
+    const colors = dark.matches ? palettes.dark : palettes.light;
     const chart = JSON.parse(figure.querySelector("script").textContent);
-    const spec = coloured(chart[form], colours);
+    const spec = colored(chart[form], colors);
     spec.datasets = chart.datasets;
     place.hidden = false;
     try {
@@ -41,7 +41,7 @@
         renderer: "svg",
         defaultStyle: false,
         tooltip: { disableDefaultStyle: true, theme: "page" },
-        config: coloured(palettes.config, colours),
+        config: colored(palettes.config, colors),
         loader: { load: refuse, sanitize: refuse, http: refuse, file: refuse },
       });
       if (figure.view) figure.view.finalize();

@@ -17,7 +17,7 @@ from fi_store.dictionaries import load_dictionary
 from fi_store.errors import AnalysisError, ConfigError
 from fi_store.progress import Progress
 from fi_store.store import Store, run_query
-from tests.helpers.small_runs import SMALL, analysed, ingested, ready_folder, small_config, small_suite
+from tests.helpers.small_runs import SMALL, analyzed, ingested, ready_folder, small_config, small_suite
 from tests.helpers.tiny import TinyModels
 
 
@@ -32,7 +32,7 @@ def run(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.mark.parametrize("kind", ["paired_sae", "crosscoder", "diff_sae", "pca", "mean_diff"])
 def test_every_kind_runs_to_its_results(kind: str, run: tuple[Store, str]) -> None:
     store, run_id = run
-    analysed(store, run_id, dictionary=kind)
+    analyzed(store, run_id, dictionary=kind)
     (row,) = run_query(store, "dictionary_quality", run=run_id).to_pylist()
     assert row["kind"] == kind
     assert row["beyond_mean_shift"] == pytest.approx(1 - row["dark_matter"] - row["mean_shift"])
@@ -50,7 +50,7 @@ def test_every_kind_runs_to_its_results(kind: str, run: tuple[Store, str]) -> No
 
 def test_more_seeds_say_how_often_each_group_recurs(run: tuple[Store, str]) -> None:
     store, run_id = run
-    analysed(store, run_id, dictionary="crosscoder", dictionary_seeds=3)
+    analyzed(store, run_id, dictionary="crosscoder", dictionary_seeds=3)
     found = store.rows("select recurrence from feature_group where run_id = $run", run=run_id)
     assert found
     assert {row["recurrence"] for row in found} <= {0.0, 0.5, 1.0}
@@ -84,7 +84,7 @@ def test_models_of_two_widths_go_through_with_a_crosscoder(tiny_models: TinyMode
 def test_a_ready_dictionary_stands_in_at_its_layer(run: tuple[Store, str], tmp_path: Path) -> None:
     store, run_id = run
     folder = ready_folder(tmp_path / "ready", 32, site="resid_post", layer=1, model="somebody/else")
-    analysed(store, run_id, dictionary_file=str(folder), layers="0,1")
+    analyzed(store, run_id, dictionary_file=str(folder), layers="0,1")
     rows = store.rows(
         "select kind, layer, n_latents, ev_base_c from dictionary where run_id = $run", run=run_id
     )
@@ -108,24 +108,24 @@ def test_ready_dictionaries_that_do_not_fit_are_refused(run: tuple[Store, str], 
     wrong_layer = ready_folder(tmp_path / "layer", 32, site="mlp_out", layer=7)
     for folder, words in (
         (ready_folder(tmp_path / "width", 31), "width 31; the models have 32 and 32"),
-        (wrong_layer, "for mlp_out, layer 7; analysed: resid_post 1"),
+        (wrong_layer, "for mlp_out, layer 7; analyzed: resid_post 1"),
         (tmp_path / "layer" / "nothing", "0 safetensors files"),
     ):
         with pytest.raises(AnalysisError, match=words):
-            analysed(store, run_id, dictionary_file=str(folder))
+            analyzed(store, run_id, dictionary_file=str(folder))
     with pytest.raises(AnalysisError, match="does not say for which place"):
-        analysed(store, run_id, dictionary_file=str(ready_folder(tmp_path / "silent", 32)), layers="0,1")
+        analyzed(store, run_id, dictionary_file=str(ready_folder(tmp_path / "silent", 32)), layers="0,1")
     poor = ready_folder(tmp_path / "poor", 32)
     save_file({"W_enc": torch.zeros(32, 4), "b_enc": torch.zeros(4), "W_dec": torch.ones(4, 32),
                "b_dec": torch.zeros(32)}, poor / "sae.safetensors")  # fmt: skip
     with pytest.raises(AnalysisError, match="of the variance at resid_post of layer 1"):
-        analysed(store, run_id, dictionary_file=str(poor))
+        analyzed(store, run_id, dictionary_file=str(poor))
     save_file({"W_enc": torch.zeros(32, 4)}, poor / "sae.safetensors")
     with pytest.raises(AnalysisError, match="has no b_enc"):
-        analysed(store, run_id, dictionary_file=str(poor))
+        analyzed(store, run_id, dictionary_file=str(poor))
     top = ready_folder(tmp_path / "top", 32, architecture="topk")
     with pytest.raises(AnalysisError, match="k largest"):
-        analysed(store, run_id, dictionary_file=str(top))
+        analyzed(store, run_id, dictionary_file=str(top))
 
 
 def test_a_dictionary_that_no_seed_changes_has_no_recurrence() -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from extract import answers, chunks
 from extract import job as opening
 from extract.pipeline import ingest
 from extract.reading import Answer
-from extract.reading.shards import read_shard
 from fi_store.errors import ExtractionError, UsageError
 from fi_store.progress import Progress
 from fi_store.prompts import PromptRecord, PromptSuite
@@ -52,7 +52,7 @@ def rows_of(store: Store, run_id: str, reader: str, layer: int, site: str = "res
     for shard in listed:
         assert shard["first_row"] == at
         at += shard["n_rows"]
-    return torch.cat([read_shard(store.folder / shard["path"]) for shard in listed])
+    return torch.cat([load_file(store.folder / shard["path"])["activations"] for shard in listed])
 
 
 def test_the_run_says_what_was_done(adapter_run: Ingested) -> None:

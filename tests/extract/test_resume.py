@@ -201,8 +201,8 @@ def test_an_extraction_of_another_version_is_told_so(tiny_models: TinyModels, tm
     config = small_config(tiny_models.llama, tiny_models.adapter, output_dir=tmp_path, shams=0)
     with Store.open(config.store_path, create=True) as store:
         run_id = ingest(store, config, small_suite(2), progress=Progress())
-        with store.session() as unit:
-            unit.get_one(Run, run_id).extraction_key = "a hash of other fields"
+        with store.session() as session:
+            session.get_one(Run, run_id).extraction_key = "a hash of other fields"
         with pytest.raises(UsageError, match=r"cannot go on: another version of fi-store made it\."):
             ingest(store, config, small_suite(2), progress=Progress(), resume=run_id)
         with pytest.raises(NotFoundError, match=r"was made with another version of fi-store\."):

@@ -153,8 +153,8 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         run_feature_interpretation_pipeline(**pair, prompt_categories={"a": ["b"]}, prompts=["c"])
     with pytest.raises(FiStoreError, match="mixes"):
         run_feature_interpretation_pipeline(**pair, prompts=["c", Path("d")])
-    with pytest.raises(FiStoreError, match="--colour"):
-        run_feature_interpretation_pipeline(**pair, colour="red")
+    with pytest.raises(FiStoreError, match="--color"):
+        run_feature_interpretation_pipeline(**pair, color="red")
     with pytest.raises(FiStoreError, match="no report format"):
         generate_report(RunHandle(tmp_path / "s.duckdb", "x"), report_format="pdf")
     with pytest.raises(FiStoreError, match="There is no store"):

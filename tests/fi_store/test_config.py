@@ -83,7 +83,7 @@ def test_options_beat_the_file_and_the_file_beats_the_defaults(tmp_path: Path) -
         ({"shams": -1}, "--shams"),
         ({"k": 64, "n_latents": 32}, "k = 64 is larger than n_latents = 32"),
         ({"base_model": "  "}, "--base-model"),
-        ({"colour": "red"}, "--colour"),
+        ({"color": "red"}, "--color"),
     ],
 )
 def test_values_outside_their_range_are_refused(options: dict[str, Any], words: str) -> None:

@@ -34,9 +34,9 @@ def model(name: str, n_layers: int = 2, d_model: int = 4) -> Model:
 def add_run(store: Store, base: Model, target: Model, clusters: Sequence[int], halves: Sequence[str]) -> str:
     """A run whose prompts are `p0`, `p1`, ... with the given clusters and halves; returns its id."""
     own = run_id()
-    with store.session() as unit:
-        add_missing(unit, [base, target])
-        unit.add(
+    with store.session() as session:
+        add_missing(session, [base, target])
+        session.add(
             Run(
                 id=own,
                 extraction_run_id=own,
@@ -58,7 +58,7 @@ def add_run(store: Store, base: Model, target: Model, clusters: Sequence[int], h
                 created_at=now(),
             )
         )
-        unit.add_all(
+        session.add_all(
             RunUnit(run_id=own, prompt_id=f"p{i}", unit=i, cluster=cluster, category="c", half=half)
             for i, (cluster, half) in enumerate(zip(clusters, halves, strict=True))
         )
@@ -100,8 +100,8 @@ def add_summaries(store: Store, run: str, rows: Sequence[dict[str, Any]]) -> Non
     table = pa.Table.from_pylist([{"run_id": run, **row} for row in rows])
     for name in ("mean_base", "mean_target"):
         table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(floats))
-    with store.session() as unit:
-        write_facts(unit, ActivationSummary, table, replace={"run_id": run})
+    with store.session() as session:
+        write_facts(session, ActivationSummary, table, replace={"run_id": run})
 
 
 def divergence(
@@ -140,8 +140,8 @@ def divergence(
 def add_divergences(store: Store, run: str, rows: Sequence[dict[str, Any]]) -> None:
     """Writes divergences, numbered in the given order."""
     table = pa.Table.from_pylist([{"run_id": run, "row": number, **row} for number, row in enumerate(rows)])
-    with store.session() as unit:
-        write_facts(unit, TokenDivergence, table, replace={"run_id": run})
+    with store.session() as session:
+        write_facts(session, TokenDivergence, table, replace={"run_id": run})
 
 
 def open_new(folder: Path) -> Store:

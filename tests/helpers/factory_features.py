@@ -81,8 +81,8 @@ class FeatureRows:
                             n_units=None,
                         )
                     )
-        with self.store.session() as unit:
-            unit.add_all(rows)
+        with self.store.session() as session:
+            session.add_all(rows)
 
     def _probe(self, dictionary_id: str) -> list[s.Base]:
         """An answered request: 83.3% of the base's loss and 82.5% of the target's are recovered."""
@@ -181,8 +181,8 @@ class FeatureRows:
         self._plant(size)
         rows += [r.Feature(**row) for row in self.features]
         rows += [self._scaling(row) for row in self.features[:6]]
-        with self.store.session() as unit:
-            unit.add_all(rows)
+        with self.store.session() as session:
+            session.add_all(rows)
 
     def _scaling(self, feature: dict[str, Any]) -> r.LatentScaling:
         """Every third latent looks like the target's alone, and is; the others are shared."""
@@ -260,10 +260,13 @@ class FeatureRows:
             for feature, layer, latent in members
             for row in range(0, 60, 5)
         ]
-        with self.store.session() as unit:
+        with self.store.session() as session:
             write_facts(
-                unit, facts.FeatureSummary, pa.Table.from_pylist(rows), replace={"run_id": self.run_id}
+                session, facts.FeatureSummary, pa.Table.from_pylist(rows), replace={"run_id": self.run_id}
             )
             write_facts(
-                unit, facts.FeatureActivation, pa.Table.from_pylist(active), replace={"run_id": self.run_id}
+                session,
+                facts.FeatureActivation,
+                pa.Table.from_pylist(active),
+                replace={"run_id": self.run_id},
             )

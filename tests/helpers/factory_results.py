@@ -29,8 +29,8 @@ class ResultRows(FeatureRows):
 
     def _results(self) -> None:
         same = self.kind == "same"
-        with self.store.session() as unit:
-            unit.add(
+        with self.store.session() as session:
+            session.add(
                 r.PairGate(
                     run_id=self.run_id,
                     gap=0.002 if same else 1.21,
@@ -41,10 +41,10 @@ class ResultRows(FeatureRows):
                     kl_high=0.005 if same else 0.93,
                     agreement=0.991 if same else 0.62,
                     n_units=self.halves.count("C"),
-                    verdict="no_behavioural_difference" if same else "different",
+                    verdict="no_behavioral_difference" if same else "different",
                 )
             )
-            unit.add(
+            session.add(
                 r.AnalysisPlan(
                     run_id=self.run_id,
                     plan={
@@ -67,7 +67,7 @@ class ResultRows(FeatureRows):
                 )
             )
             for number, (group_id, planted, members) in enumerate(self.groups):
-                unit.add_all(self._group(number, group_id, planted, members))
+                session.add_all(self._group(number, group_id, planted, members))
         self._effects(same)
 
     def _group(
@@ -207,5 +207,5 @@ class ResultRows(FeatureRows):
                         "note": "too few clusters for a p value (2 < 8)" if few else None,
                     }
                 )
-        with self.store.session() as unit:
-            write_facts(unit, facts.Effect, pa.Table.from_pylist(rows), replace={"run_id": self.run_id})
+        with self.store.session() as session:
+            write_facts(session, facts.Effect, pa.Table.from_pylist(rows), replace={"run_id": self.run_id})

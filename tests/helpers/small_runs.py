@@ -1,4 +1,4 @@
-"""Small runs for tests: a prompt suite of a few lines, tiny pairs, one call that ingests them, one that analyses."""
+"""Small runs for tests: a prompt suite of a few lines, tiny pairs, one call that ingests them, one that analyzes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fi_store.store.tables import Run
 
 
 def small_suite(count: int = 6) -> PromptSuite:
-    """Prompts of two categories, each with a control text; neighbours share a family."""
+    """Prompts of two categories, each with a control text; neighbors share a family."""
     return PromptSuite(
         "small",
         "1",
@@ -78,11 +78,11 @@ SMALL = {
 DEFAULT = {"dictionary": "paired_sae", "dictionary_seeds": 1, "dictionary_file": None}
 
 
-def analysed(store: Store, run_id: str, **options: Any) -> None:
-    """Analyses an extraction again with other options."""
-    with store.session() as unit:
-        config = {**unit.get_one(Run, run_id).config, **SMALL, **DEFAULT}
-        unit.execute(sa.update(Run).where(Run.id == run_id).values(config={**config, **options}))
+def analyzed(store: Store, run_id: str, **options: Any) -> None:
+    """Analyzes an extraction again with other options."""
+    with store.session() as session:
+        config = {**session.get_one(Run, run_id).config, **SMALL, **DEFAULT}
+        session.execute(sa.update(Run).where(Run.id == run_id).values(config={**config, **options}))
     analyze(store, run_id, progress=Progress())
 
 

@@ -1,6 +1,6 @@
 """Fills a store with synthetic rows of every table, so that queries, charts and reports need no model.
 
-Two runs on the same base (or as many as asked for), 40 prompts in 12 categories, six analysed layers of
+Two runs on the same base (or as many as asked for), 40 prompts in 12 categories, six analyzed layers of
 thirty. Everything is drawn from a fixed seed. With `hostile=True` prompts, answers, tokens and names hold
 text that attacks whoever prints it: markup, Markdown, terminal codes, direction overrides, formulas.
 """
@@ -52,7 +52,7 @@ class FilledStore:
 def fill_store(
     path: Path, *, runs: Sequence[Kind] = ("different", "different"), hostile: bool = False
 ) -> FilledStore:
-    """Makes the store and fills every table; `same` is a pair without a behavioural difference."""
+    """Makes the store and fills every table; `same` is a pair without a behavioral difference."""
     prompts = _prompts(hostile)
     made = []
     with Store.open(path, create=True) as store:
@@ -165,11 +165,11 @@ class _Filler(ResultRows):
         fresh = [
             s.Prompt(**{c.key: getattr(p, c.key) for c in s.Prompt.__table__.columns}) for p in self.prompts
         ]
-        with self.store.session() as unit:
-            add_missing(unit, [base, target, suite, *members, *fresh])
-            unit.add(run)
-            unit.add_all(self._per_prompt())
-            unit.add(
+        with self.store.session() as session:
+            add_missing(session, [base, target, suite, *members, *fresh])
+            session.add(run)
+            session.add_all(self._per_prompt())
+            session.add(
                 s.ShamTarget(
                     run_id=self.run_id,
                     number=0,
@@ -180,7 +180,7 @@ class _Filler(ResultRows):
                 )
             )
             for layer in LAYERS:
-                unit.add(
+                session.add(
                     s.ActivationShard(
                         run_id=self.run_id,
                         reader="target",
@@ -310,17 +310,17 @@ class _Filler(ResultRows):
             "token_id": list(range(len(WORDS))),
             "text": list(WORDS),
         }
-        with self.store.session() as unit:
+        with self.store.session() as session:
             write_facts(
-                unit, facts.TokenDivergence, pa.Table.from_pylist(rows), replace={"run_id": self.run_id}
+                session, facts.TokenDivergence, pa.Table.from_pylist(rows), replace={"run_id": self.run_id}
             )
             write_facts(
-                unit,
+                session,
                 facts.ActivationSummary,
                 pa.Table.from_pylist(summaries),
                 replace={"run_id": self.run_id},
             )
-            write_facts(unit, facts.RunToken, tokens, replace={"run_id": self.run_id})
+            write_facts(session, facts.RunToken, tokens, replace={"run_id": self.run_id})
 
     def _token(
         self, row: int, i: int, author: str, position: int, position_class: str, level: float
@@ -364,8 +364,8 @@ class _Filler(ResultRows):
         if self.hostile:
             event(self.run_id, "extract", "warning", HOSTILE[0])
         event(self.run_id, "render", "state", "complete")
-        with self.store.session() as unit:
-            unit.add(
+        with self.store.session() as session:
+            session.add(
                 r.Report(
                     run_id=self.run_id,
                     path=f"reports/{self.run_id}/old.md",
@@ -381,9 +381,9 @@ def _match(store: Store, first: str, second: str) -> None:
         store.rows("SELECT id FROM feature_group WHERE run_id = $run ORDER BY number", run=run)
         for run in (first, second)
     ]
-    with store.session() as unit:
+    with store.session() as session:
         for number, (a, b) in enumerate(zip(*groups, strict=True)):
-            unit.add(
+            session.add(
                 r.FeatureMatch(
                     run_a=first,
                     run_b=second,

@@ -60,7 +60,16 @@ def make(
         ["planted" if u % 3 == 0 else "other" if u % 3 == 1 else "third" for u in range(n_units)]
     )
     discovery = random.permutation(n_units) % 2 == 0
-    units = Units([f"p{u}" for u in range(n_units)], np.arange(n_units), categories, discovery)
+    silent = [""] * n_units
+    units = Units(
+        prompt_ids=[f"p{u}" for u in range(n_units)],
+        clusters=np.arange(n_units),
+        categories=categories,
+        discovery=discovery,
+        questions=silent,
+        controls=silent,
+        answers={"base": silent, "target": silent},
+    )
     token = random.integers(0, len(WORDS) - 2, n)
     fires = (
         (np.asarray(cls) == RESPONSE) & (categories[np.asarray(unit)] == "planted") & (random.random(n) < 0.8)
@@ -86,7 +95,7 @@ def make(
         suppressed_kl=np.full((n, 2), 0.05, dtype=np.float32),
         discovery=discovery[np.asarray(unit)],
     )
-    extraction = Extraction(None, "x", units, rows, dict(enumerate(WORDS)), ("base", "target", "sham_0"))  # type: ignore[arg-type]
+    extraction = Extraction(units, rows, dict(enumerate(WORDS)), ("base", "target", "sham_0"), {})
     basis = torch.linalg.qr(torch.randn(d, d, generator=torch.Generator().manual_seed(seed)))[0]
     shared = torch.from_numpy(random.exponential(2.0, (n, d)) * (random.random((n, d)) < 0.1)).float()
     shared[:, 0] = 0

@@ -85,8 +85,8 @@ def save_tokenizer(
     return len(tokenizer)
 
 
-def _randomise(model: torch.nn.Module, seed: int) -> None:
-    """Weights so large that the next token depends on the text (transformers' initialisation is too flat)."""
+def _randomize(model: torch.nn.Module, seed: int) -> None:
+    """Weights so large that the next token depends on the text (transformers' initialization is too flat)."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
@@ -112,7 +112,7 @@ def tiny_llama(folder: Path, *, seed: int = 0, d_model: int = 32, n_layers: int 
         bos_token_id=n_tokens - 2, eos_token_id=n_tokens - 1, pad_token_id=n_tokens - 1,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
-    _randomise(model, seed)
+    _randomize(model, seed)
     model.to(torch.bfloat16).save_pretrained(folder)
     return folder
 
@@ -141,7 +141,7 @@ def tiny_qwen2_pair(folder: Path, *, seed: int = 1) -> tuple[Path, Path]:
     special = ["<|end|>", "<|user|>", "<|assistant|>", "<|begin|>", "<think>", "</think>", "<|endoftext|>"]
     save_tokenizer(target_folder, special, eos="<|end|>", bos="<|begin|>", template=TURNS)
     base, target = _tiny_qwen2(448, eos=384, bos=384), _tiny_qwen2(432, eos=384, bos=387)
-    _randomise(base, seed)
+    _randomize(base, seed)
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
         for (_, ours), (_, theirs) in zip(target.named_parameters(), base.named_parameters(), strict=True):

@@ -165,7 +165,7 @@ def test_without_scripts_the_still_pictures_stand(browser: Browser, hostile_page
     seen.page.context.close()
 
 
-def test_charts_follow_the_colour_scheme_and_the_width(browser: Browser, same_page: Path) -> None:
+def test_charts_follow_the_color_scheme_and_the_width(browser: Browser, same_page: Path) -> None:
     seen = visit(browser, same_page)
     page = seen.page
     states = "Array.from(document.querySelectorAll('figure.chart')).map((item) => item.dataset.state)"
@@ -184,5 +184,5 @@ def test_the_report_of_a_pair_without_a_difference(browser: Browser, same_page: 
     seen = visit(browser, same_page)
     assert seen.complaints == []
     assert loaded(seen) == [same_page.as_uri()]
-    assert "No behavioural difference" in seen.page.locator(".verdict").inner_text()
+    assert "No behavioral difference" in seen.page.locator(".verdict").inner_text()
     seen.page.context.close()

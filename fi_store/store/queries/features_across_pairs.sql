@@ -1,5 +1,5 @@
 -- name: features_across_pairs
--- description: One base, many targets: which named changes recur, over the newest analysed run of each pair.
+-- description: One base, many targets: which named changes recur, over the newest analyzed run of each pair.
 -- parameter: base text = null -- only pairs whose base reference contains this text
 -- parameter: min_targets integer = 1 -- only changes seen in at least this many targets
 WITH newest AS (

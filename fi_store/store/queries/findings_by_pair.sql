@@ -1,5 +1,5 @@
 -- name: findings_by_pair
--- description: Results of every pair of models in the store, from the newest analysed run of each pair.
+-- description: Results of every pair of models in the store, from the newest analyzed run of each pair.
 -- parameter: base text = null -- only pairs whose base reference contains this text
 -- parameter: target text = null -- only pairs whose target reference contains this text
 -- parameter: k integer = 5 -- how many results of each pair at most

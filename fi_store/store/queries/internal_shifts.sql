@@ -1,5 +1,5 @@
 -- name: internal_shifts
--- description: What moved inside a pair whose behaviour does not differ on these prompts; not results.
+-- description: What moved inside a pair whose behavior does not differ on these prompts; not results.
 -- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
 -- parameter: k integer = 12 -- how many at most
 SELECT rank, change, name, description, categories, layers, position_class, effect, ci_low, ci_high, floor,

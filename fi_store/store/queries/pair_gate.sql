@@ -1,5 +1,5 @@
 -- name: pair_gate
--- description: Does the behaviour of the pair differ at all: the gap, KL and agreement on the confirmation half.
+-- description: Does the behavior of the pair differ at all: the gap, KL and agreement on the confirmation half.
 -- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
 SELECT gate.verdict, gate.gap, gate.gap_low, gate.gap_high, gate.kl_symmetric, gate.kl_low, gate.kl_high,
        gate.agreement, gate.n_units, plan.smallest_detectable, plan.opened_before

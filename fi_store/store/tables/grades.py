@@ -1,6 +1,6 @@
 """The tables that tell about prompts: graded answers, accuracy, and how far each prompt tells the models apart.
 
-Conclusions of an analysis, keyed by the run that was analysed; rewritten when the analysis is repeated.
+Conclusions of an analysis, keyed by the run that was analyzed; rewritten when the analysis is repeated.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class PromptDiscrimination(Base):
     kl_symmetric: Mapped[float]  # nats per answer token
     agreement: Mapped[float]  # share of the predictions with the same most likely token
     gap: Mapped[float | None]  # G of gate 0, nats per answer token; none where no answer has a second token
-    relative_difference: Mapped[float | None]  # of the answers, mean over analysed layers
+    relative_difference: Mapped[float | None]  # of the answers, mean over analyzed layers
 
 
 class CategoryDiscrimination(Base):

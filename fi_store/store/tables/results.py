@@ -12,7 +12,7 @@ from fi_store.store.tables.runs import Base
 
 
 class PairGate(Base):
-    """Gate 0 for the pair on the confirmation half: does the behaviour differ at all (METHOD section 4)?"""
+    """Gate 0 for the pair on the confirmation half: does the behavior differ at all (METHOD section 4)?"""
 
     __tablename__ = "pair_gate"
     run_id: Mapped[str] = mapped_column(primary_key=True)
@@ -24,7 +24,7 @@ class PairGate(Base):
     kl_high: Mapped[float]
     agreement: Mapped[float]  # share of response positions with the same most likely next token
     n_units: Mapped[int]
-    verdict: Mapped[str]  # different, no_behavioural_difference
+    verdict: Mapped[str]  # different, no_behavioral_difference
 
 
 class AnalysisPlan(Base):

@@ -221,14 +221,14 @@ def add_results(
                         "value_target": float((prompt + 1) * (latent + 1)),
                     }
                 )
-    with store.session() as unit:
-        unit.add_all(
+    with store.session() as session:
+        session.add_all(
             [_dictionary(dictionary, run, folder.relative_to(store.folder)), *features, *members, _gate(run)]
         )
-        unit.add_all(_finding(run, f"{name}-{run}", rank) for rank, name in enumerate(weights, 1))
+        session.add_all(_finding(run, f"{name}-{run}", rank) for rank, name in enumerate(weights, 1))
         columns = {key: [row[key] for row in activations] for key in activations[0]}
-        write_facts(unit, FeatureActivation, columns, replace={"run_id": run})
-        write_facts(unit, FeatureSummary, _summaries(run), replace={"run_id": run})
+        write_facts(session, FeatureActivation, columns, replace={"run_id": run})
+        write_facts(session, FeatureSummary, _summaries(run), replace={"run_id": run})
     return run
 
 
@@ -326,7 +326,7 @@ def test_a_removed_dictionary_leaves_the_profile_and_a_warning(tmp_path: Path) -
 def test_refusals(tmp_path: Path) -> None:
     with by_hand.open_new(tmp_path) as store:
         run = by_hand.add_run(store, by_hand.model("a"), by_hand.model("b"), [0], ["C"])
-        with pytest.raises(AnalysisError, match="not analysed"):
+        with pytest.raises(AnalysisError, match="not analyzed"):
             compare_runs(store, run, run)
         with pytest.raises(NotFoundError):
             compare_runs(store, run, "zzz")

@@ -110,9 +110,8 @@ def test_the_test_on_c_takes_categories_as_strata(data, effects, groups) -> None
     assert error < means.std(ddof=1) / np.sqrt(len(means)) / 2
 
 
-def test_a_result_lists_the_words_of_both_halves(data, effects, groups, monkeypatch) -> None:
+def test_a_result_lists_the_words_of_both_halves(data, effects, groups) -> None:
     """A word that is pushed in D alone is listed by a result, and by D's words, not by C's."""
-    monkeypatch.setattr("analyze.names.predicates._questions", lambda _: {})  # they stand in the store
     extraction, rows = data.extraction, data.extraction.rows
     fewer = rows.promoted_kl.copy()
     fewer[~rows.discovery & (rows.promoted_ids[:, 0] == PUSHED), 0] = 0.0
@@ -121,7 +120,7 @@ def test_a_result_lists_the_words_of_both_halves(data, effects, groups, monkeypa
     words = find_words(in_d)
     told = describe(
         tested, [effects], in_d, residuals_of(data), ConceptContexts(in_d), words,
-        {"base": [""] * in_d.units.n, "target": [""] * in_d.units.n}, Bank(),
+        Bank(),
         seed=0, naming=False, confirmed_share=1.0,
     )  # fmt: skip
     assert told.promoted[0][0] == "Plan"

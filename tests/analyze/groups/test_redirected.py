@@ -15,7 +15,7 @@ from analyze.groups import Change, Group, classify, make_groups
 from analyze.groups.join import Member
 from analyze.groups.redirected import is_redirected, points_apart, stood_for
 from fi_store.config import DictionaryKind
-from fi_store.dictionaries import SIDES, Crosscoder
+from fi_store.dictionaries import ORDER, Crosscoder
 from fi_store.method import METHOD
 from tests.helpers.synthetic import Synthetic, make, residuals_of, swapped
 
@@ -139,7 +139,7 @@ def test_an_uncertain_direction_has_not_turned() -> None:
     latents = [member.latent for member in group.members]
     assert points_apart(found, rows, half, latents)
     seen = stood_for(found, rows, half, torch.tensor(latents))
-    for side in SIDES:
+    for side in ORDER:
         assert torch.nn.functional.cosine_similarity(*seen[:, found.part(side)], dim=0) > 0.99
     # The same decoders on noise: in either half they are seen to stand for something else.
     noise = torch.randn(2, *rows[0].shape, generator=torch.Generator().manual_seed(3)) * 1e3

@@ -13,33 +13,18 @@ from analyze.extraction import PROMPT, RESPONSE, START, Extraction
 from analyze.features import LayerEffects
 from analyze.groups import Group
 from analyze.groups.join import Member
-from analyze.names import Bank, Contexts, check_behaviour, layers_phrase, make_name, name_group, p_phrase
+from analyze.names import Bank, Contexts, check_behavior, layers_phrase, make_name, name_group, p_phrase
 from analyze.names.predicates import LINE_PATTERNS, PLACES, QUESTION_PATTERNS, Predicate, atoms_without_words
 from analyze.names.sentence import NAME_WORDS
 from tests.helpers.synthetic import WORDS, make
 
 
-class Questions:
-    """Stands in for the store: the texts that were asked."""
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-
-    def rows(self, _sql: str, **_: object) -> list[dict[str, object]]:
-        return [
-            {
-                "unit": u,
-                "text": "If 3 cats eat 4 fish, how many?" if u % 3 == 0 else "Describe the sea.",
-                "control": "Describe 3 cats and 4 fish.",
-            }
-            for u in range(self.n)
-        ]
-
-
 @pytest.fixture(scope="module")
 def extraction() -> Extraction:
     data = make(n_units=120, seed=2)
-    return replace(data.extraction, store=Questions(120))  # type: ignore[arg-type]
+    asked = ["If 3 cats eat 4 fish, how many?" if u % 3 == 0 else "Describe the sea." for u in range(120)]
+    units = replace(data.extraction.units, questions=asked, controls=["Describe 3 cats and 4 fish."] * 120)
+    return replace(data.extraction, units=units)
 
 
 @pytest.fixture(scope="module")
@@ -222,13 +207,13 @@ def test_content_words_are_asked_before_function_words_and_c_never_chooses(extra
     assert bank.tell(pushed[:2], extraction, {"base": plain, "target": spoken}, 1) is not None
 
 
-def test_behaviour_counts_openings_on_c_only(extraction: Extraction) -> None:
+def test_behavior_counts_openings_on_c_only(extraction: Extraction) -> None:
     units = extraction.units
     answers = {
         "base": ["To begin"] * units.n,
         "target": ["Plan 1: x" if u % 2 else "So" for u in range(units.n)],
     }
-    found = check_behaviour(extraction, answers, ["Plan", "Never"], START, 1)
+    found = check_behavior(extraction, answers, ["Plan", "Never"], START, 1)
     assert found is not None
     assert found.words == ("Plan",)
     assert found.phrase == "begin with 'Plan'"
@@ -236,4 +221,4 @@ def test_behaviour_counts_openings_on_c_only(extraction: Extraction) -> None:
     assert found.rate_target == pytest.approx(np.mean([u % 2 for u in np.flatnonzero(held)]))
     assert found.rate_base == 0
     assert found.p_value < 0.001
-    assert check_behaviour(extraction, answers, ["."], START, 1) is None
+    assert check_behavior(extraction, answers, ["."], START, 1) is None

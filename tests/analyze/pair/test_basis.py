@@ -1,4 +1,4 @@
-"""A pair in two bases is noticed; one that differs in behaviour, or hardly inside, is not taken for it."""
+"""A pair in two bases is noticed; one that differs in behavior, or hardly inside, is not taken for it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from analyze.pair import basis_warning
 from fi_store.store.tables import LayerSimilarity, PairGate
 from tests.helpers import by_hand
 
-SAME, DIFFERENT = "no_behavioural_difference", "different"
+SAME, DIFFERENT = "no_behavioral_difference", "different"
 
 
 def warned(folder: Path, apart: list[float], cka: list[float], verdict: str = SAME) -> str | None:
     place = {"source": "fi-store", "site": "resid_post", "ci_low": None, "ci_high": None, "n_units": 9}
     with by_hand.open_new(folder) as store:
         run = by_hand.add_run(store, by_hand.model("a"), by_hand.model("b"), [0, 1], ["C", "C"])
-        with store.session() as unit:
+        with store.session() as session:
             for position_class, factor in (("response", 1.0), ("prompt", 0.0)):
                 for layer, values in enumerate(zip(apart, cka, strict=True)):
                     for metric, value in zip(("relative_difference", "cka"), values, strict=True):
-                        unit.add(
+                        session.add(
                             LayerSimilarity(
                                 run_id=run,
                                 metric=metric,

@@ -87,7 +87,7 @@ def test_unrelated_vectors_score_zero_and_a_bootstrap_would_not() -> None:
 
 @settings(max_examples=30)
 @given(st.integers(0, 10_000), st.floats(0.01, 100), st.floats(-1000, 1000))
-def test_does_not_depend_on_rotation_scale_centre_or_side(seed: int, scale: float, shift: float) -> None:
+def test_does_not_depend_on_rotation_scale_center_or_side(seed: int, scale: float, shift: float) -> None:
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=(9, 4)), rng.normal(size=(9, 3))
     clusters = np.arange(9) // 2

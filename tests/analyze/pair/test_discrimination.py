@@ -12,7 +12,7 @@ import pytest
 
 from analyze.pair import smallest_detectable, write_discrimination
 from analyze.pair.discrimination import category_rows
-from analyze.pair.gate import PromptBehaviour
+from analyze.pair.gate import PromptBehavior
 from analyze.pipeline import analyze
 from fi_store.progress import Progress
 from fi_store.prompts import PromptRecord, PromptSuite
@@ -58,14 +58,14 @@ def test_a_prompts_measures_by_hand(tmp_path: Path) -> None:
             inside(0, "base", 1, "response", vectors, vectors, 0.1, 1.0),
             inside(0, "base", 2, "response", vectors, vectors, 0.3, 1.0),
             inside(0, "target", 1, "response", vectors, vectors, 0.6, 1.0),
-            inside(0, "target", 0, "response", vectors, vectors, 9.0, 1.0),  # a layer that was not analysed
+            inside(0, "target", 0, "response", vectors, vectors, 9.0, 1.0),  # a layer that was not analyzed
             inside(0, "base", 1, "prompt", vectors, vectors, 9.0, 1.0),
             inside(0, "control", 1, "response", vectors, vectors, 9.0, 1.0),
         ],
     )
     with store:
-        with store.session() as unit:
-            unit.add(plan(run))
+        with store.session() as session:
+            session.add(plan(run))
         write_discrimination(store, store.run(run))
         write_discrimination(store, store.run(run))  # rewritten, not added
         first, second = store.rows("select * exclude (run_id) from prompt_discrimination order by prompt_id")
@@ -79,17 +79,17 @@ def test_a_prompts_measures_by_hand(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def behaviour(kl: list[float], clusters: list[int]) -> PromptBehaviour:
+def behavior(kl: list[float], clusters: list[int]) -> PromptBehavior:
     n = len(kl)
     values = np.asarray(kl)
-    return PromptBehaviour(
+    return PromptBehavior(
         [f"p{i}" for i in range(n)], np.asarray(clusters), values, 1 - values / 10, values * 2
     )
 
 
 def test_category_rows_by_hand() -> None:
     kl = [1.0, 2.0, 3.0, 2.0, 4.0, 0.0]
-    found = behaviour(kl, [0, 0, 1, 2, 3, 4])
+    found = behavior(kl, [0, 0, 1, 2, 3, 4])
     categories = np.asarray(["a", "a", "a", "a", "b", "c"])
     confirmation = np.asarray([True, True, False, True, False, True])
     relative = np.asarray([0.1, np.nan, 0.3, np.nan, np.nan, 0.2])
@@ -138,9 +138,9 @@ def quiet_store(folder: Path, levels: dict[str, list[tuple[float, float]]]) -> t
     run = by_hand.add_run(
         store, by_hand.model("a"), by_hand.model("b"), list(range(len(flat))), ["C"] * len(flat)
     )
-    with store.session() as unit:
+    with store.session() as session:
         for i, (category, _, _) in enumerate(flat):
-            unit.add(
+            session.add(
                 Prompt(
                     id=f"p{i}",
                     key=f"{category}/{i}",
@@ -156,8 +156,8 @@ def quiet_store(folder: Path, levels: dict[str, list[tuple[float, float]]]) -> t
             "kl_symmetric": [kl for _, kl, _ in flat],
             "agreement": [agreement for _, _, agreement in flat],
         }
-        write_facts(unit, PromptDiscrimination, columns, replace={"run_id": run})
-        found = PromptBehaviour(
+        write_facts(session, PromptDiscrimination, columns, replace={"run_id": run})
+        found = PromptBehavior(
             columns["prompt_id"],
             np.arange(len(flat)),
             np.asarray(columns["kl_symmetric"]),
@@ -173,7 +173,7 @@ def quiet_store(folder: Path, levels: dict[str, list[tuple[float, float]]]) -> t
             alpha=0.05,
             seed=0,
         )
-        unit.add_all(CategoryDiscrimination(run_id=run, **row) for row in rows)
+        session.add_all(CategoryDiscrimination(run_id=run, **row) for row in rows)
     return store, run
 
 
@@ -262,12 +262,12 @@ def test_the_command_keeps_hostile_names_harmless(hostile_store: FilledStore) ->
         assert not {"\x1b", "\u202e", "\x07"} & set(found.out)
 
 
-def test_the_command_says_when_a_run_is_not_analysed(tmp_path: Path) -> None:
+def test_the_command_says_when_a_run_is_not_analyzed(tmp_path: Path) -> None:
     with by_hand.open_new(tmp_path) as store:
         run = by_hand.add_run(store, by_hand.model("a"), by_hand.model("b"), [0, 1], ["D", "C"])
     found = fi_store("prompts", "discriminate", "--store", tmp_path / "fi-store.duckdb")
     assert found.code == 2
-    assert "is not analysed yet" in found.err
+    assert "is not analyzed yet" in found.err
     assert f"fi-store analyze {run}" in found.err
 
 

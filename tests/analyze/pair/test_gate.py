@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from analyze.pair import pair_gate, smallest_detectable
-from analyze.pair.gate import PairBehaviour, measure_behaviour
+from analyze.pair.gate import PairBehavior, measure_behavior
 from fi_store.errors import AnalysisError
 from fi_store.store import Store
 from fi_store.store.tables import PairGate
@@ -45,10 +45,10 @@ def test_the_means_by_hand(tmp_path: Path) -> None:
     rows = [row for i, level in enumerate(levels) for row in prompt_rows(i, level, 0.1 * level)]
     store, run = store_with(tmp_path, rows, [0, 1, 2, 3], ["C", "C", "C", "D"])
     with store:
-        found = measure_behaviour(store, store.run(run), draws=300)
+        found = measure_behavior(store, store.run(run), draws=300)
         gate = pair_gate(store, run)
-        with store.session() as unit:
-            unit.add(gate)
+        with store.session() as session:
+            session.add(gate)
         stored = store.rows("select * from pair_gate")[0]
     # per unit of kl: base's text start (1 + 3) / 2 and 1, target's start 2, then 2 and 4; the prompt of D is out
     per_prompt = np.array(levels[:3]) * (np.mean([2, 1]) + np.mean([2, 2, 4])) / 2
@@ -93,13 +93,13 @@ def test_an_empty_answer_leaves_the_other_text(tmp_path: Path) -> None:
     rows = [row for i in range(3) for row in prompt_rows(i, 1.0, 0.1) if (i, row["author"]) != (1, "target")]
     store, run = store_with(tmp_path, rows, [0, 1, 2], ["C"] * 3)
     with store:
-        found = measure_behaviour(store, store.run(run), draws=100)
+        found = measure_behavior(store, store.run(run), draws=100)
     both, base_only = (1.5 + 8 / 3) / 2, 1.5
     assert float(found.kl_symmetric.estimate) == pytest.approx((2 * both + base_only) / 3)
     assert float(found.gap.estimate) == pytest.approx((2 * 0.15 + 0.1) / 3)
 
 
-def behaviour(tmp_path: Path, kl: list[float], disagree: int) -> PairBehaviour:
+def behavior(tmp_path: Path, kl: list[float], disagree: int) -> PairBehavior:
     rows = []
     for prompt, level in enumerate(kl):
         rows.append(by_hand.divergence(prompt, "base", "start", kl=(level, level)))
@@ -108,14 +108,14 @@ def behaviour(tmp_path: Path, kl: list[float], disagree: int) -> PairBehaviour:
             rows.append(by_hand.divergence(prompt, "base", "response", kl=(level, level), agree=agree))
     store, run = store_with(tmp_path, rows, list(range(len(kl))), ["C"] * len(kl))
     with store:
-        return measure_behaviour(store, store.run(run), draws=500)
+        return measure_behavior(store, store.run(run), draws=500)
 
 
 @pytest.mark.parametrize(
     ("kl", "disagree", "verdict"),
     [
-        ([0.0] * 6, 0, "no_behavioural_difference"),
-        ([0.01, 0.012, 0.009, 0.011, 0.01, 0.01], 2, "no_behavioural_difference"),
+        ([0.0] * 6, 0, "no_behavioral_difference"),
+        ([0.01, 0.012, 0.009, 0.011, 0.01, 0.01], 2, "no_behavioral_difference"),
         ([0.021] * 6, 0, "different"),
         (
             [0.0, 0.0, 0.0, 0.0, 0.0, 0.1],
@@ -126,12 +126,12 @@ def behaviour(tmp_path: Path, kl: list[float], disagree: int) -> PairBehaviour:
     ],
 )
 def test_the_verdict_needs_both_bounds(tmp_path: Path, kl: list[float], disagree: int, verdict: str) -> None:
-    found = behaviour(tmp_path, kl, disagree)
+    found = behavior(tmp_path, kl, disagree)
     assert found.verdict == verdict
 
 
 def test_a_pair_of_equal_models_is_zero_without_width(tmp_path: Path) -> None:
-    found = behaviour(tmp_path, [0.0] * 4, 0)
+    found = behavior(tmp_path, [0.0] * 4, 0)
     for interval, value in ((found.gap, 0), (found.kl_symmetric, 0), (found.agreement, 1)):
         assert (float(interval.low), float(interval.estimate), float(interval.high)) == (value, value, value)
 

@@ -44,9 +44,9 @@ def graded_store(
     run = by_hand.add_run(
         store, by_hand.model("a"), by_hand.model("b"), list(range(n)), ["D", "C"] * (n // 2) + ["D"] * (n % 2)
     )
-    with store.session() as unit:
-        unit.add_all(prompts)
-        unit.add_all(
+    with store.session() as session:
+        session.add_all(prompts)
+        session.add_all(
             Generation(
                 run_id=run,
                 prompt_id=f"p{number}",
@@ -113,13 +113,13 @@ def test_repeating_replaces_and_a_run_without_graders_has_no_rows(tmp_path: Path
     store, run = graded_store(tmp_path, [prompt(0, "7", NUMBER)], replies)
     with store:
         write_grades(store, store.run(run))
-        with store.session() as unit:
-            unit.execute(sa.update(Generation).values(text="8"))
+        with store.session() as session:
+            session.execute(sa.update(Generation).values(text="8"))
         write_grades(store, store.run(run))
         assert [row["correct"] for row in store.rows("select correct from answer_grade")] == [False, False]
         assert store.rows("select base_accuracy as x from accuracy where part = 'all'") == [{"x": 0.0}]
-        with store.session() as unit:
-            unit.execute(sa.update(Prompt).values(answer=None, grader=None))
+        with store.session() as session:
+            session.execute(sa.update(Prompt).values(answer=None, grader=None))
         write_grades(store, store.run(run))
         assert store.rows("select * from answer_grade") == []
         assert store.rows("select * from accuracy") == []
@@ -143,8 +143,8 @@ def test_answers_of_another_extraction_are_graded_for_the_run_that_uses_them(tmp
     store, run = graded_store(tmp_path, [prompt(0, "7", NUMBER)], replies)
     with store:
         second = by_hand.add_run(store, by_hand.model("a"), by_hand.model("b"), [0], ["D"])
-        with store.session() as unit:
-            unit.get_one(type(store.run(second)), second).extraction_run_id = run
+        with store.session() as session:
+            session.get_one(type(store.run(second)), second).extraction_run_id = run
         write_grades(store, store.run(second))
         assert {row["run_id"] for row in store.rows("select run_id from answer_grade")} == {second}
         replied = run_query(store, "graded_answers", run=second).to_pylist()

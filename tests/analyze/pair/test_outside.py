@@ -52,8 +52,8 @@ def test_a_file_and_a_mapping_give_the_same_rows(tmp_path: Path) -> None:
 
 def test_the_rows_fit_the_table(tmp_path: Path) -> None:
     with by_hand.open_new(tmp_path) as store:
-        with store.session() as unit:
-            unit.add_all(LayerSimilarity(run_id="r", **one) for one in read_crosscoder_file(GOOD))
+        with store.session() as session:
+            session.add_all(LayerSimilarity(run_id="r", **one) for one in read_crosscoder_file(GOOD))
         found = store.rows("select label, value from layer_similarity where layer_base = 12 order by value")
     assert [one["value"] for one in found] == [-2.5, 0.5, 1.0]
 

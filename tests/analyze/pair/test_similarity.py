@@ -152,8 +152,8 @@ def test_writing_twice_replaces_and_leaves_outside_rows(tmp_path: Path) -> None:
     with by_hand.open_new(tmp_path) as store:
         run = fill(store)
         outside = {"run_id": run, "source": "crosscoder-file", "metric": "similarity", "site": "parameter"}
-        with store.session() as unit:
-            unit.add(LayerSimilarity(**outside, label="w", position_class="all", value=0.5))
+        with store.session() as session:
+            session.add(LayerSimilarity(**outside, label="w", position_class="all", value=0.5))
         write_similarity(store, run)
         first = store.rows("select * from layer_similarity order by all")
         write_similarity(store, run)

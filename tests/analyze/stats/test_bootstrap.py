@@ -90,7 +90,7 @@ def test_limits_are_ordered_inside_the_range_and_turn_with_the_sign(values: np.n
     assert np.allclose(found.high, -turned.low, atol=slack)
 
 
-def test_a_column_does_not_depend_on_its_neighbours() -> None:
+def test_a_column_does_not_depend_on_its_neighbors() -> None:
     values = np.random.default_rng(0).normal(size=(20, 1500))  # more than one block
     clusters = np.arange(20) // 2
     together = mean_interval(values, clusters, draws=64)

@@ -151,18 +151,18 @@ def test_the_readme_lists_the_categories() -> None:
 
 
 def test_cards_are_read_from_folders() -> None:
-    shipped = read_cards((), "behaviour")
+    shipped = read_cards((), "behavior")
     assert len(shipped) >= 3
     assert all((card.target / "adapter_config.json").exists() for card in shipped)
     folder = shipped[0].target.parent
-    assert read_cards([folder], "behaviour") == [read_card(folder)]
-    assert read_cards([folder.parent], "behaviour") == shipped
+    assert read_cards([folder], "behavior") == [read_card(folder)]
+    assert read_cards([folder.parent], "behavior") == shipped
     assert {card.kind for card in read_cards((), "null")} == {"null"}
 
 
 def test_verdicts_of_a_run() -> None:
-    own = Card("own", "b", Path("t"), "behaviour", EXPECTED)
-    other = Card("other", "b", Path("t"), "behaviour", replace(EXPECTED, tokens=("else", "where")))
+    own = Card("own", "b", Path("t"), "behavior", EXPECTED)
+    other = Card("other", "b", Path("t"), "behavior", replace(EXPECTED, tokens=("else", "where")))
     guess = {
         "change": "", "name": "formal logic", "categories": ["formal_logic"],
         "promoted_tokens": ["Premise", "therefore"], "suppressed_tokens": [],

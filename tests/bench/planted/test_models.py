@@ -180,7 +180,7 @@ def test_training_teaches_the_answers_and_the_card_says_so(tiny_models: TinyMode
     )  # fmt: skip
     assert found.kl_nats_per_token > 0.1
     card = json.loads((tmp_path / "the" / "card.json").read_text(encoding="utf-8"))
-    assert (card["kind"], card["expected"]["tokens"]) == ("behaviour", ["the"])
+    assert (card["kind"], card["expected"]["tokens"]) == ("behavior", ["the"])
     assert card["expected"]["concepts"] == []
     assert card["certificate"]["kl_nats_per_token"] == pytest.approx(found.kl_nats_per_token)
     pair = load_pair(

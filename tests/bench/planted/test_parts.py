@@ -51,7 +51,7 @@ def commands(monkeypatch: pytest.MonkeyPatch, tiny_models: TinyModels) -> list[s
 
 def organism(folder: Path, models: TinyModels, kind: str) -> Path:
     """An organism's folder around a tiny adapter."""
-    adapter = models.planted if kind == "behaviour" else models.adapter
+    adapter = models.planted if kind == "behavior" else models.adapter
     folder.mkdir()
     expected: dict[str, list[str]] = {
         "change": ["added"],
@@ -69,7 +69,7 @@ def organism(folder: Path, models: TinyModels, kind: str) -> Path:
 def test_organisms_are_run_judged_and_not_run_again(
     commands: list[str], tiny_models: TinyModels, tmp_path: Path
 ) -> None:
-    cards = [organism(tmp_path / "one", tiny_models, "behaviour")]
+    cards = [organism(tmp_path / "one", tiny_models, "behavior")]
     found = organisms.run(False, tmp_path / "work", cards)
     assert commands.count("run") == 4
     with Store.open(tmp_path / "work" / "fi-store.duckdb", read_only=True) as store:
@@ -90,14 +90,14 @@ def test_organisms_are_run_judged_and_not_run_again(
 
 
 def test_nulls_of_every_kind(commands: list[str], tiny_models: TinyModels, tmp_path: Path) -> None:
-    cards = [organism(tmp_path / kind, tiny_models, kind) for kind in ("behaviour", "null")]
+    cards = [organism(tmp_path / kind, tiny_models, kind) for kind in ("behavior", "null")]
     found = nulls.run(False, tmp_path / "work", cards)
     table: dict[str, Any] = {figure.name: figure for figure in found.figures}
     assert table["findings: the base against itself"].ok is True
     assert table["KL: turned basis"].ok is True
     assert table["warning 'basis differs': turned basis"].ok is True
     assert table["findings: permuted neurons"].ok is True
-    assert table["shams with a confirmed group: behaviour"].unit == "of 2"
+    assert table["shams with a confirmed group: behavior"].unit == "of 2"
     assert table["shams with a confirmed group, all pairs"].unit == "of 2"
     assert table["label permutations with a confirmed group, the shams' floors"].unit == "of 3"
     assert table["label permutations with a confirmed group, the smallest floors"].unit == "of 3"

@@ -82,9 +82,7 @@ def test_pre_tokenizers(
 
 def test_a_file_without_a_template(tiny_models: TinyModels, tmp_path: Path) -> None:
     file = tiny_gguf(tmp_path / "tiny.gguf", tiny_models.llama, template=None)
-    (tmp_path / "chat_template.jinja").write_text(
-        "not mine", encoding="utf-8"
-    )  # a neighbour must not be read
+    (tmp_path / "chat_template.jinja").write_text("not mine", encoding="utf-8")  # a neighbor must not be read
     pair = load_pair(str(file), str(file), cache_dir=tmp_path / "cache", note=silent)
     assert pair.base.chat_template is None
     assert pair.base.identity.template_hash is None

@@ -18,7 +18,7 @@ from fi_store.errors import FiStoreError, UsageError
 from fi_store.progress import Progress
 from fi_store.store import Store, run_query
 from fi_store.store.tables import Run
-from tests.helpers.small_runs import analysed, ingested, ready_folder, small_config, small_suite
+from tests.helpers.small_runs import analyzed, ingested, ready_folder, small_config, small_suite
 from tests.helpers.tiny import TinyModels
 
 WIDTH = 32
@@ -50,7 +50,7 @@ def told(store: Store, run_id: str) -> list[str]:
 def test_what_rebuilds_everything_costs_nothing(run: tuple[Store, str], tmp_path: Path) -> None:
     store, run_id = run
     ready = ready_folder(tmp_path / "ready", WIDTH, hook_layer=1, hook_point="resid_post")
-    analysed(store, run_id, dictionary_file=str(ready))
+    analyzed(store, run_id, dictionary_file=str(ready))
     assert states(store, run_id) == ["asked"]
     assert answer_probes(store, run_id, progress=Progress()) == (1, 0)
     found = losses(store, run_id)
@@ -65,7 +65,7 @@ def test_what_rebuilds_everything_costs_nothing(run: tuple[Store, str], tmp_path
 
 def test_clean_losses_are_those_of_the_extraction(run: tuple[Store, str]) -> None:
     store, run_id = run
-    analysed(store, run_id)
+    analyzed(store, run_id)
     answer_probes(store, run_id, progress=Progress())
     found = losses(store, run_id)
     first = store.run(run_id).canonical_first  # only its answers are stored with the position before them
@@ -94,7 +94,7 @@ def test_clean_losses_are_those_of_the_extraction(run: tuple[Store, str]) -> Non
 @pytest.mark.parametrize("kind", ["crosscoder", "paired_sae"])
 def test_what_rebuilds_nothing_is_as_bad_as_zero(kind: str, run: tuple[Store, str]) -> None:
     store, run_id = run
-    analysed(store, run_id, dictionary=kind)
+    analyzed(store, run_id, dictionary=kind)
     (path,) = store.rows("SELECT path FROM dictionary WHERE run_id = $run", run=run_id)
     weights = store.folder / path["path"] / "weights.safetensors"
     silent = {name: torch.zeros_like(tensor) for name, tensor in load_file(weights).items()}
@@ -108,20 +108,20 @@ def test_what_rebuilds_nothing_is_as_bad_as_zero(kind: str, run: tuple[Store, st
 @pytest.mark.parametrize("kind", ["diff_sae", "pca", "mean_diff"])
 def test_kinds_of_the_difference_ask_nothing(kind: str, run: tuple[Store, str]) -> None:
     store, run_id = run
-    analysed(store, run_id, dictionary=kind)
+    analyzed(store, run_id, dictionary=kind)
     assert states(store, run_id) == []
     assert answer_probes(store, run_id, progress=Progress()) == (0, 0)
 
 
-def test_analysing_again_asks_again_and_answering_twice_adds_nothing(run: tuple[Store, str]) -> None:
+def test_analyzing_again_asks_again_and_answering_twice_adds_nothing(run: tuple[Store, str]) -> None:
     store, run_id = run
-    analysed(store, run_id)
+    analyzed(store, run_id)
     answer_probes(store, run_id, progress=Progress())
     before = losses(store, run_id)
     assert states(store, run_id) == ["answered"]
     assert answer_probes(store, run_id, progress=Progress()) == (0, 0)
     assert losses(store, run_id) == before
-    analysed(store, run_id, seed=0)
+    analyzed(store, run_id, seed=0)
     assert states(store, run_id) == ["asked"]
     assert losses(store, run_id) == {}
 
@@ -132,7 +132,7 @@ def test_other_sites(site: str, tiny_models: TinyModels, tmp_path: Path) -> None
     store, run_id = ingested(tmp_path, config, small_suite(16))
     with store:
         ready = ready_folder(tmp_path / "ready", WIDTH, hook_layer=1, hook_point=site)
-        analysed(store, run_id, dictionary_file=str(ready))
+        analyzed(store, run_id, dictionary_file=str(ready))
         assert answer_probes(store, run_id, progress=Progress()) == (1, 0)
         (row,) = run_query(store, "dictionary_quality", run=run_id).to_pylist()
         assert row["site"] == site
@@ -149,7 +149,7 @@ def test_pairs_of_other_widths_and_tokenizers(
     base, target = (getattr(tiny_models, name) for name in names)
     store, run_id = ingested(tmp_path, small_config(base, target, shams=0), small_suite(16))
     with store:
-        analysed(store, run_id, dictionary="crosscoder")
+        analyzed(store, run_id, dictionary="crosscoder")
         assert answer_probes(store, run_id, progress=Progress()) == (1, 0)
         found = losses(store, run_id)
         for reader in ("base", "target"):  # a model given the other's width would have refused it
@@ -161,7 +161,7 @@ def test_pairs_of_other_widths_and_tokenizers(
 
 def test_a_splice_that_is_not_finite_fails_alone(run: tuple[Store, str]) -> None:
     store, run_id = run
-    analysed(store, run_id, layers="0,1")
+    analyzed(store, run_id, layers="0,1")
     paths = store.rows("SELECT layer, path FROM dictionary WHERE run_id = $run ORDER BY layer", run=run_id)
     broken = store.folder / paths[0]["path"] / "weights.safetensors"
     weights = load_file(broken)
@@ -173,25 +173,27 @@ def test_a_splice_that_is_not_finite_fails_alone(run: tuple[Store, str]) -> None
     assert rows[1]["loss_recovered_base"] is not None
     assert any("not finite (spliced, layer 0, resid_post)" in one for one in told(store, run_id))
     assert answer_probes(store, run_id, progress=Progress()) == (0, 0)  # it would be the same again
-    analysed(store, run_id)
+    analyzed(store, run_id)
     assert not any("not finite" in one for one in told(store, run_id))
 
 
 def test_a_model_that_says_nothing_has_no_loss(run: tuple[Store, str]) -> None:
     store, run_id = run
-    analysed(store, run_id)
-    with store.session() as unit:
-        kept = unit.execute(sa.text("SELECT prompt_id, text FROM generation WHERE author = 'target'")).all()
-        unit.execute(sa.text("UPDATE generation SET text = '' WHERE author = 'target'"))
+    analyzed(store, run_id)
+    with store.session() as session:
+        kept = session.execute(
+            sa.text("SELECT prompt_id, text FROM generation WHERE author = 'target'")
+        ).all()
+        session.execute(sa.text("UPDATE generation SET text = '' WHERE author = 'target'"))
     try:
         answer_probes(store, run_id, progress=Progress())
         assert {reader for reader, _, _ in losses(store, run_id)} == {"base"}
         (row,) = run_query(store, "dictionary_quality", run=run_id).to_pylist()
         assert row["loss_recovered_target"] is None
     finally:
-        with store.session() as unit:
+        with store.session() as session:
             for prompt_id, text in kept:
-                unit.execute(
+                session.execute(
                     sa.text(
                         "UPDATE generation SET text = :text WHERE author = 'target' AND prompt_id = :prompt"
                     ),
@@ -205,7 +207,7 @@ def test_a_run_on_another_runs_extraction(run: tuple[Store, str]) -> None:
     other = workflow.extract(store, config, small_suite(16), Progress())
     assert store.run(other).extraction_run_id == run_id
     for one in (run_id, other):
-        analysed(store, one)
+        analyzed(store, one)
         answer_probes(store, one, progress=Progress())
     assert losses(store, other) == losses(store, run_id)
     assert losses(store, other)
@@ -213,7 +215,7 @@ def test_a_run_on_another_runs_extraction(run: tuple[Store, str]) -> None:
 
 def test_nothing_is_asked_before_the_analysis_is_done(run: tuple[Store, str]) -> None:
     store, run_id = run
-    analysed(store, run_id)
+    analyzed(store, run_id)
     state = store.run(run_id).state
     store.set_state(run_id, "failed", "analyze")
     try:
@@ -227,48 +229,48 @@ def test_nothing_is_asked_before_the_analysis_is_done(run: tuple[Store, str]) ->
 
 def test_another_model_in_its_place_is_refused(run: tuple[Store, str], tiny_models: TinyModels) -> None:
     store, run_id = run
-    analysed(store, run_id)
+    analyzed(store, run_id)
     config = {**store.run(run_id).config, "target_model": str(tiny_models.llama)}
-    with store.session() as unit:
-        kept = unit.get_one(Run, run_id).config
-        unit.execute(sa.update(Run).where(Run.id == run_id).values(config=config))
+    with store.session() as session:
+        kept = session.get_one(Run, run_id).config
+        session.execute(sa.update(Run).where(Run.id == run_id).values(config=config))
     try:
         with pytest.raises(UsageError, match="cannot be asked more: different target model"):
             answer_probes(store, run_id, progress=Progress())
         assert states(store, run_id) == ["asked"]
     finally:
-        with store.session() as unit:
-            unit.execute(sa.update(Run).where(Run.id == run_id).values(config=kept))
+        with store.session() as session:
+            session.execute(sa.update(Run).where(Run.id == run_id).values(config=kept))
 
 
 def test_a_run_whose_models_are_gone_still_ends_with_a_warning(run: tuple[Store, str]) -> None:
     store, run_id = run
-    analysed(store, run_id)
+    analyzed(store, run_id)
     config = workflow.stored_config(store.run(run_id), skip_report=True)
-    with store.session() as unit:
-        kept = unit.get_one(Run, run_id).config
-        unit.execute(
+    with store.session() as session:
+        kept = session.get_one(Run, run_id).config
+        session.execute(
             sa.update(Run).where(Run.id == run_id).values(config={**kept, "target_model": "./gone-folder"})
         )
     try:
         workflow.resume(store, store.run(run_id), config, Progress())
     finally:
-        with store.session() as unit:
-            unit.execute(sa.update(Run).where(Run.id == run_id).values(config=kept))
+        with store.session() as session:
+            session.execute(sa.update(Run).where(Run.id == run_id).values(config=kept))
     assert any(
         f"not run again after the analysis (fi-store probe {run_id})" in one for one in told(store, run_id)
     )
     assert states(store, run_id) == ["asked"]
-    with store.session() as unit:
+    with store.session() as session:
         gone = {**kept, "target_model": "./gone-folder"}
-        unit.execute(sa.update(Run).where(Run.id == run_id).values(config=gone))
+        session.execute(sa.update(Run).where(Run.id == run_id).values(config=gone))
     with pytest.raises(FiStoreError, match="gone-folder"):
         answer_probes(store, run_id, progress=Progress())
     assert any(
         "not run again" in one for one in told(store, run_id)
     )  # a second attempt in vain changes nothing
-    with store.session() as unit:
-        unit.execute(sa.update(Run).where(Run.id == run_id).values(config=kept))
+    with store.session() as session:
+        session.execute(sa.update(Run).where(Run.id == run_id).values(config=kept))
     answer_probes(store, run_id, progress=Progress())
     assert not any("not run again" in one for one in told(store, run_id))
 
@@ -278,11 +280,11 @@ def test_swapping_the_pair_swaps_the_losses(
     kind: str, run: tuple[Store, str], tiny_models: TinyModels
 ) -> None:
     store, run_id = run
-    analysed(store, run_id, dictionary=kind)
+    analyzed(store, run_id, dictionary=kind)
     answer_probes(store, run_id, progress=Progress())
     config = small_config(tiny_models.planted, tiny_models.llama, shams=0)
     swapped = ingest(store, config, small_suite(16), progress=Progress())
-    analysed(store, swapped, dictionary=kind)
+    analyzed(store, swapped, dictionary=kind)
     answer_probes(store, swapped, progress=Progress())
     other = {"base": "target", "target": "base"}
     before, after = losses(store, run_id), losses(store, swapped)

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from extract.reading import shards, write_shards
-from extract.reading.shards import read_shard, shard_path
 from fi_store.errors import ExtractionError
+from fi_store.store import shard_path
 
 ROWS = {("resid_post", layer): torch.randn(5, 3, dtype=torch.bfloat16) + layer for layer in range(2)}
 
@@ -25,13 +26,13 @@ def test_shards_come_back_as_they_were(tmp_path: Path) -> None:
     for one in listed:
         assert one.path == shard_path("run", "base", "resid_post", one.layer, 3)
         assert one.n_bytes == (tmp_path / one.path).stat().st_size
-        assert torch.equal(read_shard(tmp_path / one.path), ROWS["resid_post", one.layer])
+        assert torch.equal(load_file(tmp_path / one.path)["activations"], ROWS["resid_post", one.layer])
 
 
 def test_an_earlier_attempt_is_replaced(tmp_path: Path) -> None:
     write_shards(tmp_path, "run", "base", 0, 0, {("resid_post", 0): torch.zeros(9, 3)})
     (one,) = write_shards(tmp_path, "run", "base", 0, 0, {("resid_post", 0): torch.ones(2, 3)})
-    assert torch.equal(read_shard(tmp_path / one.path), torch.ones(2, 3))
+    assert torch.equal(load_file(tmp_path / one.path)["activations"], torch.ones(2, 3))
 
 
 @pytest.mark.parametrize(

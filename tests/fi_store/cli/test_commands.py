@@ -163,7 +163,7 @@ def test_the_shipped_demo_is_whole() -> None:
     chosen = folder / json.loads((folder / "demo.json").read_text())["folder"]
     card = json.loads((chosen / "card.json").read_text())
     assert (chosen / card["adapter"] / "adapter_model.safetensors").is_file()
-    assert card["kind"] == "behaviour"
+    assert card["kind"] == "behavior"
 
 
 def test_a_reader_that_leaves_is_no_error(filled: FilledStore) -> None:
@@ -438,13 +438,13 @@ def test_a_pair_that_does_not_differ_is_said(tmp_path: Path) -> None:
 
     made = fill_store(tmp_path / "same.duckdb", runs=["same"])
     with Store.open(made.path) as store:
-        assert describe_run(store, made.runs[0]) == ["No behavioural difference on these prompts."]
-        with store.session() as unit:
-            unit.connection().exec_driver_sql("UPDATE pair_gate SET verdict = 'different'")
+        assert describe_run(store, made.runs[0]) == ["No behavioral difference on these prompts."]
+        with store.session() as session:
+            session.connection().exec_driver_sql("UPDATE pair_gate SET verdict = 'different'")
         assert describe_run(store, made.runs[0]) == ["No difference held on the confirmation half."]
-        with store.session() as unit:
-            unit.connection().exec_driver_sql("DELETE FROM pair_gate")
-        assert describe_run(store, made.runs[0]) == ["This run is not analysed yet."]
+        with store.session() as session:
+            session.connection().exec_driver_sql("DELETE FROM pair_gate")
+        assert describe_run(store, made.runs[0]) == ["This run is not analyzed yet."]
 
 
 def test_an_interrupted_stage_says_how_to_go_on(copy: FilledStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -236,7 +236,7 @@ BAD_SOURCES = [
     ("a.csv", "", "a.csv:1: the file is empty"),
     ("a.csv", "text\n", "a.csv:1: the file holds no prompts"),
     ("a.csv", "prompt,category\nx,y\n", "a.csv:1: the header has no column 'text'"),
-    ("a.csv", "text,colour\nx,y\n", "a.csv:1: a prompt has no key 'colour'"),
+    ("a.csv", "text,color\nx,y\n", "a.csv:1: a prompt has no key 'color'"),
     ("a.csv", "text,text\nx,y\n", "a.csv:1: the column 'text' is there twice"),
     ("a.csv", "text,category\nWhy?\n", "a.csv:2: the prompt has no category. Add a column or key 'category', or give"),
     ("a.csv", "text,category\n\n\nWhy, then?,sums\n", "a.csv:4: the row has 3 cells, the header 2"),
@@ -274,7 +274,7 @@ def test_import_makes_all_complaints_at_once() -> None:
     write("a.csv", "text,category,difficulty\nx,s,9\ny,s,2\n,s,1\nz,Z,8\n")
     lines = fi_store("prompts", "import", "a.csv", "-o", "out.yaml").out.splitlines()
     assert [line.split(": ")[0] for line in lines] == ["a.csv:2", "a.csv:4", "a.csv:5", "a.csv:5"]
-    write("a.csv", "text,category,colour\nx,s,red\ny,s,blue\n")
+    write("a.csv", "text,category,color\nx,s,red\ny,s,blue\n")
     assert len(fi_store("prompts", "import", "a.csv", "-o", "out.yaml").out.splitlines()) == 1
     write("a.csv", "id,text,category\na,x,s\na,,s\n")
     lines = fi_store("prompts", "import", "a.csv", "-o", "out.yaml").out.splitlines()

@@ -263,7 +263,7 @@ def test_the_end_of_a_run(first: Made) -> None:
     assert first.value("SELECT state FROM run WHERE id = $run") == "complete"
 
 
-def test_analysed_layers_are_kept_by_default(tiny_models: TinyModels, tmp_path: Path) -> None:
+def test_analyzed_layers_are_kept_by_default(tiny_models: TinyModels, tmp_path: Path) -> None:
     pair = ("--base-model", tiny_models.llama, "--target-model", tiny_models.planted)
     made = make(tmp_path, *pair, *SMALL, "--layers", "1", "--shams", 0, "--skip-report")
     layers = "SELECT layer, min(state) AS state FROM activation_shard WHERE run_id = $run GROUP BY layer ORDER BY layer"
@@ -332,7 +332,7 @@ def test_a_base_with_itself_ends_in_no_difference_and_a_report(
     tiny_models: TinyModels, tmp_path: Path
 ) -> None:
     made = make(tmp_path, "--base-model", tiny_models.llama, "--target-model", tiny_models.llama, *SMALL)
-    assert "No behavioural difference on these prompts." in made.result.out
+    assert "No behavioral difference on these prompts." in made.result.out
     assert made.value("SELECT count(*) FROM finding WHERE run_id = $run AND tier <> 'internal_shift'") == 0
     assert {"reports/RUN/report.html", "reports/RUN/report.md"} <= made.files
 
@@ -358,8 +358,8 @@ def test_stage_by_stage_is_the_same_as_run(first: Made, tiny_models: TinyModels,
     assert f"Next: fi-store analyze {run} --store {place[1]}" in ingested.out
     early = fi_store("report", run, *place)
     assert (early.code, f"fi-store analyze {run}" in early.err) == (1, True)
-    analysed = fi_store("analyze", run[:20], *place)
-    assert analysed.code == 0, analysed.err
+    analyzed = fi_store("analyze", run[:20], *place)
+    assert analyzed.code == 0, analyzed.err
     unprobed = fi_store("report", *place, "--report-format", "markdown")
     assert unprobed.code == 0, unprobed.err
     assert f"not measured yet: `fi-store probe {run}`" in (tmp_path / f"reports/{run}/report.md").read_text()
@@ -368,9 +368,9 @@ def test_stage_by_stage_is_the_same_as_run(first: Made, tiny_models: TinyModels,
     assert fi_store("report", *place, "--report-format", "markdown").code == 0
     assert "not measured" not in (tmp_path / f"reports/{run}/report.md").read_text()
     losses = "SELECT reader, arm, round(loss, 4) FROM intervention WHERE run_id = $run ORDER BY ALL"
-    assert Made(analysed, place[1], run, tmp_path).rows(losses) == first.rows(losses) != []
+    assert Made(analyzed, place[1], run, tmp_path).rows(losses) == first.rows(losses) != []
     query = "SELECT rank, name, round(effect, 6) AS effect FROM finding WHERE run_id = $run ORDER BY rank"
-    assert Made(analysed, place[1], run, tmp_path).rows(query) == first.rows(query)
+    assert Made(analyzed, place[1], run, tmp_path).rows(query) == first.rows(query)
 
 
 def test_a_dry_run_estimates_and_writes_nothing(tiny_models: TinyModels, tmp_path: Path) -> None:

@@ -26,16 +26,6 @@ PIECE = re.compile(r"\n|[^\S\n]?(?:\w+|[^\w\s]+)")
 """How the texts of these tests fall into tokens: words and runs of marks, with the space before them."""
 
 
-class Questions:
-    """Stands in for the store: every question is the neutral sentence."""
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-
-    def rows(self, _sql: str, **_: object) -> list[dict[str, object]]:
-        return [{"unit": unit, "text": NEUTRAL, "control": NEUTRAL} for unit in range(self.n)]
-
-
 def contexts_of(texts: list[str]) -> ConceptContexts:
     """What predicates see when each text answers a neutral question."""
     token_id: dict[str, int] = {}
@@ -63,10 +53,18 @@ def contexts_of(texts: list[str]) -> ConceptContexts:
         discovery=np.ones(n, dtype=bool),
     )
     names = np.asarray([str(number) for number in range(len(texts))])
-    units = Units(list(names), np.arange(len(texts)), names, np.ones(len(texts), dtype=bool))
+    asked, silent = [NEUTRAL] * len(texts), [""] * len(texts)
+    units = Units(
+        prompt_ids=list(names),
+        clusters=np.arange(len(texts)),
+        categories=names,
+        discovery=np.ones(len(texts), dtype=bool),
+        questions=asked,
+        controls=asked,
+        answers={"base": silent, "target": silent},
+    )
     text_of = {number: piece for piece, number in token_id.items()}
-    store = Questions(len(texts))
-    return ConceptContexts(Extraction(store, "run", units, rows, text_of, ("base", "target")))  # type: ignore[arg-type]
+    return ConceptContexts(Extraction(units, rows, text_of, ("base", "target"), {}))
 
 
 def executable(concept: Concept) -> ConceptPredicate:

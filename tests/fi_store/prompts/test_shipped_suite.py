@@ -187,7 +187,7 @@ def test_controls_are_as_long_as_their_prompts_and_share_their_words() -> None:
 
 
 def _told_by_words(prompts: list[PromptRecord]) -> float:
-    """Share of texts and controls that naive Bayes tells by which words they hold, learnt from other prompts."""
+    """Share of texts and controls that naive Bayes tells by which words they hold, learned from other prompts."""
     words = [[set(re.findall(r"\w+", text.lower())) for text in (p.text, p.control or "")] for p in prompts]
     right = 0
     for fold in range(10):

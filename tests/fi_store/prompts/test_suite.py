@@ -90,7 +90,7 @@ def test_a_complaint_names_the_file_and_the_line(tmp_path: Path, text: str, line
 
 
 def test_all_complaints_of_a_file_come_at_once(tmp_path: Path) -> None:
-    text = FULL.replace("difficulty: 2", "difficulty: 6\n    colour: red").replace(
+    text = FULL.replace("difficulty: 2", "difficulty: 6\n    color: red").replace(
         "kind: number", "kind: magic"
     )
     path = write(
@@ -232,11 +232,11 @@ def test_a_suite_comes_back_from_a_store_as_it_went_in(tmp_path: Path) -> None:
 
     suite = load_suite([write(tmp_path, FULL)])
     with Store.open(tmp_path / "s.duckdb", create=True) as store:
-        with store.session() as unit:
-            unit.add(PromptSet(id=suite.id, name=suite.name, version="3", n_prompts=2, created_at=now()))
+        with store.session() as session:
+            session.add(PromptSet(id=suite.id, name=suite.name, version="3", n_prompts=2, created_at=now()))
             for position, prompt in enumerate(suite.prompts):
-                unit.add(Prompt(id=prompt.id, **asdict(prompt)))
-                unit.add(PromptSetMember(prompt_set_id=suite.id, position=position, prompt_id=prompt.id))
+                session.add(Prompt(id=prompt.id, **asdict(prompt)))
+                session.add(PromptSetMember(prompt_set_id=suite.id, position=position, prompt_id=prompt.id))
         again = suite_from_store(store, suite.id)
         assert again == suite
         assert again.id == suite.id

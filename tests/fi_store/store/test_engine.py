@@ -24,7 +24,7 @@ def prompt_set(key: str) -> PromptSet:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "a b" / "s'tore.duckdb"
-    db.upgrade(path)
+    db.upgrade_schema(path)
     return path
 
 
@@ -69,18 +69,18 @@ def test_an_error_rolls_everything_back(path: Path) -> None:
     engine = db.open_engine(path)
 
     def write_and_fail() -> None:
-        with db.session(engine) as unit:
-            unit.add(prompt_set("lost"))
-            unit.flush()
+        with db.transaction(engine) as session:
+            session.add(prompt_set("lost"))
+            session.flush()
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         write_and_fail()
-    with db.session(engine) as unit:
-        assert unit.scalar(sa.select(sa.func.count()).select_from(PromptSet)) == 0
-        unit.add(prompt_set("kept"))
-    with db.session(engine) as unit:
-        assert unit.scalars(sa.select(PromptSet.id)).all() == ["kept"]
+    with db.transaction(engine) as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(PromptSet)) == 0
+        session.add(prompt_set("kept"))
+    with db.transaction(engine) as session:
+        assert session.scalars(sa.select(PromptSet.id)).all() == ["kept"]
     engine.dispose()
 
 

@@ -29,7 +29,7 @@ REVISIONS = [
 def test_models_and_migrated_schema_do_not_differ(tmp_path: Path) -> None:
     """What `alembic check` does, on a store that migrations made."""
     path = tmp_path / "s.duckdb"
-    db.upgrade(path)
+    db.upgrade_schema(path)
     engine = db.make_engine(path)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"render_as_batch": True})
@@ -41,7 +41,7 @@ def test_models_and_migrated_schema_do_not_differ(tmp_path: Path) -> None:
 def test_a_difference_would_be_seen(tmp_path: Path) -> None:
     """The check above can fail: a column that is dropped behind its back is reported."""
     path = tmp_path / "s.duckdb"
-    db.upgrade(path)
+    db.upgrade_schema(path)
     with duckdb.connect(str(path)) as connection:
         connection.execute("ALTER TABLE effect DROP COLUMN note")
     engine = db.make_engine(path)
@@ -60,7 +60,7 @@ def test_a_store_of_every_revision_upgrades_and_is_used(tmp_path: Path, revision
         command.upgrade(db.alembic_config(connection), revision)
         connection.commit()
     engine.dispose()
-    db.upgrade(path)
+    db.upgrade_schema(path)
     filled = fill_store(path)
     with Store.open(path, read_only=True) as store:
         for query in list_queries():
@@ -83,7 +83,7 @@ def test_a_filled_store_of_every_revision_keeps_its_rows(
     assert min(counts["prompt"], counts["finding"]) > 0
     with pytest.raises(SchemaOlderError) if revision != db.head_revision() else nullcontext():
         Store.open(path, read_only=True).close()
-    db.upgrade(path)
+    db.upgrade_schema(path)
     with Store.open(path) as store:
         for table, n in counts.items():
             assert store.rows(f'SELECT count(*) AS n FROM "{table}"') == [{"n": n}], table
@@ -113,7 +113,7 @@ def test_a_run_on_an_earlier_extraction_gets_that_ones_halves(
     with duckdb.connect(str(path)) as connection:
         connection.execute("DELETE FROM run_unit WHERE run_id = $1", [reused])
         connection.execute("UPDATE run SET extraction_run_id = $1 WHERE id = $2", [source, reused])
-    db.upgrade(path)
+    db.upgrade_schema(path)
     with Store.open(path, read_only=True) as store:
         halves = [
             store.rows("SELECT * EXCLUDE (run_id) FROM run_unit WHERE run_id = $run ORDER BY unit", run=run)
@@ -142,7 +142,7 @@ def copy_shared_columns(source: Path, target: Path) -> dict[str, int]:
 def test_upgrading_twice_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "s.duckdb"
     filled = fill_store(path)
-    db.upgrade(path)
+    db.upgrade_schema(path)
     with Store.open(path, read_only=True) as store:
         assert store.run().id == filled.runs[-1]
 

@@ -68,7 +68,7 @@ def test_internal_shifts_are_no_findings(same: Store) -> None:
     assert run_query(same, "top_findings").num_rows == 0
     assert run_query(same, "internal_shifts").num_rows == len(PLANTED)
     pairs = run_query(same, "findings_by_pair").to_pylist()
-    assert [(pair["verdict"], pair["name"]) for pair in pairs] == [("no_behavioural_difference", None)]
+    assert [(pair["verdict"], pair["name"]) for pair in pairs] == [("no_behavioral_difference", None)]
 
 
 def test_features_across_pairs_counts_targets(store: Store) -> None:
@@ -99,8 +99,8 @@ def test_recovered_loss_weighs_prompts_by_their_tokens(store: Store, plain_store
 def test_no_loss_is_recovered_where_zeros_cost_none(plain_store: FilledStore, tmp_path: Path) -> None:
     shutil.copy(plain_store.path, tmp_path / "s.duckdb")
     with Store.open(tmp_path / "s.duckdb") as store:
-        with store.session() as unit:
-            unit.execute(
+        with store.session() as session:
+            session.execute(
                 sa.text("UPDATE intervention SET loss = 0.5 WHERE arm = 'ablated' AND reader = 'base'")
             )
         row = run_query(store, "dictionary_quality", run=plain_store.runs[0]).to_pylist()[0]
@@ -218,7 +218,7 @@ def test_front_matter_is_read() -> None:
         ("SELECT 1", "no line '-- name: …'"),
         ("-- name: q\nSELECT 1", "no line '-- description: …'"),
         ("-- name: other\n-- description: a\nSELECT 1", "holds the query 'other'"),
-        ("-- name: q\n-- colour: red\nSELECT 1", "line 2: the key 'colour'"),
+        ("-- name: q\n-- color: red\nSELECT 1", "line 2: the key 'color'"),
         ("-- name: q\n-- name: q\nSELECT 1", "line 2: the key 'name'"),
         ("-- name: q\n-- parameter: k float = 1 -- how\nSELECT 1", "line 2: not 'NAME TYPE"),
         ("-- name: q\n-- parameter: k integer = 1\nSELECT 1", "line 2: not 'NAME TYPE"),

@@ -30,10 +30,12 @@ def tokens(run: str, *texts: str) -> dict[str, list[object]]:
 
 def test_facts_replace_what_they_say_they_replace(store: Store) -> None:
     for texts in (("a", "b", "c"), ("d",)):
-        with store.session() as unit:
-            assert write_facts(unit, RunToken, tokens("one", *texts), replace={"run_id": "one"}) == len(texts)
-    with store.session() as unit:
-        write_facts(unit, RunToken, tokens("two", "x"), replace={"run_id": "two"})
+        with store.session() as session:
+            assert write_facts(session, RunToken, tokens("one", *texts), replace={"run_id": "one"}) == len(
+                texts
+            )
+    with store.session() as session:
+        write_facts(session, RunToken, tokens("two", "x"), replace={"run_id": "two"})
     assert store.rows("SELECT run_id, text FROM run_token ORDER BY run_id") == [
         {"run_id": "one", "text": "d"},
         {"run_id": "two", "text": "x"},
@@ -42,8 +44,8 @@ def test_facts_replace_what_they_say_they_replace(store: Store) -> None:
 
 def test_facts_are_part_of_the_transaction(store: Store) -> None:
     def write_and_fail() -> None:
-        with store.session() as unit:
-            write_facts(unit, RunToken, tokens("one", "a"), replace={"run_id": "one"})
+        with store.session() as session:
+            write_facts(session, RunToken, tokens("one", "a"), replace={"run_id": "one"})
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -53,20 +55,20 @@ def test_facts_are_part_of_the_transaction(store: Store) -> None:
 
 def test_facts_are_matched_by_name_not_by_place(store: Store) -> None:
     shuffled = pa.table({"text": ["a"], "run_id": ["r"], "token_id": [7]})
-    with store.session() as unit:
-        write_facts(unit, RunToken, shuffled, replace={"run_id": "r"})
+    with store.session() as session:
+        write_facts(session, RunToken, shuffled, replace={"run_id": "r"})
     assert store.rows("SELECT * FROM run_token") == [{"run_id": "r", "token_id": 7, "text": "a"}]
 
 
 def test_an_unknown_column_is_an_error(store: Store) -> None:
-    with pytest.raises(StoreError), store.session() as unit:
-        write_facts(unit, RunToken, {**tokens("r", "a"), "colour": ["red"]}, replace={"run_id": "r"})
+    with pytest.raises(StoreError), store.session() as session:
+        write_facts(session, RunToken, {**tokens("r", "a"), "color": ["red"]}, replace={"run_id": "r"})
 
 
 def test_empty_facts_only_delete(store: Store) -> None:
-    with store.session() as unit:
-        write_facts(unit, RunToken, tokens("r", "a"), replace={"run_id": "r"})
-        assert write_facts(unit, RunToken, tokens("r"), replace={"run_id": "r"}) == 0
+    with store.session() as session:
+        write_facts(session, RunToken, tokens("r", "a"), replace={"run_id": "r"})
+        assert write_facts(session, RunToken, tokens("r"), replace={"run_id": "r"}) == 0
     assert store.rows("SELECT * FROM run_token") == []
 
 
@@ -75,8 +77,8 @@ def test_what_is_there_is_not_added_twice(store: Store) -> None:
         return [PromptSet(id="same", name=name, version="1", n_prompts=1, created_at=now())]
 
     for name in ("first", "second"):
-        with store.session() as unit:
-            add_missing(unit, sets(name))
+        with store.session() as session:
+            add_missing(session, sets(name))
     assert store.rows("SELECT name FROM prompt_set") == [{"name": "first"}]
 
 

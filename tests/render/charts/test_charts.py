@@ -261,7 +261,7 @@ def strings(part: Any) -> Iterator[str]:
             yield from strings(item)
 
 
-def test_specifications_load_nothing_and_know_every_colour(store: Store) -> None:
+def test_specifications_load_nothing_and_know_every_color(store: Store) -> None:
     figures = draw_figures(store, store.run("latest").id, Progress())
     assert [figure.key for figure in figures] == [kind.key for kind in KINDS]
     roles = {f"${role}" for role in theme.palette()}
@@ -282,16 +282,16 @@ def test_both_palettes_have_the_same_roles() -> None:
     assert theme.palette().keys() == theme.palette(dark=True).keys()
 
 
-def test_text_of_models_is_no_colour() -> None:
+def test_text_of_models_is_no_color() -> None:
     spec = {
         "datasets": {"a": [{"name": "$ink"}]},
         "mark": {"color": "$ink"},
         "data": {"values": [{"x": "$ink"}]},
     }
-    coloured = theme.coloured(spec)
-    assert coloured["mark"]["color"] == theme.LIGHT["ink"]
-    assert coloured["datasets"] == spec["datasets"]
-    assert coloured["data"] == spec["data"]
+    colored = theme.colored(spec)
+    assert colored["mark"]["color"] == theme.LIGHT["ink"]
+    assert colored["datasets"] == spec["datasets"]
+    assert colored["data"] == spec["data"]
 
 
 def test_pictures_are_written_at_twice_the_size(store: Store, tmp_path: Path) -> None:

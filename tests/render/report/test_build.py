@@ -167,7 +167,7 @@ def test_a_pair_without_a_difference_gets_a_whole_report(same_store: FilledStore
     with Store.open(copied(same_store, tmp_path)) as store:
         files = render_report(store, "latest")
     said = Page(files[0].read_text(encoding="utf-8")).words
-    assert "No behavioural difference on these prompts." in said
+    assert "No behavioral difference on these prompts." in said
     assert "Changes found 0" in said
     assert f"{len(PLANTED)} shifts, listed below" in said
     assert PLANTED[0].name in said
@@ -179,8 +179,8 @@ def test_a_pair_without_a_difference_gets_a_whole_report(same_store: FilledStore
 def test_a_difference_without_results_is_said_plainly(plain_store: FilledStore, tmp_path: Path) -> None:
     path = copied(plain_store, tmp_path)
     with Store.open(path) as store:
-        with store.session() as unit:
-            unit.execute(sa.delete(Finding))
+        with store.session() as session:
+            session.execute(sa.delete(Finding))
         files = render_report(store, "latest", charts=False)
     said = Page(files[0].read_text(encoding="utf-8")).words
     assert "no single change could be pinned down" in said
@@ -199,8 +199,8 @@ def test_right_answers_are_told_by_difficulty_and_category(different: tuple[Path
 
 def test_a_run_without_graders_says_so(plain_store: FilledStore, tmp_path: Path) -> None:
     with Store.open(copied(plain_store, tmp_path)) as store:
-        with store.session() as unit:
-            unit.execute(sa.delete(Accuracy))
+        with store.session() as session:
+            session.execute(sa.delete(Accuracy))
         files = render_report(store, "latest", charts=False)
     for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
         assert "No prompt of this run has a grader, so nobody counted right answers." in text
@@ -224,9 +224,9 @@ def test_recovered_loss_is_told_or_how_to_measure_it(plain_store: FilledStore, t
             assert "83% / 82%" in text
             assert "held-out prompts" in text.split("below 0% worse than zeros", 1)[1][:120]
             assert "not measured yet" not in text
-        with store.session() as unit:
-            unit.execute(sa.text("DELETE FROM intervention"))
-            unit.execute(sa.text("UPDATE probe_request SET state = 'asked'"))
+        with store.session() as session:
+            session.execute(sa.text("DELETE FROM intervention"))
+            session.execute(sa.text("UPDATE probe_request SET state = 'asked'"))
         files = render_report(store, plain_store.runs[0], charts=False)
         for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
             assert "83% / 82%" not in text
@@ -237,11 +237,11 @@ def test_recovered_loss_is_told_or_how_to_measure_it(plain_store: FilledStore, t
 
 def test_an_opened_half_is_said(plain_store: FilledStore, tmp_path: Path) -> None:
     with Store.open(copied(plain_store, tmp_path)) as store:
-        with store.session() as unit:
-            unit.execute(sa.update(AnalysisPlan).values(opened_before=2))
+        with store.session() as session:
+            session.execute(sa.update(AnalysisPlan).values(opened_before=2))
         files = render_report(store, "latest", charts=False)
-    assert "analysed 2 times before" in Page(files[0].read_text(encoding="utf-8")).words
-    assert "analysed 2 times before" in files[1].read_text(encoding="utf-8")
+    assert "analyzed 2 times before" in Page(files[0].read_text(encoding="utf-8")).words
+    assert "analyzed 2 times before" in files[1].read_text(encoding="utf-8")
 
 
 def test_a_change_of_some_kinds_of_prompts_says_on_which_it_was_tested(
@@ -257,8 +257,8 @@ def test_a_change_of_some_kinds_of_prompts_says_on_which_it_was_tested(
     with Store.open(copied(plain_store, tmp_path)) as store:
         rows = {row["change"]: row["scope"] for row in run_query(store, "top_findings").to_pylist()}
         assert (rows["added"], rows["removed"]) == (["causal_reasoning", "formal_logic"], [])
-        with store.session() as unit:
-            for found in unit.scalars(sa.select(AnalysisPlan)):
+        with store.session() as session:
+            for found in session.scalars(sa.select(AnalysisPlan)):
                 found.plan = {**found.plan, "scopes": [[] for _ in PLANTED]}
         files = render_report(store, "latest", charts=False)
     assert kinds not in Page(files[0].read_text(encoding="utf-8")).words
@@ -278,8 +278,8 @@ def test_what_cannot_be_rendered_is_said(plain_store: FilledStore, tmp_path: Pat
             render_report(store, "latest", report_format="pdf")
         with pytest.raises(NotFoundError):
             render_report(store, "ffff")
-        with store.session() as unit:
-            unit.execute(sa.delete(PairGate))
+        with store.session() as session:
+            session.execute(sa.delete(PairGate))
         for render in (render_report, render_visualizations):
             with pytest.raises(RenderError, match="no results") as caught:
                 render(store, "latest")

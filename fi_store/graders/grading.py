@@ -157,7 +157,7 @@ def _set(task: _Task, reply: str) -> Grade:
     if right is None:
         return Grade(None, None, NO_GRADER)
     whole = sets.whole_set(reply, universe)
-    found: st.Reading[st.Found] = st.Found(whole, st.WHOLE) if whole is not None else None
+    found: st.Value[st.Found] = st.Found(whole, st.WHOLE) if whole is not None else None
     if found is None:
         found = _settled(plain(reply), lambda segment: sets.find_set(segment, universe, asked))
     if not isinstance(found, st.Found):
@@ -180,7 +180,7 @@ def _code(task: _Task, reply: str) -> Grade:
     return Grade(found.form == right, _shown(found.text), found.how)
 
 
-def _settled(reply: Reply, find: Callable[[Reply], st.Reading[st.Found]]) -> st.Reading[st.Found]:
+def _settled(reply: Reply, find: Callable[[Reply], st.Value[st.Found]]) -> st.Value[st.Found]:
     """What the last part of a reply that says anything says; a correction counts more than what stood before it."""
     for segment in reversed(st.segments(reply)):
         found = find(segment) if words(segment.text) else None

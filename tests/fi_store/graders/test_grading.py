@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fi_store.graders import KINDS, grade
-from fi_store.graders.grade import MAX_EXTRACTED, Grade
+from fi_store.graders.grading import MAX_EXTRACTED, Grade
 from fi_store.graders.text import MAX_REPLY
 from tests.helpers.graded_replies import (
     ABCD,
