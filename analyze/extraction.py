@@ -1,8 +1,8 @@
-"""Reads an extraction out of the store: who wrote each row, its unit and position class, and activations by layer.
+"""All that an analysis reads, loaded once from the store: prompts, kept token positions, and the shards on disk.
 
-A *row* is one kept token position; the shards of both models hold the same rows in the same order, those of a sham the
-same without control texts. A *unit* is a prompt with its answers (its control text's rows carry the same unit), a
-*cluster* joins units of one template family.
+A *row* is one kept token position. The shards of both models hold the same rows in the same order; a sham's shards hold
+the same rows without control texts. A *unit* is a prompt with its answers (the rows of its control text carry the same
+unit); a *cluster* joins the units of one template family.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ CLASSES = tuple(POSITION_CLASSES)
 BASE, TARGET, CONTROL = range(3)
 PROMPT, START, RESPONSE = range(3)
 
+SiteLayer = tuple[str, int]
+"""Where in a model activations are read."""
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -43,24 +45,30 @@ class Units:
     clusters: IntArray  # (n,)
     categories: npt.NDArray[np.str_]  # (n,)
     discovery: BoolArray  # (n,) True in half D
-    questions: list[str]  # the text that was asked
+    questions: list[str]  # the prompts' texts
     controls: list[str]  # the control text; '' where there is none
-    answers: dict[str, list[str]]  # base, target -> the model's own answer; '' where it answered nothing
+    answers: dict[str, list[str]]  # base, target -> the model's own answers; '' for an empty one
 
     @property
     def n(self) -> int:
         return len(self.prompt_ids)
 
+    @cached_property
+    def thin_categories(self) -> list[str]:
+        """The categories with a single prompt, where there are several categories: nothing compares them."""
+        names, counts = np.unique(self.categories, return_counts=True)
+        return [str(name) for name in names[counts == 1]] if len(names) > 1 else []
+
 
 @dataclass(frozen=True)
 class Rows:
-    """Per kept position, in the order of the shards: N rows."""
+    """The N rows of a run, in the order of the shards."""
 
     unit: IntArray  # (N,)
     author: IntArray  # (N,) index into `AUTHORS`
     position_class: IntArray  # (N,) index into `CLASSES`
     position: IntArray  # (N,) index of the token within its sequence
-    sequence: IntArray  # (N,) index of the sequence, in order of first appearance
+    sequence: IntArray  # (N,) index of the sequence, sorted by id
     token: IntArray  # (N,) token id at the position
     next_token: IntArray  # (N,) token id that follows in the text, -1 at the end
     promoted_ids: IntArray  # (N, 20), -1 where fewer
@@ -79,10 +87,10 @@ class Rows:
         return np.asarray(self.author != CONTROL)
 
     def unit_means(self, position_class: int, n_units: int) -> sp.csr_array:
-        """(n_units, N) averaging weights: one half mean over the base's answer and one half over the target's.
+        """(n_units, N) weights that average rows to units: half for the base's answer and half for the target's.
 
-        Length never weights a model. A unit without rows of an author (an empty answer) takes the other author's
-        mean alone; prompt and start rows exist once per unit and are averaged as they are (METHOD section 1).
+        So a longer answer never counts more. If one answer is empty, the unit takes the other answer's mean alone.
+        Prompt and start rows exist once per unit and are averaged as they are (METHOD section 1).
         """
         weights = np.zeros(self.n)
         chosen = self.own & (self.position_class == position_class)
@@ -96,67 +104,66 @@ class Rows:
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of activations: `n_rows` rows of one reader at one site and layer."""
+    """A file of activations: `n_rows` rows of one reader, one site and one layer."""
 
     path: Path
     n_rows: int
-    present: bool  # False once it was removed to free the disk
+    present: bool  # False once it was removed to free disk space
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """One extraction as the analysis sees it: loaded once from the store, and independent of it from then on."""
+    """One extraction as the analysis sees it. It holds no connection: only `activations` reads on, from the shards."""
 
     units: Units
     rows: Rows
     token_text: dict[int, str]
     readers: tuple[str, ...]  # base, target, sham_0, ...
-    shards: Mapping[
-        tuple[str, str, int], tuple[Shard, ...]
-    ]  # (reader, site, layer) -> in the order of the rows
+    # (reader, site, layer) -> shards in the order of the rows
+    shards: Mapping[tuple[str, str, int], tuple[Shard, ...]]
 
     @property
     def shams(self) -> tuple[str, ...]:
         return tuple(reader for reader in self.readers if reader.startswith("sham_"))
 
     def rows_read(self, reader: str) -> IntArray:
-        """(R,) the rows that a reader's shards hold, in their order."""
+        """(R,) indices of the rows that a reader's shards hold, in their order."""
         return np.flatnonzero(self.rows.own) if reader in self.shams else np.arange(self.rows.n)
 
     def activations(self, reader: str, site: str, layer: int) -> torch.Tensor:
-        """(R, d) activations in the run's dtype: those of `rows_read`.
+        """(R, d) activations of the rows in `rows_read`, in the run's dtype.
 
         Raises:
-            AnalysisError: shards were removed, are missing on disk or do not hold the rows that the store lists.
+            AnalysisError: shards were removed, are missing on disk, or do not hold the rows that the store lists.
         """
         import torch
 
-        of = f"layer {layer} ({site}, {reader})"
+        source = f"layer {layer} ({site}, {reader})"
         shards = self.shards.get((reader, site, layer), ())
         if not shards:
             raise AnalysisError(
-                f"The extraction wrote no activations of {of}.",
+                f"The extraction wrote no activations of {source}.",
                 hint="fi-store run without --skip-activations, or with --keep-activations all once",
             )
-        whole = torch.cat([_read_shard(shard, of) for shard in shards])
+        whole = torch.cat([_read_shard(shard, source) for shard in shards])
         expected = len(self.rows_read(reader))
         if whole.shape[0] != expected:
             raise AnalysisError(
-                f"There are {whole.shape[0]} rows of {of} instead of {expected}.",
+                f"There are {whole.shape[0]} rows of {source} instead of {expected}.",
                 hint="fi-store run: read the models again",
             )
         if not bool(torch.isfinite(whole).all()):
-            raise AnalysisError(f"The activations of {of} hold NaN or infinite values.")
+            raise AnalysisError(f"The activations of {source} hold NaN or infinite values.")
         return whole
 
 
-def _read_shard(shard: Shard, of: str) -> torch.Tensor:
+def _read_shard(shard: Shard, source: str) -> torch.Tensor:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not shard.present:
         raise AnalysisError(
-            f"The activations of {of} were removed from disk.",
+            f"The activations of {source} were removed from disk.",
             hint="fi-store run with --keep-activations all, then analyze again",
         )
     try:
@@ -166,18 +173,25 @@ def _read_shard(shard: Shard, of: str) -> torch.Tensor:
             f"The shard {shard.path} cannot be read: {error}.", hint="fi-store doctor"
         ) from error
     if part.shape[0] != shard.n_rows:
-        raise AnalysisError(f"The shard {shard.path} holds {part.shape[0]} rows, {shard.n_rows} are listed.")
+        raise AnalysisError(f"The shard {shard.path} holds {part.shape[0]} rows instead of {shard.n_rows}.")
     return part
 
 
 def load_extraction(store: Store, run: Run) -> Extraction:
-    """Reads a run's units, and the rows, token texts and list of shards of the extraction behind it.
+    """Loads a run's units, and the rows, token texts and list of shards of the extraction that it uses.
 
     Raises:
-        AnalysisError: there are no rows, or they are not numbered 0..N-1.
+        AnalysisError: a half has too few prompts, there are no rows, or they are not numbered 0..N-1.
     """
     source = run.extraction_run_id
     units = _load_units(store, run.id, source)
+    for half, chosen in (("discovery", units.discovery), ("confirmation", ~units.discovery)):
+        families = len(set(units.clusters[chosen].tolist()))
+        if families < 2:
+            raise AnalysisError(
+                f"The {half} half has too few families of prompts: {families} instead of 2 or more.",
+                hint="use more prompts",
+            )
     rows = _load_rows(store, source, units)
     tokens = store.arrow("select token_id, text from run_token where run_id = $run", run=source)
     text = dict(zip(tokens["token_id"].to_pylist(), tokens["text"].to_pylist(), strict=True))
@@ -241,14 +255,13 @@ def _load_rows(store: Store, source: str, units: Units) -> Rows:
             f"The rows of run {source} are incomplete.", hint=f"fi-store ingest --resume {source}"
         )
     unit = np.asarray(table["unit"].to_numpy(), dtype=np.int64)
-    sequences, first = np.unique(np.asarray(table["sequence_id"].to_pylist()), return_inverse=True)
-    del sequences
+    sequence = np.unique(np.asarray(table["sequence_id"].to_pylist()), return_inverse=True)[1]
     return Rows(
         unit=unit,
         author=_codes(table["author"].to_pylist(), tuple(AUTHORS)),
         position_class=_codes(table["position_class"].to_pylist(), CLASSES),
         position=np.asarray(table["position"].to_numpy(), dtype=np.int64),
-        sequence=np.asarray(first, dtype=np.int64),
+        sequence=np.asarray(sequence, dtype=np.int64),
         token=np.asarray(table["token_id"].to_numpy(), dtype=np.int64),
         next_token=np.asarray(table["next_token_id"].to_numpy(), dtype=np.int64),
         promoted_ids=_matrix(table["promoted_ids"].to_pylist(), -1).astype(np.int64),
@@ -265,7 +278,7 @@ def _codes(names: list[str], known: tuple[str, ...]) -> IntArray:
 
 
 def _matrix(lists: list[list[float]], fill: float) -> FloatArray:
-    """(n, longest) array of lists of possibly different lengths."""
+    """(n, longest) array from lists that may differ in length."""
     width = max(map(len, lists))
     out = np.full((len(lists), width), fill, dtype=np.float64)
     for row, values in enumerate(lists):

@@ -1,7 +1,7 @@
 """Makes results out of confirmed groups: change class, categories, tokens, name, behavior, examples, rank.
 
-A result that passed gates 0-2 is an observation until the causal gate exists; where gate 0 found no difference in
-behavior, what moved inside is an internal shift and never a finding.
+A result that passed gates 0-2 is an observation until the causal gate exists. If gate 0 found no difference in
+behavior, it is an internal shift and never a finding.
 """
 
 from __future__ import annotations
@@ -18,20 +18,19 @@ from analyze.groups import (
     Group,
     Residuals,
     Scope,
-    choose_scopes,
     classify,
     group_floor,
     group_scores,
     token_activity,
 )
 from analyze.names import (
-    HEARD,
+    CONCEPT_WORDS,
     LISTED,
     Bank,
     Behavior,
     Candidate,
     Contexts,
-    Told,
+    MatchedConcept,
     Words,
     change_at_tokens,
     check_behavior,
@@ -66,7 +65,7 @@ class CategoryContrast:
     high: float
     statistic: float | None
     p_adjusted: float | None
-    """Over the categories and over the results that were selected; None where too few clusters."""
+    """Adjusted for the categories and for the selection of results; None with too few clusters."""
     n_units: int
 
 
@@ -74,7 +73,7 @@ class CategoryContrast:
 class Example:
     """A window of text around a firing token."""
 
-    prompt: int  # unit
+    unit: int
     author: str
     before: str
     token: str
@@ -109,16 +108,16 @@ class Tested:
 
 @dataclass(frozen=True)
 class Result:
-    """A confirmed group with everything that is said about it."""
+    """A confirmed group with everything that is reported about it."""
 
     tested: Tested
     change: Change
     categories: list[CategoryContrast]  # strongest contrast first
     promoted: list[tuple[str, float]]
     suppressed: list[tuple[str, float]]
-    said: list[str]  # the words of the group and its companions in its direction, chosen on D: the name's
+    name_words: list[str]  # pushed by the group and its companions in its direction, chosen on D
     triggers: list[str]
-    told: Told | None  # the concept that those words speak of
+    concept: MatchedConcept | None  # the one that those words point to
     names: list[Candidate]  # the chosen one first
     behavior: Behavior | None
     examples: list[Example]
@@ -127,18 +126,22 @@ class Result:
     def strength(self) -> float:
         """Lower limit of |mean theta| minus the floor, times the attributed effect: the order until gate 3 exists.
 
-        The attributed effect is that over all prompts, so what holds on some of them counts by their share.
+        The attributed effect is a mean over all prompts, so a change of some prompts counts by their share.
         """
         nearest = min(abs(self.tested.low), abs(self.tested.high))
         return max(nearest - self.tested.floor, 0.0) * self.tested.share * self.tested.group.attributed
 
 
 def confirm_groups(
-    groups: Sequence[Group], layers: Sequence[LayerEffects], extraction: Extraction, seed: int
+    groups: Sequence[Group],
+    scopes: Sequence[Scope],
+    layers: Sequence[LayerEffects],
+    extraction: Extraction,
+    seed: int,
 ) -> list[Tested]:
     """Opens C once: every candidate's weighted theta against its floor, maxT over all of them (gate 2).
 
-    Test and interval take the categories as strata (`strata_of`); D chose on which of them (`choose_scopes`).
+    The test and the interval are stratified by category (`strata_of`); D chose the categories (`scopes`).
     """
     if not groups:
         return []
@@ -149,7 +152,6 @@ def confirm_groups(
     signs = np.asarray([float(group.direction) for group in groups])
     floors = np.asarray([group_floor(group, layers) for group in groups])
     scoped = np.asarray([group_floor(group, layers, scoped=True) for group in groups])
-    scopes = choose_scopes(groups, layers, extraction)
     floors = np.where([bool(scope) for scope in scopes], scoped, floors)
     labels = categories_of(extraction, chosen)
     inside = np.column_stack([np.isin(labels, scope) | (not scope) for scope in scopes])
@@ -157,7 +159,7 @@ def confirm_groups(
     eligible = nonzero >= METHOD.min_nonzero_clusters
     strata = strata_of(labels)
     result: Confirmation = confirm(by_cluster, signs, floors, eligible, seed, strata, inside)
-    intervals = [_interval(by_cluster[own, i], strata[own], seed) for i, own in enumerate(inside.T)]
+    intervals = [_interval(by_cluster[kept, i], strata[kept], seed) for i, kept in enumerate(inside.T)]
     return [
         Tested(
             group=group,
@@ -198,34 +200,33 @@ def describe(
     naming: bool,
     confirmed_share: float,
 ) -> Result:
-    """Everything that is said about a confirmed group; tests come from C, choices from D, listed words from both.
+    """Everything that is reported about a confirmed group: tests use C, choices use D, listed words use both.
 
-    `confirmed_share`: R/K, confirmed of tested groups.
+    `confirmed_share`: R/K, the confirmed share of the tested groups.
     """
     group, rows = tested.group, extraction.rows
     weights = change_at_tokens(group, layers)
     in_class = rows.own & (rows.position_class == group.position_class)
-    on_d = pushed_words(group, layers, extraction, words, rows.discovery, HEARD)
+    on_d = pushed_words(group, layers, extraction, words, rows.discovery, CONCEPT_WORDS)
     pushed = on_d[0 if group.direction > 0 else 1]
-    said = [word for word, _ in pushed[:LISTED]]
-    # An estimate, from the prompts that chose the group too: no claim rests on it, and the name's words are D's.
+    name_words = [word for word, _ in pushed[:LISTED]]
+    # An estimate that also uses the prompts that chose the group: no claim rests on it, and the name's words are D's.
     promoted, suppressed = pushed_words(group, layers, extraction, words, np.ones_like(rows.discovery))
-    speaks = naming and group.position_class != PROMPT
+    in_answers = group.position_class != PROMPT
+    answers = extraction.units.answers
     return Result(
         tested=tested,
         change=classify(group, layers, extraction, residuals),
         categories=category_table(group, layers, extraction, seed, confirmed_share),
         promoted=promoted,
         suppressed=suppressed,
-        said=said,
+        name_words=name_words,
         triggers=_triggers(weights, in_class & rows.discovery, contexts),
-        told=bank.tell(pushed, extraction, extraction.units.answers, group.direction) if speaks else None,
+        concept=bank.match(pushed, extraction, answers, group.direction) if naming and in_answers else None,
         names=name_group(group, layers, extraction, contexts, seed, bank.predicates) if naming else [],
-        behavior=None
-        if group.position_class == PROMPT
-        else check_behavior(
-            extraction, extraction.units.answers, said, group.position_class, group.direction
-        ),
+        behavior=check_behavior(extraction, answers, name_words, group.position_class, group.direction)
+        if in_answers
+        else None,
         examples=_examples(group, layers, extraction, weights, in_class & ~rows.discovery),
     )
 
@@ -239,8 +240,8 @@ def category_table(
 ) -> list[CategoryContrast]:
     """Contrasts of the group's score in its own direction, category by category, on C; strongest first.
 
-    Only R of K groups are asked, so the level is alpha R/K (Benjamini and Bogomolov 2014, "Selective inference on
-    multiple families of hypotheses"); said here by dividing the p by `confirmed_share` = R/K.
+    Only R of K groups get contrasts, so the level is alpha R/K (Benjamini and Bogomolov 2014, "Selective inference on
+    multiple families of hypotheses"). Instead of the level, the p values are divided by `confirmed_share` = R/K.
     """
     chosen = ~extraction.units.discovery
     clusters = extraction.units.clusters[chosen]
@@ -253,7 +254,7 @@ def category_table(
     out = []
     for i, name in enumerate(names):
         inside = categories == name
-        # The contrast as a mean: inside units count n/n_in, outside ones -n/n_out.
+        # The contrast as a mean: units inside count n/n_in, units outside -n/n_out.
         signed = (
             np.where(inside, len(means) / max(inside.sum(), 1), -len(means) / max((~inside).sum(), 1)) * means
         )
@@ -274,7 +275,7 @@ def category_table(
 
 
 def _triggers(weights: FloatArray, chosen: BoolArray, contexts: Contexts) -> list[str]:
-    """Words at which the group's change happens, by their share of it beyond their share of the positions."""
+    """Words at which the group's change happens more than their share of the positions explains, strongest first."""
     active = chosen & (weights > 0)
     if not active.any():
         return []
@@ -293,7 +294,7 @@ def _examples(
     weights: FloatArray,
     chosen: BoolArray,
 ) -> list[Example]:
-    """The strongest firing position of each of a few prompts, spread from the strongest down to the median."""
+    """The strongest firing position of each of a few prompts, spread from the strongest to the median."""
     rows = extraction.rows
     fired = np.flatnonzero(chosen & (weights > 0))
     best: dict[int, int] = {}
@@ -312,32 +313,32 @@ def _window(extraction: Extraction, row: int, activity: dict[str, FloatArray]) -
     rows = extraction.rows
     inside = np.flatnonzero(rows.sequence == rows.sequence[row])
     inside = inside[np.argsort(rows.position[inside], kind="stable")]
-    place = int(np.flatnonzero(inside == row)[0])
+    at = int(np.flatnonzero(inside == row)[0])
 
     def text(part: np.ndarray) -> str:
         return "".join(extraction.token_text.get(int(token), "") for token in rows.token[part])
 
     author = "base" if rows.author[row] == 0 else "target"
     return Example(
-        prompt=int(rows.unit[row]),
+        unit=int(rows.unit[row]),
         author=author,
-        before=text(inside[max(0, place - WINDOW) : place]),
-        token=text(inside[place : place + 1]),
-        after=text(inside[place + 1 : place + 1 + WINDOW]),
+        before=text(inside[max(0, at - WINDOW) : at]),
+        token=text(inside[at : at + 1]),
+        after=text(inside[at + 1 : at + 1 + WINDOW]),
         value_base=float(activity["base"][row]),
         value_target=float(activity["target"][row]),
     )
 
 
 def ordered(results: Sequence[Result], recurrences: Mapping[int, float]) -> list[Result]:
-    """The order within a tier (METHOD section 4): strength, then the lower limit of |log2 ratio|, then recurrence.
+    """Results in the order of their tier (METHOD section 4): strength, lower limit of |log2 ratio|, recurrence.
 
     `recurrences`: share of the other seeds by `id(group)`; empty with one seed.
     """
 
     def key(result: Result) -> tuple[bool, float, float, float]:
         nearest = min(abs(result.change.low), abs(result.change.high))
-        # A shift that leaves a feature as active as before is real but small: it comes after the changes.
+        # A shift that leaves a feature as active as before is real but small, so it comes after the changes.
         small = result.change.name == "shared"
         known = -nearest if result.change.low * result.change.high > 0 else 0.0
         return small, -result.strength, known, -recurrences.get(id(result.tested.group), 0.0)

@@ -1,4 +1,4 @@
-"""The dictionaries of a run: one for each site and analyzed layer, and again for every further seed."""
+"""The dictionaries of a run: one for each site and analyzed layer, once for every seed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 
 import torch
 
-from analyze.extraction import Extraction
-from analyze.features import LayerEffects, measure_effects, with_scaling
-from analyze.fit import FitOptions, Place, Pretrained, as_dictionary, fit_dictionary, load_pretrained
+from analyze.extraction import Extraction, SiteLayer
+from analyze.features import LayerEffects, measure_effects
+from analyze.fit import FitOptions, Pretrained, as_dictionary, fit_dictionary, load_pretrained
 from analyze.groups import Group, Residuals, make_groups
 from fi_store.config import RunConfig
 from fi_store.progress import Progress
 from fi_store.store import Store, dictionary_path
 from fi_store.store.tables import Model, Run
+from fi_store.vocabulary import SIDES
 
 
 @dataclass(frozen=True)
@@ -23,64 +24,53 @@ class Fitted:
 
     layers: list[LayerEffects]
     residuals: Residuals
-    others: list[tuple[list[Group], list[LayerEffects]]] = field(default_factory=list)  # of each further seed
-
-    def with_scaling(self, extraction: Extraction, seed: int) -> list[LayerEffects]:
-        """The layers with their latent scaling: reads C."""
-        return [
-            with_scaling(
-                effects,
-                extraction,
-                (self.residuals.rows[effects.readers[0], at], self.residuals.rows[effects.readers[1], at]),
-                seed,
-            )
-            for at, effects in enumerate(self.layers)
-        ]
+    # groups and layers of every further seed
+    others: list[tuple[list[Group], list[LayerEffects]]] = field(default_factory=list)
 
 
 def fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, progress: Progress) -> Fitted:
-    """Learns and saves the dictionaries; none for identical or incomparable models.
+    """Learns and saves the dictionaries; none if the models are identical or cannot be compared.
 
     Raises:
-        AnalysisError: activations that nothing can be learned from; a ready dictionary that does not fit.
+        AnalysisError: nothing can be learned from the activations, or a ready dictionary does not fit.
     """
     reason = _no_dictionary_reason(store, run, config)
     if reason is not None:
-        _warn(store, run, progress, reason)
+        warn(store, run, progress, reason)
         return Fitted([], Residuals({}, extraction))
     with store.session() as session:
         n_layers = min(session.get_one(Model, m).n_layers for m in (run.base_model_id, run.target_model_id))
-    places: list[Place] = [
+    site_layers: list[SiteLayer] = [
         (site, layer) for site in config.sites for layer in config.analyzed_layers(n_layers)
     ]
-    ready = _ready_dictionary(store, run, config, places, progress)
+    ready = _ready_dictionary(store, run, config, site_layers, progress)
     layers: list[LayerEffects] = []
     residuals: dict[tuple[str, int], torch.Tensor] = {}
-    with progress.task("learning dictionaries", len(places) * config.dictionary_steps) as advance:
-        for place in places:
-            activations = {r: extraction.activations(r, *place) for r in extraction.readers}
-            effects = _fit_one(run, config, extraction, activations, place, ready.get(place), 0, advance)
-            for reader in ("base", "target"):
-                residuals[reader, len(layers)] = activations[reader]
+    with progress.task("learning dictionaries", len(site_layers) * config.dictionary_steps) as advance:
+        for site_layer in site_layers:
+            effects, activations = _fit_one(
+                run, config, extraction, site_layer, ready.get(site_layer), 0, advance
+            )
+            for side in SIDES:
+                residuals[side, len(layers)] = activations[side]
             layers.append(effects)
-            effects.dictionary.save(store.folder / dictionary_path(run.id, *place))
+            effects.dictionary.save(store.folder / dictionary_path(run.id, *site_layer))
     if not layers[0].dictionary.config.same_width:
-        _warn(
+        warn(
             store,
             run,
             progress,
-            "The models have different widths: dark matter, the mean shift and latent scaling have no meaning here.",
+            "The models have different widths, so dark matter, the mean shift and latent scaling are not defined.",
         )
     others = []
     for number in range(1, config.dictionary_seeds):
         with progress.task(
             f"learning dictionaries again (seed {number + 1} of {config.dictionary_seeds})",
-            len(places) * config.dictionary_steps,
+            len(site_layers) * config.dictionary_steps,
         ) as advance:
             again = []
-            for place in places:
-                activations = {r: extraction.activations(r, *place) for r in extraction.readers}
-                again.append(_fit_one(run, config, extraction, activations, place, None, number, advance))
+            for site_layer in site_layers:
+                again.append(_fit_one(run, config, extraction, site_layer, None, number, advance)[0])
             others.append((make_groups(again, extraction)[: config.candidates], again))
     return Fitted(layers, Residuals(residuals, extraction), others)
 
@@ -89,23 +79,25 @@ def _fit_one(
     run: Run,
     config: RunConfig,
     extraction: Extraction,
-    activations: dict[str, torch.Tensor],
-    place: Place,
+    site_layer: SiteLayer,
     ready: Pretrained | None,
     number: int,
     advance: Callable[[int], None],
-) -> LayerEffects:
-    """The dictionary of one place, the `number`-th seed's, with what it shows."""
+) -> tuple[LayerEffects, dict[str, torch.Tensor]]:
+    """The effects of one site and layer's dictionary (the ready one, or one learned with the `number`-th seed), and
+    every reader's activations there."""
+    activations = {reader: extraction.activations(reader, *site_layer) for reader in extraction.readers}
     first, second = ("base", "target") if run.canonical_first == "base" else ("target", "base")
     train = torch.from_numpy(extraction.rows.discovery)
     rows = activations[first][train], activations[second][train]
     if ready is not None:
         advance(config.dictionary_steps)
-        dictionary = as_dictionary(ready, rows, place, config.seed)
-        return measure_effects(extraction, dictionary, activations, first, config.feature_threshold)
+        dictionary = as_dictionary(ready, rows, site_layer, config.seed)
+        measured = measure_effects(extraction, dictionary, activations, first, config.feature_threshold)
+        return measured, activations
     options = FitOptions(
-        site=place[0],
-        layer=place[1],
+        site=site_layer[0],
+        layer=site_layer[1],
         n_latents=config.n_latents,
         k=config.k,
         steps=config.dictionary_steps,
@@ -114,28 +106,30 @@ def _fit_one(
     )
     classes = torch.from_numpy(extraction.rows.position_class)[train]
     learned = fit_dictionary(config.dictionary, rows, classes, options, advance)
-    return measure_effects(extraction, learned, activations, first, config.feature_threshold)
+    measured = measure_effects(extraction, learned, activations, first, config.feature_threshold)
+    return measured, activations
 
 
 def _ready_dictionary(
-    store: Store, run: Run, config: RunConfig, places: list[Place], progress: Progress
-) -> dict[Place, Pretrained]:
-    """The dictionary of `--dictionary-file` at its place."""
+    store: Store, run: Run, config: RunConfig, site_layers: list[SiteLayer], progress: Progress
+) -> dict[SiteLayer, Pretrained]:
+    """The dictionary of `--dictionary-file`, if there is one, under its site and layer."""
     if config.dictionary_file is None:
         return {}
     ready = load_pretrained(config.dictionary_file)
     made_for = ready.about.get("model")
     if made_for is not None and made_for not in (run.base_reference, run.target_reference):
-        _warn(
+        warn(
             store,
             run,
             progress,
             f"The dictionary {ready.folder} was made for {made_for}, not for either model.",
         )
-    return {ready.place(places): ready}
+    return {ready.site_layer(site_layers): ready}
 
 
 def _no_dictionary_reason(store: Store, run: Run, config: RunConfig) -> str | None:
+    """Why no dictionary can be learned, as a sentence; None if one can."""
     found = store.rows(
         "select count(*) as n, count(relative_difference) as comparable, max(relative_difference) as largest"
         " from activation_summary where run_id = $run",
@@ -143,14 +137,15 @@ def _no_dictionary_reason(store: Store, run: Run, config: RunConfig) -> str | No
     )[0]
     if found["comparable"] < found["n"] and config.dictionary != "crosscoder":
         return (
-            "The models have different widths, and only a crosscoder (--dictionary crosscoder) can be learned from "
-            "them: layers are compared by CKA."
+            "The models have different widths, so only a crosscoder can be learned (--dictionary crosscoder). Layers "
+            "are still compared by CKA."
         )
     if found["largest"] == 0:
-        return "The models' activations are identical on every text, so there is nothing to look for inside."
+        return "The models' activations are identical on every text, so there are no features to look for."
     return None
 
 
-def _warn(store: Store, run: Run, progress: Progress, message: str) -> None:
+def warn(store: Store, run: Run, progress: Progress, message: str) -> None:
+    """Records a warning of the analysis and prints it."""
     store.event(run.id, "analyze", "warning", message)
     progress.note(message, warning=True)

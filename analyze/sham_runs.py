@@ -1,7 +1,7 @@
-"""What the same search finds on targets without content: printed beside the findings (METHOD sections 3 and 8).
+"""What the same search finds on targets without content, for comparison with the findings (METHOD sections 3 and 8).
 
-A sham takes the target's place: its features are grouped on D and tested once on C exactly like the pair's. Its floors
-come from the *other* shams, since a floor that a sham has set itself can hardly be exceeded by it; so it takes two.
+A sham replaces the target: its features are grouped on D and tested once on C exactly like the pair's. Its floors come
+from the *other* shams, since a sham can hardly exceed a floor that it set itself; so at least two shams are needed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from analyze.extraction import CLASSES, Extraction
 from analyze.features import LayerEffects, beside, sham_levels
 from analyze.findings import confirm_groups
-from analyze.groups import make_groups
+from analyze.groups import choose_scopes, make_groups
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,19 @@ def run_shams(
     minimum_floor: float,
     seed: int,
 ) -> list[ShamRun]:
-    """One entry per sham; empty with fewer than two shams. `anchor` is the reader that they were built around."""
+    """One entry per sham, none with fewer than two shams. `anchor` is the reader that they were built around."""
     if not layers or len(extraction.shams) < 2:
         return []
     found = []
     for number, sham in enumerate(extraction.shams):
-        seen = [_seen_from(effects, extraction, anchor, sham, minimum_floor) for effects in layers]
-        tested = confirm_groups(make_groups(seen, extraction)[:candidates], seen, extraction, seed)
+        effects = [_with_sham(layer, extraction, anchor, sham, minimum_floor) for layer in layers]
+        groups = make_groups(effects, extraction)[:candidates]
+        tested = confirm_groups(groups, choose_scopes(groups, effects, extraction), effects, extraction, seed)
         found.append(ShamRun(number, len(tested), sum(item.confirmed(alpha) for item in tested)))
     return found
 
 
-def _seen_from(
+def _with_sham(
     effects: LayerEffects, extraction: Extraction, anchor: str, sham: str, minimum_floor: float
 ) -> LayerEffects:
     """The layer with the anchor as base and the sham as target, floors from the other shams."""

@@ -1,1 +1,1 @@
-"""Measurements of fi-store: against what was planted, and against what else there is; not part of the package."""
+"""Measures fi-store against planted truth and against other packages; not part of the installed package."""

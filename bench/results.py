@@ -1,4 +1,4 @@
-"""The form of a results file: versions, figures with their goals, and the raw numbers that they come from."""
+"""The format of a results file: versions, figures with their goals, and the raw numbers behind them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fi_store.versions import recorded_versions
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured number beside what it should be."""
+    """One measured number and its goal."""
 
     name: str
     value: float
     unit: str
     goal: str
-    ok: bool | None  # None: no goal is set, or the form that ran is too short to judge it
+    ok: bool | None  # None: there is no goal, or the run was too short to judge it
     detail: str = ""
 
 
@@ -32,7 +32,7 @@ class PartResult:
 
 
 def read_raw(path: Path) -> dict[str, Any]:
-    """The raw section of an earlier results file; empty where there is none."""
+    """The raw section of an earlier results file; empty if there is none."""
     if not path.exists():
         return {}
     raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["raw"]
@@ -40,7 +40,7 @@ def read_raw(path: Path) -> dict[str, Any]:
 
 
 def write_results(path: Path, figures: Iterable[Figure], raw: dict[str, Any], **versions: str) -> None:
-    """Writes the file whole: a reader never sees half of it."""
+    """Writes the file atomically: a reader never sees half of it."""
     content = {
         "versions": recorded_versions() | versions,
         "figures": [asdict(figure) for figure in figures],

@@ -1,7 +1,7 @@
-"""Writes what documents itself: the file tree of README.md and docs/commands.md. Run by `make docs`.
+"""Writes what documents itself: the folders in README.md, docs/files.md and docs/commands.md. Run by `make docs`.
 
-A file's line in the tree is the first sentence of its own docstring, heading or front matter; the commands come
-from the command line's own help. A test holds both to be as this program would write them.
+The line of a file is the first sentence of its own docstring, heading or front matter, the line of a folder that of its
+`__init__.py`; the commands come from the command line's own help. A test checks that all of it is up to date.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from fi_store.cli import app
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 COMMANDS = ROOT / "docs" / "commands.md"
-BEGIN, END = "<!-- files: written by docs/generate.py -->\n", "<!-- end of files -->\n"
+FILES = ROOT / "docs" / "files.md"
+BEGIN, END = "<!-- folders: written by docs/generate.py -->\n", "<!-- end of folders -->\n"
 WIDTH = 100
 TOP = "the top folder"
 GIVEN = {
     ".ci/run": "Installs the system packages that tests need and runs all checks",
-    ".gitignore": "What is made, not written",
+    ".gitignore": "What is generated, not written",
     "CHANGELOG.md": "What changed, for those who use it",
     "CONTRIBUTING.md": "How to change it, on one page",
     "LICENSE": "Apache-2.0",
@@ -32,8 +33,8 @@ GIVEN = {
     "README.md": "This page",
     "alembic.ini": "Alembic's settings, for those who write migrations",
     "bench/peers-dictionary.lock": "What the trainer is compared with, pinned with hashes",
-    "bench/planted/organisms/demo.json": "Which of the folders beside it the demo compares",
-    "docs/report.png": "The picture above",
+    "bench/planted/organisms/demo.json": "Which of the folders here the demo compares",
+    "docs/report.png": "The picture of a report in README.md",
     "pyproject.toml": "The package, its dependencies and the tools' settings",
     "requirements.lock": "Every dependency with its version and hashes, made by make lock",
     "migrations/script.py.mako": "The form of a new migration",
@@ -51,20 +52,59 @@ GIVEN = {
     "render/templates/report.md.j2": "The Markdown report",
 }
 """Files that cannot say it themselves."""
+FOLDERS = {
+    "migrations/": "The schema of a store, revision by revision",
+    "prompts/": "The prompts that ship, and the concepts that results are named with",
+    "render/templates/": "What the report's page and its Markdown look like",
+    "docs/": "Tutorial, how-to guide, reference, explanations",
+    "tests/": "Tests, in the same folders as what they test; helpers in `tests/helpers/`",
+}
+"""Folders that are no packages, or whose package has nothing to say."""
+INSIDE = ("fi_store/", "extract/", "analyze/", "render/")
+"""Folders whose sub-folders are shown in README.md."""
+
+
+def tracked() -> list[str]:
+    """The files of the repository, sorted."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    return sorted(name for name in set(names) if name and (ROOT / name).is_file())
+
+
+def folders() -> str:
+    """The folders of the repository as one block: one line each, sub-folders of the packages indented."""
+    found = {
+        f"{parent}/" for name in tracked() for parent in Path(name).parents if str(parent) not in (".", ".ci")
+    }
+    shown = [
+        name
+        for name in sorted(found)
+        if name.count("/") == 1 or (name.count("/") == 2 and name.startswith(INSIDE))
+    ]
+    rows = []
+    for name in shown:
+        depth = name.count("/") - 1
+        rows.append(f"{'  ' * depth + name.split('/')[-2] + '/':<17} {folder_line(name)}")
+    return "```text\n" + "\n".join(rows) + "\n```\n"
+
+
+def folder_line(name: str) -> str:
+    """What a folder is for: the first sentence of its package."""
+    if name in FOLDERS:
+        return FOLDERS[name]
+    text = (ROOT / name / "__init__.py").read_text(encoding="utf-8")
+    return first_sentence(ast.get_docstring(ast.parse(text)) or "")
 
 
 def tree() -> str:
-    """The repository's files as Markdown: a block for each folder, a line for each file."""
-    names = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split("\n")
-    lines = {name: line for name in sorted(names) if name and (line := describe(name)) is not None}
-    blocks = []
+    """docs/files.md: a block for each folder, a line for each file."""
+    lines = {name: line for name in tracked() if (line := describe(name)) is not None}
+    blocks = ["# Files\n\nEvery file, in the words of the file itself. Written by `make docs`.\n"]
     for title, chosen in _folders(list(lines)).items():
         short = {name: name if title == TOP else name.removeprefix(title) for name in chosen}
         width = max(map(len, short.values()))
         rows = [f"{short[name].ljust(width)}  {lines[name]}" for name in chosen]
-        blocks.append(f"**{title}**\n\n```text\n" + "\n".join(rows) + "\n```\n")
+        blocks.append(f"## {title}\n\n```text\n" + "\n".join(rows) + "\n```\n")
     return "\n".join(blocks)
 
 
@@ -82,7 +122,7 @@ def describe(name: str) -> str | None:
     path = ROOT / name
     if name in GIVEN:
         return GIVEN[name]
-    if name.endswith(("py.typed", ".safetensors", "adapter_config.json")):
+    if name.endswith(("py.typed", ".safetensors", "adapter_config.json")) or path.stat().st_size == 0:
         return None
     if name.endswith(".py"):
         return first_sentence(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
@@ -150,13 +190,14 @@ def _row(parameter: Any) -> str | None:
     return f"| {names} | {text} |"
 
 
-def with_tree(readme: str) -> str:
-    """The README with a fresh file tree between its two marks."""
+def with_folders(readme: str) -> str:
+    """The README with a fresh list of folders between its two marks."""
     before, _, rest = readme.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{tree()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{folders()}\n{END}{after}"
 
 
 if __name__ == "__main__":
-    README.write_text(with_tree(README.read_text(encoding="utf-8")), encoding="utf-8")
+    README.write_text(with_folders(README.read_text(encoding="utf-8")), encoding="utf-8")
+    FILES.write_text(tree(), encoding="utf-8")
     COMMANDS.write_text(commands(), encoding="utf-8")

@@ -1,1 +1,1 @@
-"""The only room that runs models: references, sequences, hooks, shards, generation, shams; writes to the store."""
+"""The only room that runs models: loads a pair, lets it answer and read prompts, and writes results to the store."""

@@ -1,8 +1,8 @@
-"""Both models' answers to a chunk of prompts, taken from an earlier run of the store where they would be the same.
+"""Both models' answers to a chunk of prompts, generated or copied from an earlier run if they would be the same.
 
-Answers are greedy, so what determines them can be compared: the model's fingerprint and configuration, the prompts and
-their batches, how they are rendered, the length, the precision, the device, the threads and the installed versions.
-Whoever compares several models with one base lets it answer once.
+Answers are greedy, so everything that determines them can be compared: the model's fingerprint and configuration, the
+prompts and their batches, the rendering, the length, the precision, the device, the threads and the installed
+versions. When several models are compared with one base, the base therefore answers only once.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from fi_store.vocabulary import SIDES, Side
 Answers = dict[tuple[str, Side], Answer]
 
 
-class Source(NamedTuple):
-    """The run whose answers are taken, and the model's place in it (base, target)."""
+class AnswerSource(NamedTuple):
+    """The earlier run whose answers are copied, and the side that the model was there."""
 
     run_id: str
     author: str
 
 
-Sources = dict[Side, Source]
+AnswerSources = dict[Side, AnswerSource]
 
 
-def earlier_sources(store: Store, run_id: str, job: Job) -> Sources:
-    """For each model the newest finished extraction in which it answered the same prompts in the same way."""
+def earlier_sources(store: Store, run_id: str, job: Job) -> AnswerSources:
+    """For each model, the newest finished extraction in which it answered the same prompts in the same way."""
     extracted = store.rows("SELECT run_id FROM run_event WHERE kind = 'state' AND message = 'extracted'")
     finished = {str(row["run_id"]) for row in extracted} - {run_id}
     models = {"base": job.pair.base.identity.id, "target": job.pair.target.identity.id}
@@ -48,48 +48,49 @@ def earlier_sources(store: Store, run_id: str, job: Job) -> Sources:
             )
         )
     versions = recorded_versions()
-    found: Sources = {}
-    for run in runs:  # a newer one takes the place of an older one
+    sources: AnswerSources = {}
+    for run in runs:  # newer runs overwrite older ones
         if run.versions != versions or not _answers_alike(store, run, job):
             continue
-        for place, model in (("target", run.target_model_id), ("base", run.base_model_id)):
-            known = _answering(store, run.id, place)
-            found.update(
+        for author, model in (("target", run.target_model_id), ("base", run.base_model_id)):
+            known = _answering(store, run.id, author)
+            sources.update(
                 {
-                    side: Source(run.id, place)
+                    side: AnswerSource(run.id, author)
                     for side in SIDES
-                    if models[side] == model and known is not None and known == job.answering(side)
+                    if models[side] == model and known is not None and known == job.answering[side]
                 }
             )
-    return found
+    return sources
 
 
-def _answering(store: Store, run_id: str, place: str) -> str | None:
+def _answering(store: Store, run_id: str, author: str) -> str | None:
+    """The stored hash of what determined one model's answers in a run, besides its fingerprint."""
     rows = store.rows(
-        f"SELECT detail->>'{place}_answering' AS hash FROM run_event WHERE run_id = $run AND kind = 'choice'"
+        f"SELECT detail->>'{author}_answering' AS hash FROM run_event WHERE run_id = $run AND kind = 'choice'"
         " AND (detail->>'prefix') IS NOT NULL",
         run=run_id,
     )
     return rows[0]["hash"] if rows else None
 
 
-def answers_to(store: Store, job: Job, number: int, sources: Sources) -> Answers:
-    """Both models' answers to a chunk by prompt and author."""
+def answers_to(store: Store, job: Job, number: int, sources: AnswerSources) -> Answers:
+    """Both models' answers to a chunk, by prompt and author."""
     prompts = job.chunks[number]
-    found: Answers = {}
+    answers: Answers = {}
     for side in SIDES:
         if side in sources:
-            found.update(_taken(store, number, side, sources[side]))
+            answers.update(_copied(store, number, side, sources[side]))
             continue
         reader = job.pair.base if side == "base" else job.pair.target
-        asked = [job.tokenizers.encode(side, job.rendering.render(prompt.text), "").ids for prompt in prompts]
-        given = generate_answers(reader, asked, job.config.max_new_tokens, job.pair.device)
-        found.update({(prompt.id, side): answer for prompt, answer in zip(prompts, given, strict=True)})
-    return found
+        ids = [job.tokenizers.encode(side, job.rendering.render(prompt.text), "").ids for prompt in prompts]
+        generated = generate_answers(reader, ids, job.config.max_new_tokens, job.pair.device)
+        answers.update({(prompt.id, side): answer for prompt, answer in zip(prompts, generated, strict=True)})
+    return answers
 
 
 def stored_answers(store: Store, run_id: str, number: int) -> dict[tuple[str, Side], str]:
-    """The answers of a committed chunk by prompt and author."""
+    """The texts of the answers of a committed chunk, by prompt and author."""
     rows = store.rows(
         "SELECT prompt_id, author, text FROM generation WHERE run_id = $run AND chunk = $chunk",
         run=run_id,
@@ -99,21 +100,22 @@ def stored_answers(store: Store, run_id: str, number: int) -> dict[tuple[str, Si
 
 
 def _answers_alike(store: Store, run: Run, job: Job) -> bool:
-    """Whether a model answers in this run as it did in that one, if it is in both."""
+    """Whether a model that is in both runs gives the same answers in both."""
     return (
         run.config["max_new_tokens"] == job.config.max_new_tokens
         and precision_of(run.dtype, run.config["quantization"])
         == precision_of(job.dtype, job.pair.quantization)
-        and _as_read(stored_rendering(store, run.id)) == _as_read(job.rendering)
+        and _visible(stored_rendering(store, run.id)) == _visible(job.rendering)
     )
 
 
-def _as_read(rendering: Rendering) -> tuple[bool, str, str]:
-    """What of a rendering reaches a model; whose template it was does not."""
+def _visible(rendering: Rendering) -> tuple[bool, str, str]:
+    """The part of a rendering that affects what a model reads; whose template it was does not."""
     return rendering.source == "none", rendering.prefix, rendering.suffix
 
 
-def _taken(store: Store, number: int, side: Side, source: Source) -> Answers:
+def _copied(store: Store, number: int, side: Side, source: AnswerSource) -> Answers:
+    """The answers of one model to a chunk, from an earlier run."""
     with store.session() as session:
         rows = session.scalars(
             sa.select(Generation).where(

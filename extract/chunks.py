@@ -1,4 +1,4 @@
-"""One chunk of prompts from questions to committed facts: answers, sequences, readings, shards, one transaction."""
+"""Extracts one chunk of prompts: answers, sequences, activations, divergences, committed in one transaction."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from extract.answers import Sources, answers_to, stored_answers
+from extract.answers import Answers
 from extract.job import Job
 from extract.reading import (
     Activations,
     Answer,
-    Readable,
     divergence_table,
     full_disk_explained,
     mentioned_tokens,
-    read_alone,
     read_pair,
     summary_table,
     token_table,
     write_shards,
 )
-from extract.texts import ReadSequence, build_sequences, without_controls
+from extract.texts import ReadSequence, build_sequences
 from fi_store.progress import Stopwatch
 from fi_store.prompts import PromptRecord
 from fi_store.store import Store, write_facts
@@ -36,66 +34,57 @@ def committed_chunks(store: Store, run_id: str) -> set[int]:
 
 
 def extract_chunk(
-    store: Store, run_id: str, job: Job, number: int, sources: Sources, watch: Stopwatch
+    store: Store, run_id: str, job: Job, number: int, answers: Answers, watch: Stopwatch
 ) -> None:
-    """Lets both models answer and read one chunk, and commits everything about it."""
-    prompts = job.chunks[number]
-    with watch.stage("answer"):
-        answers = answers_to(store, job, number, sources)
-    sequences = sequences_of(run_id, job, prompts, {key: answer.text for key, answer in answers.items()})
+    """Lets both models read one chunk with its answers, and commits all its rows."""
+    texts = {key: answer.text for key, answer in answers.items()}
+    sequences = sequences_of(run_id, job, job.chunks[number], texts)
+    rows: list[Generation | Sequence] = [
+        *(_generation(run_id, number, key, answer) for key, answer in answers.items()),
+        *(_sequence(run_id, number, sequence) for sequence in sequences),
+    ]
     reading = read_pair(job.pair, sequences, job.vocabulary, job.config.sites, watch)
-    first_row = _next_row(store, run_id, number)
+    first_row = next_row(store, run_id, number)
     with watch.stage("write"):
         shards = [
             shard
             for side in SIDES
             for shard in write_shards(
-                store.folder, run_id, side, number, first_row, analyzed(job, reading.activations[side])
+                store.folder, run_id, side, number, first_row, written(job, reading.activations[side])
             )
         ]
         divergence = divergence_table(run_id, number, first_row, sequences, reading)
         summaries = summary_table(run_id, number, sequences, reading)
+        mentioned = mentioned_tokens(divergence)
         with full_disk_explained(store.folder, run_id), store.session() as session:
-            session.add_all(_generation(run_id, number, key, answer) for key, answer in answers.items())
-            session.add_all(_sequence(run_id, number, sequence) for sequence in sequences)
-            session.add_all(shards)
-            this = {"run_id": run_id, "chunk": number}
-            write_facts(session, TokenDivergence, divergence, replace=this)
-            write_facts(session, ActivationSummary, summaries, replace=this)
-            _write_tokens(session, run_id, mentioned_tokens(divergence), job.tokenizers.base)
+            session.add_all([*rows, *shards])
+            this_chunk = {"run_id": run_id, "chunk": number}
+            write_facts(session, TokenDivergence, divergence, replace=this_chunk)
+            write_facts(session, ActivationSummary, summaries, replace=this_chunk)
+            _write_tokens(session, run_id, mentioned, job.tokenizers.base)
 
 
-def extract_sham_chunk(
-    store: Store, run_id: str, job: Job, number: int, name: str, reader: Readable, watch: Stopwatch
-) -> None:
-    """Lets a sham target read the answers that both models read in a chunk, and commits its shards."""
-    sequences = without_controls(
-        sequences_of(run_id, job, job.chunks[number], stored_answers(store, run_id, number))
-    )
-    with watch.stage("read_sham"):
-        activations = read_alone(reader, job.first, sequences, job.config.sites, job.pair.device)
-    with watch.stage("write"):
-        first_row = _next_row(store, run_id, number, controls=False)
-        shards = write_shards(store.folder, run_id, name, number, first_row, analyzed(job, activations))
-        with full_disk_explained(store.folder, run_id), store.session() as session:
-            session.add_all(shards)
-
-
-def analyzed(job: Job, activations: Activations) -> Activations:
-    """The layers whose token-level activations go to disk; summaries cover all layers."""
-    layers = set(job.config.written_layers(job.n_layers))
-    return {key: rows for key, rows in activations.items() if key[1] in layers}
+def written(job: Job, activations: Activations) -> Activations:
+    """The activations that are written to disk: those of some layers. Summaries cover all layers."""
+    return {key: rows for key, rows in activations.items() if key[1] in job.written_layers}
 
 
 def sequences_of(
-    run_id: str, job: Job, prompts: tuple[PromptRecord, ...], answers: dict[tuple[str, Side], str]
+    run_id: str,
+    job: Job,
+    prompts: tuple[PromptRecord, ...],
+    answers: dict[tuple[str, Side], str],
+    *,
+    controls: bool = True,
 ) -> list[ReadSequence]:
-    """The sequences of some prompts with these answers, in canonical order."""
-    return build_sequences(run_id, prompts, answers, job.rendering, job.tokenizers, job.first)
+    """The sequences of some prompts with their answers, in canonical order."""
+    return build_sequences(
+        run_id, prompts, answers, job.rendering, job.tokenizers, job.first, controls=controls
+    )
 
 
-def _next_row(store: Store, run_id: str, number: int, *, controls: bool = True) -> int:
-    """The first row of a chunk: chunks are committed in order, so the earlier ones are all there."""
+def next_row(store: Store, run_id: str, number: int, *, controls: bool = True) -> int:
+    """The number of a chunk's first row. Chunks are committed in order, so all earlier ones are in the store."""
     (row,) = store.rows(
         "SELECT coalesce(sum(n_kept), 0) AS n FROM sequence WHERE run_id = $run AND chunk < $chunk"
         " AND ($controls OR author <> 'control')",
@@ -107,12 +96,12 @@ def _next_row(store: Store, run_id: str, number: int, *, controls: bool = True) 
 
 
 def _write_tokens(session: Session, run_id: str, mentioned: set[int], tokenizer: Any) -> None:
-    """Adds the texts of tokens that no earlier chunk mentioned."""
+    """Adds the texts of tokens that no earlier chunk mentions."""
     known = {token for (token,) in session.query(RunToken.token_id).where(RunToken.run_id == run_id)}
     new = mentioned - known
     if new:
-        never = {"run_id": run_id, "token_id": -1}
-        write_facts(session, RunToken, token_table(run_id, tokenizer, new), replace=never)
+        nothing = {"run_id": run_id, "token_id": -1}
+        write_facts(session, RunToken, token_table(run_id, tokenizer, new), replace=nothing)
 
 
 def _generation(run_id: str, number: int, key: tuple[str, Side], answer: Answer) -> Generation:

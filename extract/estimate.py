@@ -1,4 +1,4 @@
-"""What an extraction will take: tokens, seconds, disk and memory, measured on a few of its own prompts beforehand."""
+"""Estimates the tokens, seconds, disk and memory that an extraction needs, from a trial on a few of its prompts."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 TRIAL_PROMPTS = 4
 TRIAL_TOKENS = 4
-LETTERS = 4
-"""About so many make a token: the trial reads parts of prompts as answers, none longer than a model may answer."""
+TOKEN_CHARACTERS = 4
+"""Characters per token, roughly. The trial reads parts of prompts as answers, no longer than a model may answer."""
 DIVERGENCE_BUFFERS = 10
-"""Float32 buffers of (block rows, vocabulary) that live at once while divergences are computed."""
+"""Float32 buffers of (block rows, vocabulary) in memory at once while divergences are computed."""
 DISK_MARGIN = 1.1
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Counts, seconds and bytes. `memory_bytes` comes on top of the loaded models; None: this system does not say."""
+    """Counts, seconds and bytes. `memory_bytes` excludes the loaded models. `free_memory` is None if unknown."""
 
     n_prompts: int
     n_tokens: int
@@ -45,11 +45,11 @@ class Estimate:
     free_memory: int | None
 
     def sentence(self) -> str:
-        """One line for people."""
+        """One line for the user."""
         return (
             f"{self.n_prompts} prompts, about {self.n_tokens:,} tokens to read: about {_duration(self.seconds)} "
-            f"before the analysis, {_size(self.disk_bytes)} of disk, {_size(self.memory_bytes)} of memory beside the "
-            "models."
+            f"before the analysis, {_size(self.disk_bytes)} of disk, {_size(self.memory_bytes)} of memory besides "
+            "the models."
         )
 
     def detail(self) -> dict[str, Any]:
@@ -60,25 +60,25 @@ class Estimate:
         if self.disk_bytes * DISK_MARGIN > self.free_disk:
             raise ExtractionError(
                 f"The run needs about {_size(self.disk_bytes)} of disk, and {folder} has {_size(self.free_disk)} free.",
-                hint="free space (fi-store gc), or take fewer prompts (--limit-per-category) or shams",
+                hint="free space (fi-store gc), or use fewer prompts (--limit-per-category) or shams",
             )
         if self.free_memory is not None and self.memory_bytes > self.free_memory:
             raise ExtractionError(
-                f"The run needs about {_size(self.memory_bytes)} of memory beside the models, and "
-                f"{_size(self.free_memory)} are free.",
-                hint="take a smaller precision (--quantization), or one without shams",
+                f"The run needs about {_size(self.memory_bytes)} of memory besides the models, and "
+                f"{_size(self.free_memory)} is free.",
+                hint="use a smaller precision (--quantization), or no shams",
             )
 
 
 def estimate_job(job: Job, folder: Path) -> Estimate:
-    """Counts from the tokenized prompts, seconds from a short trial, bytes from the models' shapes."""
+    """Estimates counts from the tokenized prompts, seconds from a short trial, and bytes from the models' shapes."""
+    token_seconds, step_seconds = _trial(job)
     (n_prompt, n_control), content, longest = _token_counts(job)
     count, new = len(job.suite.prompts), job.config.max_new_tokens
     shams = job.config.shams if why_no_sham(job.pair) is None else 0
     with_control = sum(bool(prompt.control) for prompt in job.suite.prompts)
-    own_rows = content[0] + 2 * count * new + count
-    n_rows = own_rows + content[1] + with_control
-    token_seconds, step_seconds = _trial(job)
+    answer_rows = content[0] + 2 * count * new + count  # all but those of control texts
+    n_rows = answer_rows + content[1] + with_control
     both_answers = _both_answers(job, n_prompt, 2 * count * new)
     read_once = both_answers + n_control
     scaling = _scaling_readings(shams) * both_answers / count * min(CALIBRATION_PROMPTS, count)
@@ -87,10 +87,10 @@ def estimate_job(job: Job, folder: Path) -> Estimate:
         n_prompts=count,
         n_tokens=round(2 * n_prompt + 2 * read_once + shams * both_answers + scaling),
         n_rows=n_rows,
-        # One sham reads once what the pair reads twice; prompts are also read to be answered.
+        # A sham is one reader and the pair is two. Prompts are also read in order to be answered.
         seconds=token_seconds * (read_once + both_answers * shams / 2 + scaling / 2 + n_prompt)
         + step_seconds * steps,
-        disk_bytes=_disk_bytes(job, n_rows, own_rows, shams),
+        disk_bytes=_disk_bytes(job, n_rows, answer_rows, shams),
         memory_bytes=_memory_bytes(job, n_rows, max(BATCH_TOKENS, 2 * padded_length(longest + new)), shams),
         free_disk=shutil.disk_usage(_existing(folder)).free,
         free_memory=free_memory(job.pair.device),
@@ -98,20 +98,22 @@ def estimate_job(job: Job, folder: Path) -> Estimate:
 
 
 def _both_answers(job: Job, n_prompt: int, n_answers: int) -> int:
-    """Tokens to read both answers to some prompts, from those of the prompts and of the answers: a prompt is read once
-    for both, where models allow it. Known after they have read something."""
+    """Tokens needed to read both answers to some prompts. If the models allow it, a prompt is read once for both.
+
+    Whether they do is known only after they have read something.
+    """
     once = all(may_branch(reader.plain) for reader in (job.pair.base, job.pair.target))
     return (1 if once else 2) * n_prompt + n_answers
 
 
 def _scaling_readings(shams: int) -> int:
-    """Readings of the calibration texts: both models once, the first sham about four times, every other one twice."""
+    """How often the calibration texts are read: once by each model, about four times by the first sham, then twice."""
     return 2 + 4 + 2 * (shams - 1) if shams else 0
 
 
 def _token_counts(job: Job) -> tuple[tuple[int, int], tuple[int, int], int]:
-    """Tokens of the rendered prompts and of the rendered control texts, the same without the template, and those of the
-    longest text (all the base's)."""
+    """Three counts of the base's tokens: (rendered prompts, rendered control texts), both without the template, and
+    the longest text."""
     totals, content, longest = [0, 0], [0, 0], 0
     frame = len(job.tokenizers.encode("base", job.rendering.render(""), "").ids)
     for prompt in job.suite.prompts:
@@ -125,9 +127,9 @@ def _token_counts(job: Job) -> tuple[tuple[int, int], tuple[int, int], int]:
 
 
 def _trial(job: Job) -> tuple[float, float]:
-    """Seconds per token that both models read and compare, and per step that both models generate."""
+    """Seconds per token that both models read and compare, and seconds per token that both models generate."""
     prompts = job.suite.prompts[:TRIAL_PROMPTS]
-    asked = {
+    prompt_ids = {
         side: [job.tokenizers.encode(side, job.rendering.render(prompt.text), "").ids for prompt in prompts]
         for side in SIDES
     }
@@ -135,18 +137,18 @@ def _trial(job: Job) -> tuple[float, float]:
     sequences = build_sequences(
         "trial",
         prompts,
-        # Equal answers would be read once.
+        # Two different answers, because equal ones would be read only once.
         {
             (prompt.id, side): answer[: len(answer) // part]
             for prompt in prompts
-            for answer in (prompt.text[: LETTERS * job.config.max_new_tokens],)
+            for answer in (prompt.text[: TOKEN_CHARACTERS * job.config.max_new_tokens],)
             for side, part in zip(SIDES, (1, 2), strict=True)
         },
         job.rendering,
         job.tokenizers,
         job.first,
     )
-    # The first pass builds kernels, and tells whether a prompt is read once for both answers.
+    # The first pass builds kernels and shows whether a prompt is read once for both answers.
     for part in (sequences[:2], sequences):
         started = time.perf_counter()
         read_pair(job.pair, part, job.vocabulary, job.config.sites, Stopwatch())
@@ -157,7 +159,7 @@ def _trial(job: Job) -> tuple[float, float]:
     ) + sum(len(sequence.base.ids) for sequence in sequences if sequence.author == "control")
     started = time.perf_counter()
     for side in SIDES:
-        generate_answers(readers[side], asked[side], TRIAL_TOKENS, job.pair.device)
+        generate_answers(readers[side], prompt_ids[side], TRIAL_TOKENS, job.pair.device)
     return seconds / tokens, (time.perf_counter() - started) / TRIAL_TOKENS
 
 
@@ -171,28 +173,26 @@ def _row_values(job: Job, *readers: Reader) -> int:
     return sum(reader.n_layers * reader.d_model for reader in readers) * len(job.config.sites)
 
 
-def _disk_bytes(job: Job, n_rows: int, own_rows: int, shams: int) -> int:
-    """Shards, divergence rows (four lists of 20 and about 100 bytes beside) and mean vectors (float32)."""
-    written = len(job.config.written_layers(job.n_layers)) / job.n_layers
+def _disk_bytes(job: Job, n_rows: int, answer_rows: int, shams: int) -> int:
+    """Shards, divergence rows (four lists of 20 and about 100 more bytes) and mean vectors (float32)."""
+    written = len(job.written_layers) / job.n_layers
     both = _row_values(job, job.pair.base, job.pair.target)
     first = job.pair.base if job.first == "base" else job.pair.target
-    shards = (n_rows * both + own_rows * shams * _row_values(job, first)) * _item_size(job) * written
+    shards = (n_rows * both + answer_rows * shams * _row_values(job, first)) * _item_size(job) * written
     divergences = n_rows * (4 * METHOD.stored_tokens * 4 + 100)
     means = len(job.suite.prompts) * 4 * both * 4
     return int(shards) + divergences + means
 
 
 def _memory_bytes(job: Job, n_rows: int, batch: int, shams: int) -> int:
-    """The largest chunk's activations; the logits, float32 buffers, keys and values of a batch of so many tokens; a
+    """Activations of the largest chunk; logits, float32 buffers, keys and values of a batch of `batch` tokens; and a
     sham's copy of the weights."""
     share = min(1.0, CHUNK_PROMPTS / len(job.suite.prompts)) * 1.5  # chunks differ in length
     chunk = n_rows * share * _row_values(job, job.pair.base, job.pair.target) * _item_size(job)
     vocabulary = max(job.pair.base.vocab_size, job.pair.target.vocab_size)
-    logits = (
-        # Both models', and one more while those of prompts and answers are put in order.
-        3 * batch * vocabulary * _item_size(job) + DIVERGENCE_BUFFERS * BLOCK_ROWS * vocabulary * 4
-    )
-    # A row holds as many as the longest prompt and the longest answer, which need not be one text's.
+    # Both models' logits, and a third copy while those of prompts and answers are put in order.
+    logits = 3 * batch * vocabulary * _item_size(job) + DIVERGENCE_BUFFERS * BLOCK_ROWS * vocabulary * 4
+    # A row is as long as the longest prompt plus the longest answer, even if they are not of the same text.
     keys = 2 * batch * max(cache_values(reader) for reader in (job.pair.base, job.pair.target))
     copy = 0
     if shams and job.pair.base.model is not job.pair.target.model:
@@ -201,7 +201,7 @@ def _memory_bytes(job: Job, n_rows: int, batch: int, shams: int) -> int:
 
 
 def cache_values(reader: Reader) -> int:
-    """Numbers that a token's keys and values take in all layers."""
+    """How many numbers the keys and values of one token consist of, over all layers."""
     config = reader.plain.config.get_text_config()
     heads = getattr(config, "num_attention_heads", None) or 1
     size = getattr(config, "head_dim", None) or reader.d_model // heads
@@ -209,13 +209,13 @@ def cache_values(reader: Reader) -> int:
 
 
 def _existing(folder: Path) -> Path:
-    """The nearest folder that exists: the project's may not yet."""
+    """The nearest folder that exists, since the project's may not exist yet."""
     folder = folder.absolute()
     return next(candidate for candidate in (folder, *folder.parents) if candidate.is_dir())
 
 
 def free_memory(device: Any) -> int | None:
-    """Free bytes of the accelerator, or of this machine where the system says so."""
+    """Free bytes of the accelerator, or of this machine if its system reports them."""
     kind = torch.device(device)
     if kind.type == "cuda":
         return int(torch.cuda.mem_get_info(kind)[0])
@@ -223,8 +223,8 @@ def free_memory(device: Any) -> int | None:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
         return None
-    found = {name: value for name, _, value in (line.partition(":") for line in lines)}
-    return int(found["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in found else None
+    fields = {name: value for name, _, value in (line.partition(":") for line in lines)}
+    return int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else None
 
 
 def _size(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Opens a run in the store: a new one with everything that determines it, or an interrupted one to go on with."""
+"""A run's extraction before it starts: decides its settings, writes the run to the store, or checks an earlier run."""
 
 from __future__ import annotations
 
@@ -21,71 +21,66 @@ if TYPE_CHECKING:
     from extract.models import LoadedPair
 
 EXTRACTION_FORM = 2
-"""Counted up when what is written of the same models, prompts and options changes."""
+"""Increased when an extraction of the same models, prompts and options would write something different."""
 CHUNK_PROMPTS = 32
-"""Prompts that are answered, read and committed together: what a killed run can lose."""
+"""Prompts that are answered, read and committed together. A killed run loses at most these."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a run's extraction needs to know, decided once before its first chunk."""
+    """Everything that is decided once, before the first chunk of an extraction."""
 
     config: RunConfig
     suite: PromptSuite
+    chunks: tuple[tuple[PromptRecord, ...], ...]  # the prompts in file order, `CHUNK_PROMPTS` at a time
+    units: list[Unit]
     pair: LoadedPair
     first: Side
+    n_layers: int  # layers that both models have
+    written_layers: frozenset[int]  # layers whose activations go to disk
+    dtype: str  # the type in which both models compute, by torch's name
+    answering: dict[Side, str | None]  # a hash of what determines a model's answers besides its fingerprint
     rendering: Rendering
     tokenizers: Tokenizers
     vocabulary: VocabularyMap
-    units: list[Unit]
     warnings: list[str]
-
-    @property
-    def n_layers(self) -> int:
-        """Layers that both models have."""
-        return min(self.pair.base.n_layers, self.pair.target.n_layers)
-
-    @property
-    def dtype(self) -> str:
-        """What both models compute in, as torch calls it."""
-        return str(self.pair.dtype).removeprefix("torch.")
-
-    def answering(self, side: Side) -> str | None:
-        """See `extract.reading.generate.answering`."""
-        reader = self.pair.base if side == "base" else self.pair.target
-        return answering(reader, self.config.trust_remote_code)
-
-    @property
-    def chunks(self) -> list[tuple[PromptRecord, ...]]:
-        """The prompts in file order, in portions of `CHUNK_PROMPTS`."""
-        prompts = self.suite.prompts
-        return [prompts[at : at + CHUNK_PROMPTS] for at in range(0, len(prompts), CHUNK_PROMPTS)]
 
 
 def prepare(
     pair: LoadedPair, config: RunConfig, suite: PromptSuite, rendering: Rendering | None = None
 ) -> Job:
-    """Decides rendering, tokenization, vocabulary and units; a resumed run brings its own `rendering`."""
+    """Decides rendering, tokenization, vocabulary and units. A resumed run passes its own `rendering`."""
     _refuse_unusable(suite)
-    depth = min(pair.base.n_layers, pair.target.n_layers)
-    config.analyzed_layers(depth)  # refuses a layer that is not there before the models run
+    n_layers = min(pair.base.n_layers, pair.target.n_layers)
+    written_layers = frozenset(config.written_layers(n_layers))  # refuses a layer that no model has
     texts = [text for prompt in suite.prompts for text in (prompt.text, prompt.control) if text]
     warnings: list[str] = []
     if rendering is None:
         rendering, warnings = choose_rendering(pair, texts)
     tokenizers = make_tokenizers(pair, rendering, texts)
     if not tokenizers.shared:
-        warnings.append("The tokenizers differ; positions are those where both have a token boundary.")
+        warnings.append(
+            "The tokenizers differ. Only positions where both have a token boundary are compared."
+        )
     base, target = pair.base, pair.target
+    starts = range(0, len(suite.prompts), CHUNK_PROMPTS)
     return Job(
         config=config,
         suite=suite,
+        chunks=tuple(suite.prompts[start : start + CHUNK_PROMPTS] for start in starts),
+        units=assign_units(suite, config.seed),
         pair=pair,
         first=canonical_first(pair),
+        n_layers=n_layers,
+        written_layers=written_layers,
+        dtype=str(pair.dtype).removeprefix("torch."),
+        answering={
+            "base": answering(base, config.trust_remote_code),
+            "target": answering(target, config.trust_remote_code),
+        },
         rendering=rendering,
         tokenizers=tokenizers,
         vocabulary=map_vocabularies(base.tokenizer, target.tokenizer, base.vocab_size, target.vocab_size),
-        units=assign_units(suite, config.seed),
         warnings=warnings,
     )
 
@@ -93,63 +88,56 @@ def prepare(
 def _refuse_unusable(suite: PromptSuite) -> None:
     if not suite.prompts:
         raise UsageError("There is no prompt to read.", hint="fi-store prompts")
-    seen: dict[str, str] = {}
+    keys: dict[str, str] = {}  # by prompt id
     for prompt in suite.prompts:
-        if prompt.id in seen:
+        if prompt.id in keys:
             raise UsageError(
-                f"The prompts {seen[prompt.id]} and {prompt.key} are the same.", hint="fi-store prompts"
+                f"The prompts {keys[prompt.id]} and {prompt.key} are the same.", hint="fi-store prompts"
             )
-        seen[prompt.id] = prompt.key
+        keys[prompt.id] = prompt.key
 
 
 def extraction_key(pair: LoadedPair, config: RunConfig, suite: PromptSuite) -> str:
-    """Hash of what determines the activations."""
+    """A hash of everything that determines the activations."""
     return key_of(pair.base.identity.id, pair.target.identity.id, config, suite)
 
 
 def key_of(base_id: str, target_id: str, config: RunConfig, suite: PromptSuite) -> str:
-    """The same for two models that are known by their ids."""
+    """The same hash for two models given by their ids."""
     settings = config.model_dump(mode="json")
     fields = {name: settings[name] for name in EXTRACTION_FIELDS}
     return ids.content_id("extraction", EXTRACTION_FORM, base_id, target_id, suite.id, fields)
 
 
 def begin(store: Store, job: Job) -> str:
-    """Writes the run with its models, prompts and units, and its choices with their reasons; returns its id."""
+    """Writes a new run with its models, prompts, units, and choices with their reasons. Returns its id."""
     run_id = ids.run_id()
     pair, suite = job.pair, job.suite
+    models = [pair.base.base_identity, pair.target.base_identity, pair.base.identity, pair.target.identity]
+    prompt_set = PromptSet(
+        id=suite.id,
+        name=suite.name,
+        version=suite.version,
+        n_prompts=len(suite.prompts),
+        created_at=now(),
+    )
+    entities: list[Any] = [*{model.id: model for model in models if model is not None}.values(), prompt_set]
+    for position, prompt in enumerate(suite.prompts):
+        entities.append(Prompt(id=prompt.id, **asdict(prompt)))
+        entities.append(PromptSetMember(prompt_set_id=suite.id, position=position, prompt_id=prompt.id))
+    run, units = _run(run_id, job), unit_rows(run_id, job.units)
     with store.session() as session:
-        models = [
-            pair.base.base_identity,
-            pair.target.base_identity,
-            pair.base.identity,
-            pair.target.identity,
-        ]
-        entities: list[Any] = list({model.id: model for model in models if model is not None}.values())
-        created = now()
-        entities.append(
-            PromptSet(
-                id=suite.id,
-                name=suite.name,
-                version=suite.version,
-                n_prompts=len(suite.prompts),
-                created_at=created,
-            )
-        )
-        for position, prompt in enumerate(suite.prompts):
-            entities.append(Prompt(id=prompt.id, **asdict(prompt)))
-            entities.append(PromptSetMember(prompt_set_id=suite.id, position=position, prompt_id=prompt.id))
         add_missing(session, entities)
-        session.add(_run(run_id, job))
-        session.add_all(unit_rows(run_id, job.units))
+        session.add(run)
+        session.add_all(units)
     store.event(run_id, "extract", "state", "extracting")
     store.event(run_id, "extract", "choice", f"Precision {job.dtype}: {pair.dtype_reason}")
     store.event(
         run_id,
         "extract",
         "choice",
-        f"Prompts are rendered by: {job.rendering.source}.",
-        detail={**asdict(job.rendering), **{f"{side}_answering": job.answering(side) for side in SIDES}},
+        f"Chat template: {job.rendering.source}.",
+        detail={**asdict(job.rendering), **{f"{side}_answering": job.answering[side] for side in SIDES}},
     )
     for message in (*pair.warnings, *job.warnings):
         store.event(run_id, "extract", "warning", message)
@@ -157,17 +145,17 @@ def begin(store: Store, job: Job) -> str:
 
 
 def unit_rows(run_id: str, units: Sequence[Unit]) -> list[RunUnit]:
-    """What a run stores about its units."""
+    """The rows that a run stores about its units."""
     return [
         RunUnit(
             run_id=run_id,
-            prompt_id=one.prompt.id,
-            unit=one.unit,
-            cluster=one.cluster,
-            category=one.prompt.category,
-            half=one.half,
+            prompt_id=unit.prompt.id,
+            unit=unit.unit,
+            cluster=unit.cluster,
+            category=unit.prompt.category,
+            half=unit.half,
         )
-        for one in units
+        for unit in units
     ]
 
 
@@ -198,12 +186,12 @@ def _run(run_id: str, job: Job) -> Run:
 
 
 def precision_of(dtype: str, quantization: str) -> tuple[str, str | None]:
-    """What a model's weights and products were: two names of the same precision are equal."""
+    """The types of a model's products and weights, comparable although the same precision may have two names."""
     return dtype, quantization if quantization in ("int8", "nf4") else None
 
 
 def stored_rendering(store: Store, run_id: str) -> Rendering:
-    """How the run's prompts were rendered when it began (a template may write another date today)."""
+    """How the run's prompts were rendered when it began. (Today its template might write another date.)"""
     (row,) = store.rows(
         "SELECT detail->>'source' AS source, detail->>'prefix' AS prefix, detail->>'suffix' AS suffix FROM run_event "
         "WHERE run_id = $run AND kind = 'choice' AND (detail->>'prefix') IS NOT NULL",  # -> binds weakly in DuckDB
@@ -218,13 +206,13 @@ def check_same(
     config: RunConfig,
     suite: PromptSuite,
     *,
-    wish: str = "go on",
+    action: str = "continue",
     hint: str = "repeat it with its own options, or start a new run without --resume",
 ) -> None:
-    """Refuses to go on with a run under other circumstances.
+    """Refuses to continue a run with other models, prompts or options.
 
     Raises:
-        UsageError: names what is different.
+        UsageError: something is different. The message says what.
     """
     if previous.extraction_key == extraction_key(pair, config, suite) and previous.seed == config.seed:
         return
@@ -236,9 +224,9 @@ def check_same(
         *((name, previous.config.get(name), settings[name]) for name in ("seed", *EXTRACTION_FIELDS)),
     ]
     different = [f"{name} ({old} then, {new} now)" for name, old, new in compared if old != new]
-    if not different:  # what determines an extraction has changed since
+    if not different:  # a new version has changed what determines an extraction
         raise UsageError(
-            f"The run {previous.id} cannot {wish}: another version of fi-store made it.",
+            f"The run {previous.id} cannot {action}: it was made with another version of fi-store.",
             hint="start a new run with the same options",
         )
-    raise UsageError(f"The run {previous.id} cannot {wish}: different {', '.join(different)}.", hint=hint)
+    raise UsageError(f"The run {previous.id} cannot {action}: different {', '.join(different)}.", hint=hint)

@@ -3,7 +3,7 @@
     from fi_store import run_feature_interpretation_pipeline
     run = run_feature_interpretation_pipeline(base_model="bundled:smollm2", target_model="./my-adapter")
 
-The names below are loaded when they are first used (PEP 562): importing this package imports nothing heavy, so that
+The names below are loaded on first use (PEP 562). Importing this package therefore imports nothing heavy, and
 `fi-store --help` answers at once.
 """
 

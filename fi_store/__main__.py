@@ -1,4 +1,4 @@
-"""`python -m fi_store` is `fi-store`."""
+"""Makes `python -m fi_store` the same as `fi-store`."""
 
 import sys
 

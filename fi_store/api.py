@@ -1,10 +1,10 @@
-"""The Python functions: the same verbs as the command line, with the same defaults, and silence instead of bars.
+"""The Python functions: the same verbs and defaults as the command line, but they print nothing.
 
     run = run_feature_interpretation_pipeline(base_model="A", target_model="B", output_dir="project")
     with open_store(run.store) as store:
         store.rows("SELECT rank, name, effect FROM finding ORDER BY rank")
 
-Step by step, each call takes what the one before handed on (a frozen `RunHandle`):
+Step by step, each call takes the `RunHandle` that the previous call returned:
 
     data = extract_activations_for_comparison(base_model="A", target_model="B", prompt_categories={"sums": ["1+1?"]})
     features = name_features(data)
@@ -12,7 +12,7 @@ Step by step, each call takes what the one before handed on (a frozen `RunHandle
     create_visualizations(features)
     generate_report(features, report_format="markdown")
 
-All raise `fi_store.FiStoreError`, whose `hint` is the next step.
+All of them raise `fi_store.FiStoreError`; its `hint` says what to do next.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from fi_store.prompts import PromptSuite, suite_from_lists, suite_of_run
 from fi_store.store import Store
 
 PLAIN_CATEGORY = "prompts"
-"""The category of texts that were given as a list without one."""
+"""The category for texts given as a plain list."""
 
 
 def run_feature_interpretation_pipeline(
@@ -57,14 +57,15 @@ def run_feature_interpretation_pipeline(
     display: Display | None = None,
     **options: Any,
 ) -> RunHandle:
-    """Everything in one call: both models on the prompts, analysis, charts, report.
+    """Does everything in one call: runs both models on the prompts, analyzes, draws charts, writes the report.
 
-    Prompts are the shipped suite, or `prompt_categories={"reasoning": ["..."]}`, or `prompts`: a file or several
-    (`Path`, or one string), a list of texts, or a `PromptSuite`. `threshold` is the smallest absolute mean theta that
-    may become a result. `options` are further fields of `fi_store.RunConfig`, such as `seed` or `max_new_tokens`.
+    The prompts are the shipped suite by default. Pass `prompt_categories={"reasoning": ["..."]}`, or pass `prompts`:
+    one or more files (`Path`, or a single string), a list of texts, or a `PromptSuite`. `threshold` is the smallest
+    absolute mean theta that can become a result. `options` are other fields of `fi_store.RunConfig`, such as `seed`
+    or `max_new_tokens`.
 
     Raises:
-        FiStoreError: with the sentence and the next step that the command line would print.
+        FiStoreError: with the message and hint that the command line would print.
     """
     config = _config(
         output_dir,
@@ -104,7 +105,7 @@ def extract_activations_for_comparison(
     display: Display | None = None,
     **options: Any,
 ) -> RunHandle:
-    """The first stage: both models answer and read the prompts; activations and divergences go to the store."""
+    """Runs the first stage: both models answer and read the prompts; activations and divergences go to the store."""
     config = _config(
         output_dir,
         store,
@@ -132,10 +133,10 @@ def name_features(
     display: Display | None = None,
     **options: Any,
 ) -> RunHandle:
-    """The second stage: dictionaries, effects, tests and names, by the method; needs no model.
+    """Runs the second stage: dictionaries, effects, tests and names. Needs no model.
 
-    What is given here replaces what the run was configured with; `options` are further fields of the analysis,
-    such as `layers` or `candidates`.
+    Arguments given here replace the run's stored configuration. `options` are other fields of the analysis, such as
+    `layers` or `candidates`.
     """
     with Store.open(activation_data.store) as opened:
         changes = {
@@ -150,11 +151,13 @@ def name_features(
 
 
 def probe_models(feature_data: RunHandle, *, display: Display | None = None) -> RunHandle:
-    """The third stage: both models run once more for what the analysis asked (the loss with each dictionary's
-    reconstruction spliced in). Reports say where it was left out.
+    """Runs the third stage: both models run again to answer the analysis's requests.
+
+    So far these measure the loss with each dictionary's reconstruction spliced in. Reports say when this stage was
+    skipped.
 
     Raises:
-        FiStoreError: the run is not analyzed, or a model is gone or is another one than it was.
+        FiStoreError: the run is not analyzed, or a model is missing or has changed.
     """
     with Store.open(feature_data.store) as opened:
         workflow.probe(opened, feature_data.run_id, Progress(display or Silent()))
@@ -164,7 +167,7 @@ def probe_models(feature_data: RunHandle, *, display: Display | None = None) -> 
 def create_visualizations(
     feature_data: RunHandle, *, output_dir: str | Path | None = None, display: Display | None = None
 ) -> list[Path]:
-    """The charts of an analyzed run as PNG and SVG, and the features by category as JSON; returns the files."""
+    """Draws the charts of an analyzed run (PNG, SVG) and writes its features by category (JSON); returns the files."""
     from render.report import render_visualizations
 
     with Store.open(feature_data.store) as opened:
@@ -180,7 +183,7 @@ def generate_report(
     skip_visualization: bool = False,
     display: Display | None = None,
 ) -> list[Path]:
-    """The report of an analyzed run (`markdown`, `html` or `both`), with its charts; returns the files."""
+    """Writes the report of an analyzed run (`markdown`, `html` or `both`) with its charts; returns the files."""
     if report_format not in ("markdown", "html", "both"):
         raise UsageError(f"There is no report format {report_format!r}.", hint="markdown, html or both")
     with Store.open(feature_data.store) as opened:
@@ -195,13 +198,13 @@ def generate_report(
 
 
 def open_store(path: str | Path | RunHandle, *, read_only: bool = True) -> Store:
-    """The store of a project (a folder), a file, or a run, to be used in a `with` statement.
+    """Opens the store of a project folder, a file, or a run; use it in a `with` statement.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: there is no such store.
     """
-    place = path.store if isinstance(path, RunHandle) else Path(path)
-    return Store.open(place / "fi-store.duckdb" if place.is_dir() else place, read_only=read_only)
+    file = path.store if isinstance(path, RunHandle) else Path(path)
+    return Store.open(file / "fi-store.duckdb" if file.is_dir() else file, read_only=read_only)
 
 
 def _config(
@@ -225,16 +228,16 @@ def _suite(
     prompts: PromptSuite | str | Path | Sequence[str | Path] | None,
     config: RunConfig,
 ) -> PromptSuite:
-    """The prompts of a call, whichever way they were given, with the filters of the configuration."""
+    """The prompts of a call, in whatever form they were given, with the configuration's filters applied."""
     if lists is not None and prompts is not None:
-        raise UsageError("prompt_categories and prompts both name the prompts; give one of them.")
+        raise UsageError("prompt_categories and prompts cannot be combined; give one of them.")
     if isinstance(prompts, PromptSuite):
         return prompts
     if isinstance(prompts, (str, Path)):
         prompts = [Path(prompts)]
     texts = [item for item in prompts or () if isinstance(item, str)]
     if texts and len(texts) < len(prompts or ()):
-        raise UsageError("prompts mixes texts (str) and files (Path); give one kind.")
+        raise UsageError("prompts mixes texts (str) and files (Path); give only one kind.")
     if texts:
         lists = {PLAIN_CATEGORY: texts}
     if lists is not None:
@@ -244,7 +247,7 @@ def _suite(
 
 
 def _crosscoder_file(given: Mapping[str, Any] | str | Path | None, folder: Path) -> Path | None:
-    """The path of outside similarities; a mapping is first written beside the store, so that the run can name it."""
+    """The path of an outside file of similarities; a mapping is first written to a file beside the store."""
     if given is None or isinstance(given, (str, Path)):
         return Path(given) if given is not None else None
     path = folder / "crosscoder" / f"{content_id(given)}.json"

@@ -1,7 +1,7 @@
 """The configuration of a run, with a sentence under each option.
 
-`RunConfig` is at once the options of `fi-store run`, the keys of `--config FILE.toml` and what a run stores about
-itself. The thresholds stand in `fi_store/method.py`. This module imports neither torch nor SQLAlchemy.
+`RunConfig` defines the options of `fi-store run`, the keys of `--config FILE.toml`, and the configuration stored with
+each run. The method's thresholds are in `fi_store/method.py`. This module imports neither torch nor SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Site = Literal["resid_post", "attn_out", "mlp_out"]
 DictionaryKind = Literal["paired_sae", "crosscoder", "diff_sae", "pca", "mean_diff"]
 ReportFormat = Literal["markdown", "html", "both"]
 DEPTHS = (0.40, 0.57, 0.77, 0.93)
-"""Relative depths of `--layers auto`. Early layers mostly hold the token itself; answers take shape later."""
+"""Relative depths for `--layers auto`. Early layers mostly encode the token itself; answers take shape later."""
 
 
 class RunConfig(BaseModel):
-    """Everything that determines a run. Frozen; refused on construction when options contradict each other."""
+    """Everything that determines a run. Frozen; contradictory options are refused on construction."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,38 +35,39 @@ class RunConfig(BaseModel):
     target_model: str = Field(description="The model after, in any of the same forms.")
     prompts_file: tuple[Path, ...] = Field(
         default=(),
-        description="Prompt files (YAML or JSON), or reasoning, broad, controls; by default reasoning and controls.",
+        description="Prompt files (YAML or JSON), or reasoning, broad, controls. Default: reasoning and controls.",
     )
-    categories: tuple[str, ...] = Field(default=(), description="Only prompts of these categories.")
+    categories: tuple[str, ...] = Field(default=(), description="Use only prompts of these categories.")
     limit_per_category: int | None = Field(
         default=None,
         ge=1,
-        description="At most this many prompts of each category, evenly spread; 16 of the shipped suite by default.",
+        description="At most this many prompts per category, evenly spaced. Default for the shipped suite: 16.",
     )
     output_dir: Path = Field(
-        default=Path("feature_interpretation"), description="The project folder that many runs share."
+        default=Path("feature_interpretation"), description="The project folder, shared by many runs."
     )
     store: Path | None = Field(
-        default=None, description="The DuckDB file; by default fi-store.duckdb in the project folder."
+        default=None, description="The DuckDB file. Default: fi-store.duckdb in the project folder."
     )
-    cache_dir: Path | None = Field(default=None, description="Where converted models are kept.")
+    cache_dir: Path | None = Field(default=None, description="Folder for converted models.")
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps."
     )
     quantization: Quantization = Field(
-        default="auto", description="Precision of the weights; auto measures and says why."
+        default="auto",
+        description="Precision of the weights; auto measures which is fastest and prints the reason.",
     )
     trust_remote_code: bool = Field(
-        default=False, description="Let a hub repository run its own code. Off unless you read it."
+        default=False, description="Let a hub repository run its own code. Read that code first."
     )
     seed: int = Field(
         default=0,
         ge=0,
         le=2**31 - 1,
-        description="Seed of the split, the dictionaries, shams and resampling.",
+        description="Seed for the split, dictionaries, shams and resampling.",
     )
     max_new_tokens: int = Field(
-        default=48, ge=2, le=4096, description="Length of each model's own greedy answer."
+        default=48, ge=2, le=4096, description="Maximum length of each model's own greedy answer, in tokens."
     )
     layers: str = Field(
         default="auto",
@@ -74,56 +75,60 @@ class RunConfig(BaseModel):
         description="Layers to analyze: auto, all, or numbers such as 5,11,17.",
     )
     sites: tuple[Site, ...] = Field(
-        default=("resid_post",), min_length=1, description="Where activations are read."
+        default=("resid_post",),
+        min_length=1,
+        description="Where in each layer activations are read: resid_post, attn_out, mlp_out.",
     )
-    dictionary: DictionaryKind = Field(
-        default="paired_sae", description="The kind of dictionary that is learned."
-    )
+    dictionary: DictionaryKind = Field(default="paired_sae", description="The kind of dictionary to learn.")
     dictionary_seeds: int = Field(
         default=1,
         ge=1,
         le=20,
-        description="Dictionaries per layer: the first is analyzed, the others say what recurs.",
+        description="Dictionaries per layer: the first is analyzed, the others show which groups recur.",
     )
     dictionary_file: Path | None = Field(
         default=None,
-        description="A folder with a ready sparse autoencoder, used at its layer instead of a learned one.",
+        description="A folder with a pretrained sparse autoencoder, used at its layer instead of learning one.",
     )
     n_latents: int = Field(default=1024, ge=8, le=2**20, description="Latents per dictionary.")
-    k: int = Field(default=16, ge=1, description="Latents that fire per token on average (BatchTopK).")
+    k: int = Field(default=16, ge=1, description="Average number of latents that fire per token (BatchTopK).")
     dictionary_steps: int = Field(default=500, ge=1, description="Training steps per dictionary.")
     dictionary_batch: int = Field(
-        default=1024, ge=2, description="Rows per training step (half of them from each model)."
+        default=1024, ge=2, description="Rows per training step, half from each model."
     )
     candidates: int = Field(
-        default=30, ge=1, le=1000, description="K: groups that go on to the confirmation half."
+        default=30, ge=1, le=1000, description="K: the number of groups tested on the confirmation half."
     )
-    shams: int = Field(default=3, ge=0, le=20, description="Equal-norm sham targets behind the floor.")
+    shams: int = Field(
+        default=3, ge=0, le=20, description="Number of equal-norm sham targets that set the floor."
+    )
     feature_threshold: float = Field(
         default=METHOD.floor_minimum,
         ge=0,
         le=10,
-        description="Smallest absolute mean theta that may become a result; the measured floor applies besides.",
+        description="Smallest absolute mean theta that can become a result; the measured floor applies as well.",
     )
-    alpha: float = Field(default=METHOD.alpha, gt=0, lt=1, description="Level of the adjusted p.")
+    alpha: float = Field(
+        default=METHOD.alpha, gt=0, lt=1, description="Significance level for the adjusted p."
+    )
     keep_activations: KeepActivations = Field(
         default="analyzed",
-        description="Token-level activations: of all layers, of the analyzed ones, or none once the analysis is done.",
+        description="Which layers' activations to keep: all, only the analyzed ones, or none after the analysis.",
     )
     crosscoder_file: Path | None = Field(
-        default=None, description="JSON similarities from elsewhere, shown beside our own."
+        default=None, description="JSON file of similarities from another tool, shown beside our own."
     )
     skip_activations: bool = Field(
         default=False,
-        description="Use the newest extraction of this pair and configuration in the store, also under another seed.",
+        description="Reuse the store's newest extraction of this pair and configuration; the seed may differ.",
     )
     skip_naming: bool = Field(default=False, description="Leave results unnamed.")
     skip_probes: bool = Field(
         default=False,
-        description="Do not run the models again after the analysis (the loss with reconstructions spliced in).",
+        description="Do not run the models again after the analysis (loss with reconstructions spliced in).",
     )
-    skip_visualization: bool = Field(default=False, description="Report without charts.")
-    skip_report: bool = Field(default=False, description="No report.")
+    skip_visualization: bool = Field(default=False, description="Make the report without charts.")
+    skip_report: bool = Field(default=False, description="Do not make a report.")
     report_format: ReportFormat = Field(default="both", description="markdown, html or both.")
 
     @field_validator("base_model", "target_model")
@@ -139,10 +144,10 @@ class RunConfig(BaseModel):
             raise ValueError(f"k = {self.k} is larger than n_latents = {self.n_latents}")
         if self.dictionary_seeds > 1 and (self.dictionary_file or self.dictionary in ("pca", "mean_diff")):
             raise ValueError(
-                "dictionary_seeds asks for dictionaries that a seed changes; this one is always the same"
+                "dictionary_seeds needs a dictionary that depends on the seed; this one is always the same"
             )
         if self.skip_report and self.crosscoder_file is not None and self.skip_visualization:
-            raise ValueError("crosscoder_file is shown in charts and reports only, and both are skipped")
+            raise ValueError("crosscoder_file appears only in charts and reports, and both are skipped")
         return self
 
     @property
@@ -151,12 +156,12 @@ class RunConfig(BaseModel):
         return self.store if self.store is not None else self.output_dir / "fi-store.duckdb"
 
     def analyzed_layers(self, n_layers: int) -> list[int]:
-        """The layers, ascending, that `layers` means for models of `n_layers` layers.
+        """The layers, ascending, that `layers` selects in models with `n_layers` layers.
 
-        Known before any model runs: it depends on the options and the depth, never on data.
+        This is known before any model runs: it depends only on the options and the depth, never on data.
 
         Raises:
-            UsageError: a number is outside the model.
+            UsageError: the models have no layer with that number.
         """
         if self.layers == "all":
             return list(range(n_layers))
@@ -178,15 +183,15 @@ class RunConfig(BaseModel):
 EXTRACTION_FIELDS = (
     "max_new_tokens", "sites", "shams", "quantization", "device", "trust_remote_code",
 )  # fmt: skip
-"""What, beside models and prompts, determines an extraction; `--skip-activations` looks for equality in these. The seed
-is none of it: it divides the prompts, and draws the shams that a run reads, which a later seed takes over."""
+"""The fields that, with models and prompts, determine an extraction; `--skip-activations` needs them to be equal. The
+seed is not one of them: it splits the prompts and draws the shams, and a run with another seed keeps those shams."""
 
 
 def make_config(file: Path | None = None, **options: Any) -> RunConfig:
-    """A checked configuration: options that are not None beat the TOML file, which beats the defaults.
+    """Builds a validated configuration. Options that are not None override the TOML file, which overrides the defaults.
 
     Raises:
-        ConfigError: the file is missing or not TOML, a key is unknown, a value is outside its range.
+        ConfigError: the file is missing or not TOML, a key is unknown, or a value is out of range.
     """
     values: dict[str, Any] = {}
     if file is not None:

@@ -1,7 +1,7 @@
-"""What a person sees while work goes on: bars on a terminal, one line per finished task elsewhere.
+"""Shows progress: bars on a terminal, otherwise one line for each finished task.
 
-Progress, choices and warnings go to stderr, so that stdout holds results only. Everything passes through
-`safe_text.visible`: an escape sequence in a model's answer must not reach the terminal.
+Progress, choices and warnings go to stderr, so stdout holds only results. All text passes through `safe_text.visible`:
+an escape sequence in a model's answer must not reach the terminal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from fi_store.safe_text import visible
 
 SHORT_SECONDS = 1.0
-"""Tasks under this are not worth a line."""
+"""Tasks that take less than this get no line."""
 
 
 class RichDisplay:
@@ -32,7 +32,7 @@ class RichDisplay:
         self.close()
 
     def close(self) -> None:
-        """Takes the bars off the screen."""
+        """Removes the bars from the screen."""
         if self._bars is not None:
             self._bars.stop()
             self._bars = None

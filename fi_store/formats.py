@@ -1,7 +1,7 @@
-"""Writes a table for people (terminal, Markdown) and for programs (CSV, JSON, Parquet).
+"""Writes tables for people (terminal, Markdown) and for programs (CSV, JSON, Parquet).
 
-The cells may hold what a model wrote: each format gets text that cannot act (see `fi_store.safe_text`). JSON and
-Parquet keep every character, since their readers are programs; JSON escapes all that is not ASCII.
+Cells may contain text that a model wrote, so every format gets text that is safe to display (see `fi_store.safe_text`).
+JSON and Parquet keep every character because programs read them; JSON escapes everything that is not ASCII.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MAX_COLUMNS = 10
-"""Columns from which a terminal shows one block a row."""
+"""With more columns than this, the terminal shows each row as a block."""
 FILE_WIDTH = 140
-"""Characters a line where the output is no terminal."""
+"""Line width in characters when the output is not a terminal."""
 
 TableFormat = Literal["table", "csv", "json", "markdown", "parquet"]
 
 
 def format_table(table: pa.Table, fmt: str, out: TextIO | Path | None = None) -> None:
-    """Writes the table to a stream or file; to standard output when none is given.
+    """Writes the table to a stream or file, by default to standard output.
 
     Raises:
-        UsageError: an unknown format, or Parquet without a file.
+        UsageError: the format is unknown, or it is Parquet and there is no file.
     """
     if fmt not in get_args(TableFormat):
         raise UsageError(f"There is no format {fmt!r}.", hint=f"one of {', '.join(get_args(TableFormat))}")
@@ -59,8 +59,8 @@ def _write_parquet(table: pa.Table, out: TextIO | Path | None) -> None:
     binary = getattr(stream, "buffer", None)
     if binary is None or stream.isatty():
         raise UsageError(
-            "Parquet is not text and needs a file.",
-            hint="name one, or redirect: … --format parquet > rows.parquet",
+            "Parquet is a binary format and needs a file.",
+            hint="add --output rows.parquet, or redirect: … --format parquet > rows.parquet",
         )
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
@@ -75,7 +75,7 @@ def _write_csv(table: pa.Table, stream: TextIO) -> None:
 
 
 def _csv_cell(value: Any) -> Any:
-    """Numbers stay numbers (a negative one is no formula); lists and structures become JSON."""
+    """Numbers stay numbers (a negative number is not a formula); lists and structures become JSON."""
     if value is None:
         return ""
     if isinstance(value, bool | int | float):
@@ -94,7 +94,7 @@ def _json_text(value: Any, indent: int | None = None) -> str:
 
 
 def finite(value: Any) -> Any:
-    """The value with NaN and infinities as None, which JSON has no words for."""
+    """The value with NaN and infinities replaced by None, because JSON cannot express them."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -119,7 +119,7 @@ def _write_markdown(table: pa.Table, stream: TextIO) -> None:
 
 
 def _write_terminal(table: pa.Table, stream: TextIO) -> None:
-    """A table; rows of many columns become one block each, since nobody reads twenty narrow columns."""
+    """A table, or one block per row when there are too many columns to read side by side."""
     from rich.console import Console
     from rich.text import Text
 
@@ -163,7 +163,7 @@ def _record(row: dict[str, Any]) -> Table:
 
 
 def cell(value: Any) -> str:
-    """A value on one line for people: four significant digits, lists with commas, nothing that acts."""
+    """A value on one line for people: four significant digits, lists with commas, control characters made visible."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What the Python functions hand on from one to the next: a run in a store."""
+"""The handle that the Python functions pass from one to the next."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RunHandle:
-    """A run in a store: what the Python functions hand on from one to the next."""
+    """One run in one store."""
 
     store: Path
     run_id: str

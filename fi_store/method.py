@@ -1,4 +1,4 @@
-"""The constants of the method, each with its meaning; docs/METHOD.md and bench/LOG.md say what they were set on."""
+"""The constants of the method, each with its meaning. docs/METHOD.md and bench/LOG.md say how they were chosen."""
 
 from __future__ import annotations
 
@@ -7,112 +7,112 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Method:
-    """Thresholds of the method, each with its meaning; formulas stand where they are used."""
+    """The method's thresholds, each with its meaning. Formulas are in the code that uses them."""
 
     alpha: float = 0.05
-    """Level of the adjusted p on the confirmation half, and of the one-sided limits of words and names."""
+    """Level for the adjusted p on the confirmation half and for the one-sided limits of words and names."""
     floor_minimum: float = 0.01
-    """Smallest absolute mean theta that may become a result, whatever the shams say."""
+    """Smallest absolute mean theta that can become a result, whatever the shams show."""
     floor_level: float = 0.9
-    """Share of further shams whose largest |mean theta| at one layer and place the floor stays above."""
-    sham_bend: float = 3.0
-    """Shams vary by factors while their largest |mean theta| is well below 1 / this, by differences above it ..."""
+    """Share of new shams whose largest |mean theta|, at one layer and position class, stays below the floor."""
+    sham_sharpness: float = 3.0
+    """The b of y = log(exp(b * size) - 1), the scale for comparing shams: logarithmic far below 1 / b, linear above."""
     sham_spread: float = 0.43
-    """... with this standard deviation of log(exp(bend * size) - 1) between shams (30 shams of three pairs), ..."""
+    """Usual standard deviation of y between shams (from 30 shams of three pairs)."""
     sham_spread_weight: float = 6.0
-    """... which weighs as this many degrees of freedom beside a run's own shams."""
+    """Degrees of freedom given to `sham_spread` when it is pooled with a run's own shams."""
     floor_quantile: float = 0.999
-    """Quantile of |mean theta| over a sham's alive features from where features are candidates ..."""
+    """Quantile of |mean theta| over a sham's alive features that a candidate feature must exceed."""
     floor_quantile_needs: int = 1_000
-    """... if at least so many are alive, else the maximum."""
+    """Alive features needed to use `floor_quantile`; with fewer, the maximum is used instead."""
     alive_tokens: int = 12
-    """Firing tokens on D under which a feature's scale is meaningless."""
+    """Firing tokens on D that a feature needs for a meaningful scale."""
     min_nonzero_clusters: int = 12
-    """Clusters with theta != 0 under which a group is too rare to test."""
+    """Clusters with theta != 0 that a group needs to be tested; with fewer it is too rare."""
     min_category_clusters: int = 8
-    """Confirmation clusters in a category under which only an interval is given."""
+    """Confirmation clusters that a category needs for a p value; with fewer there is only an interval."""
     sign_flips: int = 9_999
-    """Random sign flips (by cluster) of the confirmation test."""
+    """Random sign flips (by cluster) in the confirmation test."""
     category_permutations: int = 9_999
-    """Label permutations of the category contrast."""
+    """Label permutations in the test of a category contrast."""
     explore_permutations: int = 1_000
-    """Sign flips behind the exploration table's pooled-permutation FDR."""
+    """Sign flips used for the exploration table's pooled-permutation FDR."""
     bootstrap_draws: int = 2_000
     """Bootstrap draws over clusters for every interval."""
     gate0_kl_upper: float = 0.02
-    """Upper 95% limit of the mean symmetric KL (nats/token) up to which the behavior counts as unchanged ..."""
+    """Largest upper 95% limit of the mean symmetric KL (nats/token) at which behavior can count as unchanged."""
     gate0_agreement: float = 0.95
-    """... when the most likely tokens also agree on at least this share of positions."""
+    """Smallest share of positions with the same most likely token at which behavior can count as unchanged."""
     basis_apart: float = 0.5
-    """Without a difference in behavior: median relative difference norm from which the bases may differ ..."""
+    """Median relative difference norm needed to warn that two models which behave alike may use different bases."""
     basis_cka: float = 0.95
-    """... if the median CKA of the layers is at least this."""
+    """Median CKA of the layers needed for the same warning."""
     group_token_cosine: float = 0.6
-    """Cosine of token-level feature differences that joins two features, within and across layers."""
+    """Cosine of token-level differences at which two features are joined, within and across layers."""
     group_unit_cosine: float = 0.9
-    """Cosine of two groups' scores over the prompts of D from which they are told as one change."""
+    """Cosine of two groups' scores over the prompts of D at which they are reported as one change."""
     group_decoder_cosine: float = 0.7
-    """Within a layer: decoder cosine that joins two features."""
+    """Decoder cosine at which two features of the same layer are joined."""
     recurrence_cosine: float = 0.7
-    """Cosine between a group's leading direction and another seed's group from which the group recurs."""
+    """Cosine between a group's leading direction and another seed's group at which the group recurs."""
     pretrained_explained: float = 0.2
-    """Explained variance on D of either model that a ready dictionary needs to stand in for a learned one."""
+    """Explained variance on D, in each model, that a pretrained dictionary needs to replace a learned one."""
     ratio_epsilon: float = 0.01
     """Share of the median activity that is added to both sides of a ratio."""
     ratio_shared: float = 1.25
-    """Ratios inside [1/x, x] with their whole 90% interval are 'shared'; beyond it 'strengthened' or 'weakened'."""
+    """A ratio is 'shared' if its whole 90% interval is inside [1/x, x]; beyond, 'strengthened' or 'weakened'."""
     ratio_added: float = 5.0
-    """Ratio from which a feature may be 'added' or 'removed' (if the other model's residuals cannot predict it); where
-    a crosscoder's latent scaling was measured, that decides instead."""
+    """Ratio at which a feature can be 'added' or 'removed', if the other model's residuals cannot predict it. If a
+    crosscoder's latent scaling was measured, that decides instead."""
     readable_auc: float = 0.9
-    """AUC from which a model's residuals tell where a feature fires: the owner's must for 'added' or 'removed', the
-    other's must not."""
+    """AUC at which a model's residuals predict where a feature fires. For 'added' or 'removed', the owner's must reach
+    it and the other's must not."""
     redirected_share: float = 0.25
-    """Paired SAE: share of a group's weight that its falling and its rising side both need to be a turn ..."""
+    """Paired SAE, 'redirected': minimum share of a group's weight on its falling side and on its rising side."""
     redirected_follows: float = 0.7
-    """... the correlation from which the rising side is at the tokens of the falling one ..."""
+    """Paired SAE, 'redirected': minimum token-level correlation of the falling side (base) with the rising (target)."""
     redirected_apart: float = 0.3
-    """... if inside either model the two correlate by less than this."""
+    """Paired SAE, 'redirected': within each model the two sides must correlate by less than this."""
     redirected_length: float = 2.0
-    """Crosscoder: what a group stands for in the models, if its lengths differ by at most this factor ..."""
+    """Crosscoder, 'redirected': largest ratio between the lengths of what a group adds to either model."""
     redirected_cosine: float = 0.7
-    """... and the cosine is under this, has turned ..."""
+    """Crosscoder, 'redirected': the cosine between the two must be below this."""
     redirected_angles: float = 2.0
-    """... if the angle is more than so many times the one between halves of C."""
+    """Crosscoder, 'redirected': the angle between the two must exceed this many times the angle between halves of C."""
     scaling_nu_error: float = 0.2
-    """Crosscoder: |nu| of the error under which a latent counts as truly one model's ..."""
+    """Crosscoder: a latent is specific to one model only if |nu| of the error is below this."""
     scaling_nu_reconstruction: float = 0.5
-    """... when |nu| of the reconstruction is also under this."""
+    """Crosscoder: a latent is specific to one model only if |nu| of the reconstruction is below this."""
     scaling_own_low: float = 0.1
-    """Lower limit that the own beta must exceed before nu has a meaning."""
+    """Latent scaling: nu is meaningful only if the lower limit of the owner's beta exceeds this."""
     scaling_tokens: int = 200
-    """Firing tokens of C that latent scaling needs ..."""
+    """Latent scaling: firing tokens of C that a latent needs."""
     scaling_clusters: int = 12
-    """... in at least this many clusters."""
+    """Latent scaling: clusters of C that a latent must fire in."""
     relative_norm_specific: float = 0.9
-    """Relative decoder norm from which a crosscoder's latent is a candidate for the target alone (1 - x: the base)."""
+    """Relative decoder norm above which a crosscoder's latent may be the target's alone (below 1 - x: the base's)."""
     relative_norm_shared: float = 0.1
-    """Distance from 1/2 up to which a relative decoder norm counts as shared."""
+    """Largest distance from 1/2 at which a relative decoder norm counts as shared."""
     name_auc_random_low: float = 0.75
-    """Lower limit of the AUC against random negatives that a name needs."""
+    """A name needs at least this lower limit of the AUC against random negatives."""
     name_auc_hard_low: float = 0.60
-    """Lower limit of the mean AUC against hard negatives that a name needs."""
+    """A name needs at least this lower limit of the mean AUC against hard negatives."""
     name_margin: float = 0.05
-    """How far a name must beat the best single token and the position class."""
+    """A name must beat the best single token and the position class by this much."""
     word_prompts: int = 3
-    """Prompts in which a word must be pushed to be listed."""
+    """Prompt families in which a word must be pushed to be listed."""
     word_share: float = 0.02
-    """Share of all that a group pushes one way in its own position class from which that class alone tells the word."""
+    """A word with this share of what a group pushes one way in its own position class is judged by that class alone."""
     match_stable: float = 0.7
-    """Decoder cosine (across spaces: profile correlation) from which a matched result is 'stable' in the later run."""
+    """Decoder cosine (across spaces: profile correlation) at which a matched result is 'stable' in the later run."""
     match_minimum: float = 0.5
-    """Mean of decoder cosine and profile correlation under which two runs' results are not the same thing."""
+    """Mean of decoder cosine and profile correlation that two runs' results need to be matched at all."""
     match_shared_prompts: int = 8
-    """Shared prompts from which profiles are compared prompt by prompt instead of category by category."""
+    """Shared prompts needed to compare profiles prompt by prompt instead of category by category."""
     max_results: int = 12
-    """Results that a run reports at most."""
+    """The most results that a run reports."""
     stored_tokens: int = 20
-    """Tokens with the largest KL contribution that are stored per position and direction."""
+    """Tokens with the largest KL contribution stored per position and direction."""
 
 
 METHOD = Method()

@@ -1,6 +1,6 @@
-"""How long work tells a person that it goes on, and how its timings reach the store.
+"""Reports progress while work runs, and measures how long each stage takes.
 
-The stages know this protocol only; the command line draws bars, Python callers get silence.
+The stages know only this protocol. The command line draws bars; the Python functions show nothing.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Protocol
 
 
 class Display(Protocol):
-    """Where progress is shown."""
+    """Something that shows progress."""
 
     def begin(self, label: str, total: int | None) -> Callable[[int], None]:
-        """Starts a task and returns what advances it by n steps."""
+        """Starts a task and returns a function that advances it by n steps."""
 
     def end(self, label: str, seconds: float) -> None:
-        """The task is over."""
+        """Ends a task."""
 
     def note(self, message: str, *, warning: bool = False) -> None:
-        """A choice with its reason, or a warning."""
+        """Shows a choice with its reason, or a warning."""
 
 
 class Silent:
@@ -40,13 +40,13 @@ class Silent:
 
 @dataclass
 class Stopwatch:
-    """Wall-clock seconds by stage, in the order in which stages ended; a stage that returns adds to its own."""
+    """Wall-clock seconds by stage, in the order in which stages ended. A repeated stage adds to its earlier time."""
 
     seconds: dict[str, float] = field(default_factory=dict, kw_only=True)
 
     @contextmanager
     def stage(self, label: str) -> Iterator[None]:
-        """Times what happens inside, also when it fails."""
+        """Times the block, even if it fails."""
         started = time.perf_counter()
         try:
             yield
@@ -56,13 +56,13 @@ class Stopwatch:
 
 @dataclass
 class Progress(Stopwatch):
-    """A stopwatch whose tasks are shown on a display while they run."""
+    """A stopwatch that shows its tasks on a display while they run."""
 
     display: Display = field(default_factory=Silent)
 
     @contextmanager
     def task(self, label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-        """A timed task; yields the function that advances it by n steps."""
+        """Runs a timed task; yields a function that advances it by n steps."""
         before = self.seconds.get(label, 0.0)
         advance = self.display.begin(label, total)
         try:
@@ -72,5 +72,5 @@ class Progress(Stopwatch):
             self.display.end(label, self.seconds[label] - before)
 
     def note(self, message: str, *, warning: bool = False) -> None:
-        """Passes a choice or a warning on to the display."""
+        """Passes a choice or a warning to the display."""
         self.display.note(message, warning=warning)

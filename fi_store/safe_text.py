@@ -1,6 +1,6 @@
-"""Makes text that a model wrote harmless for whoever prints it: terminals, spreadsheets, Markdown.
+"""Makes text that a model wrote safe to print in terminals, spreadsheets and Markdown.
 
-Knows nothing of HTML: there, Jinja's autoescape does that part, after `visible` has shown what cannot be seen.
+Does not handle HTML: there, Jinja's autoescape does the escaping after `visible` has replaced invisible characters.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 import unicodedata
 
 _KEPT_FORMAT = "\u00ad\u200c\u200d"
-"""Soft hyphen and the joiners that emoji and several scripts need; they cannot reorder or hide text."""
+"""The soft hyphen, and the joiners that emoji and several scripts need. They cannot reorder or hide text."""
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~@$])")
 _LINE_START = re.compile(r"(?m)^(\s*)([-+=>]|\d+(?=[.)](?:\s|$)))")
 _LINK_START = re.compile(r"(?i)(?<=[a-z])(:)(?=//)|(?<=\bwww)(\.)")
@@ -18,15 +18,15 @@ _RUNS_OF_BLANKS = re.compile(r"\s+")
 
 
 def visible(text: str, *, keep_newlines: bool = False) -> str:
-    """The text with every control and format character shown instead of obeyed.
+    """The text with every control and format character made visible, so that none takes effect.
 
-    An escape, a direction override or a zero-width character becomes its code point in brackets, as `[U+001B]`, so
-    that nothing moves the cursor, reorders or hides what is read. A tab becomes blanks; a line break `↵` or itself.
+    An escape, a direction override or a zero-width character becomes its code point in brackets, such as `[U+001B]`, so
+    nothing can move the cursor or reorder or hide text. A tab becomes spaces. A line break becomes `↵`, or is kept.
     """
-    return "".join(_shown(character, keep_newlines) for character in text)
+    return "".join(_visible_character(character, keep_newlines) for character in text)
 
 
-def _shown(character: str, keep_newlines: bool) -> str:
+def _visible_character(character: str, keep_newlines: bool) -> str:
     if character == "\n":
         return "\n" if keep_newlines else "↵"
     if character == "\t":
@@ -38,13 +38,13 @@ def _shown(character: str, keep_newlines: bool) -> str:
 
 
 def one_line(text: str, width: int | None = None) -> str:
-    """The text on one line, blanks run together, cut with an ellipsis at `width` characters."""
+    """The text on one line, with whitespace collapsed, cut with an ellipsis at `width` characters."""
     flat = _RUNS_OF_BLANKS.sub(" ", visible(_RUNS_OF_BLANKS.sub(" ", text))).strip()
     return flat if width is None or len(flat) <= width else flat[: width - 1].rstrip() + "…"
 
 
 def token_label(token: str) -> str:
-    """A token as a person reads it: blanks around words dropped, pure blanks shown."""
+    """A token for people: spaces around words are dropped, a token of only spaces is shown as `␣`."""
     bare = token.strip()
     if bare:
         return visible(bare)
@@ -52,20 +52,20 @@ def token_label(token: str) -> str:
 
 
 def spreadsheet_cell(text: str) -> str:
-    """Text that a spreadsheet will not take for a formula: an apostrophe stands before a first `=`, `+`, `-`, `@`.
+    """Text that a spreadsheet will not run as a formula: a leading `=`, `+`, `-` or `@` gets an apostrophe in front.
 
     Source: OWASP, "CSV Injection".
     """
-    shown = visible(text, keep_newlines=True)
-    return "'" + shown if text.startswith(_FORMULA) or shown.lstrip().startswith(_FORMULA) else shown
+    escaped = visible(text, keep_newlines=True)
+    return "'" + escaped if text.startswith(_FORMULA) or escaped.lstrip().startswith(_FORMULA) else escaped
 
 
 def markdown(text: str, *, keep_newlines: bool = False) -> str:
-    """Text that Markdown (CommonMark and GitHub's tables and autolinks) shows literally."""
-    shown = visible(text, keep_newlines=keep_newlines).replace("&", "&amp;")
-    shown = _MARKDOWN.sub(r"\\\1", shown)
-    shown = _LINK_START.sub(lambda found: "\\" + found.group(0), shown)
-    return _LINE_START.sub(lambda found: _guarded(found[1], found[2]), shown)
+    """Text escaped so that Markdown (CommonMark, plus GitHub's tables and autolinks) shows it literally."""
+    escaped = visible(text, keep_newlines=keep_newlines).replace("&", "&amp;")
+    escaped = _MARKDOWN.sub(r"\\\1", escaped)
+    escaped = _LINK_START.sub(lambda found: "\\" + found.group(0), escaped)
+    return _LINE_START.sub(lambda found: _guarded(found[1], found[2]), escaped)
 
 
 def _guarded(blanks: str, mark: str) -> str:
@@ -73,17 +73,17 @@ def _guarded(blanks: str, mark: str) -> str:
 
 
 def markdown_code(text: str) -> str:
-    """An inline code span that holds the text whatever backticks are in it."""
-    shown = visible(text) or " "
-    longest = max((len(run) for run in re.findall(r"`+", shown)), default=0)
+    """The text as an inline code span, whatever backticks it contains."""
+    escaped = visible(text) or " "
+    longest = max((len(run) for run in re.findall(r"`+", escaped)), default=0)
     ticks = "`" * (longest + 1)
-    pad = " " if shown.startswith("`") or shown.endswith("`") else ""
-    return f"{ticks}{pad}{shown}{pad}{ticks}"
+    pad = " " if escaped.startswith("`") or escaped.endswith("`") else ""
+    return f"{ticks}{pad}{escaped}{pad}{ticks}"
 
 
 def markdown_block(text: str) -> str:
-    """A fenced block that holds the text whatever fences are in it."""
-    shown = visible(text, keep_newlines=True)
-    longest = max((len(run) for run in re.findall(r"`+", shown)), default=0)
+    """The text as a fenced block, whatever fences it contains."""
+    escaped = visible(text, keep_newlines=True)
+    longest = max((len(run) for run in re.findall(r"`+", escaped)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{shown}\n{fence}"
+    return f"{fence}text\n{escaped}\n{fence}"

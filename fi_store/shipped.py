@@ -1,4 +1,4 @@
-"""Finds the data that ships with the package, in a checkout and in an installed wheel alike."""
+"""Finds the data that ships with the package, both in a checkout and in an installed wheel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 _DATA = _PACKAGE / "data"
-"""Where a wheel holds them."""
+"""Where a wheel holds the data."""
 _IN_CHECKOUT = {"organisms": "bench/planted/organisms"}
 
 

@@ -1,4 +1,4 @@
-"""What a run found, in sentences, from saved queries alone: its first results, and which prompts differ most."""
+"""Describes a run in sentences, from saved queries alone: its first results, and which prompts differ most."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from fi_store.wording import count
 Row = dict[str, Any]
 
 SHOWN_RESULTS = 3
-"""Results that are printed; the rest stands in the report and in `top_findings`."""
+"""Results that are printed; the rest are in the report and in `top_findings`."""
 ALL = 2**31
-"""More prompts than a run can have."""
+"""A limit larger than any run's number of prompts."""
 SHOWN_PROMPTS = 6
-"""Prompts that the paragraph names; the others are counted."""
+"""Prompts that the paragraph names; the others are only counted."""
 
 
 def describe_run(store: Store, run_id: str) -> list[str]:
-    """Lines for people: the first results as sentences, or the one sentence that says why there is none."""
+    """Lines for people: the first results as sentences, or one sentence saying why there are none."""
     gate = run_query(store, "pair_gate", run=run_id).to_pylist()
     if not gate:
         return ["This run is not analyzed yet."]
@@ -33,18 +33,18 @@ def describe_run(store: Store, run_id: str) -> list[str]:
 
 
 def _sentence(sentence: str, causal_status: str) -> str:
-    """The stored sentence; a result that no causal test has seen always says so."""
+    """The stored sentence; it always says so if the result has not been tested causally."""
     if causal_status != UNTESTED or causal_status in sentence.lower():
         return sentence
     return f"{sentence.rstrip().removesuffix('.')} ({UNTESTED})."
 
 
 def describe_discrimination(store: Store, run_id: str) -> str:
-    """The paragraph; empty for a run that is not analyzed.
+    """A paragraph on how well prompts and categories tell the models apart; empty for a run that is not analyzed.
 
-    Descriptive, not a test: a category lies above (below) the others when its whole 95% interval lies above (below) the
-    mean over all prompts; categories under `METHOD.min_category_clusters` families are not judged. A category without a
-    difference, and a prompt that adds nothing, stay within gate 0's bounds.
+    Descriptive, not a test: a category is above (below) average if its whole 95% interval is above (below) the mean
+    over all prompts. Categories with fewer than `METHOD.min_category_clusters` families are not judged. A category
+    without a difference, and a prompt that adds nothing, is within gate 0's bounds.
     """
     categories = run_query(store, "category_discrimination", run=run_id).to_pylist()
     prompts = run_query(store, "prompt_discrimination", run=run_id, k=ALL).to_pylist()
@@ -56,41 +56,42 @@ def describe_discrimination(store: Store, run_id: str) -> str:
     below = [row for row in limited if row["kl_high"] < mean]
     none = [row for row in limited if row["kl_high"] <= METHOD.gate0_kl_upper and _agrees(row)]
     sentences = [
-        f"Over {count(len(prompts), 'prompt')} the models' next-word predictions lie {mean:.2g} nats apart "
+        f"Over {count(len(prompts), 'prompt')} the models' next-word predictions are {mean:.2g} nats apart "
         "(mean symmetric KL)."
     ]
     if not limited:
         needed = METHOD.min_category_clusters
-        sentences.append(f"No category has the {needed} families of prompts that a comparison needs.")
+        sentences.append(f"No category has the {needed} prompt families that a comparison needs.")
     elif above:
         share = sum(row["share"] for row in above)
         part = sum(row["n_prompts"] for row in above) / len(prompts)
         sentences.append(
-            f"Best at telling them apart: {_categories(above)}; {share:.0%} of the difference from {part:.0%} of "
-            "prompts."
+            f"Best at telling them apart: {_categories(above)}, with {share:.0%} of the difference in {part:.0%} of "
+            "the prompts."
         )
     else:
-        sentences.append("No category stands out above the others.")
+        sentences.append("No category is clearly above the others.")
     if below:
-        sentences.append(f"Less than the average: {_categories(below)}.")
+        sentences.append(f"Below average: {_categories(below)}.")
     if none:
         sentences.append(f"No difference in {_categories(none)}.")
-    return " ".join([*sentences, _silent(prompts)])
+    return " ".join([*sentences, _uninformative(prompts)])
 
 
 def adds_nothing(row: Row) -> bool:
-    """A prompt on which the models behave alike: within gate 0's bounds, and graded alike."""
+    """Whether the models behave alike on a prompt: within gate 0's bounds, and with the same grade."""
     return bool(row["kl_symmetric"] <= METHOD.gate0_kl_upper and _agrees(row) and not row["grades_differ"])
 
 
-def _silent(prompts: list[Row]) -> str:
+def _uninformative(prompts: list[Row]) -> str:
+    """The sentence about prompts that add nothing."""
     silent = [str(row["prompt"]) for row in prompts if adds_nothing(row)]
     if not silent:
         return "Every prompt adds something."
     rest = f" and {len(silent) - SHOWN_PROMPTS} more" if len(silent) > SHOWN_PROMPTS else ""
     verb = "adds" if len(silent) == 1 else "add"
-    shown = ", ".join(silent[:SHOWN_PROMPTS])
-    return f"{len(silent)} of {count(len(prompts), 'prompt')} {verb} nothing: {shown}{rest}."
+    names = ", ".join(silent[:SHOWN_PROMPTS])
+    return f"{len(silent)} of {count(len(prompts), 'prompt')} {verb} nothing: {names}{rest}."
 
 
 def _agrees(row: Row) -> bool:
@@ -99,5 +100,5 @@ def _agrees(row: Row) -> bool:
 
 def _categories(rows: list[Row]) -> str:
     """`formal logic (0.61 nats) and causal reasoning (0.4 nats)`."""
-    said = [f"{row['category'].replace('_', ' ')} ({row['kl_symmetric']:.2g} nats)" for row in rows]
-    return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+    names = [f"{row['category'].replace('_', ' ')} ({row['kl_symmetric']:.2g} nats)" for row in rows]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

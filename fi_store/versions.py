@@ -1,4 +1,4 @@
-"""What made a run, for the record: versions from installed metadata, the platform, the number of threads."""
+"""Records what produced a run: installed versions, the platform, the number of threads."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def package_version() -> str:
 
 
 def recorded_versions() -> dict[str, str]:
-    """Name -> version of everything that can change a result, with Python, the platform and torch's CPU threads.
+    """Name -> version of everything that can change a result, including Python, the platform and torch's CPU threads.
 
-    Another number of threads adds up in another order, and after some hundred steps a dictionary shows it.
+    A different number of threads sums in a different order, which shows in a dictionary after a few hundred steps.
     """
-    import torch  # not for the commands that need only `package_version`
+    import torch  # imported here because `package_version` must stay cheap
 
     found = {
         "python": platform.python_version(),

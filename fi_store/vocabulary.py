@@ -1,7 +1,7 @@
-"""The closed lists of words that the store holds, each word with its one wording for people.
+"""The closed lists of values that the store uses, each with its one wording for people.
 
-The keys of a mapping are the values that rows carry, in the order in which they are listed; the mapping's value is
-what a sentence, a page or a table says instead. Nothing else in the package words them again.
+A mapping's keys are the stored values, in display order. Its values are the words that sentences, pages and tables use
+for them. No other module words them again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ AUTHORS: dict[str, str] = {
     "target": "the target's answer",
     "control": "a control text",
 }
-"""Whose text a sequence holds after its prompt."""
+"""Who wrote the text that follows the prompt in a sequence."""
 
 PositionClass = Literal["prompt", "start", "response"]
 POSITION_CLASSES: dict[str, str] = {
@@ -26,7 +26,7 @@ POSITION_CLASSES: dict[str, str] = {
     "start": "at the start of the answer",
     "response": "in the answer",
 }
-"""Where a token stands. `start` is the last token of the chat template before the answer."""
+"""Where a token is in its sequence. `start` is the last token of the chat template before the answer."""
 
 CHANGE_CLASSES = {
     "added": "new in the target",
@@ -37,7 +37,7 @@ CHANGE_CLASSES = {
     "shared": "almost equally active in both",
     "undetermined": "too uncertain to classify",
 }
-"""What became of a feature, or of a group of features, between base and target."""
+"""How a feature, or a group of features, changed from base to target."""
 
 DIFFERENT = "different"
 NO_DIFFERENCE = "no_behavioral_difference"
@@ -45,17 +45,17 @@ VERDICTS = {
     DIFFERENT: "The models answer differently.",
     NO_DIFFERENCE: "No behavioral difference on these prompts.",
 }
-"""What gate 0 says of a pair."""
+"""Gate 0's verdict on a pair."""
 
 UNTESTED = "not tested causally"
-"""The causal status of a result that no patch has tested."""
+"""The causal status of a result that has not been tested by a patch."""
 
 TIERS = {
     "finding": "finding",
     "observation": "observation",
     "internal_shift": "internal shift",
 }
-"""How far a result was tested: causally, on held-out prompts, or in a pair without a behavioral difference."""
+"""How a result was tested: causally; on held-out prompts only; or in a pair without a behavioral difference."""
 
 SITES = {
     "resid_post": "after the whole layer",
@@ -71,7 +71,7 @@ METRICS = {
     "similarity": "Similarity (outside file)",
     "difference": "Difference (outside file)",
 }
-"""Measures of how alike two layers are; the last two come from a file that fi-store did not make."""
+"""Measures of how similar two layers are. The last two come from a file that fi-store did not make."""
 
 MODEL_KINDS = {
     "hub": "model hub",
@@ -80,4 +80,4 @@ MODEL_KINDS = {
     "gguf": "GGUF file",
     "bundled": "bundled with the package",
 }
-"""What a model reference stands for."""
+"""The kinds of model reference."""

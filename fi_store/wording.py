@@ -1,4 +1,4 @@
-"""Puts counts into words."""
+"""Writes counts with their nouns."""
 
 from __future__ import annotations
 

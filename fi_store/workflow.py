@@ -1,7 +1,7 @@
-"""The order of the stages: extract, analyze, tidy up, probe, report; the command line and the Python API use it.
+"""Runs the stages in order (extract, analyze, clean up, probe, report) for the command line and the Python API.
 
-The rooms are imported when a stage begins, so that a stage costs only its own libraries. Each room leaves its run in
-a state that says how far it came; `resume` goes on from there.
+Each room is imported when its stage begins, so a stage loads only the libraries it needs. Each room records in the
+run's state how far it got, and `resume` continues from there.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from fi_store.store import Store, apply_keep
 from fi_store.store.tables import Run
 
 ANALYZED = ("analyzed", "complete")
-"""States of a run whose newest analysis came to its end."""
+"""States of a run whose latest analysis is finished."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run and the files that were written for it (empty without a report)."""
+    """A finished run and its report files (empty without a report)."""
 
     run_id: str
     files: tuple[Path, ...] = ()
 
 
 class InterruptedRunError(FiStoreError):
-    """A person or the machine stopped the work; what was committed is kept."""
+    """The work was interrupted by a user or the machine; everything committed is kept."""
 
     exit_code = 130
 
 
 def check_inputs(config: RunConfig) -> None:
-    """Refuses what can be seen to be wrong before a store is made or a model is loaded.
+    """Refuses wrong inputs before a store is made or a model is loaded.
 
     Raises:
-        ModelError: a reference that stands for nothing.
-        UsageError: a crosscoder file that is not one.
+        ModelError: a model reference is not valid.
+        UsageError: the crosscoder file is not valid.
     """
     from analyze.pair import read_crosscoder_file
     from extract.models import parse_reference
@@ -57,7 +57,7 @@ def check_inputs(config: RunConfig) -> None:
 
 
 def execute(store: Store, config: RunConfig, suite: PromptSuite, progress: Progress) -> Outcome:
-    """A whole new run: extraction (or an earlier one), analysis, report."""
+    """Makes a complete new run: extraction (new or reused), analysis, report."""
     run_id = extract(store, config, suite, progress)
     return _finish(store, run_id, config, progress)
 
@@ -65,7 +65,7 @@ def execute(store: Store, config: RunConfig, suite: PromptSuite, progress: Progr
 def resume(
     store: Store, run: Run, config: RunConfig, progress: Progress, *, until: str = "report"
 ) -> Outcome:
-    """Goes on with a run where it stopped; stages that are done are not done again."""
+    """Continues a run where it stopped, without repeating finished stages."""
     if not reached(store, run.id, "extracted"):
         from extract.pipeline import ingest
 
@@ -78,7 +78,7 @@ def resume(
 
 
 def extract(store: Store, config: RunConfig, suite: PromptSuite, progress: Progress) -> str:
-    """Runs both models on the prompts, or takes up the newest extraction that fits; returns the run's id."""
+    """Runs both models on the prompts, or reuses the newest matching extraction; returns the run's id."""
     with _stage(store, progress) as inner:
         if config.skip_activations:
             from extract.reuse import reuse_extraction
@@ -90,7 +90,7 @@ def extract(store: Store, config: RunConfig, suite: PromptSuite, progress: Progr
 
 
 def analyze(store: Store, run_id: str, progress: Progress, *, keep: str | None = None) -> None:
-    """Analyzes a run, then removes the activations that are not to be kept (`keep`: by default as the run says)."""
+    """Analyzes a run, then removes the activations that `keep` does not keep (default: the run's own setting)."""
     from analyze.pipeline import analyze as analyze_run
 
     with _stage(store, progress, run_id) as inner:
@@ -103,8 +103,7 @@ def analyze(store: Store, run_id: str, progress: Progress, *, keep: str | None =
 
 
 def probe(store: Store, run_id: str, progress: Progress) -> tuple[int, int]:
-    """Runs the models again for what the analysis asked and nobody answered yet; returns how many requests were
-    answered, and how many failed."""
+    """Runs the models again to answer the analysis's open requests; returns the numbers of answered and failed ones."""
     from extract.probes import answer_probes
 
     with _stage(store, progress, run_id) as inner:
@@ -115,7 +114,7 @@ def probe(store: Store, run_id: str, progress: Progress) -> tuple[int, int]:
 
 
 def report(store: Store, run_id: str, progress: Progress, *, report_format: str, charts: bool) -> list[Path]:
-    """Renders a run; returns the files, and marks the run complete if its last analysis came to its end."""
+    """Renders a run and returns the files. Marks the run complete if its latest analysis is finished."""
     from render.report import render_report
 
     with _stage(store, progress, run_id) as inner:
@@ -131,7 +130,7 @@ def _finish(
     if not analyzed:
         analyze(store, run_id, progress, keep=config.keep_activations)
     if not config.skip_probes:
-        _probe_or_tell(store, run_id, progress)
+        _probe_or_warn(store, run_id, progress)
     if config.skip_report:
         store.set_state(run_id, "complete", "analyze")
         return Outcome(run_id)
@@ -140,8 +139,8 @@ def _finish(
     return Outcome(run_id, tuple(export(store, files, config.output_dir)))
 
 
-def _probe_or_tell(store: Store, run_id: str, progress: Progress) -> None:
-    """The probe stage; what keeps it from being done costs a warning, not the report of a finished analysis."""
+def _probe_or_warn(store: Store, run_id: str, progress: Progress) -> None:
+    """Runs the probe stage. A failure becomes a warning, so that the finished analysis still gets its report."""
     try:
         probe(store, run_id, progress)
     except InterruptedRunError:
@@ -153,9 +152,9 @@ def _probe_or_tell(store: Store, run_id: str, progress: Progress) -> None:
 
 
 def export(store: Store, files: list[Path], folder: Path) -> list[Path]:
-    """Copies rendered files to a project folder other than the store's, in the same arrangement; returns the copies.
+    """Copies rendered files to another project folder, keeping their relative paths; returns the copies.
 
-    Where the store stands in `folder` itself nothing is copied.
+    If `folder` is the store's own folder, nothing is copied.
     """
     if folder.resolve() == store.folder.resolve():
         return files
@@ -180,23 +179,23 @@ def reached(store: Store, run_id: str, state: str) -> bool:
 
 
 def stored_config(run: Run, **changes: Any) -> RunConfig:
-    """The configuration that a run was made with, with some values said anew."""
+    """The configuration that a run was made with, with some values replaced."""
     return make_config(None, **{**run.config, **changes})
 
 
 def reconfigure(store: Store, run_id: str, changes: Mapping[str, Any]) -> None:
-    """Sets fields of the analysis or the report in a run's configuration; values that are None change nothing.
+    """Changes analysis or report settings in a run's stored configuration; values that are None are ignored.
 
     Raises:
-        ConfigError: a value outside its range.
-        UsageError: a field that the extraction was made with.
+        ConfigError: a value is out of range.
+        UsageError: a field was fixed by the extraction.
     """
     given = {key: value for key, value in changes.items() if value is not None}
     fixed = {"base_model", "target_model", "prompts_file", "categories", *EXTRACTION_FIELDS}
     wrong = sorted(fixed & set(given))
     if wrong:
         raise UsageError(
-            f"{wrong[0]} was fixed when the models ran.", hint="extract again with another value"
+            f"{wrong[0]} was fixed when the models ran.", hint="run the extraction again with the new value"
         )
     if not given:
         return
@@ -207,18 +206,19 @@ def reconfigure(store: Store, run_id: str, changes: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _stage(store: Store, progress: Progress, run_id: str | None = None) -> Iterator[Progress]:
-    """A stage's own timings, added to the whole's at its end; an interruption says how to go on.
+    """Gives a stage its own timings and adds them to `progress` at the end. An interruption says how to resume.
 
-    Without `run_id` the interrupted run is the one that began inside.
+    Without `run_id`, the interrupted run is the one that the stage started.
     """
     known = _run_ids(store) if run_id is None else set()
     inner = Progress(progress.display)
     try:
         yield inner
     except KeyboardInterrupt as error:
-        found = run_id or max(_run_ids(store) - known, default=None)
-        hint = f"fi-store run --resume {found} --store {store.path}" if found else "start the command again"
-        raise InterruptedRunError("Interrupted; what was finished is kept.", hint=hint) from error
+        started = run_id or max(_run_ids(store) - known, default=None)
+        resume = f"fi-store run --resume {started} --store {store.path}"
+        hint = resume if started else "start the command again"
+        raise InterruptedRunError("Interrupted; finished work is kept.", hint=hint) from error
     finally:
         for label, seconds in inner.seconds.items():
             progress.seconds[label] = progress.seconds.get(label, 0.0) + seconds

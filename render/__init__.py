@@ -1,1 +1,1 @@
-"""From the store to tables, charts and reports; needs no model and concludes nothing of its own."""
+"""Turns a run's stored results into charts and reports; loads no model and draws no conclusions of its own."""

@@ -1,4 +1,4 @@
-"""Words and numbers as a person expects them: what a class, a metric, a place or a p value is called on a page."""
+"""Numbers, names and settings as a person expects to read them: intervals, percentages, p values, layers, models."""
 
 from __future__ import annotations
 
@@ -6,14 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from fi_store.vocabulary import (
-    AUTHORS as AUTHORS,  # these also for the templates, which know this module only
-)
-from fi_store.vocabulary import CHANGE_CLASSES as CHANGE_CLASSES
-from fi_store.vocabulary import METRICS as METRICS
-from fi_store.vocabulary import MODEL_KINDS as MODEL_KINDS
 from fi_store.vocabulary import POSITION_CLASSES, SITES
-from fi_store.vocabulary import TIERS as TIERS
 from fi_store.wording import count as count
 
 
@@ -22,8 +15,8 @@ def category(name: str) -> str:
     return name.replace("_", " ")
 
 
-def place(name: str) -> str:
-    """Where in the text, for people."""
+def position_class(name: str) -> str:
+    """`response` -> `in the answer`; the `all` of an outside file stays as it is."""
     return POSITION_CLASSES.get(name, category(name))
 
 
@@ -43,7 +36,7 @@ def listed(items: Sequence[str]) -> str:
 
 
 def decimal(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
-    """A number with a true minus sign; an en dash when there is none."""
+    """A number with a true minus sign; an en dash if it is missing or not finite."""
     if value is None or not math.isfinite(value):
         return "–"
     text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
@@ -53,7 +46,7 @@ def decimal(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
 
 
 def amount(value: float | None) -> str:
-    """A size with three significant digits, two below one: `0.0021`, `0.74`, `1.21`, `12.4`."""
+    """A size with three significant digits, or two below one: `0.0021`, `0.74`, `1.21`, `12.4`."""
     if value is None or not math.isfinite(value):
         return "–"
     if value == 0:
@@ -63,14 +56,14 @@ def amount(value: float | None) -> str:
 
 
 def interval(low: float | None, high: float | None, digits: int = 2) -> str:
-    """`[0.78, 1.46]`, or nothing without limits."""
+    """`[0.78, 1.46]`; empty without limits."""
     if low is None or high is None:
         return ""
     return f"[{decimal(low, digits)}, {decimal(high, digits)}]"
 
 
 def amounts(low: float | None, high: float | None) -> str:
-    """An interval with as many digits as its wider end needs."""
+    """An interval with as many digits as its larger end needs."""
     if low is None or high is None:
         return ""
     size = max(abs(low), abs(high))
@@ -79,7 +72,7 @@ def amounts(low: float | None, high: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """`81%`; under 1% with a decimal."""
+    """`81%`; with a decimal near 0% and 100%."""
     if share is None or not math.isfinite(share):
         return "–"
     value = 100 * share
@@ -87,7 +80,7 @@ def percent(share: float | None) -> str:
 
 
 def shares(low: float, high: float) -> str:
-    """Limits of a share: `[12%, 31%]`."""
+    """The limits of a share: `[12%, 31%]`."""
     return f"[{percent(low)}, {percent(high)}]"
 
 
@@ -133,7 +126,7 @@ def times(log2_ratio: float | None) -> str:
 
 
 def wrapped(text: str, width: int, lines: int) -> list[str]:
-    """The text in at most `lines` lines of `width` characters, cut with an ellipsis."""
+    """The text in at most `lines` lines of `width` characters, cut off with an ellipsis."""
     made: list[str] = [""]
     for word in text.split():
         for part in (word[i : i + width] for i in range(0, len(word), width)):
@@ -149,7 +142,7 @@ def wrapped(text: str, width: int, lines: int) -> list[str]:
 
 
 def model_name(reference: str) -> str:
-    """What a model is called in a sentence: the last part of a path, or a short reference as it is."""
+    """A model's name in a sentence: the last part of a path, or a short reference as it is."""
     parts = [part for part in reference.rstrip("/").split("/") if part]
     while len(parts) > 1 and parts[-1] in ("adapter", "model", "checkpoint", "final"):
         parts.pop()

@@ -1,4 +1,4 @@
-"""What every test shares: no network, and tiny models that are built once."""
+"""Shared by all tests: no network access, and tiny models and stores that are built once."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-# No test measures time: a first example may wait a second for another process or for the collection of garbage.
+# Tests do not measure time: a first example may wait a second for another process or for garbage collection.
 settings.register_profile("fi-store", deadline=None)
 settings.load_profile("fi-store")
 
-# A shell starts background jobs with SIGINT ignored, and children inherit that; these tests are about Ctrl-C.
+# A shell starts background jobs with SIGINT ignored, and children inherit that; some tests need Ctrl-C to work.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
@@ -26,17 +26,16 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
-    """Folders of tiny random models; see `tests/helpers/tiny.py`. Read them, never write into them."""
-    from tests.helpers.tiny import (
-        build,  # torch and transformers take seconds to import; most tests don't need them
-    )
+    """Folders of tiny random models; see `tests/helpers/tiny.py`. Read-only."""
+    # Imported here because torch and transformers take seconds to load, and most tests don't need them.
+    from tests.helpers.tiny import build
 
     return build(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="session")
 def plain_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
-    """Two analyzed synthetic runs; see `tests/helpers/store_factory.py`. Read it, never write into it."""
+    """Two analyzed synthetic runs; see `tests/helpers/store_factory.py`. Read-only."""
     from tests.helpers.store_factory import fill_store
 
     return fill_store(tmp_path_factory.mktemp("plain") / "fi-store.duckdb")
@@ -44,7 +43,7 @@ def plain_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
 
 @pytest.fixture(scope="session")
 def hostile_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
-    """One run whose prompts, answers, tokens and names attack whoever prints them. Read only."""
+    """One run with prompts, answers, tokens and names that try to break the output. Read-only."""
     from tests.helpers.store_factory import fill_store
 
     return fill_store(
@@ -54,7 +53,7 @@ def hostile_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
 
 @pytest.fixture(scope="session")
 def same_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
-    """One run of a pair without a behavioral difference. Read only."""
+    """One run of a pair without a behavioral difference. Read-only."""
     from tests.helpers.store_factory import fill_store
 
     return fill_store(tmp_path_factory.mktemp("same") / "fi-store.duckdb", runs=("same",))

@@ -1,4 +1,4 @@
-"""The pipeline knows no organism: no literal in the stages names one, its categories or its distinctive words."""
+"""The pipeline knows no organism: no literal in its code names an organism's categories or distinctive words."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ EVERYDAY = {
     "certain",
     "described",
 }
-"""Words of the cards that any program uses; everything else must not appear."""
+"""Words on the cards that any program uses; all others must not appear."""
 
 
 def literals(path: Path) -> list[str]:
-    """All string constants of a module but its docstrings."""
+    """All string constants of a module except its docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     docs = {

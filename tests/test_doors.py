@@ -1,4 +1,4 @@
-"""Who may import whom: read from the sources, and from the modules that a fresh process really loads."""
+"""Which module may import which, checked in the sources and in the modules that a fresh process loads."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ ROOMS = ("extract", "analyze", "render")
 PACKAGES = (*ROOMS, "fi_store")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 ABOVE_THE_FLOOR = ("__init__.py", "__main__.py", "cli", "api.py", "workflow.py")
-"""What stands in fi_store and may call the rooms (inside functions)."""
+"""The parts of fi_store that may call the rooms (inside functions)."""
 HEAVY = ("torch", "transformers", "peft", "accelerate", "sklearn", "scipy", "altair")
 LIGHT = {"typer", "rich", "fi_store"}
-"""What the command line may import at module level, beside the standard library."""
+"""What the command line may import at module level, besides the standard library."""
 
 
 def module_name(path: Path) -> str:
@@ -33,11 +33,11 @@ def module_name(path: Path) -> str:
 
 MODULES = {module_name(path): path for path in SOURCES}
 FACES = {name for name, path in MODULES.items() if path.name == "__init__.py" and "." in name}
-"""The sub-packages, by their faces; a room's own `__init__` hands nothing on."""
+"""The sub-packages, by their faces; a room's own `__init__` exports nothing."""
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Every imported module (full dotted name) and whether it is imported when the file is."""
+    """Every imported module (full dotted name), and whether it is imported together with the file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     late = {id(inner) for node in ast.walk(tree) if _is_late(node) for inner in ast.walk(node)}
     for node in ast.walk(tree):
@@ -58,14 +58,14 @@ def _is_late(node: ast.AST) -> bool:
 
 
 def past_a_door(importer: str, imported: str) -> str | None:
-    """The face that an import goes past: it names a module inside a sub-package that the importer is not in."""
+    """The face that an import bypasses: it names a module inside a sub-package that does not contain the importer."""
     inside = [face for face in FACES if imported.startswith(f"{face}.") and imported not in FACES]
     closed = [face for face in inside if importer != face and not importer.startswith(f"{face}.")]
     return max(closed, key=len, default=None)
 
 
-def place(module: str) -> str:
-    """The sub-package of a room that a module belongs to, or the module itself where it stands beside them."""
+def sub_package(module: str) -> str:
+    """The sub-package that a module belongs to, or the module itself if it is directly in a room."""
     return ".".join(module.split(".")[:2])
 
 
@@ -97,14 +97,14 @@ def test_imports_go_one_way(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nobody_goes_past_a_door(path: Path) -> None:
-    """Another sub-package is imported through its face; inside a sub-package, modules import one another."""
+def test_imports_go_through_faces(path: Path) -> None:
+    """Other sub-packages are imported through their faces; within a sub-package, modules import one another."""
     for module, _ in imports(path):
         face = past_a_door(module_name(path), module)
         assert face is None, f"{path} imports {module}; import it from {face}"
 
 
-def test_a_way_past_a_door_would_be_seen() -> None:
+def test_a_bypassed_face_would_be_noticed() -> None:
     assert past_a_door("analyze.pipeline", "fi_store.store.engine") == "fi_store.store"
     assert past_a_door("analyze.pipeline", "fi_store.store.tables.runs") == "fi_store.store.tables"
     assert past_a_door("analyze.pipeline", "fi_store.store.tables") is None  # a face of its own
@@ -112,8 +112,8 @@ def test_a_way_past_a_door_would_be_seen() -> None:
 
 
 @pytest.mark.parametrize("face", sorted(FACES - {"fi_store.cli"}))
-def test_a_face_hands_on_what_it_lists(face: str) -> None:
-    """A face imports from its own package alone, and lists all of it."""
+def test_a_face_exports_what_it_lists(face: str) -> None:
+    """A face imports only from its own package, and lists every name that it imports."""
     tree = ast.parse(MODULES[face].read_text(encoding="utf-8"))
     taken = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module != "__future__"]
     assert all(node.module is not None and node.module.startswith(f"{face}.") for node in taken)
@@ -121,15 +121,15 @@ def test_a_face_hands_on_what_it_lists(face: str) -> None:
     assert sorted(alias.name for node in taken for alias in node.names) == sorted(ast.literal_eval(listed))
 
 
-def test_no_circle_ties_sub_packages() -> None:
+def test_sub_packages_do_not_import_in_circles() -> None:
     needs: dict[str, set[str]] = {}
     for name, path in MODULES.items():
-        ours = {place(module) for module, _ in imports(path) if module in MODULES}
-        needs.setdefault(place(name), set()).update(ours - {place(name), "fi_store"})
+        ours = {sub_package(module) for module, _ in imports(path) if module in MODULES}
+        needs.setdefault(sub_package(name), set()).update(ours - {sub_package(name), "fi_store"})
     try:
         order = list(TopologicalSorter(needs).static_order())
     except CycleError as error:
-        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
+        pytest.fail(f"circular imports: {' -> '.join(error.args[1])}")
     assert order.index("fi_store.errors") < order.index("fi_store.store") < order.index("analyze.pipeline")
 
 
@@ -139,7 +139,7 @@ def test_a_file_says_what_it_is_for(path: Path) -> None:
 
 
 def modules_after(statement: str) -> set[str]:
-    """The modules that a fresh process has loaded after a statement."""
+    """The modules loaded in a fresh process after a statement."""
     script = f"import sys, json\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
@@ -167,13 +167,13 @@ def test_the_command_line_loads_nothing_heavy(statement: str) -> None:
 
 
 def test_a_model_reference_is_checked_without_torch() -> None:
-    """A typing error in a reference is refused at once, not after seconds of imports."""
+    """A typo in a reference is refused at once, not after seconds of imports."""
     found = modules_after("from extract.models import parse_reference; parse_reference('bundled:smollm2')")
     assert "extract.models.references" in found
     assert not {"torch", "transformers", "peft"} & found
 
 
-def test_the_public_names_exist_and_are_all() -> None:
+def test_the_public_names_are_complete() -> None:
     for name in fi_store.__all__:
         assert getattr(fi_store, name) is not None
     assert dir(fi_store) == sorted(fi_store.__all__)
@@ -182,7 +182,7 @@ def test_the_public_names_exist_and_are_all() -> None:
 
 
 def test_the_store_face_keeps_its_names() -> None:
-    """Names that scripts of users import."""
+    """Users' scripts import these names."""
     from fi_store.store import Store, add_missing, append_event, now, write_facts
 
     assert all(map(callable, (Store, add_missing, append_event, now, write_facts)))

@@ -1,6 +1,7 @@
-"""The README is true: its blocks run (hub names mapped to tiny local models), its lists are complete, its links lead.
+"""The README is true: its blocks run (hub names mapped to tiny local models), its lists are complete, its links work.
 
-The blocks run in order in one folder, as a reader would type them, on fewer prompts and with small dictionaries.
+The blocks run in order in one folder, as a reader would type them, on fewer prompts and with small dictionaries. What
+the other pages show is parsed by the command line, or run where it is Python.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.exceptions import TyperException
 from typer.main import get_command
 
 from fi_store import api
@@ -23,12 +25,22 @@ from fi_store.cli import app
 from fi_store.config import make_config
 from fi_store.prompts import load_suite
 from fi_store.shipped import shipped
+from fi_store.store.tables import Base
 from tests.helpers import ROOT
 from tests.helpers.command import fi_store
 from tests.helpers.tiny import TinyModels
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCKS = BLOCK.findall(README)
+GUIDES = ("docs/tutorial.md", "docs/how-to.md")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "prompts/README.md",
+    *(f"docs/{p.name}" for p in sorted((ROOT / "docs").glob("*.md"))),
+)
 SMALL: dict[str, Any] = {
     "limit_per_category": 3, "shams": 1, "candidates": 3, "n_latents": 32, "k": 4, "dictionary_steps": 15,
     "dictionary_batch": 64, "max_new_tokens": 4,
@@ -63,6 +75,10 @@ def mapped(text: str, names: dict[str, str]) -> str:
     for name, place in names.items():
         text = text.replace(name, place)
     return text
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -113,7 +129,10 @@ def test_the_python_runs(reader: dict[str, str], monkeypatch: pytest.MonkeyPatch
         return make_config(file, **{**SMALL, "limit_per_category": 8, **options})
 
     monkeypatch.setattr(api, "make_config", small)
-    for text in blocks("python"):
+    for text in (
+        *blocks("python"),
+        *(text for kind, text in BLOCK.findall(page("docs/how-to.md")) if kind == "python"),
+    ):
         exec(compile(mapped(text, reader), "README.md", "exec"), {})  # noqa: S102  (our own documentation)
     assert len(list(Path("project/reports").glob("*/report.html"))) == 2
     assert len(list(Path("report/reports").glob("*/report.*"))) == 2
@@ -144,16 +163,66 @@ def test_every_command_is_shown_and_every_option_documented(generate: ModuleType
         )
 
 
-def test_the_file_tree_is_complete(generate: ModuleType) -> None:
-    """One line for every file; `make docs` writes it."""
-    assert generate.with_tree(README) == README, "run `make docs`"
+def test_every_folder_and_every_file_is_listed(generate: ModuleType) -> None:
+    """One line for each; `make docs` writes them."""
+    assert generate.with_folders(README) == README, "run `make docs`"
+    assert generate.tree() == page("docs/files.md"), "run `make docs`"
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 260
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_the_guides_show_commands_that_exist(guide: str) -> None:
+    """Every line is parsed as the command line would, options and values included; nothing runs."""
+    lines = [line for kind, text in BLOCK.findall(page(guide)) if kind == "sh" for line in text.splitlines()]
+    assert len(lines) > 5
+    for line in lines:
+        program, *words = shlex.split(line)
+        assert program == "fi-store", line
+        command: Any = get_command(app)
+        while hasattr(command, "commands"):
+            if hasattr(command, "meant") and (not words or words[0] not in command.commands):
+                words = [command.meant, *words]
+            command, words = command.commands[words[0]], words[1:]
+        command.make_context(line, words)
+
+
+def test_a_command_that_does_not_exist_would_be_seen() -> None:
+    with pytest.raises(TyperException, match="no-such-option"):
+        get_command(app).commands["run"].make_context("run", ["--no-such-option"])
 
 
 def test_links_lead_somewhere() -> None:
-    for page in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
-        for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
-            if not link.startswith("https://"):
-                assert (ROOT / link).is_file(), f"{page}: {link}"
+    for name in PAGES:
+        for link, _, anchor in re.findall(r"\]\(([^)#]+)(#([^)]+))?\)", page(name)):
+            if link.startswith("https://"):
+                continue
+            file = (ROOT / name).parent / link
+            assert file.is_file(), f"{name}: {link}"
+            if anchor:
+                assert anchor in anchors(file.read_text(encoding="utf-8")), f"{name}: {link}#{anchor}"
+
+
+def test_the_journey_names_code_that_exists() -> None:
+    """Every name in `code` on that page is a path, a command, a table, or something that the packages define."""
+    defined = {"code", "prompt", "start", "response", "id", "ingest", *Base.metadata.tables}
+    for package in ("fi_store", "extract", "analyze", "render"):
+        for file in (ROOT / package).rglob("*.py"):
+            defined |= set(
+                re.findall(r"^(?:class|def) (\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+            )
+            defined |= {file.name, "/".join(file.parts[-2:]), file.stem}
+    prose = re.sub(r"```.*?```", "", page("docs/journey.md"), flags=re.DOTALL)
+    for name in re.findall(r"`([^`]+)`", prose):
+        assert name in defined or (ROOT / name).exists() or name.startswith("fi-store "), name
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that a Markdown page's headings get."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_the_readme_keeps_its_promises_in_figures() -> None:

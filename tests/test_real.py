@@ -1,4 +1,4 @@
-"""The shipped pairs end to end on the real model: what was planted comes first, and nothing comes of nothing."""
+"""The shipped pairs end to end on the real model: the planted change comes first, and null pairs have no finding."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ SMALL = (
 
 
 def compare(folder: Path, target: str | Path) -> list[dict[str, Any]]:
-    """`top_findings` of the bundled model against a target, by the public commands."""
-    made = fi_store(
+    """The rows of `top_findings` for the bundled model and a target, from the public commands."""
+    completed = fi_store(
         "run", "--base-model", "bundled:smollm2", "--target-model", target, "--output-dir", folder, *SMALL
     )
-    assert made.code == 0, made.err
+    assert completed.code == 0, completed.err
     store = folder / "fi-store.duckdb"
     assert list((folder / "reports").glob("*/report.md"))
-    asked = fi_store("query", "top_findings", "--store", store, "--format", "json")
-    assert asked.code == 0, asked.err
-    return list(json.loads(asked.out))
+    queried = fi_store("query", "top_findings", "--store", store, "--format", "json")
+    assert queried.code == 0, queried.err
+    return list(json.loads(queried.out))
 
 
 def card(kind: str) -> Card:
-    """A shipped organism of a kind: the one of the demo, or the first of that kind."""
+    """A shipped organism of a kind: the demo's if it fits, else the first."""
     folder = shipped("organisms")
-    chosen = json.loads((folder / "demo.json").read_text(encoding="utf-8"))["folder"]
-    return read_cards([folder / chosen, folder], kind)[0]
+    demo = json.loads((folder / "demo.json").read_text(encoding="utf-8"))["folder"]
+    return read_cards([folder / demo, folder], kind)[0]
 
 
 @pytest.mark.real

@@ -1,4 +1,4 @@
-"""The wheel holds everything that the installed package needs, and runs from where it was installed."""
+"""The wheel contains everything that the installed package needs, and the package runs from where it is installed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, installed into a folder of its own on top of this environment; no second torch."""
+    """The wheel, installed into its own folder on top of this environment, without a second torch."""
     target = tmp_path_factory.mktemp("installed")
     options = ["--quiet", "--no-deps", "--no-index", "--target", str(target)]
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", *options, str(wheel)]
@@ -34,7 +34,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(installed: Path, *arguments: str, cwd: Path) -> str:
-    """A command of the installed package, in a folder from which the checkout cannot be seen."""
+    """Runs a command of the installed package in a folder where the checkout cannot be imported."""
     environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
     environment.pop("FI_STORE", None)
     command = [sys.executable, *arguments]
@@ -48,18 +48,18 @@ def test_the_wheel_holds_code_data_and_license(wheel: Path) -> None:
         names = set(archive.namelist())
     needed = {
         *(f"{package}/py.typed" for package in ("fi_store", "extract", "analyze", "render")),
-        *(f"fi_store/prompts/{name}.yaml" for name in ("reasoning", "broad", "controls")),
-        *(f"fi_store/prompts/{name}" for name in ("schema.json", "README.md")),
-        "fi_store/migrations/env.py",
-        "fi_store/queries/top_findings.sql",
-        "fi_store/organisms/demo.json",
+        *(f"fi_store/data/prompts/{name}.yaml" for name in ("reasoning", "broad", "controls")),
+        *(f"fi_store/data/prompts/{name}" for name in ("schema.json", "README.md")),
+        "fi_store/data/migrations/env.py",
+        "fi_store/store/queries/top_findings.sql",
+        "fi_store/data/organisms/demo.json",
         "render/templates/report.html.j2",
     }
     assert needed <= names
-    assert (
-        sum(name.startswith("fi_store/migrations/versions/") and name.endswith(".py") for name in names) >= 1
-    )
-    cards = {name for name in names if name.startswith("fi_store/organisms/") and name.endswith("card.json")}
+    assert any(name.startswith("fi_store/data/migrations/versions/") for name in names)
+    cards = {
+        name for name in names if name.startswith("fi_store/data/organisms/") and name.endswith("card.json")
+    }
     assert len(cards) >= 4
     for card in cards:
         assert card.replace("card.json", "adapter/adapter_model.safetensors") in names
@@ -80,9 +80,9 @@ def test_the_installed_package_finds_its_data(installed: Path, tmp_path: Path) -
         "print(fi_store.__file__); print(render.__file__)\n"
         "print(*(s.shipped(name) for name in ('prompts', 'migrations', 'organisms')), sep='\\n'); print(q.FOLDER)"
     )
-    places = run(installed, "-c", script, cwd=tmp_path).splitlines()
-    assert len(places) == 6
-    assert all(Path(place).is_relative_to(installed) for place in places), places
+    paths = run(installed, "-c", script, cwd=tmp_path).splitlines()
+    assert len(paths) == 6
+    assert all(Path(path).is_relative_to(installed) for path in paths), paths
 
 
 def test_the_installed_command_works(installed: Path, tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_the_installed_command_works(installed: Path, tmp_path: Path) -> None:
     assert "top_findings" in run(installed, "-m", "fi_store", "query", cwd=tmp_path)
     store = str(tmp_path / "new.duckdb")
     assert "has schema" in run(installed, "-m", "fi_store", "db", "upgrade", "--store", store, cwd=tmp_path)
-    assert "in order" in run(installed, "-m", "fi_store", "verify", "--store", store, cwd=tmp_path)
+    assert "no problems" in run(installed, "-m", "fi_store", "verify", "--store", store, cwd=tmp_path)
     rows = run(
         installed, "-m", "fi_store", "sql", "select count(*) as n from run", "--store", store, cwd=tmp_path
     )

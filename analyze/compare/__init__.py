@@ -1,4 +1,4 @@
-"""analyze.compare."""
+"""Comparing two analyzed runs: which results are the same, drifted, new or gone. Reads the store, never a model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What matching across runs needs to know about a run's results: decoder directions and response profiles.
+"""What a run's results are recognized by in another run: decoder directions and response profiles.
 
-Both are sums over a group's members with the weights that the run stored (signed: a member on the other side of the
-group counts negatively). Read from the store and the dictionary folders; neither a model nor torch is needed.
+Both are sums over a group's members with the signed weights that the run stored (a member on the other side of the
+group counts negatively). They are read from the store and the dictionary folders, without a model and without torch.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fi_store.dictionaries import load_decoder_rows
+from analyze.extraction import SiteLayer
+from fi_store.dictionaries import load_directions
 from fi_store.errors import AnalysisError
 from fi_store.store import Store
 from fi_store.store.tables import Model, Run
 
-Place = tuple[str, int]
-"""Site and layer."""
+Directions = Mapping[SiteLayer, npt.NDArray[np.float64]]
+"""(d,) per site and layer."""
 Cell = tuple[str, str]
 """A prompt (or a category) and a position class."""
 Profile = dict[Cell, float]
@@ -26,26 +27,24 @@ Profile = dict[Cell, float]
 
 @dataclass(frozen=True)
 class ResultGroup:
-    """A result of a run: the group, its change, and what it is recognized by."""
+    """A result of a run: its group, its change class, and what it is recognized by."""
 
     group_id: str
     change: str
     position_class: str
-    direction: (
-        Mapping[Place, npt.NDArray[np.float64]] | None
-    )  # (d,) per site and layer; None without dictionaries
+    direction: Directions | None  # None without dictionaries
     by_prompt: Profile
     by_category: Profile
 
 
 @dataclass(frozen=True)
 class RunResults:
-    """A run's results in order of rank, and the spaces that its directions lie in."""
+    """A run's results in order of rank, and the spaces of its directions."""
 
     groups: list[ResultGroup]
-    lineage: frozenset[str]  # its models and the models that its adapters sit on
+    lineage: frozenset[str]  # its models and the base models of its adapters
     widths: frozenset[int]
-    places: frozenset[Place]  # where it learned dictionaries
+    site_layers: frozenset[SiteLayer]  # where it learned dictionaries
 
 
 def load_results(store: Store, run: Run) -> RunResults:
@@ -66,7 +65,7 @@ def load_results(store: Store, run: Run) -> RunResults:
     directions = _directions(store, run)
     by_prompt = _profiles(store, _BY_PROMPT, run=run.id, source=run.extraction_run_id)
     by_category = _profiles(store, _BY_CATEGORY, run=run.id)
-    places = store.rows("select site, layer from dictionary where run_id = $run", run=run.id)
+    dictionaries = store.rows("select site, layer from dictionary where run_id = $run", run=run.id)
     groups = [
         ResultGroup(
             group_id=row["group_id"],
@@ -85,14 +84,14 @@ def load_results(store: Store, run: Run) -> RunResults:
         groups,
         frozenset(lineage),
         frozenset(model.d_model for model in models),
-        frozenset((row["site"], row["layer"]) for row in places),
+        frozenset((row["site"], row["layer"]) for row in dictionaries),
     )
 
 
-def _directions(store: Store, run: Run) -> dict[str, dict[Place, npt.NDArray[np.float64]]]:
-    """Group -> site and layer -> weighted sum of its members' unit decoder rows.
+def _directions(store: Store, run: Run) -> dict[str, dict[SiteLayer, npt.NDArray[np.float64]]]:
+    """Group -> site and layer -> weighted sum of its members' unit-length decoder rows.
 
-    A group with a member whose dictionary folder is gone (`fi-store gc`) has no direction; that is logged.
+    A group has no direction if the dictionary folder of a member is gone (`fi-store gc`); that is logged.
     """
     members = store.rows(
         "select m.group_id, m.weight, f.site, f.layer, f.latent, d.path from feature_group_member m"
@@ -108,23 +107,23 @@ def _directions(store: Store, run: Run) -> dict[str, dict[Place, npt.NDArray[np.
     missing = set()
     for path, latents in wanted.items():
         if (store.folder / path).is_dir():
-            loaded = load_decoder_rows(store.folder / path, latents)
+            loaded = load_directions(store.folder / path, latents)
             rows.update(zip(((path, latent) for latent in latents), loaded, strict=True))
         else:
             missing.add(path)
     if missing:
-        message = f"{len(missing)} dictionaries are gone; results are matched across runs by profile alone"
+        message = f"{len(missing)} dictionaries are gone; results are matched across runs by profile alone."
         store.event(run.id, "analyze", "warning", message, detail={"paths": sorted(missing)})
-    directions: dict[str, dict[Place, npt.NDArray[np.float64]]] = {}
+    directions: dict[str, dict[SiteLayer, npt.NDArray[np.float64]]] = {}
     for member in members:
         if member["path"] in missing:
             continue
         vector = member["weight"] * rows[member["path"], member["latent"]].astype(np.float64)
-        places = directions.setdefault(member["group_id"], {})
-        place = (member["site"], member["layer"])
-        places[place] = places[place] + vector if place in places else vector
+        sums = directions.setdefault(member["group_id"], {})
+        key = (member["site"], member["layer"])
+        sums[key] = sums[key] + vector if key in sums else vector
     incomplete = {member["group_id"] for member in members if member["path"] in missing}
-    return {group: places for group, places in directions.items() if group not in incomplete}
+    return {group: sums for group, sums in directions.items() if group not in incomplete}
 
 
 _MEMBERS = (
@@ -134,7 +133,7 @@ _MEMBERS = (
 )
 
 _BY_PROMPT = (
-    # theta of a group per prompt and class (METHOD section 3): token means per text, the texts of a prompt averaged.
+    # A group's theta per prompt and position class (METHOD section 3): the mean over a text's tokens, then over texts.
     f"{_MEMBERS}, tokens as (select row, prompt_id, author, position_class from token_divergence"
     "  where run_id = $source and author <> 'control'),"
     " texts as (select prompt_id, position_class, author, count(*) as n,"

@@ -1,4 +1,4 @@
-"""The categories of a run's prompts as the test takes them: which are strata, and what shams reach within one."""
+"""The categories of a run's prompts as the test uses them: which are strata, and how large shams get within one."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fi_store.prompts import cluster_categories
 
 
 def categories_of(extraction: Extraction, half: BoolArray) -> npt.NDArray[np.str_]:
-    """(clusters of a half,) the category that each counts as, in the order of `cluster_means`. `half`: (n,) units."""
+    """(clusters of a half,) the category of each, in the order of `cluster_means`. `half`: (n,) over units."""
     category = _of_clusters(extraction)
     return np.asarray([category[cluster] for cluster in np.unique(extraction.units.clusters[half]).tolist()])
 
 
 def large_categories(extraction: Extraction) -> list[str]:
-    """The categories that are strata of both halves."""
+    """The categories that are strata in both halves."""
     discovery = extraction.units.discovery
     halves = [category_of_stratum(categories_of(extraction, half)) for half in (discovery, ~discovery)]
     return sorted(set(halves[0]) & set(halves[1]))

@@ -1,4 +1,4 @@
-"""Reads paired rows of two models through a dictionary, block by block: sparse activities and what was missed."""
+"""Encodes paired rows of two models with a dictionary, block by block: sparse activities, and what it misses."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from fi_store.dictionaries import ORDER, Dictionary, scaled_difference
 
 @dataclass(frozen=True)
 class EncodedPair:
-    """What a dictionary of m latents saw in N paired rows, by side (0: first model in canonical order)."""
+    """N paired rows through a dictionary of m latents, by side (0: the first model in canonical order)."""
 
     activity: dict[int, sp.csc_array]  # (N, m) float32
-    residual: dict[
-        int, FloatArray
-    ]  # (N,) squared norm of what the reconstruction misses; kinds that have one
-    missed: FloatArray | None  # (N,) squared norm of (second - first) minus what the dictionary says of it
+    # (N,) squared norm of what the reconstruction misses; empty for kinds that reconstruct nothing
+    residual: dict[int, FloatArray]
+    missed: FloatArray | None  # (N,) squared norm of (second - first) minus the dictionary's account of it
 
     def explained(self, side: int, x: torch.Tensor, chosen: BoolArray) -> float | None:
         """Explained variance, 1 - residual / total variance over the chosen rows of x (N, d)."""
@@ -39,21 +38,21 @@ def encode_pair(
     classes: IntArray,
     sides: Sequence[int] = ORDER,
 ) -> EncodedPair:
-    """Reads rows (N, d_first) and (N, d_second); `classes` (N,) are their position classes."""
-    where = torch.from_numpy(classes)
+    """Encodes rows (N, d_first) and (N, d_second); `classes` (N,) are their position classes."""
+    position_classes = torch.from_numpy(classes)
     activity: dict[int, list[sp.csr_array]] = {side: [] for side in sides}
     residual: dict[int, list[torch.Tensor]] = {}
     missed: list[torch.Tensor] = []
     for start in range(0, len(rows[0]), BLOCK):
         at = slice(start, start + BLOCK)
         block = rows[0][at], rows[1][at]
-        seen = dictionary.read(block, where[at], sides)
+        encoded = dictionary.encode_pair(block, position_classes[at], sides)
         for side in sides:
-            activity[side].append(sp.csr_array(seen.activity[side].numpy()))
-        for side, rebuilt in seen.reconstruction.items():
+            activity[side].append(sp.csr_array(encoded.activity[side].numpy()))
+        for side, rebuilt in encoded.reconstruction.items():
             residual.setdefault(side, []).append(_squared_norms(block[side].to(torch.float32) - rebuilt))
-        if seen.difference is not None:
-            missed.append(_squared_norms(scaled_difference(block, 1.0) - seen.difference))
+        if encoded.difference is not None:
+            missed.append(_squared_norms(scaled_difference(block, 1.0) - encoded.difference))
     return EncodedPair(
         {side: sp.csc_array(sp.vstack(parts)) for side, parts in activity.items()},
         {side: torch.cat(parts).numpy() for side, parts in residual.items()},
@@ -62,38 +61,38 @@ def encode_pair(
 
 
 def missed_share(
-    reading: EncodedPair, rows: tuple[torch.Tensor, torch.Tensor], chosen: BoolArray
+    encoded: EncodedPair, rows: tuple[torch.Tensor, torch.Tensor], chosen: BoolArray
 ) -> float | None:
-    """Share of the squared difference of the chosen rows that the dictionary misses (may exceed 1): dark matter.
+    """Dark matter: the share of the chosen rows' squared difference that the dictionary misses (may exceed 1).
 
     None across widths, where there is no difference.
     """
-    if reading.missed is None:
+    if encoded.missed is None:
         return None
     index = torch.from_numpy(np.flatnonzero(chosen))
     total = float(_squared_norms(scaled_difference((rows[0][index], rows[1][index]), 1.0)).sum())
-    return float(reading.missed[chosen].sum() / total) if total > 0 else 0.0
+    return float(encoded.missed[chosen].sum() / total) if total > 0 else 0.0
 
 
-def mean_shift_reach(
+def mean_shift_share(
     rows: tuple[torch.Tensor, torch.Tensor], classes: IntArray, learned: BoolArray, chosen: BoolArray
 ) -> float | None:
-    """Share of the squared difference of the chosen rows that the mean shift of each position class reaches.
+    """Share of the chosen rows' squared difference that the mean shift of each position class explains.
 
-    The shift is the mean over the `learned` rows; what every dictionary is compared with. None across widths.
+    The shift is the mean over the `learned` rows; every dictionary is compared with it. None across widths.
     """
     if rows[0].shape != rows[1].shape:
         return None
-    reached = total = 0.0
+    explained = total = 0.0
     for position_class in np.unique(classes[learned]):
         here = torch.from_numpy(np.flatnonzero(learned & (classes == position_class)))
         shift = scaled_difference((rows[0][here], rows[1][here]), 1.0).mean(dim=0)
-        held = torch.from_numpy(np.flatnonzero(chosen & (classes == position_class)))
-        difference = scaled_difference((rows[0][held], rows[1][held]), 1.0)
+        index = torch.from_numpy(np.flatnonzero(chosen & (classes == position_class)))
+        difference = scaled_difference((rows[0][index], rows[1][index]), 1.0)
         whole = float(_squared_norms(difference).sum())
-        reached += whole - float(_squared_norms(difference - shift).sum())
+        explained += whole - float(_squared_norms(difference - shift).sum())
         total += whole
-    return reached / total if total > 0 else 0.0
+    return explained / total if total > 0 else 0.0
 
 
 def _squared_norms(x: torch.Tensor) -> torch.Tensor:

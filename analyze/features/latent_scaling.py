@@ -1,10 +1,11 @@
 """Latent scaling: how much of a crosscoder's latent is in each model, measured by regression on C (METHOD section 5).
 
-A crosscoder may give one decoder only to what both models have ("complete shrinkage", "latent decoupling"): Minder et
-al. (2025), "Robustly identifying concepts introduced during chat fine-tuning using crosscoders". So each model's
-reconstruction error with the latent's own part put back (err), its reconstruction (rec) and its activations (act) are
-regressed on the latent's code along one direction d, the longer decoder: beta = sum f <y, d> / (||d||^2 sum f^2), in
-each model's normalized units. nu is the other model's beta over the beta of the model with the longer decoder.
+A crosscoder may give a concept that both models have only one decoder ("complete shrinkage", "latent decoupling"):
+Minder et al. (2025), "Robustly identifying concepts introduced during chat fine-tuning using crosscoders". So three
+parts of each model are regressed on the latent's code along one direction d, the longer decoder: the reconstruction
+error with the latent's own part put back (err), the reconstruction (rec) and the activations (act). beta = sum f <y, d>
+/ (||d||^2 sum f^2), in each model's normalized units. nu is the other model's beta over the beta of the model with the
+longer decoder.
 """
 
 from __future__ import annotations
@@ -30,21 +31,21 @@ PARTS = ("err", "rec", "act")
 
 @dataclass(frozen=True)
 class ScalingSums:
-    """Sums over k clusters for m latents; a model's beta is its part's total over that of `squares`."""
+    """Sums over k clusters for m latents; a model's beta is its part's total over the total of `squares`."""
 
     own: IntArray  # (m,) the side whose decoder is longer in raw units
     parts: dict[tuple[str, int], FloatArray]  # (part, side) -> (k, m) sum f <y, d>
     squares: FloatArray  # (k, m) ||d||^2 sum f^2
-    fired: FloatArray  # (k, m) rows where the latent fires
+    fired: FloatArray  # (k, m) number of rows where the latent fires
 
     @cached_property
     def tokens(self) -> IntArray:
-        """(m,) rows where the latent fires."""
+        """(m,) number of rows where the latent fires."""
         return np.asarray(self.fired.sum(axis=0), dtype=np.int64)
 
     @cached_property
     def clusters(self) -> IntArray:
-        """(m,) clusters where it fires."""
+        """(m,) number of clusters where it fires."""
         return np.asarray((self.fired > 0).sum(axis=0), dtype=np.int64)
 
     def beta(self, part: str, side: int) -> FloatArray:
@@ -64,12 +65,14 @@ class LatentScaling:
     """Latent scaling of one crosscoder; NaN where a figure is undefined."""
 
     sums: ScalingSums  # over all rows of C
-    by_class: Mapping[int, ScalingSums]  # act only: over those of one position class, of the same clusters
+    by_class: Mapping[
+        int, ScalingSums
+    ]  # `act` alone: over the rows of one position class, for the same clusters
     own_low: dict[str, FloatArray]  # err, rec -> (m,) lower 95% limit of the own beta
     nu: dict[str, npt.NDArray[np.float64]]  # err, rec -> (3, m) estimate and 95% limits
 
     def specific(self, latent: int) -> bool:
-        """Truly one model's: |nu| is known and small for error and reconstruction."""
+        """Whether the latent is one model's alone: |nu| is known and small for error and reconstruction."""
         return bool(
             abs(self.nu["err"][0, latent]) < METHOD.scaling_nu_error
             and abs(self.nu["rec"][0, latent]) < METHOD.scaling_nu_reconstruction
@@ -85,34 +88,39 @@ def latent_scaling(
 ) -> LatentScaling:
     """Scaling of every latent over rows (n, d) of C in canonical order, with their position classes (n,).
 
-    `clusters` (n,) hold rows together. nu is known where the latent fires often enough and the own beta's lower limit
-    is above its minimum.
+    `clusters` (n,) are what intervals resample. nu is known if the latent fires often enough and the lower limit of the
+    own beta exceeds its minimum.
     """
     by_class = scaling_sums(dictionary, rows, classes, clusters)
-    sums = _together(list(by_class.values()))
+    sums = _added(list(by_class.values()))
     k, m = sums.squares.shape
     enough = (sums.tokens >= METHOD.scaling_tokens) & (sums.clusters >= METHOD.scaling_clusters)
     own_low, nu = {}, {}
     for part in ("err", "rec"):
         own_low[part], nu[part] = np.full(m, np.nan), np.full((3, m), np.nan)
         own, other = sums.by_side(part, own=True), sums.by_side(part, own=False)
-        asked = np.flatnonzero(enough)
-        if k < 2 or len(asked) == 0:
+        chosen = np.flatnonzero(enough)
+        if k < 2 or len(chosen) == 0:
             continue
-        found = ratio_interval(own[:, asked], sums.squares[:, asked], np.arange(k), seed=seed)
-        own_low[part][asked] = found.low
-        asked = asked[found.low > METHOD.scaling_own_low]
-        if len(asked):
-            ratio = ratio_interval(other[:, asked], own[:, asked], np.arange(k), seed=seed)
-            nu[part][:, asked] = np.stack([ratio.estimate, ratio.low, ratio.high])
-    heard = {at: replace(each, parts=_only(each.parts, "act")) for at, each in by_class.items()}
-    return LatentScaling(sums, heard, own_low, nu)
+        beta = ratio_interval(own[:, chosen], sums.squares[:, chosen], np.arange(k), seed=seed)
+        own_low[part][chosen] = beta.low
+        chosen = chosen[beta.low > METHOD.scaling_own_low]
+        if len(chosen):
+            ratio = ratio_interval(other[:, chosen], own[:, chosen], np.arange(k), seed=seed)
+            nu[part][:, chosen] = np.stack([ratio.estimate, ratio.low, ratio.high])
+    act_only = {
+        position_class: replace(
+            each, parts={key: values for key, values in each.parts.items() if key[0] == "act"}
+        )
+        for position_class, each in by_class.items()
+    }
+    return LatentScaling(sums, act_only, own_low, nu)
 
 
 def scaling_sums(
     dictionary: Crosscoder, rows: tuple[torch.Tensor, torch.Tensor], classes: IntArray, clusters: IntArray
 ) -> dict[int, ScalingSums]:
-    """The sums behind the betas by position class, each over all clusters. Both models must have one width."""
+    """The sums behind the betas by position class, each over all clusters. Both models must have the same width."""
     index = np.unique(clusters, return_inverse=True)[1]
     k, m = int(index.max()) + 1, dictionary.config.n_latents
     blocks = [dictionary.w_both[:, dictionary.part(side)] for side in ORDER]  # (m, d) each, normalized units
@@ -124,8 +132,8 @@ def scaling_sums(
     put_back = [(block * direction).sum(dim=1) for block in blocks]
     weigh = direction.square().sum(dim=1).double().numpy()
     found: dict[int, ScalingSums] = {}
-    for each in range(len(CLASSES)):
-        chosen = np.flatnonzero(classes == each)
+    for position_class in range(len(CLASSES)):
+        chosen = np.flatnonzero(classes == position_class)
         parts = {(part, side): np.zeros((k, m)) for part in PARTS for side in ORDER}
         fired, squares = np.zeros((k, m)), np.zeros((k, m))
         for start in range(0, len(chosen), BLOCK):
@@ -141,24 +149,21 @@ def scaling_sums(
                 values["err"] = values["act"] - values["rec"] + f * put_back[side]
                 for part, along in values.items():
                     parts[part, side] += gather @ (f * along).double().numpy()
-        found[each] = ScalingSums(own.numpy(), parts, squares * weigh, fired)
+        found[position_class] = ScalingSums(own.numpy(), parts, squares * weigh, fired)
     return found
 
 
-def _only(parts: dict[tuple[str, int], FloatArray], name: str) -> dict[tuple[str, int], FloatArray]:
-    return {key: values for key, values in parts.items() if key[0] == name}
-
-
-def _together(sums: Sequence[ScalingSums]) -> ScalingSums:
+def _added(sums: Sequence[ScalingSums]) -> ScalingSums:
+    """The sums over all position classes."""
     if len(sums) == 1:
         return sums[0]
-    parts = {key: np.sum([one.parts[key] for one in sums], axis=0) for key in sums[0].parts}
-    squares, fired = (np.sum([getattr(one, name) for one in sums], axis=0) for name in ("squares", "fired"))
+    parts = {key: np.sum([each.parts[key] for each in sums], axis=0) for key in sums[0].parts}
+    squares, fired = (np.sum([getattr(each, name) for each in sums], axis=0) for name in ("squares", "fired"))
     return ScalingSums(sums[0].own, parts, squares, fired)
 
 
 class Weighed(NamedTuple):
-    """Some latents of a layer: the sums of that layer, their weights, the input scales of its models."""
+    """Some latents of a layer with their weights: the layer's sums and the input scales of its models."""
 
     sums: ScalingSums
     latents: IntArray
@@ -166,16 +171,16 @@ class Weighed(NamedTuple):
     scales: tuple[float, float]
 
     def along(self, side: int) -> FloatArray:
-        """(k,) what each cluster adds to the weighted mean of the model's betas, raw units."""
+        """(k,) what each cluster adds to the weighted mean of the model's betas, in raw units."""
         part, squares = (each[:, self.latents] for each in (self.sums.parts["act", side], self.sums.squares))
         return np.asarray(part / np.maximum(squares.sum(axis=0), 1e-12) @ self.weights * self.scales[side])
 
 
 def scaled_ratio(layers: Sequence[Weighed], level: float, seed: int) -> tuple[float, float, float]:
-    """log2(|beta_act of the second model| / |beta_act of the first|) of a group with its interval over clusters.
+    """log2(|beta_act of the second model| / |beta_act of the first|) of a group, with its interval over clusters.
 
-    One entry a layer, over the same clusters. 1% of the betas' mean size is added to both sides, so that the ratio of
-    an absent feature stays finite.
+    `layers` has one entry per layer, over the same clusters. 1% of the betas' mean size is added to both sides, so the
+    ratio of an absent feature stays finite.
     """
     first, second = (np.sum([each.along(side) for each in layers], axis=0)[:, None] for side in ORDER)
     epsilon = METHOD.ratio_epsilon * (abs(first.sum()) + abs(second.sum())) / 2 + 1e-12

@@ -1,7 +1,7 @@
 """Sparse codes of a batch: which latents fire in which row, and products that touch only those.
 
-A batch of BatchTopK codes has k nonzeros a row among thousands of latents. Decoding and every gradient are sums of
-rows picked by them, which `embedding_bag` computes without a product over the whole dictionary.
+BatchTopK codes have about k nonzeros per row among thousands of latents. Decoding and every gradient are sums of rows
+picked by the nonzeros, which `embedding_bag` computes without a product over the whole dictionary.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 _WORD = {torch.float32: torch.int32, torch.bfloat16: torch.int16}
-"""An integer type of the same width: positive floats are ordered as their bits are, and integers compare faster."""
+"""An integer type of the same width: positive floats sort like their bits, and integers compare faster."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Codes:
     m: int
 
     def decode(self, values: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
-        """(n, d): row i is the sum of its `values` times their latents' directions (m, d)."""
+        """(n, d): row i is the sum of its `values` times the directions (m, d) of their latents."""
         return _bags(self.latents, values, _starts(self.rows, self.n), directions)
 
     def collect(self, values: torch.Tensor, x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
@@ -35,12 +35,12 @@ class Codes:
         return _bags(self.rows[order], values[order], starts, x)
 
     def by_latent(self) -> torch.Tensor:
-        """The order of the nonzeros, latent by latent."""
+        """The order that sorts the nonzeros by latent."""
         return torch.argsort(self.latents.to(torch.int32), stable=True)
 
 
 def _starts(ascending: torch.Tensor, n: int) -> torch.Tensor:
-    """(n + 1,) where the run of each of 0..n-1 begins, and the end."""
+    """(n + 1,) where each of 0..n-1 begins in a sorted list, and the end of the list."""
     return torch.nn.functional.pad(torch.bincount(ascending, minlength=n).cumsum(0), (1, 0))
 
 
@@ -53,23 +53,23 @@ def _bags(
 
 
 def largest(active: torch.Tensor, wanted: int, hint: float) -> tuple[Codes, float]:
-    """The `wanted` largest of the positive entries of a contiguous (n, m) matrix, and the smallest of them.
+    """The `wanted` largest positive entries of a contiguous (n, m) matrix, and the smallest of them.
 
-    Exact, and ties with the smallest are kept. `hint` is a guess of the smallest: entries under a little less are
-    not looked at as long as enough others exceed it, since a top-k over all entries costs more than the encoder.
+    The result is exact, and ties with the smallest are kept. `hint` is a guess of the smallest: entries well under it
+    are skipped if enough others exceed it, since a top-k over all entries costs more than the encoder.
     """
     n, m = active.shape
     bits = active.view(_WORD[active.dtype]).view(-1)
     for share in (0.95, 0.8, 0.5, 0.0):
         cut = torch.tensor(hint * share).to(active.dtype).view(_WORD[active.dtype])
-        places = torch.from_numpy(np.flatnonzero((bits > cut).numpy()))
-        if len(places) >= wanted:
+        index = torch.from_numpy(np.flatnonzero((bits > cut).numpy()))
+        if len(index) >= wanted:
             break
-    values = active.view(-1).index_select(0, places).to(torch.float32)
+    values = active.view(-1).index_select(0, index).to(torch.float32)
     if len(values) > wanted:
         smallest = float(torch.kthvalue(values, len(values) - wanted + 1).values)
         kept = torch.from_numpy(np.flatnonzero((values >= smallest).numpy()))
-        places, values = places[kept], values[kept]
+        index, values = index[kept], values[kept]
     else:
         smallest = float(values.min()) if len(values) else 0.0
-    return Codes(places // m, places % m, values, n, m), smallest
+    return Codes(index // m, index % m, values, n, m), smallest

@@ -1,8 +1,8 @@
-"""Learns a crosscoder: one sparse code for both models and a decoder for each, also across widths.
+"""Learns a crosscoder: one sparse code for both models and a decoder for each; the widths may differ.
 
 Lindsey et al. (2024), "Sparse crosscoders for cross-layer features and model diffing"; trained with BatchTopK as in
 Minder et al. (2025), "Robustly identifying concepts introduced during chat fine-tuning using crosscoders", whose L1
-penalty would shrink a shared latent's weaker decoder to zero. The two decoders side by side have norm 1.
+penalty would shrink a shared latent's weaker decoder to zero. A latent's two decoders, concatenated, have norm 1.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def fit_crosscoder(
     """Fits on paired rows (n, d_first) and (n, d_second), in canonical order.
 
     Raises:
-        AnalysisError: as `check_rows`; widths may differ.
+        AnalysisError: see `check_rows`; the widths may differ.
     """
     check_rows(first, second, options.layer, n_latents=options.n_latents, k=options.k, same_width=False)
     scales = input_scales(first, second)
@@ -55,24 +55,24 @@ def fit_crosscoder(
 
 
 def input_scales(first: torch.Tensor, second: torch.Tensor) -> tuple[float, float]:
-    """A scale a model, so that both have the same mean squared norm, the mean of the two widths.
+    """One scale per model: divided by it, both have the same mean squared norm, the mean of the two widths.
 
-    For equal widths d this is sqrt(mean ||x||^2 / d) of either model. A wider model would otherwise weigh more.
+    For equal widths d this is sqrt(mean ||x||^2 / d) of each model. Otherwise a wider model would weigh more.
     """
     middle = (first.shape[1] + second.shape[1]) / 2
-    one, two = ((mean_square(x) * x.shape[1] / middle) ** 0.5 for x in (first, second))
-    return one, two
+    scales = [(mean_square(x) * x.shape[1] / middle) ** 0.5 for x in (first, second)]
+    return scales[0], scales[1]
 
 
 def larger_decoder(w_both: torch.Tensor, d: int, scales: tuple[float, float]) -> torch.Tensor:
-    """(m, d) unit rows: of the two decoders (m, 2 d) the one whose row is longer in raw units."""
+    """(m, d) unit-length rows: for each latent, the longer of its two decoders (m, 2 d) in raw units."""
     blocks = w_both[:, :d] * scales[0], w_both[:, d:] * scales[1]
     longer = blocks[1].norm(dim=1, keepdim=True) > blocks[0].norm(dim=1, keepdim=True)
     return torch.nn.functional.normalize(torch.where(longer, blocks[1], blocks[0]), dim=1)
 
 
 def _joined_rows(first: torch.Tensor, second: torch.Tensor, scales: tuple[float, float]) -> RowSource:
-    """A pair gives one row: both models' activations side by side, each in units of its own scale."""
+    """A pair makes one row: both models' activations side by side, each in units of its own scale."""
 
     def draw(picked: torch.Tensor) -> torch.Tensor:
         parts = (x[picked].to(torch.float32) / s for x, s in zip((first, second), scales, strict=True))

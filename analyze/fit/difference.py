@@ -1,6 +1,6 @@
 """Learns directions of the difference second - first: a sparse autoencoder, principal components, the mean shift.
 
-A difference has no owner, so each model's own activity along a direction is measured (`fi_store.dictionary`).
+A difference belongs to neither model, so the activity along a direction is measured in each (`fi_store.dictionaries`).
 """
 
 from __future__ import annotations
@@ -27,24 +27,27 @@ def fit_diff_sae(
     """A BatchTopK SAE of the differences of paired rows (n, d), in canonical order.
 
     Raises:
-        AnalysisError: as `check_rows`; the models' rows are all equal.
+        AnalysisError: see `check_rows`; or the models' rows are all equal.
     """
     check_rows(first, second, options.layer, n_latents=options.n_latents, k=options.k)
-    scale, unit = common_scale(first, second), _difference_scale(first, second, options)
-    mean = scaled_difference((first.to(torch.float32).mean(0), second.to(torch.float32).mean(0)), unit)
+    scale, difference_scale = common_scale(first, second), _difference_scale(first, second, options)
+    means = first.to(torch.float32).mean(0), second.to(torch.float32).mean(0)
+    mean = scaled_difference(means, difference_scale)
 
     def draw(picked: torch.Tensor) -> torch.Tensor:
-        return scaled_difference((first[picked], second[picked]), unit)
+        return scaled_difference((first[picked], second[picked]), difference_scale)
 
     trainer = Trainer(RowSource(len(first), mean, draw, first.dtype), options)
     for step in range(options.steps):
         trainer.step(step)
         advance(1)
-    config = _config("diff_sae", first, options, options.n_latents, scale, unit, trainer.threshold())
+    config = _config(
+        "diff_sae", first, options, options.n_latents, scale, difference_scale, trainer.threshold()
+    )
     w_enc, b_enc, w_dec, b_dec = (p.detach().contiguous() for p in trainer.parameters)
-    one = torch.ones(options.n_latents)
+    unsigned = torch.ones(options.n_latents)
     center = pooled_mean(first, second, scale)
-    learned = DiffSae(config, w_dec, center, w_enc=w_enc, b_enc=b_enc, b_dec=b_dec, polarity=one)
+    learned = DiffSae(config, w_dec, center, w_enc=w_enc, b_enc=b_enc, b_dec=b_dec, polarity=unsigned)
     sign = polarity(learned.w_dec, center, scale, (first, second), lambda rows, _at: learned.encode(rows) > 0)
     return DiffSae(
         config, w_dec * sign[:, None], center, w_enc=w_enc, b_enc=b_enc, b_dec=b_dec, polarity=sign
@@ -59,25 +62,27 @@ def fit_pca(
 ) -> Pca:
     """The k leading eigenvectors of mean (second - first)(second - first)^T, each with both signs: 2 k latents.
 
-    Not centered: the mean shift is a part of the difference. A component's sign is fixed by its largest entry.
+    Differences are not centered, since the mean shift is part of them. A component's sign is fixed by its largest
+    entry.
 
     Raises:
-        AnalysisError: as `check_rows`; the models' rows are all equal.
+        AnalysisError: see `check_rows`; or the models' rows are all equal.
     """
     d = first.shape[1]
     k = min(options.k, d)
     check_rows(first, second, options.layer, n_latents=2 * k, k=k)
-    scale, unit = common_scale(first, second), _difference_scale(first, second, options)
+    scale, difference_scale = common_scale(first, second), _difference_scale(first, second, options)
     moment = torch.zeros(d, d, dtype=torch.float64)
     for start in range(0, len(first), BLOCK):
-        x = scaled_difference((first[start : start + BLOCK], second[start : start + BLOCK]), unit).double()
+        block = first[start : start + BLOCK], second[start : start + BLOCK]
+        x = scaled_difference(block, difference_scale).double()
         moment += x.T @ x
     _, vectors = scipy.linalg.eigh(moment.numpy(), subset_by_index=(d - k, d - 1))
     components = np.asarray(vectors[:, ::-1].T)  # (k, d), largest eigenvalue first
     components *= np.sign(components[np.arange(k), np.abs(components).argmax(axis=1)])[:, None]
     rows = torch.from_numpy(np.concatenate([components, -components])).to(torch.float32)
     advance(options.steps)
-    config = _config("pca", first, options, 2 * k, scale, unit, 0.0)
+    config = _config("pca", first, options, 2 * k, scale, difference_scale, 0.0)
     return Pca(config, rows, pooled_mean(first, second, scale))
 
 
@@ -92,10 +97,10 @@ def fit_mean_diff(
     """The mean of second - first over the rows of each position class (`classes`: (n,) int64).
 
     Raises:
-        AnalysisError: as `check_rows`; the models' rows are all equal.
+        AnalysisError: see `check_rows`; or the models' rows are all equal.
     """
     check_rows(first, second, options.layer, n_latents=len(CLASSES), k=1)
-    scale, unit = common_scale(first, second), _difference_scale(first, second, options)
+    scale, difference_scale = common_scale(first, second), _difference_scale(first, second, options)
     here = torch.nn.functional.one_hot(classes, len(CLASSES)).double()  # (n, 3)
     total = here.T @ scaled_difference((first, second), 1.0).double()
     shift = (total / here.sum(dim=0).clamp_min(1)[:, None]).to(torch.float32)
@@ -103,7 +108,7 @@ def fit_mean_diff(
     center = pooled_mean(first, second, scale)
     sign = polarity(rows, center, scale, (first, second), lambda _rows, at: here[at] > 0)
     advance(options.steps)
-    config = _config("mean_diff", first, options, len(CLASSES), scale, unit, 0.0)
+    config = _config("mean_diff", first, options, len(CLASSES), scale, difference_scale, 0.0)
     return MeanDiff(config, rows * sign[:, None], center, shift)
 
 
@@ -114,10 +119,10 @@ def polarity(
     pair: tuple[torch.Tensor, torch.Tensor],
     is_open: Callable[[tuple[torch.Tensor, torch.Tensor], slice], torch.Tensor],
 ) -> torch.Tensor:
-    """(m,) +1 or -1: the sign of both models' summed projections at a latent's open rows.
+    """(m,) +1 or -1: the sign of both models' summed projections, over the rows where a latent is open.
 
-    second - first projects to more than zero there, so this sign gives the direction to the model whose mean
-    projection is larger in size: (p2 - p1)(p2 + p1) > 0 is |p2| > |p1|.
+    second - first has a positive projection there, so this sign gives the direction to the model with the larger mean
+    projection in absolute value: (p2 - p1)(p2 + p1) > 0 means |p2| > |p1|.
     """
     total = torch.zeros(len(directions), dtype=torch.float64)
     for start in range(0, len(pair[0]), BLOCK):
@@ -135,7 +140,9 @@ def _difference_scale(first: torch.Tensor, second: torch.Tensor, options: FitOpt
         x = scaled_difference((first[start : start + BLOCK], second[start : start + BLOCK]), 1.0)
         total += float(x.square().sum(dtype=torch.float64))
     if total == 0:
-        raise AnalysisError(f"Both models' activations of layer {options.layer} are equal: nothing to learn.")
+        raise AnalysisError(
+            f"Both models' activations of layer {options.layer} are equal, so there is nothing to learn."
+        )
     return float((total / first.numel()) ** 0.5)
 
 
@@ -145,7 +152,7 @@ def _config(
     options: FitOptions,
     n_latents: int,
     scale: float,
-    unit: float,
+    difference_scale: float,
     threshold: float,
 ) -> DictionaryConfig:
     learned = kind == "diff_sae"
@@ -160,7 +167,7 @@ def _config(
         seed=options.seed,
         steps=options.steps if learned else 0,
         scale=scale,
-        input_scales=(unit, unit),
+        input_scales=(difference_scale, difference_scale),
         threshold=threshold,
         n_rows=len(first),
     )

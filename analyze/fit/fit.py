@@ -23,10 +23,10 @@ def fit_dictionary(
 ) -> Dictionary:
     """Fits on paired rows (n, d_first), (n, d_second) in canonical order, with their position classes (n,).
 
-    `advance` is told the steps done, `options.steps` in all.
+    `advance` receives the steps as they are done, `options.steps` in all.
 
     Raises:
-        AnalysisError: rows that nothing can be learned from; different widths, unless it is a crosscoder.
+        AnalysisError: nothing can be learned from the rows, or the widths differ and the kind is no crosscoder.
     """
     if kind == "mean_diff":
         return fit_mean_diff(*rows, options, advance, classes=classes)

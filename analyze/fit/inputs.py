@@ -1,4 +1,4 @@
-"""What every fit asks of its rows first, and the scales that their inputs are divided by."""
+"""Checks that every fit makes on its rows first, and the scales that divide its inputs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from fi_store.errors import AnalysisError
 
 BLOCK = 4096
-"""Rows that are worked on at once."""
+"""Rows that are processed at once."""
 
 
 def check_rows(
@@ -23,8 +23,8 @@ def check_rows(
     """Refuses rows (n, d_first) and (n, d_second) that nothing can be learned from.
 
     Raises:
-        AnalysisError: shapes do not fit, k exceeds the latents, there are fewer rows than latents, a model's rows
-            hold NaN or infinite values, are all zero or all the same.
+        AnalysisError: the shapes do not match, k exceeds the number of latents, there are fewer rows than latents, or a
+            model's rows hold NaN or infinite values, are all zero or all the same.
     """
     if len(first) != len(second) or (same_width and first.shape != second.shape):
         raise AnalysisError(
@@ -45,9 +45,9 @@ def check_rows(
                 hint="extract again with --quantization fp32",
             )
         if not bool((x != x[:1]).any()):
-            zero = "all zero" if not bool(x.any()) else "the same at every position"
+            fault = "all zero" if not bool(x.any()) else "the same at every position"
             raise AnalysisError(
-                f"The activations of layer {layer} are {zero}.", hint="choose other --layers or --sites"
+                f"The activations of layer {layer} are {fault}.", hint="choose other --layers or --sites"
             )
 
 

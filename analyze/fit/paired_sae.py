@@ -1,7 +1,7 @@
 """Learns a paired sparse autoencoder: one BatchTopK dictionary over rows of both models, with one common scale.
 
-Which model is called base is not known here: callers pass the rows in canonical order, so that swapping the pair
-gives the same weights bit by bit.
+This module does not know which model is the base: callers pass the rows in canonical order, so swapping the pair gives
+the same weights to the last bit.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def fit_paired_sae(
 ) -> PairedSae:
     """Fits on paired rows (n, d) of two models of the same width, in canonical order.
 
-    Each step draws `batch / 2` pairs, so both models weigh the same. Products run in bfloat16 where that is the
-    rows' dtype, master weights stay float32. Deterministic for a seed and thread count.
+    Each step draws `batch / 2` pairs, so both models weigh the same. Products run in bfloat16 if that is the rows'
+    dtype; master weights stay float32. The result is deterministic for a seed and thread count.
 
     Raises:
-        AnalysisError: as `check_rows`.
+        AnalysisError: see `check_rows`.
     """
     check_rows(first, second, options.layer, n_latents=options.n_latents, k=options.k, rows_per_pair=2)
     scale = common_scale(first, second)
@@ -58,7 +58,7 @@ def fit_paired_sae(
 
 
 def _pooled_rows(first: torch.Tensor, second: torch.Tensor, scale: float) -> RowSource:
-    """A pair gives two rows, one of either model, in units of the common scale."""
+    """A pair makes two rows, one of each model, in units of the common scale."""
 
     def draw(picked: torch.Tensor) -> torch.Tensor:
         return torch.cat([first[picked], second[picked]]).to(torch.float32) / scale

@@ -1,7 +1,7 @@
-"""Takes a ready sparse autoencoder from a folder in the place of a learned one: `--dictionary-file`.
+"""Loads a ready sparse autoencoder from a folder, to be used instead of a learned one: `--dictionary-file`.
 
 The folder holds one safetensors file with `W_enc` (d, m), `b_enc` (m), `W_dec` (m, d), `b_dec` (d) and, for JumpReLU,
-`threshold` (m), and may hold a `cfg.json` with `site`, `layer`, `model` and `apply_b_dec_to_input` (true unless said).
+`threshold` (m). A `cfg.json` is optional, with `site`, `layer`, `model` and `apply_b_dec_to_input` (default true).
 """
 
 from __future__ import annotations
@@ -15,42 +15,42 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from analyze.extraction import SiteLayer
 from analyze.fit.inputs import BLOCK, check_rows, common_scale
 from fi_store.dictionaries import CONFIG, ORDER, DictionaryConfig, PairedSae
 from fi_store.errors import AnalysisError
 from fi_store.method import METHOD
 
-Place = tuple[str, int]
 NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A sparse autoencoder as its folder has it, in raw units of activations."""
+    """A sparse autoencoder as it is in its folder, in raw units of activations."""
 
     folder: Path
     about: dict[str, Any]  # cfg.json
     tensors: dict[str, torch.Tensor]  # float32
 
-    def place(self, places: list[Place]) -> Place:
-        """The one of the analyzed places (site, layer) that it was made for.
+    def site_layer(self, analyzed: list[SiteLayer]) -> SiteLayer:
+        """The analyzed site and layer that it was made for.
 
         Raises:
-            AnalysisError: it was made for another one, or does not say and there are several.
+            AnalysisError: it was made for another one, or does not say for which of several.
         """
         site, layer = self.about.get("site"), self.about.get("layer")
-        fitting = [p for p in places if site in (None, p[0]) and layer in (None, p[1])]
+        fitting = [each for each in analyzed if site in (None, each[0]) and layer in (None, each[1])]
         if len(fitting) == 1:
             return fitting[0]
-        known = ", ".join(f"{name} {number}" for name, number in places)
+        known = ", ".join(f"{name} {number}" for name, number in analyzed)
         if fitting:
             raise AnalysisError(
-                f"{self.folder / CONFIG} does not say for which place the dictionary is; analyzed: {known}.",
+                f"{self.folder / CONFIG} does not say which site and layer the dictionary is for; analyzed: {known}.",
                 hint='write {"site": "resid_post", "layer": 17} into it, or analyze one layer with --layers',
             )
         raise AnalysisError(
             f"The dictionary {self.folder} is for {site or 'any site'}, layer {layer}; analyzed: {known}.",
-            hint=f"add its place with --layers {layer} and --sites {site or 'resid_post'}",
+            hint=f"analyze that layer too, with --layers {layer} --sites {site or 'resid_post'}",
         )
 
 
@@ -58,14 +58,14 @@ def load_pretrained(folder: Path) -> Pretrained:
     """Reads the folder.
 
     Raises:
-        AnalysisError: files are missing, damaged or several; tensors are missing, of wrong shape or not finite; an
-            activation function that a threshold does not describe.
+        AnalysisError: there is not exactly one file, or it is damaged; tensors are missing, of the wrong shape or not
+            finite; the activation function is not one that a threshold describes.
     """
     files = sorted(folder.glob("*.safetensors"))
     if len(files) != 1:
         raise AnalysisError(
-            f"{folder} has {len(files)} safetensors files, and one dictionary is one file.",
-            hint="name the folder of one dictionary with --dictionary-file",
+            f"{folder} has {len(files)} safetensors files, but a dictionary is exactly one.",
+            hint="pass the folder of one dictionary to --dictionary-file",
         )
     about: dict[str, Any] = {}
     try:
@@ -85,27 +85,27 @@ def load_pretrained(folder: Path) -> Pretrained:
     for name, tensor in tensors.items():
         if name in shapes and (tuple(tensor.shape) != shapes[name] or not bool(tensor.isfinite().all())):
             raise AnalysisError(
-                f"{name} of {files[0]} has shape {tuple(tensor.shape)} where W_enc asks for {shapes[name]}, or holds "
-                "values that are not finite."
+                f"{name} of {files[0]} has shape {tuple(tensor.shape)} (W_enc requires {shapes[name]}) or holds values "
+                "that are not finite."
             )
     activation = f"{about.get('activation_fn', '')} {about.get('architecture', '')}".lower()
     if "topk" in activation.replace("-", "").replace("_", ""):
         raise AnalysisError(
-            f"The dictionary {folder} keeps the k largest activations of a token, which no threshold describes.",
-            hint="convert it to a threshold per latent (JumpReLU) first",
+            f"The dictionary {folder} keeps the k largest activations of each token, and a threshold cannot do that.",
+            hint="first convert it to one threshold per latent (JumpReLU)",
         )
     return Pretrained(folder, about, tensors)
 
 
 def as_dictionary(
-    ready: Pretrained, rows: tuple[torch.Tensor, torch.Tensor], place: Place, seed: int
+    ready: Pretrained, rows: tuple[torch.Tensor, torch.Tensor], site_layer: SiteLayer, seed: int
 ) -> PairedSae:
-    """The dictionary in units of the rows' common scale, checked on them: (n, d) rows of D in canonical order.
+    """The dictionary in units of the rows' common scale, checked on the rows: (n, d), of D, in canonical order.
 
-    relu(c x) = c relu(x), so decoder norms and the scale move into the encoder without changing a reconstruction.
+    relu(c x) = c relu(x), so decoder norms and the scale move into the encoder without changing any reconstruction.
 
     Raises:
-        AnalysisError: the width is another one, or it explains too little of either model's variance.
+        AnalysisError: the widths differ, or the dictionary explains too little of one model's variance.
     """
     tensors = ready.tensors
     d, m = tensors["W_enc"].shape
@@ -115,7 +115,7 @@ def as_dictionary(
             f"The dictionary {ready.folder} is for activations of width {d}; the models have {widths}.",
             hint="use a dictionary that was made for one of these models",
         )
-    check_rows(*rows, place[1], n_latents=0, k=0)
+    check_rows(*rows, site_layer[1], n_latents=0, k=0)
     scale = common_scale(*rows)
     norms = tensors["W_dec"].norm(dim=1).clamp_min(1e-8)
     b_enc = tensors["b_enc"]
@@ -124,8 +124,8 @@ def as_dictionary(
     threshold = tensors.get("threshold", torch.zeros(m)) * norms / scale
     config = DictionaryConfig(
         kind="pretrained",
-        site=place[0],
-        layer=place[1],
+        site=site_layer[0],
+        layer=site_layer[1],
         d_model=d,
         d_second=d,
         n_latents=m,
@@ -148,9 +148,9 @@ def as_dictionary(
     least = min(_explained(dictionary, rows[side]) for side in ORDER)
     if least < METHOD.pretrained_explained:
         raise AnalysisError(
-            f"The dictionary {ready.folder} explains {least:.0%} of the variance at {place[0]} of layer {place[1]}; "
-            f"at least {METHOD.pretrained_explained:.0%} of either model's is asked for.",
-            hint="check its site, layer and model; fi-store learns a dictionary when --dictionary-file is left out",
+            f"The dictionary {ready.folder} explains {least:.0%} of the variance at {site_layer[0]} of layer "
+            f"{site_layer[1]}; it must explain at least {METHOD.pretrained_explained:.0%} for both models.",
+            hint="check its site, layer and model; without --dictionary-file, fi-store learns a dictionary",
         )
     return dictionary
 

@@ -1,7 +1,7 @@
-"""A threshold for every latent: from which activation on its firings remove more error than they add.
+"""A threshold for every latent: the activation above which its firings remove more error than they add.
 
-BatchTopK trains with one threshold for all latents. Many directions share few dimensions, so a latent also answers a
-little to others' directions; where its own activations begin and those end differs from latent to latent.
+BatchTopK trains with one threshold for all latents. Many directions share few dimensions, so a latent also responds a
+little to the directions of others. The activation that separates the two kinds of response differs by latent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from analyze.fit.inputs import BLOCK
 from analyze.fit.training import RowSource
 
 SAMPLE = 16_384
-"""Draws of the source, evenly spread, that thresholds are chosen on."""
+"""Draws of the source, evenly spread, on which thresholds are chosen."""
 
 
 def latent_thresholds(
@@ -22,10 +22,11 @@ def latent_thresholds(
     parameters: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
     common: float,
 ) -> torch.Tensor:
-    """(m,) thresholds, none under the common one, for W_enc (d, m), b_enc, W_dec (m, d) with unit rows and b_dec.
+    """(m,) thresholds, none under the common one.
 
-    Without a firing f of latent j, the others staying, the error e becomes e + f d_j, and ||e||^2 grows by
-    f (2 <e, d_j> + f). Each latent gets the threshold above which its firings gain most in sum.
+    `parameters` are W_enc (d, m), b_enc (m,), W_dec (m, d) with unit-length rows and b_dec (d,). If a firing f of
+    latent j is left out and the others stay, the error e becomes e + f d_j and ||e||^2 grows by f (2 <e, d_j> + f).
+    Each latent gets the threshold above which its firings have the largest total gain.
     """
     w_enc, b_enc, w_dec, b_dec = parameters
     latents, active, gains = [], [], []
@@ -50,9 +51,9 @@ def latent_thresholds(
 def best_cuts(
     latents: npt.NDArray[np.int64], active: npt.NDArray[np.float32], gains: npt.NDArray[np.float64]
 ) -> dict[int, float]:
-    """Latent -> the largest activation to leave out, so that the gains of those above it have the largest sum.
+    """Latent -> the largest activation to leave out, chosen so that the gains above it have the largest sum.
 
-    All arrays have one entry a firing. A latent whose firings are all kept is not listed.
+    All arrays have one entry per firing. A latent whose firings are all kept is not listed.
     """
     order = np.lexsort((-active, latents))
     latents, active, gains = latents[order], active[order], gains[order]

@@ -1,4 +1,4 @@
-"""Trains a BatchTopK sparse autoencoder by gradient descent: the loop that every learned dictionary shares.
+"""Trains a BatchTopK sparse autoencoder by gradient descent: the loop that all learned dictionaries share.
 
 BatchTopK: Bussmann, Leask, Nanda (2024), "BatchTopK Sparse Autoencoders". Auxiliary loss for dead latents: Gao et
 al. (2024), "Scaling and evaluating sparse autoencoders", appendix A.2.
@@ -16,9 +16,9 @@ from analyze.fit.codes import Codes, largest
 AUXILIARY_WEIGHT = 1 / 32
 """Weight of the auxiliary loss (Gao et al., appendix A.2)."""
 DEAD_AFTER_STEPS = 50
-"""A latent that won no row for this many steps gets the auxiliary gradient."""
+"""A latent that did not fire for this many steps gets the auxiliary gradient."""
 THRESHOLD_STEPS = 100
-"""The inference threshold is the mean, over this many last steps, of the smallest activation that won."""
+"""The inference threshold is the mean, over this many last steps, of the smallest activation that was kept."""
 
 
 @dataclass(frozen=True)
@@ -33,26 +33,27 @@ class FitOptions:
     batch: int
     seed: int
     learning_rate: float = 2e-3
-    """Peak of Adam's learning rate; linear warm-up over 5% of the steps and decay over the last 20%."""
+    """Peak of Adam's learning rate, with a linear warm-up over 5% of the steps and a decay over the last 20%."""
 
 
 @dataclass(frozen=True)
 class RowSource:
-    """Where a fit draws its rows from; what makes a row (one model's, a difference, both models') is up to the kind.
+    """Where a fit draws its rows from. The kind decides what a row is: one model's, a difference, or both models'.
 
-    `draw` turns indices (p,) of pairs into scaled float32 rows (b, d_in): b = 2p where both models' rows stand below
-    each other, b = p where a pair makes one row.
+    `draw` turns indices (p,) of pairs into scaled float32 rows (b, d_in): b = 2p if each model has rows of its own, b =
+    p if a pair makes one row.
     """
 
     n: int  # pairs
-    mean: torch.Tensor  # (d_in,) float32, mean of the scaled rows: where the decoder's bias starts
+    mean: torch.Tensor  # (d_in,) float32, mean of the scaled rows: the decoder's first bias
     draw: Callable[[torch.Tensor], torch.Tensor]
     dtype: torch.dtype  # of the stored activations; bfloat16 ones are multiplied in bfloat16
 
 
 class Trainer:
-    """The state of one fit: `options.batch / 2` pairs of the source a step. Gradients are written out by hand, since
-    only the nonzero codes have any.
+    """The state of one fit: `options.batch / 2` pairs of the source per step.
+
+    Gradients are written out by hand, since only the nonzero codes have any.
     """
 
     def __init__(self, source: RowSource, options: FitOptions) -> None:
@@ -60,7 +61,7 @@ class Trainer:
         self.options = options
         self.random = torch.Generator().manual_seed(options.seed)
         self.compute = source.dtype if source.dtype == torch.bfloat16 else torch.float32
-        # Decoder rows start as random unit vectors, the encoder as their copy (Gao et al., appendix A.1).
+        # Decoder rows start as random directions, the encoder as a copy of them (Gao et al., appendix A.1).
         shape = (options.n_latents, len(source.mean))
         self.w_dec = torch.nn.functional.normalize(torch.randn(shape, generator=self.random), dim=1)
         self.encoder = self.w_dec.clone()  # (m, d), transposed: its gradient is a sum of rows too
@@ -71,15 +72,15 @@ class Trainer:
         )
         self.silent = torch.zeros(options.n_latents, dtype=torch.long)
         self.smallest: list[float] = []
-        self._pre = torch.empty(0, options.n_latents, dtype=self.compute)  # written anew in every step
+        self._pre = torch.empty(0, options.n_latents, dtype=self.compute)  # overwritten in every step
 
     @property
     def parameters(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """W_enc (d, m), b_enc (m,), W_dec (m, d) with unit rows, b_dec (d,)."""
+        """W_enc (d, m), b_enc (m,), W_dec (m, d) with unit-length rows, b_dec (d,)."""
         return self.encoder.T, self.b_enc, self.w_dec, self.b_dec
 
     def threshold(self) -> float:
-        """Mean of the smallest winning activations of the last steps."""
+        """Mean over the last steps of the smallest activation that was kept."""
         last = self.smallest[-THRESHOLD_STEPS:]
         return sum(last) / len(last)
 
@@ -87,12 +88,12 @@ class Trainer:
         """Draws a batch and moves the weights."""
         options = self.options
         x = self.source.draw(torch.randint(self.source.n, (options.batch // 2,), generator=self.random))
-        # The encoder sees b_dec as a constant: its gradient comes from the reconstruction, and one product is saved.
+        # The encoder treats b_dec as a constant; its gradient comes from the reconstruction. That saves one product.
         centered = x - self.b_dec
         pre = self._encode(centered)
         codes = self._batch_top_k(pre)
         self._zero_gradients()
-        # Relative squared error ||x - x'||^2 / ||x||^2, and the auxiliary loss on what it leaves over.
+        # Relative squared error ||x - x'||^2 / ||x||^2, and the auxiliary loss on the error that is left.
         error = self._descend(codes, centered, centered, 1 / max(float(x.square().sum()), 1e-12))
         dead = self._dead_codes(pre)
         if dead is not None:
@@ -105,7 +106,7 @@ class Trainer:
         self.w_dec.div_(self.w_dec.norm(dim=1, keepdim=True).clamp_min(1e-8))
 
     def _encode(self, centered: torch.Tensor) -> torch.Tensor:
-        """(batch, m) in the compute dtype; the buffer is kept, since mapping new memory takes as long as filling it."""
+        """(batch, m) in the compute dtype. The buffer is reused: mapping new memory takes as long as filling it."""
         if len(self._pre) != len(centered):
             self._pre = torch.empty(len(centered), self.options.n_latents, dtype=self.compute)
         weights = self.encoder.to(self.compute).T
@@ -126,12 +127,12 @@ class Trainer:
             parameter.grad = None
 
     def _descend(
-        self, codes: Codes, centered: torch.Tensor, wanted: torch.Tensor, weight: float, *, bias: bool = True
+        self, codes: Codes, centered: torch.Tensor, goal: torch.Tensor, weight: float, *, bias: bool = True
     ) -> torch.Tensor:
-        """Adds the gradients of `weight * ||wanted - decoded||^2` and returns the error `wanted - decoded`."""
+        """Adds the gradients of `weight * ||goal - decoded||^2` and returns the error `goal - decoded`."""
         values = codes.values.requires_grad_()
         decoded = codes.decode(values, self.w_dec)
-        error = wanted - decoded.detach()
+        error = goal - decoded.detach()
         towards = error * (-2 * weight)
         (slope,) = torch.autograd.grad(decoded, values, towards)
         order = codes.by_latent()
@@ -143,18 +144,18 @@ class Trainer:
         return error
 
     def _dead_codes(self, pre: torch.Tensor) -> Codes | None:
-        """What dead latents would fire, 4 k of them a row at most."""
+        """The codes of dead latents, at most 4 k per row; None if there are none."""
         dead = torch.nonzero(self.silent > DEAD_AFTER_STEPS).flatten()
         if len(dead) == 0:
             return None
-        values, places = torch.topk(pre[:, dead], min(len(dead), 4 * self.options.k), dim=1)
+        values, index = torch.topk(pre[:, dead], min(len(dead), 4 * self.options.k), dim=1)
         rows, columns = torch.nonzero(values > 0, as_tuple=True)
         if len(rows) == 0:
             return None
-        return Codes(rows, dead[places[rows, columns]], values[rows, columns].float(), *pre.shape)
+        return Codes(rows, dead[index[rows, columns]], values[rows, columns].float(), *pre.shape)
 
     def _project_decoder_gradient(self) -> None:
-        """Removes the part of the gradient that only changes the norm of the unit decoder rows."""
+        """Removes the part of the gradient that only changes the norms of the decoder rows."""
         gradient = self.w_dec.grad
         if gradient is not None:
             gradient -= (gradient * self.w_dec).sum(dim=1, keepdim=True) * self.w_dec

@@ -1,4 +1,4 @@
-"""analyze.groups.join."""
+"""Features that act as one: how they are joined, their scores, change classes and recurrence; writes nothing."""
 
 from __future__ import annotations
 

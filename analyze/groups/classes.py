@@ -1,7 +1,7 @@
 """Change classes: added, removed, strengthened, weakened, redirected, shared, undetermined (METHOD section 5).
 
-Every rule is symmetric: swapping base and target mirrors the class. 'Added' needs more than a ratio: the feature
-must not be readable from the base's own residuals by a ridge regression.
+Every rule is symmetric: swapping base and target mirrors the class. "Added" needs more than a ratio: a ridge regression
+on the base's own residuals must not be able to predict the feature.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from fi_store.method import METHOD
 
 @dataclass(frozen=True)
 class Change:
-    """A change class with what it rests on."""
+    """A change class with its evidence."""
 
     name: str
     log2_ratio: float
     low: float
     high: float  # 90% interval over clusters
-    # How well each model's residuals tell where the group fires; asked only where it may be one model's alone.
+    # How well each model's residuals predict where the group fires; measured only if it may be one model's alone.
     auc_base: float | None = None
     auc_target: float | None = None
 
 
 def unit_activity(group: Group, layers: Sequence[LayerEffects], reader: str) -> FloatArray:
-    """(n,) weighted activity of the group's main side per unit, in units of S."""
+    """(n,) weighted activity of the group's main side for each unit, in multiples of S."""
     total = np.zeros(len(layers[0].means[reader, group.position_class]))
     for member in main_side(group):
         effects = layers[member.layer_index]
@@ -45,7 +45,7 @@ def unit_activity(group: Group, layers: Sequence[LayerEffects], reader: str) -> 
 
 
 def ratio_epsilon(group: Group, layers: Sequence[LayerEffects], confirmation: BoolArray) -> float:
-    """1% of the median over alive features of (A_base + A_target) / 2, weighted like the group's main side."""
+    """1% of the median of (A_base + A_target) / 2 over alive features, weighted like the group's main side."""
     total = 0.0
     for member in main_side(group):
         effects = layers[member.layer_index]
@@ -80,11 +80,11 @@ def classify(
 
 
 def _may_be_alone(group: Group, layers: Sequence[LayerEffects], low: float, high: float) -> bool:
-    """Whether one model may have the group alone: by a ratio of at least five, or by latent scaling, where measured.
+    """Whether the group may be one model's alone: by latent scaling if measured, otherwise by a ratio of at least five.
 
-    nu of the error asks for the same ratio (0.2), but without what only fires together with the latent and leans its
-    way, which lambda hears; nu of the reconstruction guards against a twin in the other model. Such latents must hold
-    more than half of the main side's weight, and the ratio must point the same way.
+    nu of the error requires the same ratio (0.2), but ignores what only fires together with the latent in a similar
+    direction, which lambda includes. nu of the reconstruction guards against a twin in the other model. Such latents
+    must have more than half of the main side's weight, and the ratio must point the same way.
     """
     if ratio_class(low, high) not in ("strengthened", "weakened"):
         return False
@@ -93,12 +93,12 @@ def _may_be_alone(group: Group, layers: Sequence[LayerEffects], low: float, high
         edge = log2(METHOD.ratio_added)
         return low >= edge or high <= -edge
     reader = "target" if low > 0 else "base"
-    alone = sum(one.weight for one in members if _truly_specific(layers[one.layer_index], one.latent, reader))
-    return alone > sum(one.weight for one in members) / 2
+    alone = sum(m.weight for m in members if _is_specific(layers[m.layer_index], m.latent, reader))
+    return alone > sum(m.weight for m in members) / 2
 
 
-def _truly_specific(effects: LayerEffects, latent: int, reader: str) -> bool:
-    """Whether latent scaling gives a latent to this model alone."""
+def _is_specific(effects: LayerEffects, latent: int, reader: str) -> bool:
+    """Whether latent scaling assigns a latent to this model alone."""
     scaling = effects.scaling
     assert scaling is not None
     return bool(scaling.sums.own[latent] == effects.side(reader)) and scaling.specific(latent)
@@ -107,8 +107,11 @@ def _truly_specific(effects: LayerEffects, latent: int, reader: str) -> bool:
 def activity_ratio(
     group: Group, layers: Sequence[LayerEffects], extraction: Extraction
 ) -> tuple[float, float, float]:
-    """lambda = log2(target / base) on C with its 90% interval over clusters: of the main side's activity, or, where
-    latent scaling was measured, of its beta_act in the group's position class (METHOD section 5)."""
+    """lambda = log2(target / base) on C with its 90% interval over clusters (METHOD section 5).
+
+    It compares the main side's beta_act in the group's position class if latent scaling was measured, and its activity
+    otherwise.
+    """
     if layers[group.members[0].layer_index].scaling is not None:
         return _scaled_ratio(group, layers)
     chosen = ~extraction.units.discovery
@@ -123,9 +126,9 @@ def activity_ratio(
 
 def _scaled_ratio(group: Group, layers: Sequence[LayerEffects]) -> tuple[float, float, float]:
     weighed = []
-    for at in {member.layer_index: None for member in main_side(group)}:
-        effects = layers[at]
-        members = [member for member in main_side(group) if member.layer_index == at]
+    for index in {member.layer_index: None for member in main_side(group)}:
+        effects = layers[index]
+        members = [member for member in main_side(group) if member.layer_index == index]
         assert effects.scaling is not None
         weighed.append(
             Weighed(
@@ -140,7 +143,7 @@ def _scaled_ratio(group: Group, layers: Sequence[LayerEffects]) -> tuple[float, 
 
 
 def ratio_class(low: float, high: float) -> str:
-    """The class that an interval of log2 ratios alone allows."""
+    """The change class that an interval of log2 ratios gives on its own."""
     edge = log2(METHOD.ratio_shared)
     if low >= edge:
         return "strengthened"

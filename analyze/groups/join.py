@@ -1,9 +1,10 @@
 """Gate 1: the features that moved most on D, joined into groups that act as one.
 
-Two features join when their differences happen at the same tokens (cosine of the token-level differences, within and
-across layers) or, within a layer, when their decoders point the same way; average linkage. Opposite signs may share a
-group: it then has a side that gains and a side that loses. The cosine is not centered on purpose: at a position that
-changes in every answer the differences hardly vary, and a correlation would see their noise only (bench/LOG.md).
+Two features join if their differences happen at the same tokens (cosine of the token-level differences, within and
+across layers), or if they share a layer and their decoders point the same way; average linkage. Opposite signs may
+share a group, which then has a side that gains and a side that loses. The cosine is deliberately not centered: at a
+position that changes in every answer the differences hardly vary, and a correlation would measure only noise
+(bench/LOG.md).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from analyze.features import LayerEffects
 from fi_store.method import METHOD
 
 MAX_CANDIDATES = 256
-"""Features per position class that are considered for grouping, strongest first."""
+"""How many features of a position class are considered for grouping, strongest first."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,13 @@ class Group:
 
     position_class: int
     members: tuple[Member, ...]  # strongest first
-    attributed: float  # sum of (|mean theta| - reach) S over members on D, in units of the layers' scales
+    attributed: (
+        float  # sum of (|mean theta| - candidate floor) S over members on D, in units of the layers' scales
+    )
     direction: int
-    """+1: described by what the target gains, -1: by what it loses; the heavier side,
-    or for candidates `promoted.spoken_direction`."""
+    """+1 if named by what the target gains, -1 by what it loses: the heavier side, or `names.naming_direction`."""
     companions: tuple[Group, ...] = ()
-    """Groups at other places of an answer that move on the same prompts; told with this one, tested by it."""
+    """Groups elsewhere in the answers that move on the same prompts; they are reported and tested with this one."""
 
     @property
     def layer_indices(self) -> list[int]:
@@ -53,17 +55,19 @@ class Group:
 
 
 def attributed_effect(effects: LayerEffects, position_class: int, discovery: BoolArray) -> FloatArray:
-    """(m,) (|mean theta_j| - reach) * S_j * ||d_j|| on D for alive features, 0 where the shams reach it or dead.
+    """(m,) (|mean theta_j| - candidate floor) * S_j * ||d_j|| on D; 0 for dead features and under the floor.
 
-    Decoder rows are unit vectors and S_j is in units of the layer's scale, so layers compare by what share of
-    their typical norm a feature moves. (Until the screen of METHOD section 7 exists: section 4, gate 1.)
+    Decoder rows have length 1 and S_j is in units of the layer's scale, so layers are compared by the share of their
+    typical norm that a feature moves. (Until the screen of METHOD section 7 exists: section 4, gate 1.)
     """
     mean = np.abs(effects.theta(position_class)[discovery].mean(axis=0))
-    return np.where(effects.alive, np.maximum(mean - effects.reach[position_class], 0) * effects.scale, 0.0)
+    return np.where(
+        effects.alive, np.maximum(mean - effects.candidate_floors[position_class], 0) * effects.scale, 0.0
+    )
 
 
 def make_groups(layers: Sequence[LayerEffects], extraction: Extraction) -> list[Group]:
-    """All groups of all position classes, the largest attributed effect first; companions are inside their leader."""
+    """All groups of all position classes, the largest attributed effect first; a leader holds its companions."""
     groups = []
     for position_class in range(len(CLASSES)):
         groups += _groups_of_class(layers, extraction, position_class)
@@ -71,17 +75,17 @@ def make_groups(layers: Sequence[LayerEffects], extraction: Extraction) -> list[
 
 
 def with_companions(groups: Sequence[Group]) -> list[Group]:
-    """Groups in their order, then the companions that are told with them."""
-    return [*groups, *(other for group in groups for other in group.companions)]
+    """The groups in their order, then all their companions."""
+    return [*groups, *(companion for group in groups for companion in group.companions)]
 
 
 def _join_companions(
     groups: list[Group], layers: Sequence[LayerEffects], extraction: Extraction
 ) -> list[Group]:
-    """Joins groups within answers whose scores move on the same prompts to the same degree.
+    """Joins groups of answers whose scores move on the same prompts to the same degree.
 
-    The prompt is the unit: what no prompt tells apart is one change, seen at several places of an answer. The
-    strongest group leads; uncentered cosine of the scores on D, average linkage.
+    If no prompt separates two groups, they are one change, observed in several position classes. The strongest group
+    leads. Uncentered cosine of the scores on D, average linkage.
     """
     answers = [group for group in groups if group.position_class != PROMPT]
     if len(answers) < 2:
@@ -91,7 +95,7 @@ def _join_companions(
     labels = _cluster(np.abs(_cosine(scores)) / METHOD.group_unit_cosine)
     joined = []
     for label in np.unique(labels):
-        leader, *others = (group for group, own in zip(answers, labels, strict=True) if own == label)
+        leader, *others = (group for group, its in zip(answers, labels, strict=True) if its == label)
         joined.append(replace(leader, companions=tuple(others)))
     joined += [group for group in groups if group.position_class == PROMPT]
     return sorted(joined, key=lambda group: -group.attributed)
@@ -137,7 +141,7 @@ def _closeness(
     layer: IntArray,
     latent: IntArray,
 ) -> FloatArray:
-    """(c, c) closeness in units of the joining threshold: 1 joins two features, more is closer."""
+    """(c, c) closeness in multiples of the joining threshold: at 1 two features join, more is closer."""
     rows = extraction.rows
     chosen = np.flatnonzero(rows.discovery & rows.own & (rows.position_class == position_class))
     tokens = np.empty((len(chosen), len(layer)))
@@ -156,10 +160,10 @@ def _closeness(
 
 
 def _cosine(columns: FloatArray) -> FloatArray:
-    """Cosines between columns; 0 where a column is zero."""
+    """Cosines between columns; 0 for a column of zeros."""
     norm = np.sqrt(np.square(columns).sum(axis=0))
-    unit = np.divide(columns, norm, out=np.zeros_like(columns), where=norm > 1e-12)
-    return np.asarray(unit.T @ unit)
+    directions = np.divide(columns, norm, out=np.zeros_like(columns), where=norm > 1e-12)
+    return np.asarray(directions.T @ directions)
 
 
 def _cluster(closeness: FloatArray) -> IntArray:
@@ -174,9 +178,9 @@ def _cluster(closeness: FloatArray) -> IntArray:
 
 
 def group_scores(group: Group, layers: Sequence[LayerEffects]) -> FloatArray:
-    """(n,) weighted theta of the group per unit: sum_j w_j sign_j direction theta_ij, so that its sign is the group's.
+    """(n,) weighted theta of the group for each unit: sum_j w_j sign_j direction theta_ij, with the group's sign.
 
-    A losing feature in a gaining group counts by how much it loses; swapping the pair flips the sign exactly.
+    A feature that loses in a group that gains counts by how much it loses. Swapping the pair flips exactly the sign.
     """
     total = np.zeros(len(layers[0].theta(group.position_class)))
     for member in group.members:
@@ -186,9 +190,10 @@ def group_scores(group: Group, layers: Sequence[LayerEffects]) -> FloatArray:
 
 
 def group_floor(group: Group, layers: Sequence[LayerEffects], *, scoped: bool = False) -> float:
-    """Weighted mean of the members' floors: what a sham's single features stay under, not its steadier group scores.
+    """Weighted mean of the members' floors, which limit a sham's single features rather than its steadier group scores.
 
-    `scoped`: the floor of an effect within some categories."""
+    `scoped`: the floor of an effect within some categories.
+    """
     of_layer = [layer.scoped if scoped else layer.floors for layer in layers]
     return sum(m.weight * float(of_layer[m.layer_index][group.position_class]) for m in group.members)
 
@@ -199,7 +204,7 @@ def main_side(group: Group) -> list[Member]:
 
 
 def token_activity(group: Group, layers: Sequence[LayerEffects], reader: str, side: int) -> FloatArray:
-    """(N,) weighted activity sum_j w_j f_j / S_j of one reader, over the members with the given sign."""
+    """(N,) weighted activity sum_j w_j f_j / S_j of one reader, over the members whose sign is `side`."""
     members = [member for member in group.members if member.sign == side]
     total = np.zeros(next(iter(layers[0].codes.values())).shape[0])
     for index in {member.layer_index for member in members}:

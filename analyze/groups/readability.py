@@ -1,7 +1,7 @@
-"""Whether a model's own activations tell where a feature fires: the half of 'added' that a ratio cannot show.
+"""Whether a model's own activations predict where a feature fires: the half of "added" that a ratio cannot show.
 
-A ridge regression with whole clusters left out, one penalty of several, per model, layer and position class. What
-depends on the activations alone is worked out once and serves every group that is asked about them.
+A ridge regression for each model, layer and position class, with whole clusters left out and the best of several
+penalties. What depends on the activations alone is computed once and reused for every group.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from analyze.groups.join import Group, main_side, token_activity
 from fi_store.method import METHOD
 
 PENALTIES = np.logspace(-1, 5, 13)
-"""Penalties that the ridge chooses from, for inputs divided by the layer's scale."""
+"""Penalties that the ridge chooses among, for inputs divided by the layer's scale."""
 FOLDS = 5
 MIN_ROWS = 100
-"""Rows of C under which a regression on residuals would say nothing."""
+"""With fewer rows of C, a regression on residuals would show nothing."""
 KEPT = 4
-"""Regressions that are kept ready: of both models at two places. One takes 5 d^2 numbers and a copy of its rows."""
+"""How many regressions are cached: two for each model. One takes 5 d^2 numbers and a copy of its rows."""
 
 
 @dataclass(frozen=True)
 class Residuals:
-    """Every row (N, d) that either model was read at, by (reader, index of the layer), and regressions on them."""
+    """All rows (N, d) of both models, by (reader, index of the layer), and cached regressions on them."""
 
     rows: dict[tuple[str, int], torch.Tensor]
     extraction: Extraction
@@ -40,13 +40,13 @@ class Residuals:
     def ridge(self, reader: str, index: int, position_class: int, scale: float) -> GroupedRidge:
         """The regression on a model's rows of C in one position class, divided by the layer's scale.
 
-        The last few are kept ready: results often ask about the same place again.
+        The last few are cached, since results often need the same one again.
         """
         key = reader, index, position_class
         if key not in self._ridges:
             while len(self._ridges) >= KEPT:
                 del self._ridges[next(iter(self._ridges))]
-            chosen = _asked(self.extraction, position_class)
+            chosen = _confirmation_rows(self.extraction, position_class)
             x = self.rows[reader, index][torch.from_numpy(chosen)].to(torch.float32) / scale
             clusters = self.extraction.units.clusters[self.extraction.rows.unit[chosen]]
             self._ridges[key] = GroupedRidge(x.numpy(), clusters)
@@ -54,9 +54,9 @@ class Residuals:
 
 
 class GroupedRidge:
-    """Cross-validated ridge predictions from rows (n, d), whole clusters left out, at the penalty that predicts best.
+    """Cross-validated ridge predictions from rows (n, d), with whole clusters left out, at the best penalty.
 
-    One eigendecomposition per fold serves all penalties (Hoerl and Kennard 1970) and all targets; sklearn's RidgeCV
+    One eigendecomposition per fold serves all penalties (Hoerl and Kennard 1970) and all targets. sklearn's RidgeCV
     scores every penalty by leaving single rows out, which ignores clusters and is slow at d = 576 (bench/LOG.md).
     """
 
@@ -73,7 +73,7 @@ class GroupedRidge:
             self.decomposed.append((center, *np.linalg.eigh(inside)))
 
     def predict(self, y: FloatArray) -> FloatArray:
-        """(n,) predictions of y (n,), every row from a fit without its cluster."""
+        """(n,) predictions of y (n,), each row from a fit without its cluster."""
         products = [self._fold(test).T @ y[test] for test in self.folds]
         predicted = np.empty((len(y), len(PENALTIES)))
         for fold, test in enumerate(self.folds):
@@ -94,14 +94,14 @@ class GroupedRidge:
 def readability(
     group: Group, layers: Sequence[LayerEffects], extraction: Extraction, residuals: Residuals
 ) -> tuple[float | None, float | None]:
-    """AUC with which a cross-validated ridge on each model's own residuals tells the C rows where the group fires.
+    """AUC of a cross-validated ridge on each model's own residuals, for the rows of C where the group fires.
 
-    The ridge predicts max(f_base, f_target); the group fires where that exceeds half its mean over firing rows. Its
-    R^2 would not do: those of uncorrelated features sum to the number of dimensions at most, so where directions
-    outnumber dimensions hardly one can be high (bench/LOG.md). Reads the layer of the group's strongest member on the
-    main side; (None, None) with too few rows, or too few of either sort.
+    The ridge predicts max(f_base, f_target); the group fires where that exceeds half its mean over firing rows. R^2
+    would not do: for uncorrelated features they sum to at most the number of dimensions, so with more directions than
+    dimensions hardly one can be high (bench/LOG.md). Uses the layer of the group's strongest member on the main side.
+    (None, None) with too few rows in all, or too few that fire or do not.
     """
-    chosen = _asked(extraction, group.position_class)
+    chosen = _confirmation_rows(extraction, group.position_class)
     clusters = extraction.units.clusters[extraction.rows.unit[chosen]]
     if len(chosen) < MIN_ROWS or len(np.unique(clusters)) < FOLDS:
         return None, None
@@ -112,7 +112,7 @@ def readability(
     firing = activity[activity > 0]
     if len(firing) < METHOD.alive_tokens:
         return None, None
-    # Half of its usual strength: the rows of a group that fires everywhere are told apart by how much, too.
+    # Half of the usual strength, so the rows of a group that fires everywhere are separated too, by how much it fires.
     fires = activity > firing.mean() / 2
     if min(fires.sum(), (~fires).sum()) < METHOD.alive_tokens:
         return None, None
@@ -125,7 +125,7 @@ def readability(
     return float(roc_auc_score(fires, base)), float(roc_auc_score(fires, target))
 
 
-def _asked(extraction: Extraction, position_class: int) -> IntArray:
-    """The rows of C of a position class, each answer in its author's text."""
+def _confirmation_rows(extraction: Extraction, position_class: int) -> IntArray:
+    """The rows of C in a position class, without control texts."""
     rows = extraction.rows
     return np.flatnonzero(~rows.discovery & rows.own & (rows.position_class == position_class))

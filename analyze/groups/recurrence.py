@@ -11,7 +11,7 @@ from analyze.groups.join import Group, main_side, with_companions
 from fi_store.method import METHOD
 
 LEADING = 3
-"""Members of one sign and layer, strongest first, whose directions span what a group is compared by."""
+"""How many members of one sign and layer, strongest first, span the space that a direction is compared with."""
 
 
 def recurrences(
@@ -21,9 +21,9 @@ def recurrences(
 ) -> dict[int, float]:
     """id(group) -> share of the other seeds in which it recurs; empty without other seeds.
 
-    `others`: groups and layers of each other seed, the layers at the same places in the same order. A group recurs
-    where a group of the same position class has members of the same sign whose directions, at the layer of this
-    group's strongest feature, hold that feature's direction: the cosine between it and their span is at least 0.7.
+    `others`: groups and layers of each other seed, with the same sites and layers in the same order. A group recurs if
+    a group of the same position class has members of the same sign, at the layer of this group's strongest feature,
+    whose span holds that feature's direction: the cosine between the direction and the span is at least 0.7.
     """
     if not others:
         return {}
@@ -36,13 +36,13 @@ def recurrences(
 def _recurs(
     group: Group,
     layers: Sequence[LayerEffects],
-    there: Sequence[Group],
+    other_groups: Sequence[Group],
     other_layers: Sequence[LayerEffects],
 ) -> bool:
     leading = main_side(group)[0]
     direction = layers[leading.layer_index].dictionary.w_dec[leading.latent]
     decoders = other_layers[leading.layer_index].dictionary.w_dec
-    for candidate in with_companions(there):
+    for candidate in with_companions(other_groups):
         if candidate.position_class != group.position_class:
             continue
         latents = [
@@ -56,6 +56,6 @@ def _recurs(
 
 
 def span_cosine(direction: torch.Tensor, rows: torch.Tensor) -> float:
-    """Cosine between a unit direction (d,) and the span of rows (r, d): 1 inside it, 0 at a right angle."""
+    """Cosine between a direction (d,) of length 1 and the span of rows (r, d): 1 inside it, 0 at a right angle."""
     basis = torch.linalg.qr(rows.T.double())[0]  # (d, r)
     return float((basis.T @ direction.double()).norm())

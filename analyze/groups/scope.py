@@ -1,8 +1,8 @@
-"""On which prompts a group is tested: all of them, or the categories where D says that it is strongest.
+"""On which prompts a group is tested: all of them, or the categories where it is strongest on D.
 
-What few kinds of prompts have is small in the mean over all. A group whose effect lies in some categories is tested
-there, against what shams reach in the category where they reach most (`LayerEffects.scoped`). Categories count that are
-strata of the test (`strata_of`) in both halves; a run whose categories are smaller tests every group over all prompts.
+A change that few kinds of prompts have is small in the mean over all prompts. So a group whose effect is confined to
+some categories is tested there, against the largest effect of shams within one category (`LayerEffects.scoped`). Only
+categories that are strata of the test (`strata_of`) in both halves count; without any, all prompts are used.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ Scope = tuple[str, ...]
 def choose_scopes(
     groups: Sequence[Group], layers: Sequence[LayerEffects], extraction: Extraction
 ) -> list[Scope]:
-    """The scope of each group, from D alone: among all prompts and the leading large categories, in the order of the
-    mean score, that with the largest statistic against its floor.
+    """The scope of each group, from D alone.
 
-    A category leads where its own mean exceeds that floor, so that no scope names one that lacks the change. Of C only
-    the number of its clusters is asked: a scope holds as many as a test needs (`METHOD.min_nonzero_clusters`).
+    Of all prompts, the leading large category, the leading two and so on (by mean score), it is the set with the
+    largest statistic against its floor. A category leads if its own mean exceeds that floor, so no scope names a
+    category without the change. C contributes only its number of clusters: a scope holds as many as a test needs
+    (`METHOD.min_nonzero_clusters`).
     """
     large = large_categories(extraction)
     if not large:
@@ -39,20 +40,22 @@ def choose_scopes(
     found: list[Scope] = []
     for group in groups:
         score = group_scores(group, layers)[discovery, None] * group.direction
-        own = cluster_means(score, extraction.units.clusters[discovery])[:, 0]
-        best = stratified_t(own - group_floor(group, layers), strata)
+        means = cluster_means(score, extraction.units.clusters[discovery])[:, 0]
+        best = stratified_t(means - group_floor(group, layers), strata)
         scope: Scope = ()
         within = group_floor(group, layers, scoped=True)
-        mean = {name: float(own[labels == name].mean()) for name in large}
-        leading = sorted((name for name in large if mean[name] > within), key=lambda name: -mean[name])
+        by_category = {name: float(means[labels == name].mean()) for name in large}
+        leading = sorted(
+            (name for name in large if by_category[name] > within), key=lambda name: -by_category[name]
+        )
         for count in range(1, len(leading) + 1):
             inside = np.isin(labels, leading[:count])
             if inside.all():
                 break
-            fewest = min((own[inside] != 0).sum(), np.isin(held_out, leading[:count]).sum())
+            fewest = min((means[inside] != 0).sum(), np.isin(held_out, leading[:count]).sum())
             if fewest < METHOD.min_nonzero_clusters:  # too rare there to be tested
                 continue
-            t = stratified_t(own[inside] - within, strata[inside])
+            t = stratified_t(means[inside] - within, strata[inside])
             if t > best:
                 best, scope = t, tuple(sorted(leading[:count]))
         found.append(scope)

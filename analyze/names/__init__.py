@@ -1,35 +1,37 @@
-"""analyze.names.when."""
+"""A result's name and what is said about it: predicates, words, concepts, behaviors, sentences. Writes no rows."""
 
 from __future__ import annotations
 
 from analyze.names.behavior import Behavior, check_behavior
-from analyze.names.concepts import HEARD, Bank, ConceptContexts, Told
+from analyze.names.concepts import CONCEPT_WORDS, Bank, ConceptContexts, MatchedConcept
 from analyze.names.predicates import Contexts
-from analyze.names.sentence import layers_phrase, make_name, of_categories, p_phrase, percent, quoted
-from analyze.names.what import LISTED, change_at_tokens, pushed_words, spoken_direction
+from analyze.names.sentence import Claim
+from analyze.names.what import (
+    LISTED,
+    change_at_tokens,
+    naming_direction,
+    pushed_words,
+    with_naming_directions,
+)
 from analyze.names.when import Candidate, name_group
 from analyze.names.words import Words, find_words
 
 __all__ = [
-    "HEARD",
+    "CONCEPT_WORDS",
     "LISTED",
     "Bank",
     "Behavior",
     "Candidate",
+    "Claim",
     "ConceptContexts",
     "Contexts",
-    "Told",
+    "MatchedConcept",
     "Words",
     "change_at_tokens",
     "check_behavior",
     "find_words",
-    "layers_phrase",
-    "make_name",
     "name_group",
-    "of_categories",
-    "p_phrase",
-    "percent",
+    "naming_direction",
     "pushed_words",
-    "quoted",
-    "spoken_direction",
+    "with_naming_directions",
 ]

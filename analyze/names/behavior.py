@@ -1,4 +1,4 @@
-"""Whether the words that a group pushes really turn up in the models' own answers: rates on C with McNemar's test."""
+"""Whether the words that a group pushes really occur in the models' own answers: rates on C with McNemar's test."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def check_behavior(
     position_class: int,
     direction: int,
 ) -> Behavior | None:
-    """Picks on D how many of the strongest words to ask for, then counts once on C; None without words.
+    """Chooses on D how many of the strongest words to look for, then counts once on C; None without words.
 
-    `answers`: reader -> own answer of every unit, in unit order.
+    `answers`: reader -> its own answer to every unit, in the order of units.
     """
     opening = position_class == START
     words = [word for word in words if re.search(r"\w", word)]

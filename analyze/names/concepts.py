@@ -1,7 +1,7 @@
-"""Names from the concept bank: which concept a group's words speak of, and its predicates made executable.
+"""Names from the concept bank: the concept that a group's words point to, and the bank's predicates made executable.
 
-A concept that is told must hold twice: its words carry what the group pushes on D, and its predicate occurs more often
-in the answers of the model that has the feature on C (METHOD section 6).
+A concept must pass twice: its words are among those that the group pushes on D, and its predicate holds for more of the
+answers to C of the model that has the feature (METHOD section 6).
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from fi_store.method import METHOD
 from fi_store.prompts import Concept, Form, load_concepts
 
 STEM = 4
-"""Letters that two forms of one word share at least."""
+"""Fewest letters that two forms of one word share."""
 ENDING = 3
-"""Letters that an ending adds at most."""
-ALONE = 0.2
-"""Share of what the pushed content words carry from which a single one can speak for a concept."""
-HEARD = 30
-"""Pushed words that may speak for a concept, the strongest."""
+"""Most letters that an ending adds."""
+SINGLE_WORD_SHARE = 0.2
+"""Share of the pushed content words' weight at which a single one is enough for a concept."""
+CONCEPT_WORDS = 30
+"""How many of the strongest pushed words are matched with concepts."""
 TRIED = 12
-"""Concepts that are tried on the answers to D, the best first."""
+"""How many concepts are tried on the answers to D, the best first."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """A concept with the pushed words that speak of it, and how often the models' own answers to C show it."""
+class MatchedConcept:
+    """A concept with the pushed words that point to it, and how often the models' own answers to C show it."""
 
     concept: Concept
     words: tuple[str, ...]  # strongest first
@@ -52,95 +52,98 @@ class Bank:
 
     @cached_property
     def predicates(self) -> list[Predicate]:
-        """Every concept's predicate that can be executed."""
+        """The concepts' predicates, as far as they can be executed."""
         return [found for found in map(concept_predicate, self.concepts) if found is not None]
 
     @cached_property
     def _words(self) -> list[frozenset[str]]:
-        """Each concept's words, those of its pattern included."""
+        """Each concept's words, including those of its pattern."""
         return [
             frozenset(word.casefold() for word in (*concept.words, *_literals(concept.predicate)))
             for concept in self.concepts
         ]
 
     @cached_property
-    def _in_concepts(self) -> Counter[str]:
+    def _n_concepts(self) -> Counter[str]:
+        """Word -> number of concepts that have it."""
         return Counter(word for words in self._words for word in words)
 
-    def spoken_of(self, pushed: Sequence[tuple[str, float]]) -> list[tuple[float, Concept, tuple[str, ...]]]:
-        """Concepts that the pushed words (word, share) may speak of: score, concept and those words, best first.
+    def candidates(self, pushed: Sequence[tuple[str, float]]) -> list[tuple[float, Concept, tuple[str, ...]]]:
+        """Concepts that the pushed words (word, share) may point to: score, concept and those words, best first.
 
-        A word counts by its share over the number of concepts that have it. It takes two words, or one content word
-        with a fifth of what all content words carry.
+        A word counts by its share divided by the number of concepts that have it. A concept needs two words, or one
+        content word with a fifth of the weight of all content words.
         """
         total = sum(share for word, share in pushed if is_content(word))
         found = []
-        for concept, own in zip(self.concepts, self._words, strict=True):
-            score, alone, words = 0.0, False, []
+        for concept, concept_words in zip(self.concepts, self._words, strict=True):
+            score, one_is_enough, words = 0.0, False, []
             for word, share in pushed:
-                forms = [form for form in own if _same(word.casefold(), form)]
+                forms = [form for form in concept_words if _same_word(word.casefold(), form)]
                 if forms:
-                    score += share / min(self._in_concepts[form] for form in forms)
-                    alone = alone or (is_content(word) and share >= ALONE * total)
+                    score += share / min(self._n_concepts[form] for form in forms)
+                    one_is_enough = one_is_enough or (is_content(word) and share >= SINGLE_WORD_SHARE * total)
                     words.append(word)
-            if alone or len(words) > 1:
+            if one_is_enough or len(words) > 1:
                 found.append((score, concept, tuple(words)))
         return sorted(found, key=lambda item: -item[0])
 
-    def tell(
+    def match(
         self,
         pushed: Sequence[tuple[str, float]],
         extraction: Extraction,
         answers: dict[str, list[str]],
         direction: int,
-    ) -> Told | None:
-        """The concept that the words pushed on D speak of, if the answers show it too; None otherwise.
+    ) -> MatchedConcept | None:
+        """The concept that the words pushed on D point to, if the answers show it too; None otherwise.
 
-        Of the concepts that the words may speak of, the one whose score times the rise of its predicate's rate in
-        the answers to D is largest; it is then counted once on C, by McNemar's test. Content words are asked first;
-        function words, which say how rather than what, only where no concept of those rises on D.
+        Of the candidates, the one with the largest product of its score and the rise of its predicate's rate in the
+        answers to D is tested once on C, with McNemar's test. Content words are tried first. Function words, which are
+        about how rather than what, are added only if no concept of the content words rises on D.
         """
         content = [(word, share) for word, share in pushed if is_content(word)]
-        for heard in (content, pushed):
-            best = self._most_shown(heard, answers, extraction.units.discovery, direction)
+        for words in (content, pushed):
+            best = self._best_on_d(words, answers, extraction.units.discovery, direction)
             if best is not None:
                 return _confirmed(*best, answers, ~extraction.units.discovery, direction)
         return None
 
-    def _most_shown(
+    def _best_on_d(
         self,
         pushed: Sequence[tuple[str, float]],
         answers: dict[str, list[str]],
         discovery: BoolArray,
         direction: int,
     ) -> tuple[Concept, tuple[str, ...]] | None:
-        """The concept of the pushed words with the largest score times rise on D, with those words."""
+        """The candidate concept with the largest score times rise on D, with its words."""
         best, found = 0.0, None
-        for score, concept, words in self.spoken_of(pushed)[:TRIED]:
-            base, target = _shown(concept, answers, discovery)
+        for score, concept, words in self.candidates(pushed)[:TRIED]:
+            base, target = _answers_with(concept, answers, discovery)
             rise = direction * float(target.mean() - base.mean())
             if score * rise > best:
                 best, found = score * rise, (concept, words)
         return found
 
 
-def _shown(concept: Concept, answers: dict[str, list[str]], half: BoolArray) -> tuple[BoolArray, BoolArray]:
+def _answers_with(
+    concept: Concept, answers: dict[str, list[str]], half: BoolArray
+) -> tuple[BoolArray, BoolArray]:
     """Which of the base's and the target's answers to one half show a concept."""
     base, target = (
-        np.asarray([_holds(concept.predicate, concept, answers[who][i]) for i in np.flatnonzero(half)])
-        for who in ("base", "target")
+        np.asarray([_holds(concept.predicate, concept, answers[side][i]) for i in np.flatnonzero(half)])
+        for side in ("base", "target")
     )
     return base, target
 
 
 def _confirmed(
     concept: Concept, words: tuple[str, ...], answers: dict[str, list[str]], half: BoolArray, direction: int
-) -> Told | None:
-    """The concept with its rates on the other half, where they differ in the direction beyond chance."""
-    base, target = _shown(concept, answers, half)
-    told = Told(concept, words, float(base.mean()), float(target.mean()), mcnemar(base, target))
-    rises = direction * (told.rate_target - told.rate_base) > 0
-    return told if rises and told.p_value <= METHOD.alpha else None
+) -> MatchedConcept | None:
+    """The concept with its rates on one half; None unless they differ in the direction beyond chance."""
+    base, target = _answers_with(concept, answers, half)
+    matched = MatchedConcept(concept, words, float(base.mean()), float(target.mean()), mcnemar(base, target))
+    rises = direction * (matched.rate_target - matched.rate_base) > 0
+    return matched if rises and matched.p_value <= METHOD.alpha else None
 
 
 def _literals(form: Form | None) -> set[str]:
@@ -151,28 +154,30 @@ def _literals(form: Form | None) -> set[str]:
     return set(re.findall(r"[^\W\d_]{3,}", plain)).union(*map(_literals, form.parts))
 
 
-def _same(word: str, own: str) -> bool:
-    """Equal, or two forms of one word: a common beginning with a short ending."""
-    short, long = sorted((word, own), key=len)
-    return word == own or (len(short) >= STEM and len(long) - len(short) <= ENDING and long.startswith(short))
+def _same_word(word: str, other: str) -> bool:
+    """Whether two words are equal, or two forms of one word: one is the other plus a short ending."""
+    short, long = sorted((word, other), key=len)
+    return word == other or (
+        len(short) >= STEM and len(long) - len(short) <= ENDING and long.startswith(short)
+    )
 
 
 def _holds(form: Form | None, concept: Concept, text: str) -> bool:
-    """Whether an answer shows a concept: by its predicate, or by one of its words where it has none."""
+    """Whether an answer shows a concept: by its predicate, or by one of its words if it has none."""
     if form is not None and form.parts:
         parts = [_holds(part, concept, text) for part in form.parts]
         return all(parts) if form.kind == "and" else any(parts)
     if form is not None and form.kind == "regex":
         pattern = re.compile(form.value, re.IGNORECASE)
-        return any(pattern.search(line) for line in _ends(text))
+        return any(pattern.search(line) for line in _prefixes(text))
     if form is not None and form.kind == "place":
         return True
     words = "|".join(re.escape(word) for word in concept.words)
     return re.search(rf"(?<!\w)(?:{words})(?!\w)", text, re.IGNORECASE) is not None
 
 
-def _ends(text: str) -> list[str]:
-    """Every beginning of every line that ends with a word: what a predicate sees while the text is read."""
+def _prefixes(text: str) -> list[str]:
+    """Every prefix of every line that ends with a word, up to 200 characters: what a predicate sees as a text grows."""
     return [
         line[max(0, match.end() - 200) : match.end()]
         for line in text.splitlines()
@@ -184,16 +189,16 @@ def _ends(text: str) -> list[str]:
 class ConceptPredicate(Predicate):
     """A predicate with the concept's phrase as its name; a `line` holds its own pattern. Needs `ConceptContexts`."""
 
-    said: str = ""
+    concept_phrase: str = ""
 
     @property
     def phrase(self) -> str:
-        """'in hedged statements'; a predicate of the token alone says so: 'on words of French text'."""
-        return self.said
+        """'in hedged statements'; or, for a predicate of the token alone, 'on words of French text'."""
+        return self.concept_phrase
 
 
 class ConceptContexts(Contexts):
-    """Contexts that execute the predicates of concepts as well as all others."""
+    """Contexts that also execute the predicates of concepts."""
 
     def _evaluate(self, predicate: Predicate) -> BoolArray:
         if predicate.kind == "line" and isinstance(predicate, ConceptPredicate):
@@ -203,20 +208,19 @@ class ConceptContexts(Contexts):
 
 
 def concept_predicate(concept: Concept) -> ConceptPredicate | None:
-    """The concept's predicate for `ConceptContexts`, or None where words do not carry the concept."""
+    """The concept's predicate for `ConceptContexts`, or None if it has none."""
     if concept.predicate is None:
         return None
-    said = f"{'on words of' if concept.predicate.kind == 'words' else 'in'} {concept.phrase}"
-    return _built(concept.predicate, concept.words, said)
+    phrase = f"{'on words of' if concept.predicate.kind == 'words' else 'in'} {concept.phrase}"
+    return _built(concept.predicate, concept.words, phrase)
 
 
-def _built(form: Form, words: tuple[str, ...], said: str) -> ConceptPredicate:
+def _built(form: Form, words: tuple[str, ...], phrase: str) -> ConceptPredicate:
     if form.kind == "words":
-        return ConceptPredicate("token", tuple(word.casefold() for word in words), said=said)
+        return ConceptPredicate("token", tuple(word.casefold() for word in words), concept_phrase=phrase)
     if form.kind == "regex":
-        return ConceptPredicate("line", (form.value,), said=said)
+        return ConceptPredicate("line", (form.value,), concept_phrase=phrase)
     if form.kind == "place":
-        return ConceptPredicate("place", (form.value,), said=said)
-    return ConceptPredicate(
-        form.kind, parts=tuple(_built(part, words, said) for part in form.parts), said=said
-    )
+        return ConceptPredicate("place", (form.value,), concept_phrase=phrase)
+    parts = tuple(_built(part, words, phrase) for part in form.parts)
+    return ConceptPredicate(form.kind, parts=parts, concept_phrase=phrase)

@@ -1,8 +1,8 @@
 """The grammar of names: small predicates over a position in a text, each with its phrase (METHOD section 6).
 
-A predicate can be executed on any row, so a name is a claim that unseen text can refute. Atoms ask for the token, the
-next token, the form of the current line, the form of the question, or the place in the answer; AND and OR join two
-atoms. The patterns describe forms of writing in general and know nothing of any particular model.
+A predicate can be executed on any row, so a name is a claim that unseen text can refute. Atoms test the token, the next
+token, the form of the current line, the form of the question, or the part of the sequence; AND and OR join two atoms.
+The patterns describe forms of writing in general and know nothing about any particular model.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from analyze.extraction import CONTROL, PROMPT, RESPONSE, START, BoolArray, Extraction
 
 Atom = Literal["token", "next", "line", "question", "place"]
+"""Kinds of atoms, as they are stored; `place` tests the part of the sequence."""
 
 LINE_PATTERNS: Mapping[str, tuple[str, str]] = {
     "enumerator": (r"^\W*(?:[^\W\d_]+ )?\(?\d{1,2}[.:)]", "in a numbered line"),
@@ -34,7 +35,7 @@ LINE_PATTERNS: Mapping[str, tuple[str, str]] = {
     "negation": (r"\b(?:not|no|never|cannot|n't)\b[^.!?\n]*$", "in a negated clause"),
     "modal": (r"\b(?:may|might|could|would|should|can|must)\b[^.!?\n]*$", "after a modal verb"),
 }
-"""name -> (pattern searched in the line up to and with the position, phrase)."""
+"""name -> (pattern that is searched in the line up to and including the position, phrase)."""
 
 QUESTION_PATTERNS: Mapping[str, tuple[str, str]] = {
     "quantities": (r"\d[^\d]+\d", "problems that give quantities"),
@@ -53,15 +54,17 @@ QUESTION_PATTERNS: Mapping[str, tuple[str, str]] = {
     "question mark": (r"\?\s*$", "direct questions"),
     "names": (r"(?<=[a-z,;] )[A-Z][a-z]+", "questions that name people or places"),
 }
-"""name -> (pattern searched in the prompt or control text, without case unless it is `names`), phrase)."""
+"""name -> (pattern that is searched in the prompt or control text, phrase). Only `names` is case-sensitive."""
 
-PLACES: Mapping[str, str] = {
+SEQUENCE_PARTS: Mapping[str, str] = {
     "start": "at the start of an answer",
     "opening": "in the first words of an answer",
     "later": "later in an answer",
     "question": "within a question",
 }
+"""name -> phrase."""
 OPENING_TOKENS = 5
+"""Tokens of an answer that count as its opening."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Predicate:
 
     @property
     def lexical(self) -> bool:
-        """Rests on the token itself (alone, or in an AND with something else)."""
+        """Whether it depends on the token itself, alone or joined with something else."""
         if self.parts:
             return any(part.lexical for part in self.parts)
         return self.kind in ("token", "next")
@@ -102,11 +105,11 @@ class Predicate:
             return LINE_PATTERNS[self.value[0]][1]
         if self.kind == "question":
             return f"with {QUESTION_PATTERNS[self.value[0]][1]}"
-        return PLACES[self.value[0]]
+        return SEQUENCE_PARTS[self.value[0]]
 
 
 class Contexts:
-    """What predicates look at, for every row of an extraction: words, the line so far, the question, the place."""
+    """What predicates test, for every row of an extraction: words, the line so far, the question, the sequence part."""
 
     def __init__(self, extraction: Extraction) -> None:
         rows = extraction.rows
@@ -120,7 +123,7 @@ class Contexts:
         self._questions = {
             **{(unit, False): text for unit, text in enumerate(units.questions)},
             **{(unit, True): text for unit, text in enumerate(units.controls)},
-        }  # (unit, is control) -> the text that was asked
+        }  # (unit, is control) -> the prompt's text
         self._cache: dict[Predicate, BoolArray] = {}
 
     def evaluate(self, predicate: Predicate) -> BoolArray:
@@ -149,9 +152,10 @@ class Contexts:
                 hits = {key: pattern.search(text) is not None for key, text in self._questions.items()}
                 return np.asarray([hits[key] for key in zip(rows.unit, rows.author == CONTROL, strict=True)])
             case "place":
-                return self._place(predicate.value[0])
+                return self._in_part(predicate.value[0])
 
-    def _place(self, name: str) -> BoolArray:
+    def _in_part(self, name: str) -> BoolArray:
+        """(N,) which rows are in a part of the sequence."""
         rows = self._rows
         if name == "start":
             return np.asarray(rows.position_class == START)
@@ -170,7 +174,7 @@ def atoms_without_words() -> list[Predicate]:
     return [
         *(Predicate("line", (name,)) for name in LINE_PATTERNS),
         *(Predicate("question", (name,)) for name in QUESTION_PATTERNS),
-        *(Predicate("place", (name,)) for name in PLACES),
+        *(Predicate("place", (name,)) for name in SEQUENCE_PARTS),
     ]
 
 
@@ -179,7 +183,7 @@ def _word(piece: str) -> str:
 
 
 def _lines(extraction: Extraction) -> list[str]:
-    """The line of text up to and with each row's token, within its own sequence and position class."""
+    """The line of text up to and including each row's token, within its sequence and position class."""
     rows = extraction.rows
     lines = [""] * rows.n
     order = np.lexsort((rows.position, rows.position_class, rows.sequence))

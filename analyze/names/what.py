@@ -1,15 +1,16 @@
-"""Which next tokens a group pushes up or down, and which tokens set it off.
+"""Which words a group pushes up or down.
 
 Until the exact patch of METHOD section 7 exists: the stored KL contributions at positions where the group's difference
 is active minus those at inactive positions of the same class and author (METHOD section 6). The model's own KL share
 would credit almost every feature with the same words; the subtraction leaves what belongs to the feature. A word counts
-by its net contribution, what pushes it up less what pushes it down, and has to be pushed in prompt after prompt to be
-listed. What a group in answers pushes has to be seen in them too: more prompts' answers gain the word than lose it.
+by its net contribution, what pushes it up minus what pushes it down, and is listed only if prompt after prompt pushes
+it. If a group of answers pushes a word, the answers must show it too: more prompts' answers gain the word than lose it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,7 @@ from analyze.names.words import Words
 from fi_store.method import METHOD
 
 LISTED = 10
-"""Words that are listed at most on either side."""
+"""Most words that are listed on either side."""
 
 
 def change_at_tokens(group: Group, layers: Sequence[LayerEffects]) -> FloatArray:
@@ -54,68 +55,70 @@ def pushed_words(
     layers: Sequence[LayerEffects],
     extraction: Extraction,
     words: Words,
-    asked: BoolArray,
+    counted: BoolArray,
     limit: int = LISTED,
 ) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
-    """Promoted and suppressed words of a group and its companions; see `listed`, `word_pushes` and `as_said`.
+    """Promoted and suppressed words of a group and its companions; see `listed`, `word_pushes` and `shown_in_answers`.
 
-    Each counts by how much it changes in a whole answer: its attributed effect, which is a mean over positions, times
-    the positions of its class. What is pushed up at one place and down at another is told by what is left.
+    Each group counts by how much it changes in a whole answer: its attributed effect, which is a mean over positions,
+    times the number of positions of its class. A word that one pushes up and another down counts by the difference.
     """
     parts = (group, *group.companions)
     changed = np.asarray(
-        [part.attributed * _positions(extraction, part.position_class, asked) for part in parts]
+        [part.attributed * _positions(extraction, part.position_class, counted) for part in parts]
     )
     if not changed.any():
         return [], []
     pushes = [
         word_pushes(
-            extraction, words, change_in_answers(part, layers, extraction), part.position_class, asked
+            extraction, words, change_in_answers(part, layers, extraction), part.position_class, counted
         )
         for part in parts
     ]
     joined = changed / changed.sum() @ np.asarray(pushes)
     if group.position_class != PROMPT:
-        joined = as_said(extraction, words, joined, asked)
+        joined = shown_in_answers(extraction, words, joined, counted)
     return listed(words, joined, limit)
 
 
 def change_in_answers(group: Group, layers: Sequence[LayerEffects], extraction: Extraction) -> FloatArray:
-    """(N,) `change_at_tokens`; what a group changes at the start of an answer, the answer's rows carry on.
+    """(N,) `change_at_tokens`; for a group of the start, the rows of the answers carry its change too.
 
-    What a model goes on to say follows from how it opens, where the group itself is silent again. The rows of the
-    answers to one prompt share what its start changed, so that an answer weighs as much as its start.
+    The rest of an answer follows from its opening, although the group no longer fires there. The rows of the answers to
+    one prompt share the change at its start, so an answer weighs as much as its start.
     """
     change, rows = change_at_tokens(group, layers), extraction.rows
     if group.position_class != START:
         return change
-    start, answer = (rows.own & (rows.position_class == place) for place in (START, RESPONSE))
+    start, answer = (rows.own & (rows.position_class == c) for c in (START, RESPONSE))
     count = extraction.units.n
     opened = np.bincount(rows.unit[start], weights=change[start], minlength=count)
     share = opened / np.maximum(1, np.bincount(rows.unit[answer], minlength=count))
     return np.where(answer, share[rows.unit], change)
 
 
-def as_said(extraction: Extraction, words: Words, pushes: FloatArray, asked: BoolArray) -> FloatArray:
-    """(n_words,) `pushes`, 0 where the models' own answers do not move the same way.
+def shown_in_answers(
+    extraction: Extraction, words: Words, pushes: FloatArray, counted: BoolArray
+) -> FloatArray:
+    """(n_words,) `pushes`, 0 for words that the models' own answers do not gain or lose accordingly.
 
-    Up: among the prompts of `asked` (N,) there are more whose target's answer alone holds the word than whose base's
-    answer alone does; down: fewer. A push alone also shows in words that the target meets in the base's text.
+    Gain: among the prompts of the rows `counted` (N,), the word is in the target's answer alone more often than in the
+    base's alone; lose: less often. Without this, words that the target only reads in the base's text would be listed.
     """
-    rows, count = extraction.rows, len(words.shown)
+    rows, count = extraction.rows, len(words.spellings)
     holding = []
     for author in (BASE, TARGET):
-        said = asked & (rows.position_class == RESPONSE) & (rows.author == author)
-        pairs = np.unique(rows.unit[said] * count + words.own[said])
+        answer = counted & (rows.position_class == RESPONSE) & (rows.author == author)
+        pairs = np.unique(rows.unit[answer] * count + words.of_row[answer])
         holding.append(np.bincount(pairs % count, minlength=count))
     gained = holding[TARGET] - holding[BASE]  # prompts where both answers hold a word cancel
     return np.where(np.sign(pushes) == np.sign(gained), pushes, 0.0)
 
 
-def _positions(extraction: Extraction, position_class: int, asked: BoolArray) -> float:
-    """Mean number of rows of a class in a text of the rows `asked` that has any."""
+def _positions(extraction: Extraction, position_class: int, counted: BoolArray) -> float:
+    """Mean number of `counted` rows of a class in a text that has any."""
     rows = extraction.rows
-    chosen = asked & rows.own & (rows.position_class == position_class)
+    chosen = counted & rows.own & (rows.position_class == position_class)
     texts = np.unique(np.stack([rows.unit[chosen], rows.author[chosen]]), axis=1).shape[1]
     return float(chosen.sum() / max(1, texts))
 
@@ -127,44 +130,44 @@ def listed(
 
     def side(values: FloatArray) -> list[tuple[str, float]]:
         strongest = np.argsort(-values, kind="stable")[:limit]
-        return [(words.shown[i], float(values[i])) for i in strongest if values[i] > 0]
+        return [(words.spellings[i], float(values[i])) for i in strongest if values[i] > 0]
 
     return side(pushes), side(-pushes)
 
 
 def word_pushes(
-    extraction: Extraction, words: Words, weights: FloatArray, position_class: int, asked: BoolArray
+    extraction: Extraction, words: Words, weights: FloatArray, position_class: int, counted: BoolArray
 ) -> FloatArray:
-    """(n_words,) each word's share of all that a change pushes up (> 0) or down (< 0); 0 where that is not sure.
+    """(n_words,) each word's share of all that a change pushes up (> 0) or down (< 0); 0 for uncertain words.
 
-    `weights` (N,): the change at each row; `asked` (N,): the rows that may speak. Per position class c_v = weighted
-    mean of v's net KL contribution where the change is active minus its mean where it is not; the classes are
-    averaged by how much of the change lies in them, each in units of all that it pushes, since one start of an answer
-    moves more nats than many later tokens do and would hide them. A group of questions speaks at questions, others in
-    answers. The group's own class, where its change was tested, has the first say: a word that it pushes for sure,
-    with `METHOD.word_share` of all that it pushes that way, counts by that class alone.
+    `weights` (N,): the change at each row; `counted` (N,): the rows that count. Per position class c_v = weighted mean
+    of v's net KL contribution where the change is active minus its mean where it is not. The classes are averaged by
+    their part of the change, each as a share of all that it pushes, since the start of an answer moves more nats than
+    many later tokens do and would hide them. A group of questions is measured at questions, others in answers. The
+    group's own class, where its change was tested, comes first: a word that it certainly pushes, with
+    `METHOD.word_share` of all that it pushes that way, counts by that class alone.
     """
     rows = extraction.rows
-    spoken = (PROMPT,) if position_class == PROMPT else (position_class, START + RESPONSE - position_class)
-    families, owner = np.unique(extraction.units.clusters[rows.unit[asked]], return_inverse=True)
+    classes = (PROMPT,) if position_class == PROMPT else (position_class, START + RESPONSE - position_class)
+    families, owner = np.unique(extraction.units.clusters[rows.unit[counted]], return_inverse=True)
     family = np.zeros(rows.n, dtype=np.int64)
-    family[asked] = owner
-    shape = (len(families), len(words.shown))
+    family[counted] = owner
+    shape = (len(families), len(words.spellings))
     if len(families) < 2:
         return np.zeros(shape[1])
     net, raised, lowered = np.zeros(shape), np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-    heard = np.ones(shape[1], dtype=bool)
-    for place in spoken:
-        chosen = asked & rows.own & (rows.position_class == place)
+    undecided = np.ones(shape[1], dtype=bool)
+    for each_class in classes:
+        chosen = counted & rows.own & (rows.position_class == each_class)
         active, contrast = _contributions(rows, words, weights, chosen, family, len(families))
         pushed = float(np.abs(contrast.sum(axis=0)).sum())
         if pushed > 0:
-            raised |= heard & (active > 0)
-            lowered |= heard & (active < 0)
+            raised |= undecided & (active > 0)
+            lowered |= undecided & (active < 0)
             contrast *= float(np.maximum(weights[chosen], 0).sum()) / pushed
-            net += contrast * heard
-        if place == position_class:
-            heard = np.abs(_sure_shares(net, raised, lowered)) < METHOD.word_share
+            net += contrast * undecided
+        if each_class == position_class:
+            undecided = np.abs(_sure_shares(net, raised, lowered)) < METHOD.word_share
     return _sure_shares(net, raised, lowered)
 
 
@@ -182,12 +185,22 @@ def _sure_shares(net: FloatArray, raised: BoolArray, lowered: BoolArray) -> Floa
     return np.asarray(np.divide(total, whole, out=np.zeros(len(total)), where=sure))
 
 
-def spoken_direction(group: Group, extraction: Extraction, words: Words, weights: FloatArray) -> int:
-    """Whether a group is told by what the target gains (+1) or loses (-1); mirrored when the pair is swapped.
+def with_naming_directions(
+    groups: Sequence[Group], layers: Sequence[LayerEffects], extraction: Extraction, words: Words
+) -> list[Group]:
+    """The groups with the direction that each is described by; see `naming_direction`."""
+    return [
+        replace(group, direction=naming_direction(group, extraction, words, change_at_tokens(group, layers)))
+        for group in groups
+    ]
 
-    The side whose strongest word carries the larger contribution on D: a behavior that uses few words is one a
-    person can recognize, the many words that gave way to it are not. Groups of questions keep the heavier side,
-    groups whose features all move one way have one side only.
+
+def naming_direction(group: Group, extraction: Extraction, words: Words, weights: FloatArray) -> int:
+    """Whether a group is named by what the target gains (+1) or loses (-1); swapping the pair flips it.
+
+    It is the side whose strongest word has the larger contribution on D: a person can recognize a behavior that uses
+    few words, but not the many words that it replaced. Groups of questions keep the heavier side, and groups whose
+    features all move one way have only one side.
     """
     rows = extraction.rows
     if group.position_class == PROMPT or len({member.sign for member in group.members}) == 1:
@@ -204,21 +217,21 @@ def spoken_direction(group: Group, extraction: Extraction, words: Words, weights
 def _contributions(
     rows: Rows, words: Words, weights: FloatArray, chosen: BoolArray, owner: IntArray, n_owners: int
 ) -> tuple[FloatArray, FloatArray]:
-    """(n_owners, n_words) each: weighted net contributions at active rows, and those less what silence would give.
+    """(n_owners, n_words) each: weighted net contributions at active rows, and those minus the inactive level.
 
-    `owner` (N,): whose each row is. Silence: the mean contribution at the inactive rows of the same author, all
-    owners together, times the weight that the owner's active rows of that author have.
+    `owner` (N,): the owner of each row. Inactive level: the mean contribution at the inactive rows of the same author,
+    over all owners, times the total weight of the owner's active rows of that author.
     """
-    n_words = len(words.shown)
+    n_words = len(words.spellings)
     active, inactive = chosen & (weights > 0), chosen & (weights <= 0)
     found = _net(rows, words, weights, active, owner, n_owners, n_words)
     left = found.copy()
     together = np.zeros(rows.n, dtype=np.int64)
-    for who in np.unique(rows.author[active]):
-        silent, own = inactive & (rows.author == who), active & (rows.author == who)
+    for author in np.unique(rows.author[active]):
+        silent, firing = inactive & (rows.author == author), active & (rows.author == author)
         if silent.any():
             mean = _net(rows, words, np.full(rows.n, 1 / silent.sum()), silent, together, 1, n_words)
-            left -= np.bincount(owner[own], weights=weights[own], minlength=n_owners)[:, None] * mean
+            left -= np.bincount(owner[firing], weights=weights[firing], minlength=n_owners)[:, None] * mean
     return found, left
 
 
@@ -231,13 +244,13 @@ def _net(
     n_owners: int,
     n_words: int,
 ) -> FloatArray:
-    """(n_owners, n_words) weighted sums of what pushes a word up less what pushes it down."""
+    """(n_owners, n_words) weighted sums of what pushes a word up minus what pushes it down."""
     at = np.flatnonzero(chosen)
 
     def summed(ids: IntArray, values: npt.NDArray[np.float32]) -> FloatArray:
-        place = owner[at, None] * n_words + ids[at]
+        cell = owner[at, None] * n_words + ids[at]
         weighted = values[at] * weights[at, None]
-        sums = np.bincount(place.ravel(), weights=weighted.ravel(), minlength=n_owners * n_words)
+        sums = np.bincount(cell.ravel(), weights=weighted.ravel(), minlength=n_owners * n_words)
         return np.asarray(sums.reshape(n_owners, n_words), dtype=np.float64)
 
     net = summed(words.promoted, rows.promoted_kl)

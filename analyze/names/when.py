@@ -1,8 +1,8 @@
-"""Names a group: the predicate that best tells where it fires, chosen on D and scored once on C.
+"""When a group fires: the predicate that best separates its rows, chosen on D and scored once on C.
 
-A name has two slots. *When* is a predicate, judged by its AUC against random and hard negatives (METHOD section 6);
-*what* are the tokens that the group pushes, measured at its positions. A group whose `when` fails a threshold keeps
-its `what` and counts as unnamed.
+A name has two parts. *When* is a predicate, judged by its AUC against random and hard negatives (METHOD section 6);
+*what* are the tokens that the group pushes, measured at its positions. A group whose *when* fails a threshold keeps its
+*what* and counts as unnamed.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ from fi_store.method import METHOD
 
 QUANTILES = 5
 PER_CLUSTER = 3
-"""Positive windows per cluster and quantile."""
+"""Most positives per cluster and quantile."""
 WORDS = 24
-"""Most typical tokens (and next tokens) that become atoms."""
+"""How many of the most typical tokens (and next tokens) become atoms."""
 PAIRED = 12
-"""Best atoms that are joined in pairs."""
+"""How many of the best atoms are joined in pairs."""
 STORED = 5
-"""Candidates that are stored per group."""
+"""How many candidates are stored per group."""
 STRATA = ("R", "T", "P", "K")
-"""Negatives: R random, T same token, P same answer at another position, K control text in the same class."""
+"""Negatives: R random, T same token, P another position of the same answer, K same position class of control texts."""
 MIN_STRATUM = 8
-"""Negatives (and positives) that a stratum needs."""
+"""How many negatives (and positives) a stratum needs."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """AUC of a predicate on one half of the data; limits are one-sided 95% by cluster bootstrap."""
+    """AUC of a predicate on one part of the data; limits are one-sided 95% from a cluster bootstrap."""
 
     auc: Mapping[str, float]  # stratum -> AUC
     low: Mapping[str, float]
-    n: Mapping[str, int]  # negatives
-    hard: float | None  # mean AUC over the hard strata that this kind of name is judged on
+    n: Mapping[str, int]  # number of negatives
+    hard: float | None  # mean AUC over the hard strata that apply to this kind of name
     hard_low: float | None
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A predicate with its selection score on D and, where it was chosen to be looked at, its scores on C."""
+    """A predicate with its selection score on D and, if it was chosen, its scores on C."""
 
     predicate: Predicate
     discovery_low: float  # lower limit of AUC on the second inner half of D
     score: Score | None
     named: bool
-    baseline: float  # best single token or place, AUC on C against random negatives
+    baseline: float  # AUC on C against random negatives of the best single token or sequence part
 
 
 @dataclass(frozen=True)
@@ -74,16 +74,15 @@ def name_group(
     seed: int,
     more: Sequence[Predicate] = (),
 ) -> list[Candidate]:
-    """Candidates, the chosen one first; empty when the group fires too rarely to say anything.
+    """Candidates, the chosen one first; none if the group fires too rarely.
 
-    `more`: predicates beside those of the grammar, such as the concept bank's.
+    `more`: predicates in addition to those of the grammar, such as the concept bank's.
     """
     owner = "target" if group.direction > 0 else "base"
     activity = token_activity(group, layers, owner, group.direction)
     rows, units = extraction.rows, extraction.units
-    inner = _inner_half(units.clusters, units.discovery, seed)[
-        rows.unit
-    ]  # 0: first half of D, 1: second, 2: C
+    # 0: first half of D, 1: second half of D, 2: C
+    inner = _inner_half(units.clusters, units.discovery, seed)[rows.unit]
     samples = [
         _sample(activity, group, extraction, contexts, inner == part, seed + part) for part in range(3)
     ]
@@ -128,7 +127,7 @@ def _sample(
     inside: BoolArray,
     seed: int,
 ) -> _Sample | None:
-    """Positives over five activation quantiles, at most three per cluster and quantile; negatives in equal counts."""
+    """Positives from five activation quantiles, at most three per cluster and quantile, and as many negatives."""
     rows, random = extraction.rows, np.random.default_rng(seed)
     fires = activity > 0
     pool = np.flatnonzero(inside & fires & rows.own & (rows.position_class == group.position_class))
@@ -139,19 +138,19 @@ def _sample(
     )
     taken: Counter[tuple[int, int]] = Counter()
     positives = []
-    for place in random.permutation(len(pool)):
-        key = (int(extraction.units.clusters[rows.unit[pool[place]]]), int(quantile[place]))
+    for index in random.permutation(len(pool)):
+        key = (int(extraction.units.clusters[rows.unit[pool[index]]]), int(quantile[index]))
         if taken[key] < PER_CLUSTER:
             taken[key] += 1
-            positives.append(pool[place])
+            positives.append(pool[index])
     chosen = np.sort(np.asarray(positives))
     silent = inside & ~fires
-    own = silent & rows.own
+    prompts_and_answers = silent & rows.own
     words = np.unique(contexts.words[chosen])
     masks = {
-        "R": own,
-        "T": own & np.isin(contexts.words, words),
-        "P": own
+        "R": prompts_and_answers,
+        "T": prompts_and_answers & np.isin(contexts.words, words),
+        "P": prompts_and_answers
         & np.isin(rows.sequence, rows.sequence[chosen])
         & (rows.position_class == group.position_class),
         "K": silent & (rows.author == CONTROL) & (rows.position_class == group.position_class),
@@ -167,7 +166,7 @@ def _sample(
 
 
 def _word_atoms(sample: _Sample, contexts: Contexts) -> list[Predicate]:
-    """Tokens that stand at (and after) positives more often than at random negatives, alone and as one set."""
+    """Tokens that are more frequent at (and after) positives than at random negatives: each alone, and in sets."""
     atoms = []
     for kind, words in (("token", contexts.words), ("next", contexts.next_words)):
         inside, outside = Counter(words[sample.positives]), Counter(words[sample.negatives["R"]])
@@ -185,7 +184,7 @@ def _word_atoms(sample: _Sample, contexts: Contexts) -> list[Predicate]:
 
 
 def _joined(atoms: list[Predicate]) -> list[Predicate]:
-    """AND of atoms of different kinds, OR of atoms of the same kind."""
+    """AND of atoms of different kinds; OR of two lines or two questions."""
     out = []
     for a, b in combinations((atom for atom in atoms if not atom.parts), 2):
         if a.kind != b.kind:
@@ -196,7 +195,7 @@ def _joined(atoms: list[Predicate]) -> list[Predicate]:
 
 
 def _rank(predicates: list[Predicate], sample: _Sample, contexts: Contexts) -> list[Predicate]:
-    """By mean AUC over the strata, best first, simple before joined."""
+    """Sorted by mean AUC over the strata, best first; on a tie, atoms before pairs."""
 
     def key(predicate: Predicate) -> tuple[float, int, str]:
         holds = contexts.evaluate(predicate)
@@ -231,19 +230,19 @@ def _score(predicate: Predicate, sample: _Sample, contexts: Contexts, clusters: 
 
 def _drawn_rate(counts: FloatArray, labels: IntArray, clusters: IntArray, holds: FloatArray) -> FloatArray:
     """(draws,) share of rows where a predicate holds, with whole clusters drawn `counts` (draws, labels) times."""
-    place = np.searchsorted(labels, clusters)
-    hits = counts @ np.bincount(place, weights=holds, minlength=len(labels))
-    total = counts @ np.bincount(place, minlength=len(labels))
+    index = np.searchsorted(labels, clusters)
+    hits = counts @ np.bincount(index, weights=holds, minlength=len(labels))
+    total = counts @ np.bincount(index, minlength=len(labels))
     return np.asarray(np.divide(hits, total, out=np.full(len(total), np.nan), where=total > 0))
 
 
 def _baseline(first: _Sample, confirmation: _Sample, contexts: Contexts) -> float:
-    """AUC on C (random negatives) of the best single token on D, or of the best place."""
+    """AUC on C against random negatives of the best token of D, or of the best part of the sequence."""
     singles = [p for p in _word_atoms(first, contexts) if len(p.value) == 1]
     singles = _rank(singles, first, contexts)[:1]
-    places = [p for p in atoms_without_words() if p.kind == "place"]
+    parts = [p for p in atoms_without_words() if p.kind == "place"]
     found = []
-    for predicate in [*singles, *places]:
+    for predicate in [*singles, *parts]:
         holds = contexts.evaluate(predicate)
         found.append(
             (1 + holds[confirmation.positives].mean() - holds[confirmation.negatives["R"]].mean()) / 2

@@ -1,4 +1,4 @@
-"""analyze.pair."""
+"""Both models as wholes: gate 0, grades and accuracy, layer similarity, discrimination; knows no features."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""How often both models are right: accuracy with intervals by difficulty and category, and the paired difference.
+"""How often each model is right: accuracy with intervals by difficulty and category, and the paired difference.
 
-The unit is the cluster of prompts (METHOD section 1). Intervals are closed forms, not the bootstrap: a model that is
-never right gives a bootstrap interval of width zero, while the score interval still says how often it may be right.
-All prompts of both halves count, since nothing here was searched for.
+Clusters of prompts count, not prompts (METHOD section 1). Intervals are closed forms instead of bootstraps: for a model
+that is never right, a bootstrap interval has width zero, while a score interval still shows how often it could be
+right. All prompts of both halves count, since nothing here is searched for.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Z = float(special.ndtri(0.975))
 
 
 class Answer(NamedTuple):
-    """One model's graded answer; `correct` is None where no answer could be read."""
+    """One model's graded answer; `correct` is None if no answer could be read."""
 
     correct: bool | None
     finished: bool
@@ -44,10 +44,10 @@ class Question:
 
 
 def accuracy_rows(questions: Sequence[Question]) -> list[Row]:
-    """The rows of the table `accuracy` without their run: all questions, each difficulty, each category.
+    """The rows of the table `accuracy` without `run_id`: all questions, each difficulty, each category.
 
-    Holm's correction (1979) runs over every row that was tested: those of at least `METHOD.min_category_clusters`
-    clusters.
+    Holm's correction (1979) covers all rows that were tested, which are those with at least
+    `METHOD.min_category_clusters` clusters.
     """
     parts: list[tuple[str, Callable[[Question], object]]] = [
         ("all", lambda _: "*"),
@@ -117,24 +117,25 @@ def _of(question: Question, side: str) -> Answer:
 
 
 def share_interval(values: Floats, clusters: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """95% limits of the mean of values in [0, 1] over prompts of which whole clusters are alike.
+    """95% limits of the mean of values in [0, 1] over prompts whose clusters may be fully alike.
 
-    Wilson's score interval (1927; Brown, Cai and DasGupta 2001) with n = `effective_number`, for a variable between 0
-    and 1 varies at most as a yes or no of the same mean does. One prompt a cluster: the ordinary Wilson interval.
+    Wilson's score interval (1927; Brown, Cai and DasGupta 2001) with n = `effective_number`. It holds because a
+    variable between 0 and 1 varies at most as much as a yes or no with the same mean. With one prompt per cluster it is
+    the ordinary Wilson interval.
     """
     n, p = effective_number(clusters), float(values.mean())
     center = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * float(np.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2)))
-    # Exact at the ends, where rounding would leave 1e-17 in place of 0.
+    # Exact at the ends, where rounding would give 1e-17 instead of 0.
     return 0.0 if p == 0 else center - half, 1.0 if p == 1 else center + half
 
 
 def paired_interval(differences: Floats, clusters: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """95% limits of the mean of paired differences in [-1, 1] over prompts of which whole clusters are alike.
+    """95% limits of the mean of paired differences in [-1, 1] over prompts whose clusters may be fully alike.
 
-    Bonett and Price's adjusted Wald interval (2012, JEBS 37:479-488): one is added to the discordant counts of either
-    sign and two to n, which keeps a width when the models never differ. n = `effective_number`; a cluster's mean
-    difference counts as that share of a discordant pair.
+    Bonett and Price's adjusted Wald interval (2012, JEBS 37:479-488) adds one to the discordant counts of each sign and
+    two to n, so it keeps a width if the models never differ. n = `effective_number`; a cluster's mean difference counts
+    as that share of a discordant pair.
     """
     n = effective_number(clusters)
     means, sizes = _cluster_means(differences, clusters)
@@ -146,13 +147,13 @@ def paired_interval(differences: Floats, clusters: npt.NDArray[np.int64]) -> tup
 
 
 def paired_p(differences: Floats, clusters: npt.NDArray[np.int64]) -> float:
-    """McNemar's exact two-sided p with clusters as pairs: which model was right more often on each, ties left out."""
+    """McNemar's exact two-sided p with clusters as pairs: which model was right more often on each, without ties."""
     means, _ = _cluster_means(differences, clusters)
     return mcnemar(means < 0, means > 0)
 
 
 def effective_number(clusters: npt.NDArray[np.int64]) -> float:
-    """Independent prompts that clusters of fully alike ones are worth: (sum m)^2 / sum m^2 (Kish 1965, sizes m)."""
+    """How many independent prompts these clusters are worth: (sum m)^2 / sum m^2 (Kish 1965), with sizes m."""
     sizes = np.unique(clusters, return_counts=True)[1].astype(np.float64)
     return float(sizes.sum() ** 2 / np.square(sizes).sum())
 

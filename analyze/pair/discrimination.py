@@ -1,6 +1,7 @@
-"""How far each prompt and each category tells the two models apart, and what a test on a category could see.
+"""How well each prompt and each category discriminates between the models, and what a test on a category could detect.
 
-Descriptive: both halves of the prompts, nothing is chosen and nothing tested. It is measured after the plan is frozen.
+This only describes: it uses both halves of the prompts, chooses nothing and tests nothing. It runs once the plan is
+frozen.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ def write_discrimination(store: Store, run: Run) -> None:
     with store.session() as session:
         plan = session.get_one(AnalysisPlan, run.id).plan
     found = prompt_behavior(store, run, None)
-    places = store.rows("select prompt_id, category, half from run_unit where run_id = $run", run=run.id)
-    halves = {row["prompt_id"]: row["half"] for row in places}
-    categories = {row["prompt_id"]: row["category"] for row in places}
+    units = store.rows("select prompt_id, category, half from run_unit where run_id = $run", run=run.id)
+    halves = {row["prompt_id"]: row["half"] for row in units}
+    categories = {row["prompt_id"]: row["category"] for row in units}
     inside = _relative_difference(store, run, plan["layers"])
     relative = np.asarray([inside.get(prompt, np.nan) for prompt in found.prompt_ids])
     prompts = [
@@ -64,10 +65,10 @@ def category_rows(
     alpha: float,
     seed: int,
 ) -> list[Row]:
-    """A row per category: means over prompts, the KL's 95% BCa interval over clusters, the smallest detectable effect.
+    """One row per category: means over prompts, the KL's 95% BCa interval over clusters, smallest detectable effect.
 
-    `relative` (n,): relative difference of the activations; `categories`, `confirmation`: (n,). The smallest
-    detectable effect is that of a test of `candidates` groups on the category's confirmation clusters alone.
+    `relative` (n,): relative difference of the activations; `categories`, `confirmation`: (n,). The smallest detectable
+    effect is for a test of `candidates` groups on the category's confirmation clusters alone.
     """
     total = float(found.kl_symmetric.sum())
     rows: list[Row] = []
@@ -99,20 +100,20 @@ def category_rows(
 
 
 def _relative_difference(store: Store, run: Run, layers: Sequence[Sequence[Any]]) -> dict[str, float]:
-    """Prompt -> mean ||t - b|| / ||b|| over its two answers and the analyzed (site, layer) places; absent without."""
+    """Prompt -> mean ||t - b|| / ||b|| over its two answers and the analyzed sites and layers; no key if unknown."""
     rows = store.rows(
         "with texts as (select prompt_id, author, avg(relative_difference) as value from activation_summary"
         "  where run_id = $run and author <> 'control' and position_class = 'response'"
-        "  and list_contains($places, site || '/' || layer) group by prompt_id, author)"
+        "  and list_contains($site_layers, site || '/' || layer) group by prompt_id, author)"
         " select prompt_id, avg(value) as value from texts group by prompt_id having avg(value) is not null",
         run=run.extraction_run_id,
-        places=[f"{site}/{layer}" for site, layer in layers],
+        site_layers=[f"{site}/{layer}" for site, layer in layers],
     )
     return {row["prompt_id"]: float(row["value"]) for row in rows}
 
 
 def _mean(values: Floats) -> float | None:
-    """The mean of the numbers that there are."""
+    """The mean of the values that are not NaN."""
     present = values[~np.isnan(values)]
     return float(present.mean()) if present.size else None
 
@@ -122,7 +123,7 @@ def _number(value: float) -> float | None:
 
 
 def _columns(run_id: str, rows: Sequence[Mapping[str, Any]]) -> Row:
-    """Rows as the columns that `write_facts` wants."""
+    """Rows as columns for `write_facts`."""
     if not rows:
         return {}
     return {"run_id": [run_id] * len(rows), **{name: [row[name] for row in rows] for name in rows[0]}}

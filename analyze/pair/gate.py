@@ -1,8 +1,8 @@
-"""Gate 0: does the pair's behavior differ at all on the confirmation half? And what could the test have seen?
+"""Gate 0: does the pair's behavior differ at all on the confirmation half? And what could the test have detected?
 
-Everything comes from the stored token divergences (METHOD section 4, gate 0). All means are per prompt first: half
-the mean over the base's answer and half the mean over the target's, so that length never weights a model; intervals
-are 95%, over clusters of prompts.
+Everything comes from the stored token divergences (METHOD section 4, gate 0). Means are taken per prompt first: half
+for the base's answer and half for the target's, so a longer answer never counts more. Intervals are 95%, over clusters
+of prompts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PairBehavior:
-    """How far two models' behavior lies apart; three intervals over clusters, and how many prompts they rest on."""
+    """How far apart two models' behavior is: three intervals over clusters, and the number of prompts behind them."""
 
     gap: Interval  # G, nats per response token
     kl_symmetric: Interval  # nats per response token
@@ -35,7 +35,7 @@ class PairBehavior:
 
     @property
     def verdict(self) -> str:
-        """`no_behavioral_difference` where the KL's upper limit and the agreement are within METHOD's bounds."""
+        """`no_behavioral_difference` if the KL's upper limit and the agreement are within METHOD's bounds."""
         unchanged = (
             float(self.kl_symmetric.high) <= METHOD.gate0_kl_upper
             and float(self.agreement.estimate) >= METHOD.gate0_agreement
@@ -45,7 +45,7 @@ class PairBehavior:
 
 @dataclass(frozen=True)
 class PromptBehavior:
-    """How far two models' behavior lies apart on each of n prompts; NaN where a prompt has no such prediction."""
+    """How far apart two models' behavior is on each of n prompts; NaN if a prompt has no such prediction."""
 
     prompt_ids: list[str]
     clusters: npt.NDArray[np.int64]  # (n,)
@@ -58,7 +58,7 @@ def pair_gate(store: Store, run_id: str) -> PairGate:
     """The row of `pair_gate` for a run, measured on its confirmation half; the caller stores it.
 
     Raises:
-        AnalysisError: as `measure_behavior`.
+        AnalysisError: see `measure_behavior`.
     """
     run = store.run(run_id)
     found = measure_behavior(store, run, half="C", seed=run.seed)
@@ -81,21 +81,21 @@ def measure_behavior(
 ) -> PairBehavior:
     """The three measures of gate 0 on one half of a run.
 
-    A response of m tokens has m predictions: at the `start` position (its first token) and at every response position
-    that a token follows; what the last one predicts (an end mark, or nothing) is not counted. Both texts share the
-    start position, and it is stored once.
+    A response of m tokens has m predictions: one at the `start` position (for its first token), and one at every
+    response position that another token follows. What the last token predicts (an end mark, or nothing) is not counted.
+    Both texts share the start position, which is stored once.
 
-    - Symmetric KL of a prediction: 1/2 (KL(t||b) + KL(b||t)); a text's value is the mean over its predictions.
+    - Symmetric KL of a prediction: 1/2 (KL(t||b) + KL(b||t)). A text's value is the mean over its predictions.
     - Agreement: the share of predictions where both models' most likely tokens are the same.
-    - G = 1/2 mean[(l_t - l_b)(y_t) + (l_b - l_t)(y_b)], l the log-probability of the token that follows. It leaves
-      the first token out, whose log-probability is stored for one of the two texts only (the start is read with one
-      text): counting it on one side would weight that model's answers. Tokens that the two tokenizers cut
-      differently have no common log-probability and are left out too.
+    - G = 1/2 mean[(l_t - l_b)(y_t) + (l_b - l_t)(y_b)], where l is the log-probability of the token that follows. It
+      excludes the first token, whose log-probability is stored for only one of the two texts (the start is read with
+      one text): counting it on one side would weight that model's answers. It also excludes tokens that the two
+      tokenizers split differently, which have no common log-probability.
 
-    A prompt whose one answer is empty takes the other text alone; one without any prediction takes no part.
+    If one answer to a prompt is empty, the other text counts alone. A prompt without any prediction is left out.
 
     Raises:
-        AnalysisError: fewer than two clusters have answers, or none has a second token; NaN.
+        AnalysisError: fewer than two clusters have answers (or answers of two tokens), or there are NaN.
     """
     prompts = prompt_behavior(store, run, half)
 
@@ -104,7 +104,7 @@ def measure_behavior(
         if len(np.unique(prompts.clusters[present])) < 2:
             raise AnalysisError(
                 f"Half {half} has {what} in fewer than two families of prompts.",
-                hint="more prompts, or a larger --max-new-tokens",
+                hint="use more prompts or a larger --max-new-tokens",
             )
         found = mean_interval(values[present], prompts.clusters[present], 0.95, draws, seed)
         return found, int(present.sum())
@@ -116,12 +116,12 @@ def measure_behavior(
 
 
 def prompt_behavior(store: Store, run: Run, half: str | None) -> PromptBehavior:
-    """The measures of `measure_behavior` for each prompt of a half (both: None) that has a prediction."""
+    """The measures of `measure_behavior` for each prompt with a prediction, in one half or (None) in both."""
     table = _read(store, run, half)
     unit = np.asarray(table["unit"].to_numpy(), dtype=np.int64)
     is_target = np.asarray(table["is_target"].to_numpy(zero_copy_only=False), dtype=np.int64)
-    units, first, place = np.unique(unit, return_index=True, return_inverse=True)
-    text = 2 * place.astype(np.int64) + is_target
+    units, first, index = np.unique(unit, return_index=True, return_inverse=True)
+    text = 2 * index.astype(np.int64) + is_target
 
     def means(name: str) -> Floats:
         values = np.asarray(table[name].to_numpy(zero_copy_only=False), dtype=np.float64)  # NULL becomes NaN
@@ -134,7 +134,7 @@ def prompt_behavior(store: Store, run: Run, half: str | None) -> PromptBehavior:
 
 
 def _read(store: Store, run: Run, half: str | None) -> pa.Table:
-    """A row per prediction and text; the start position appears for each text that has a token."""
+    """One row per prediction and text; the start position appears once for each text that has a token."""
     return store.arrow(
         "with answers as (select d.*, u.unit, u.cluster from token_divergence d"
         "  join run_unit u on u.run_id = $run and u.prompt_id = d.prompt_id"
@@ -156,7 +156,7 @@ def _read(store: Store, run: Run, half: str | None) -> pa.Table:
 
 
 def _unit_means(values: Floats, text: npt.NDArray[np.int64], n_units: int) -> Floats:
-    """(n_units,) means of the texts' means, NaN for a unit without values; text = 2 unit + side."""
+    """(n_units,) means of the texts' means; NaN for a unit without values. `text` is 2 unit + side."""
     counts = np.bincount(text, minlength=2 * n_units).reshape(n_units, 2)
     sums = np.bincount(text, weights=values, minlength=2 * n_units).reshape(n_units, 2)
     texts = (counts > 0).sum(axis=1)
@@ -166,38 +166,37 @@ def _unit_means(values: Floats, text: npt.NDArray[np.int64], n_units: int) -> Fl
 
 
 def smallest_detectable(n_clusters: int, k: int, alpha: float = METHOD.alpha, power: float = 0.8) -> float:
-    """The smallest mean above the floor that a test of K candidates finds with this power, in SD over clusters
-    (within a category, where it is a stratum).
+    """The smallest mean above the floor that a test of K candidates detects with this power.
 
-    `(z(1 - alpha / 2K) + z(power)) / sqrt(n)`: the normal approximation with a two-sided Bonferroni bound, which the
-    one-sided maxT test does not exceed. It gives METHOD section 1's figures: 0.66 at n = 36 and 0.25 at n = 255 for
-    K = 30.
+    It is in SD over clusters (within categories, if they are strata): `(z(1 - alpha / 2K) + z(power)) / sqrt(n)`. This
+    is the normal approximation with a two-sided Bonferroni bound, and the one-sided maxT test needs no more. It gives
+    METHOD section 1's figures: 0.66 at n = 36 and 0.25 at n = 255 for K = 30.
 
     Raises:
-        AnalysisError: no clusters, no candidates, or a level or power outside (0, 1).
+        AnalysisError: there are no clusters or no candidates, or the level or power is outside (0, 1).
     """
     if n_clusters < 1 or k < 1 or not 0 < alpha < 1 or not 0 < power < 1:
         raise AnalysisError(
-            f"No detectable effect for n = {n_clusters}, K = {k}, level {alpha}, power {power}: "
-            "counts start at 1, level and power lie between 0 and 1."
+            f"No effect is detectable with n = {n_clusters}, K = {k}, level {alpha} and power {power}: "
+            "counts must be at least 1, and the level and power between 0 and 1."
         )
     return float((special.ndtri(1 - alpha / (2 * k)) + special.ndtri(power)) / np.sqrt(n_clusters))
 
 
 TURNED_BASIS = (
-    "The basis differs: the models answer alike, their activations lie apart by {apart:.0%} of their size and still "
-    "have the same geometry (CKA {cka:.2f} in the median layer). One model's residual stream seems to be the other's, "
-    "turned; what moved inside says nothing about behavior."
+    "The basis differs: the models answer alike, and their activations differ by {apart:.0%} of their size but have "
+    "the same geometry (CKA {cka:.2f} in the median layer). One model's residual stream seems to be a rotation of the "
+    "other's, so features that moved say nothing about behavior."
 )
-"""Where gate 0 finds no behavioral difference and yet the activations lie far apart with the same geometry over the
-prompts (METHOD section 8, function-preserving edits), features that "moved" say how the basis was turned."""
+"""If gate 0 finds no behavioral difference, but the activations are far apart with the same geometry over the prompts
+(METHOD section 8, function-preserving edits), features that "moved" only reflect the rotation of the basis."""
 
 
 def basis_warning(store: Store, run_id: str, gate: PairGate) -> str | None:
-    """The warning for a pair in two bases, None for any other; reads the run's own layer similarities.
+    """The warning for a pair in two bases, None for any other pair.
 
-    Asked of the answers' positions, in the median over layers (and sites): relative difference norm and CKA of equal
-    layers.
+    It reads the run's own layer similarities: the relative difference norm and CKA of equal layers at the answers'
+    positions, as medians over layers and sites.
     """
     if gate.verdict != NO_DIFFERENCE:
         return None

@@ -1,6 +1,6 @@
-"""Grades what both models answered to prompts with a grader, and writes the grades with the accuracy they give.
+"""Grades both models' answers to the prompts that have a grader, and writes the grades and the accuracy.
 
-Pure work on stored text: no model, no activations. What models wrote is read by `fi_store.graders` alone.
+It uses stored text only, no model and no activations. `fi_store.graders` reads the answers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Row = dict[str, Any]
 
 
 def write_grades(store: Store, run: Run) -> None:
-    """Replaces the run's rows of `answer_grade` and `accuracy`; none where no prompt has a grader."""
+    """Replaces the run's rows of `answer_grade` and `accuracy`; there are none if no prompt has a grader."""
     answers = _graded(store, run)
     grades = [
         {"run_id": run.id, **{name: row[name] for name in ("prompt_id", "author", *_GRADE)}}
@@ -82,6 +82,6 @@ def _questions(answers: list[Row]) -> list[Question]:
 
 
 def chance(grader: Mapping[str, Any]) -> float:
-    """How often guessing is right: one in so many options of a choice; never for every other kind of answer."""
+    """How often a guess is right: 1 / number of options for a choice, 0 for any other kind of answer."""
     options = grader.get("options")
     return 1 / len(options) if grader.get("kind") == "choice" and options else 0.0

@@ -1,7 +1,7 @@
-"""Reads similarities that an outside crosscoder measured between parameters, to show them beside our own.
+"""Reads similarities between parameters that an outside crosscoder measured, to show them beside our own.
 
 The file is JSON: `{parameter: {"similarities": {parameter: number}, "differences": {parameter: number}}}`. Its numbers
-are shown as they are: where they come from and what they mean is not known here, and nothing is tested on them.
+are shown as they are. This module does not know their origin or meaning, and nothing is tested on them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ SOURCE = "crosscoder-file"
 SITE = "parameter"
 POSITION_CLASS = "all"
 MAX_BYTES = 64 * 1024 * 1024
-"""Larger files are refused: they are weights or activations rather than one number per parameter pair."""
+"""Larger files are refused: they must be weights or activations, not one number per pair of parameters."""
 ARROW = " -> "
-"""Between two parameter names in a label, where they differ."""
+"""Joins two different parameter names in a label."""
 
 _LAYER = re.compile(r"(?:^|[./])(?:layers?|h|blocks?)[./](\d{1,6})(?=[./]|$)")
 
 
 def _without_arrow(name: str) -> str:
     if ARROW in name:
-        raise ValueError(f"a parameter's name may not hold {ARROW!r}")
+        raise ValueError(f"a parameter's name must not contain {ARROW!r}")
     return name
 
 
@@ -48,15 +48,16 @@ _FILE = TypeAdapter(dict[_Name, Parameter], config=ConfigDict(strict=True))
 
 
 def read_crosscoder_file(given: Path | str | Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of `layer_similarity` (without `run_id`) that a file, or a mapping of the same form, gives.
+    """The rows of `layer_similarity` (without `run_id`) from a file, or from a mapping of the same form.
 
-    Metrics are `similarity` and `difference`; the label is the parameter's name, or "one -> other" for two different
-    ones; layers are read from names such as `model.layers.12.mlp.down_proj.weight` and are None in other names. There
+    Metrics are `similarity` and `difference`. The label is the parameter's name, or "one -> other" for two different
+    ones. Layers are read from names such as `model.layers.12.mlp.down_proj.weight`, and are None for other names. There
     are no intervals.
 
     Raises:
-        NotFoundError: no such file.
-        UsageError: not of this form: names the file and the key; NaN, infinities, strings and booleans are refused.
+        NotFoundError: there is no such file.
+        UsageError: the content has another form (the message names the file and the key). NaN, infinities, strings and
+            booleans are refused.
     """
     if isinstance(given, Mapping):
         entries = _checked(given, "The crosscoder data")
@@ -68,7 +69,7 @@ def read_crosscoder_file(given: Path | str | Mapping[str, Any]) -> list[dict[str
             rows += [_row(metric, name, other, value) for other, value in numbers.items()]
     if not rows:
         where = "The crosscoder data" if isinstance(given, Mapping) else f"The crosscoder file {given}"
-        raise UsageError(f"{where} holds no similarity and no difference.", hint=_HINT)
+        raise UsageError(f"{where} has no similarity and no difference.", hint=_HINT)
     return rows
 
 
@@ -76,7 +77,7 @@ _HINT = 'the form is {parameter: {"similarities": {parameter: number}, "differen
 
 
 def layer_of(parameter: str) -> int | None:
-    """The layer number in a parameter's name (`layers.12.`, `h.12.`, `blocks.12.`), if there is exactly one."""
+    """The layer number in a parameter's name (`layers.12.`, `h.12.`, `blocks.12.`), or None unless it is unique."""
     numbers = {int(number) for number in _LAYER.findall(parameter)}
     return numbers.pop() if len(numbers) == 1 else None
 
@@ -113,7 +114,7 @@ def _read(file: Path) -> bytes:
 
 
 def _checked(content: bytes | Mapping[str, Any], where: str) -> dict[str, Parameter]:
-    """The validated entries; the first fault becomes one sentence with the path to it."""
+    """The validated entries; the first fault becomes an error with its path."""
     try:
         if isinstance(content, bytes):
             return _FILE.validate_json(content)
@@ -123,4 +124,4 @@ def _checked(content: bytes | Mapping[str, Any], where: str) -> dict[str, Parame
         path = " / ".join(repr(part) for part in fault["loc"] if part != "[key]")
         what = fault["msg"].removeprefix("Value error, ")
         at = f" at {path}" if path else ""
-        raise UsageError(f"{where} is not of the expected form{at}: {what}.", hint=_HINT) from error
+        raise UsageError(f"{where} does not have the expected form{at}: {what}.", hint=_HINT) from error

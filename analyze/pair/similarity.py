@@ -1,9 +1,9 @@
 """How alike the two models' layers are: debiased CKA, mean token cosine and relative difference norm, per layer.
 
-Reads the summaries that the extraction left in the store, never activations. The unit is the prompt, intervals are
-over clusters of prompts: a jackknife for CKA (`cka.py` says why), BCa for the two means. Different widths leave
-CKA alone; different depths give the whole layer x layer matrix with labels such as "b03-t05". This is description:
-nothing here chooses a candidate or tests one.
+It reads the summaries that the extraction wrote to the store, never activations. Values are means over prompts;
+intervals are over clusters of prompts: a jackknife for CKA (`cka.py` says why), BCa for the two means. Models of
+different widths get only CKA; models of different depths get the whole layer x layer matrix, with labels such as
+"b03-t05". This only describes: it neither chooses nor tests candidates.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ MEANS = ("cosine", "relative_difference")
 
 
 class Similarities(NamedTuple):
-    """Rows of `layer_similarity` (without `run_id`), and what could not be computed, in sentences."""
+    """Rows of `layer_similarity` (without `run_id`), and sentences about what could not be computed."""
 
     rows: list[dict[str, Any]]
     notes: list[str]
 
 
 class LayerPair(NamedTuple):
-    """A layer of the base with the target's layer that it resembles most."""
+    """A layer of the base and the target's layer that is most similar to it."""
 
     site: str
     position_class: str
@@ -49,17 +49,17 @@ def layer_similarities(
 ) -> Similarities:
     """All similarities of a run's extraction, per site, position class and layer, with 95% intervals.
 
-    A prompt's vectors and means in class `response` are the average of its two texts (base's and target's answer),
-    so that length never weights a model; a prompt whose one answer is empty takes the other text alone. `cosine` is
-    the mean over tokens, then texts, then prompts; `relative_difference` is mean ||t - b|| / mean ||b|| of a text,
-    averaged likewise. A model with itself gives exactly 1, 1 and 0, with zero-width intervals.
+    A prompt's vectors and means in class `response` average its two texts (the base's and the target's answer), so a
+    longer answer never counts more. If one answer is empty, the other text counts alone. `cosine` is the mean over
+    tokens, then texts, then prompts; `relative_difference` is mean ||t - b|| / mean ||b|| of a text, averaged the same
+    way. A model with itself gives exactly 1, 1 and 0, with zero-width intervals.
 
     Args:
-        half: only prompts of this half, "D" or "C"; all when None.
-        draws, seed: of the bootstrap behind the two means.
+        half: only prompts of this half, "D" or "C"; None for all.
+        draws, seed: for the bootstrap of the two means.
 
     Raises:
-        AnalysisError: there are no summaries, layers disagree about which prompts they hold, or numbers are NaN.
+        AnalysisError: there are no summaries, layers summarize different prompts, or numbers are NaN.
     """
     with store.session() as session:
         models = [session.get_one(Model, name) for name in (run.base_model_id, run.target_model_id)]
@@ -73,7 +73,7 @@ def layer_similarities(
             kept = by_class.setdefault(position_class, [])
             if same_depth:
                 pairs += _cka_rows([layer], [layer], site, position_class, notes, same_depth=True)
-                layer = without_grams(layer)  # n x n each: keep one layer's at a time
+                layer = without_grams(layer)  # n x n each: hold those of one layer at a time
             kept.append(layer)
         for position_class in (name for name in POSITION_CLASSES if name in by_class):
             layers = by_class[position_class]
@@ -91,9 +91,9 @@ def layer_similarities(
 
 
 def write_similarity(store: Store, run_id: str) -> Similarities:
-    """Computes and stores a run's own similarities, replacing earlier ones; outside files' rows stay.
+    """Computes and stores a run's own similarities, replacing earlier ones; rows of outside files stay.
 
-    What is undefined is logged as a warning; where depths differ, the best-matching layers are logged as a choice.
+    Undefined values are logged as warnings. If the depths differ, the best-matching layers are logged as a choice.
     """
     run = store.run(run_id)
     found = layer_similarities(store, run, seed=run.seed)
@@ -111,7 +111,7 @@ def write_similarity(store: Store, run_id: str) -> Similarities:
 
 
 def matched_layers(rows: Sequence[dict[str, Any]]) -> list[LayerPair]:
-    """For every layer of the base the target's layer with the largest CKA (the first one on a tie)."""
+    """For every layer of the base, the target's layer with the largest CKA (the first one on a tie)."""
     best: dict[tuple[str, str, int], LayerPair] = {}
     for row in rows:
         if row["metric"] != "cka" or row["source"] != SOURCE:
@@ -139,7 +139,7 @@ def _cka_rows(
     *,
     same_depth: bool,
 ) -> list[dict[str, Any]]:
-    """One row for each pair of a base and a target layer; what is undefined goes to `notes`."""
+    """One row per pair of a base layer and a target layer; undefined pairs are reported in `notes`."""
     rows = []
     for left in bases:
         for right in targets:
@@ -156,15 +156,17 @@ def _cka_rows(
                     " one model's vectors do not vary over the prompts."
                 )
                 continue
-            place = (site, position_class, left.layer, right.layer, same_depth)
-            rows.append(_row("cka", found, len(left.units), *place))
+            row = _row(
+                "cka", found, len(left.units), site, position_class, left.layer, right.layer, same_depth
+            )
+            rows.append(row)
     return rows
 
 
 def _mean_rows(
     layers: Sequence[LayerSummary], site: str, position_class: str, same_depth: bool, draws: int, seed: int
 ) -> list[dict[str, Any]]:
-    """Rows of the two means: all layers are columns of one bootstrap."""
+    """The rows of the two means; all layers are columns of one bootstrap."""
     with_means = [layer for layer in layers if layer.means]
     if not with_means:
         return []
@@ -179,8 +181,10 @@ def _mean_rows(
             if interval is not None:
                 limits = float(interval.low[column]), float(interval.high[column])
                 found = Similarity(float(interval.estimate[column]), *limits)
-            place = (site, position_class, layer.layer, layer.layer, same_depth)
-            rows.append(_row(metric, found, len(clusters), *place))
+            row = _row(
+                metric, found, len(clusters), site, position_class, layer.layer, layer.layer, same_depth
+            )
+            rows.append(row)
     return rows
 
 

@@ -1,7 +1,7 @@
-"""Reads the activation summaries of an extraction, layer by layer, as one row per prompt.
+"""Reads the activation summaries of an extraction, layer by layer, with one entry per prompt.
 
-Only what the similarity measures need is kept: the two scalar means, and the Gram matrix of each model's mean
-vectors, so that the memory does not grow with the models' widths.
+It keeps only what the similarity measures need: the two scalar means, and the Gram matrix of each model's mean vectors.
+So memory does not grow with the models' widths.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One layer's summaries of one position class, a row per prompt, prompts of a cluster side by side."""
+    """One layer's summaries of one position class, one entry per prompt; prompts of a cluster are adjacent."""
 
     layer: int
     units: npt.NDArray[np.int64]  # (n,)
     clusters: npt.NDArray[np.int64]  # (n,)
-    means: dict[str, Floats]  # metric -> (n,); absent where the widths differ
-    base: Gram | None  # of (n, d) mean vectors; None where this model has no such layer, or n < 4
+    means: dict[str, Floats]  # metric -> (n,); empty if the widths differ
+    base: Gram | None  # of (n, d) mean vectors; None if this model has no such layer, or n < 4
     target: Gram | None
 
 
@@ -44,7 +44,7 @@ def sites(store: Store, run: Run) -> list[str]:
 
 
 def read_layers(store: Store, run: Run, site: str, half: str | None) -> Iterator[tuple[str, LayerSummary]]:
-    """(position class, layer) one after another, so that only one layer's vectors are in memory."""
+    """Yields (position class, layer) one at a time, so only one layer's vectors are in memory."""
     layers = store.rows(
         "select distinct layer from activation_summary where run_id = $run and site = $site order by layer",
         run=run.extraction_run_id,
@@ -65,9 +65,9 @@ def read_layers(store: Store, run: Run, site: str, half: str | None) -> Iterator
         )
         names = np.asarray(table["position_class"].to_pylist(), dtype=np.str_)
         for name in POSITION_CLASSES:
-            where = np.flatnonzero(names == name)
-            if len(where):
-                yield name, _make_layer(layer, table.slice(int(where[0]), len(where)))
+            index = np.flatnonzero(names == name)
+            if len(index):
+                yield name, _make_layer(layer, table.slice(int(index[0]), len(index)))
 
 
 def _make_layer(layer: int, table: pa.Table) -> LayerSummary:
@@ -85,7 +85,7 @@ def _make_layer(layer: int, table: pa.Table) -> LayerSummary:
     if table["relative_difference"].null_count < len(unit):
         relative = _numbers(table["relative_difference"], layer)
         cosine = _numbers(table["cosine"], layer)
-        # A rounded cosine of two equal vectors may miss 1 by an ulp; no difference means the same direction.
+        # The cosine of two equal vectors may be rounded to just below 1; without a difference it is exactly 1.
         means = {
             "cosine": per_unit(np.where(relative == 0, 1.0, cosine)),
             "relative_difference": per_unit(relative),
@@ -101,12 +101,12 @@ def _make_layer(layer: int, table: pa.Table) -> LayerSummary:
 def _numbers(column: pa.ChunkedArray, layer: int) -> Floats:
     values = np.asarray(column.to_numpy(), dtype=np.float64)
     if not np.all(np.isfinite(values)):
-        raise AnalysisError(f"The activation summaries of layer {layer} lack numbers or hold infinite ones.")
+        raise AnalysisError(f"The activation summaries of layer {layer} have missing or infinite numbers.")
     return values
 
 
 def _vectors(column: pa.ChunkedArray, layer: int) -> Floats | None:
-    """(rows, d) from a column of lists; None where all are empty, because this model has no such layer."""
+    """(n, d) from a column of n lists; None if all are empty, because this model has no such layer."""
     lists = column.combine_chunks()
     flat = np.asarray(lists.flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
     lengths = np.asarray(lists.value_lengths().to_numpy(zero_copy_only=False))
@@ -114,18 +114,18 @@ def _vectors(column: pa.ChunkedArray, layer: int) -> Floats | None:
         return None
     if np.any(lengths != lengths[0]):
         raise AnalysisError(
-            f"The mean vectors of layer {layer} have several lengths.", hint="fi-store doctor"
+            f"The mean vectors of layer {layer} have different lengths.", hint="fi-store doctor"
         )
     return flat.reshape(len(lengths), -1)
 
 
 def without_grams(layer: LayerSummary) -> LayerSummary:
-    """The layer with its means only; the matrices take n x n each."""
+    """The layer with its means only, since the matrices take n x n each."""
     return LayerSummary(layer.layer, layer.units, layer.clusters, layer.means, None, None)
 
 
 def check_units(layers: Sequence[LayerSummary], site: str) -> None:
-    """Raises AnalysisError where two layers of one position class hold different prompts."""
+    """Raises AnalysisError if two layers of one position class summarize different prompts."""
     for layer in layers:
         if not np.array_equal(layer.units, layers[0].units):
             raise AnalysisError(

@@ -1,4 +1,4 @@
-"""analyze.stats."""
+"""Intervals and tests over clusters of prompts: bootstrap, confirmation, contrasts, corrections; knows no store."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Confidence intervals by resampling whole clusters of prompts: means, ratios of sums, log ratios.
 
-The unit of every interval is the cluster (METHOD section 1), never the token or the row. All columns of an
-array share the same resamples, so thousands of features cost one matrix product. Intervals are BCa (Efron
-1987, "Better bootstrap confidence intervals", JASA 82:171-185) with the acceleration from a jackknife over
-clusters. This module does not know the store and tests nothing; p values stand in the significance module.
+Every interval resamples clusters (METHOD section 1), never tokens or rows. All columns of an array share the
+same resamples, so thousands of features cost one matrix product. Intervals are BCa (Efron 1987, "Better
+bootstrap confidence intervals", JASA 82:171-185), with the acceleration from a jackknife over clusters. This
+module does not know the store and tests nothing; `significance.py` computes p values.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _COLUMNS = 1024  # columns in one block: at 2,000 draws a block of replicates ta
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its limits, arrays of one shape (0-d for a single column; `float()` takes them).
+    """An estimate with its limits: arrays of one shape (0-d for a single column, so `float()` works).
 
-    `corrected` is false where the percentile interval stands in for BCa: no variation between clusters
-    (then the width is zero), all draws on one side of the estimate, or a jackknife that is not finite.
+    `corrected` is false where the percentile interval replaces BCa: no variation between clusters (then the
+    width is zero), all draws on one side of the estimate, or a jackknife that is not finite.
     """
 
     estimate: Floats
@@ -52,20 +52,20 @@ def mean_interval(
     """The mean over rows with its BCa interval over clusters.
 
     Args:
-        values: (n,) or (n, m); every column is a quantity of its own.
-        clusters: (n,) integers. Give rows that are cluster means already their own number each.
-        level: two-sided level, e.g. 0.95 for the 2.5% and 97.5% limits.
+        values: (n,) or (n, m); each column is a separate quantity.
+        clusters: (n,) integers. If the rows are cluster means already, give each its own number.
+        level: two-sided level, such as 0.95 for the 2.5% and 97.5% limits.
         draws, seed: resamples and their seed.
 
     Returns:
-        Arrays of shape () or (m,). A constant column has exactly its value as estimate and as both limits.
+        Arrays of shape () or (m,). For a constant column, the estimate and both limits are exactly its value.
 
     Raises:
-        AnalysisError: NaN or infinite values, fewer than two clusters, shapes that do not fit.
+        AnalysisError: there are NaN or infinite values or fewer than two clusters, or the shapes do not match.
     """
     array = _checked(values, "values")
     found = _interval(array, np.ones_like(array), _divide, clusters, level, draws, seed)
-    # No mean leaves the range of its values; rounding in the sums might, and a share of 1 + 1e-16 reads badly.
+    # A mean never leaves the range of its values, but rounding in the sums can, and a share must not be 1 + 1e-16.
     bottom, top = array.min(axis=0), array.max(axis=0)
     parts = [np.asarray(np.clip(part, bottom, top)) for part in (found.estimate, found.low, found.high)]
     return Interval(parts[0], parts[1], parts[2], found.corrected)
@@ -81,14 +81,14 @@ def ratio_interval(
 ) -> Interval:
     """A ratio of sums, sum(numerator) / sum(denominator), with its BCa interval over clusters.
 
-    Where the denominator's sign is not certain at this level (more than (1 - level) / 2 of the draws have
-    another sign, or zero), no finite interval has the level (Fieller 1954): the limits are -inf and +inf.
+    If the denominator's sign is not certain at this level (more than (1 - level) / 2 of the draws have another
+    sign, or zero), no finite interval has the level (Fieller 1954), and the limits are -inf and +inf.
 
     Args:
-        numerator, denominator: (n,) or (n, m), equal shapes; the remaining arguments as in `mean_interval`.
+        numerator, denominator: (n,) or (n, m), of equal shapes; for the other arguments see `mean_interval`.
 
     Raises:
-        AnalysisError: as `mean_interval`; a denominator that sums to zero.
+        AnalysisError: see `mean_interval`; or the denominator sums to zero.
     """
     top, bottom = _checked(numerator, "numerator"), _checked(denominator, "denominator")
     if top.shape != bottom.shape:
@@ -111,14 +111,14 @@ def log_ratio_interval(
 
     Args:
         a_target, a_base: (n,) or (n, m) activations of the two models per row, not negative.
-        epsilon: what is added to both means, > 0; one number, or (m,).
-        clusters, level, draws, seed: as in `mean_interval`; METHOD takes the 90% interval here.
+        epsilon: number that is added to both means, > 0; a scalar or (m,).
+        clusters, level, draws, seed: see `mean_interval`; METHOD uses the 90% interval here.
 
     Returns:
-        Arrays of shape () or (m,); swapping the models turns every sign and swaps the limits.
+        Arrays of shape () or (m,); swapping the models flips every sign and swaps the limits.
 
     Raises:
-        AnalysisError: as `mean_interval`; a negative activation; an epsilon that is not above zero.
+        AnalysisError: see `mean_interval`; or an activation is negative, or an epsilon is not above zero.
     """
     top, bottom = _checked(a_target, "target activations"), _checked(a_base, "base activations")
     if top.shape != bottom.shape:
@@ -138,9 +138,9 @@ def _interval(
     draws: int,
     seed: int,
 ) -> Interval:
-    """BCa for combine(sum top, sum bottom), block of columns by block of columns."""
+    """BCa for combine(sum top, sum bottom), one block of columns at a time."""
     if not 0 < level < 1:
-        raise AnalysisError(f"The level of an interval lies between 0 and 1, not at {level}.")
+        raise AnalysisError(f"The level of an interval must be between 0 and 1, not {level}.")
     if draws < 1:
         raise AnalysisError(f"A bootstrap needs at least one draw, not {draws}.")
     index, k = _cluster_index(clusters)
@@ -175,12 +175,11 @@ def _block(
     drawn_bottom = counts @ sum_bottom
     estimate = combine(all_top, all_bottom)
     replicates = combine(counts @ sum_top, drawn_bottom)  # (draws, m)
-    with np.errstate(
-        all="ignore"
-    ):  # one dominant cluster may leave a rest of 0; bca_limits sees what is not finite
+    # Without one dominant cluster the rest may be 0; bca_limits handles values that are not finite.
+    with np.errstate(all="ignore"):
         jackknife = combine(all_top - sum_top, all_bottom - sum_bottom)  # (k, m)
     low, high, corrected = bca_limits(estimate, replicates, jackknife, level)
-    # Rows that are all equal: rounding in the sums must not make a width.
+    # If all rows are equal, rounding in the sums must not create a width.
     constant = np.all((top == top[:1]) & (bottom == bottom[:1]), axis=0)
     if constant.any():
         value = combine(top[0, constant], bottom[0, constant])
@@ -195,7 +194,7 @@ def _block(
 def bca_limits(
     estimate: Floats, replicates: Floats, jackknife: Floats, level: float
 ) -> tuple[Floats, Floats, Bools]:
-    """BCa limits from ready replicates (Efron 1987, equations 2.3 and 6.6); percentile where undefined.
+    """BCa limits from given replicates (Efron 1987, equations 2.3 and 6.6), or percentile limits if undefined.
 
     Args:
         estimate: (m,) the statistic on all data.
@@ -204,12 +203,12 @@ def bca_limits(
         level: two-sided level.
 
     Returns:
-        low (m,), high (m,), corrected (m,): false where the plain percentile interval was taken, because
-        all draws lie on one side of the estimate (infinite bias correction), the jackknife has no variation
-        or is not finite (no acceleration), or the acceleration leaves the range of the formula.
+        low (m,), high (m,), corrected (m,). `corrected` is false where the plain percentile interval was used,
+        because all draws are on one side of the estimate (infinite bias correction), the jackknife has no
+        variation or is not finite (no acceleration), or the acceleration is outside the formula's range.
     """
     ordered = np.sort(replicates, axis=0)
-    # The upper limit is the lower one of the negated numbers, so that swapping the models mirrors it to the last bit.
+    # The upper limit is the lower limit of the negated numbers, so swapping the models mirrors it to the last bit.
     below = _lower_share(estimate, ordered, jackknife, level)
     above = _lower_share(-estimate, -ordered, -jackknife, level)
     corrected = np.isfinite(below) & np.isfinite(above)
@@ -220,8 +219,8 @@ def bca_limits(
 
 
 def _lower_share(estimate: Floats, replicates: Floats, jackknife: Floats, level: float) -> Floats:
-    """The share of the replicates below the lower limit; NaN where the formula has no answer."""
-    # Ties count half on either side, so that the sign of the data does not matter.
+    """The share of the replicates below the lower limit; NaN if the formula gives none."""
+    # Ties count half on each side, so the sign of the data does not matter.
     below = np.mean(replicates < estimate, axis=0) + 0.5 * np.mean(replicates == estimate, axis=0)
     bias = special.ndtri(below)
     with np.errstate(all="ignore"):
@@ -236,14 +235,14 @@ def _lower_share(estimate: Floats, replicates: Floats, jackknife: Floats, level:
 
 
 def _quantile(ordered: Floats, share: Floats) -> Floats:
-    """The quantile of each sorted column at a share of its own, linear between neighbors."""
-    place = share * (ordered.shape[0] - 1)
-    lower = np.floor(place).astype(np.intp)
+    """The quantile of each sorted column at its own share, linear between neighbors."""
+    rank = share * (ordered.shape[0] - 1)
+    lower = np.floor(rank).astype(np.intp)
     upper = np.minimum(lower + 1, ordered.shape[0] - 1)
     columns = np.arange(ordered.shape[1])
     left, right = ordered[lower, columns], ordered[upper, columns]
-    part = place - lower
-    # Infinite neighbors would make inf - inf.
+    part = rank - lower
+    # inf - inf would be NaN.
     safe = np.isfinite(left) & np.isfinite(right)
     result: Floats = np.where(part > 0, right, left)
     result[safe] = left[safe] + part[safe] * (right[safe] - left[safe])
@@ -272,7 +271,7 @@ def _log2_ratio(top: Floats, bottom: Floats) -> Floats:
 def cluster_counts(k: int, draws: int, seed: int) -> npt.NDArray[np.float64]:
     """(draws, k): how often each of k clusters was drawn with replacement; every row sums to k.
 
-    Kept for the last few k, since every interval of a run asks for the same ones; do not write into it.
+    Cached for the last few k, since all intervals of a run use the same counts; the array is read-only.
     """
     counts = np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), size=draws).astype(np.float64)
     counts.flags.writeable = False
@@ -282,7 +281,7 @@ def cluster_counts(k: int, draws: int, seed: int) -> npt.NDArray[np.float64]:
 def _cluster_index(clusters: npt.ArrayLike) -> tuple[npt.NDArray[np.intp], int]:
     labels = np.asarray(clusters)
     if labels.ndim != 1 or labels.size == 0:
-        raise AnalysisError(f"Clusters are one label per row, not an array of shape {labels.shape}.")
+        raise AnalysisError(f"Clusters need one label per row, not an array of shape {labels.shape}.")
     unique, index = np.unique(labels, return_inverse=True)
     return index.astype(np.intp), len(unique)
 

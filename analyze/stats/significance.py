@@ -1,7 +1,7 @@
 """Significance: the confirmation test against a floor, the category contrast, the exploration table's FDR.
 
-The unit is the cluster of prompts. Families are corrected by the largest statistic over everything that was tested
-(Westfall and Young 1993, maxT), on the same random flips or permutations for all.
+All tests are over clusters of prompts. Families are corrected by the largest statistic over everything that was tested
+(Westfall and Young 1993, maxT), with the same random flips or permutations for all.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Confirmation:
 
 
 def cluster_means(values: FloatArray, clusters: IntArray) -> FloatArray:
-    """(n_clusters, m) mean over the units of each cluster, clusters in ascending order, of values (n, m)."""
+    """(n_clusters, m) means of values (n, m) over the units of each cluster, in ascending order of the clusters."""
     _, index, counts = np.unique(clusters, return_inverse=True, return_counts=True)
     sums = np.zeros((len(counts), values.shape[1]))
     np.add.at(sums, index, values)
@@ -44,13 +44,14 @@ def confirm(
     strata: IntArray | None = None,
     inside: BoolArray | None = None,
 ) -> Confirmation:
-    """Tests |E score| <= floor, one-sided in the sign that D gave, for K columns at once (METHOD section 3).
+    """Tests |E score| <= floor, one-sided in the direction that D gave, for K columns at once (METHOD section 3).
 
-    `scores`: (clusters of C, K); `signs`, `floors`, `eligible`: (K,); `strata`: (clusters,) from `strata_of`, one
-    without it; `inside`: (clusters, K) the clusters on which a column is tested, whole strata, all without it.
-    x = sign * score - floor is studentized by the error of a stratified mean. Its null distribution: the sign of whole
-    clusters' x is flipped, the same flips for every column, after what sets strata apart was taken out (residuals from
-    the strata's means around the mean of the column's strata), and every flip is studentized anew.
+    `scores`: (clusters of C, K); `signs`, `floors`, `eligible`: (K,); `strata`: (clusters,) from `strata_of`, or one
+    stratum if None; `inside`: (clusters, K) the clusters on which a column is tested, in whole strata, or all if None.
+
+    x = sign * score - floor is studentized by the error of a stratified mean. For the null distribution, differences
+    between strata are removed (residuals from the strata's means around the mean of the column's strata), the sign of
+    whole clusters' x is flipped, with the same flips for every column, and every flip is studentized again.
     """
     n, k = scores.shape
     empty = np.full(k, np.nan)
@@ -73,11 +74,12 @@ def confirm(
 
 
 def strata_of(labels: npt.NDArray[np.str_]) -> IntArray:
-    """(n,) the stratum of each cluster of C: its category, if that has METHOD.min_category_clusters of them.
+    """(n,) the stratum of each cluster of C: its category, if that has METHOD.min_category_clusters clusters.
 
-    All others are one stratum, to which the smallest category comes if it were a single cluster: its variance would be
-    unknown. The halves are drawn category by category, so how many clusters of each are in C is no chance, and
-    differences between categories are no error of the mean over all (Cochran 1977, "Sampling techniques", section 5).
+    All other clusters form one stratum. If that would be a single cluster, whose variance is unknown, the smallest
+    category joins it. The halves are drawn category by category, so the number of clusters of each category in C is not
+    random, and differences between categories are no error of the overall mean (Cochran 1977, "Sampling techniques",
+    section 5).
     """
     _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
     small = counts < METHOD.min_category_clusters
@@ -87,10 +89,10 @@ def strata_of(labels: npt.NDArray[np.str_]) -> IntArray:
 
 
 def within_strata(values: FloatArray, strata: IntArray) -> FloatArray:
-    """(n, k) values without what sets strata apart, stretched so that resampling them all gives the stratified error.
+    """(n, k) values without differences between strata, stretched so that resampling them gives the stratified error.
 
     Residuals from the strata's means times sqrt(n_h / (n_h - 1) (n - 1) / n), around the overall mean: their plain
-    variance over n is that of a stratified mean. One stratum changes nothing.
+    variance over n equals that of a stratified mean. With one stratum, values are unchanged.
     """
     sizes = np.bincount(strata)[strata]
     n = len(values)
@@ -105,38 +107,41 @@ def within_strata(values: FloatArray, strata: IntArray) -> FloatArray:
 def category_of_stratum(labels: npt.NDArray[np.str_]) -> list[str]:
     """The categories that are a stratum of their own (`strata_of`)."""
     strata = strata_of(labels)
-    alone = [np.unique(labels[strata == one]) for one in np.unique(strata)]
+    alone = [np.unique(labels[strata == stratum]) for stratum in np.unique(strata)]
     counts = {name: int((labels == name).sum()) for (name, *others) in alone if not others}
     return [str(name) for name, count in counts.items() if count >= METHOD.min_category_clusters]
 
 
 def stratified_t(x: FloatArray, strata: IntArray) -> float:
-    """Mean over the error of a stratified mean of x (n,): the statistic of `confirm` for one column."""
+    """The mean of x (n,) divided by the error of a stratified mean: the statistic of `confirm` for one column."""
     return float(_stratified(np.ones((1, len(x))), x[:, None], strata)[0, 0])
 
 
 def _without_strata(values: FloatArray, strata: IntArray, inside: BoolArray) -> FloatArray:
-    """Residuals from the strata's means around the mean of a column's clusters, and 0 where `inside` (n, k) is False:
-    so that they add nothing to a sum or an error. A column of one stratum keeps its values."""
+    """Residuals from the strata's means around the mean of a column's clusters.
+
+    They are 0 where `inside` (n, k) is False and so add nothing to a sum or an error. With one stratum and every
+    cluster inside, values are unchanged.
+    """
     if inside.all() and (strata == strata[0]).all():
         return values
     kept = np.where(inside, values, 0.0)
     overall = kept.sum(axis=0) / inside.sum(axis=0)
     found = np.zeros_like(values)
-    for one in np.unique(strata):
-        here = strata == one
+    for stratum in np.unique(strata):
+        here = strata == stratum
         found[here] = np.where(inside[here], overall + (values[here] - values[here].mean(axis=0)), 0.0)
     return found
 
 
 def _stratified(flips: FloatArray, x: FloatArray, strata: IntArray) -> FloatArray:
-    """(B, k) mean over the error of a stratified mean, sqrt(sum_h n_h s_h^2) / n, of x (n, k) under flips (B, n)."""
+    """(B, k) mean divided by its stratified error, sqrt(sum_h n_h s_h^2) / n, for x (n, k) under flips (B, n)."""
     variance = np.zeros((len(flips), x.shape[1]))
-    for one in np.unique(strata):
-        inside = strata == one
-        own = int(inside.sum())
+    for stratum in np.unique(strata):
+        inside = strata == stratum
+        size = int(inside.sum())
         sums, squares = flips[:, inside] @ x[inside], np.square(x[inside]).sum(axis=0)
-        variance += own * np.maximum(squares - np.square(sums) / own, 0) / (own - 1)
+        variance += size * np.maximum(squares - np.square(sums) / size, 0) / (size - 1)
     return np.asarray((flips @ x) / np.sqrt(np.maximum(variance, len(x) * _TINY)))
 
 
@@ -145,8 +150,8 @@ def category_contrasts(
 ) -> tuple[list[str], FloatArray, FloatArray, FloatArray]:
     """One category against the rest: names, contrasts, studentized statistics, two-sided maxT-adjusted p.
 
-    `scores`: (n,) one value per cluster of C. Labels are permuted; categories under the minimum of clusters keep a
-    contrast but get NaN as statistic and p, and don't count in the family.
+    `scores`: (n,) one value per cluster of C. Labels are permuted. Categories with too few clusters keep a contrast,
+    but their statistic and p are NaN and they do not count in the family.
     """
     names, codes, counts = np.unique(categories, return_inverse=True, return_counts=True)
     contrast, statistic = _contrasts(scores, codes[None, :], len(names))
@@ -166,10 +171,10 @@ def category_contrasts(
 
 
 def explore(theta: npt.NDArray[np.float32], clusters: IntArray, seed: int) -> tuple[FloatArray, FloatArray]:
-    """|t| of every column of theta (units, m) against zero, and the null's |t| of 1,000 flips by cluster, binned.
+    """|t| of every column of theta (units, m) against zero, and the binned null |t| of 1,000 flips by cluster.
 
-    Returns (observed (m,), null counts (EXPLORE_BINS,)); columns without variation are NaN. Pool the counts
-    over all tables, then ask `pooled_fdr`.
+    Returns (observed (m,), null counts (EXPLORE_BINS,)); columns without variation are NaN. Pool the counts of all
+    tables, then call `pooled_fdr`.
     """
     means = cluster_means(np.asarray(theta, dtype=np.float64), clusters)
     n = len(means)
@@ -190,7 +195,7 @@ def explore(theta: npt.NDArray[np.float32], clusters: IntArray, seed: int) -> tu
 
 
 EXPLORE_BINS = 6001
-"""Bins of the exploration null's histogram of |t|; the last one is open."""
+"""Bins of the exploration null's histogram of |t|; the last one is open-ended."""
 EXPLORE_WIDTH = 0.01
 
 
@@ -202,8 +207,8 @@ def _bin(t: npt.NDArray[np.floating]) -> npt.NDArray[np.int32]:
 def pooled_fdr(observed: FloatArray, null_counts: FloatArray) -> FloatArray:
     """q of each |t|: expected null exceedances over observed exceedances, made monotone (Storey and Tibshirani 2003).
 
-    `null_counts` is the pooled histogram of all flips; an observed value counts as exceeded by the null of its own bin,
-    which errs on the safe side. NaN stays NaN.
+    `null_counts` is the pooled histogram of all flips. All null values in an observed value's own bin count as
+    exceeding it, which is conservative. NaN stays NaN.
     """
     valid = ~np.isnan(observed)
     q = np.full(observed.shape, np.nan)
@@ -211,9 +216,8 @@ def pooled_fdr(observed: FloatArray, null_counts: FloatArray) -> FloatArray:
     if t.size == 0:
         return q
     order = np.argsort(-t, kind="stable")
-    exceed = (
-        np.cumsum(null_counts[::-1])[::-1] / METHOD.explore_permutations
-    )  # expected per flip, from a bin upward
+    # Expected per flip, from a bin upward.
+    exceed = np.cumsum(null_counts[::-1])[::-1] / METHOD.explore_permutations
     expected = exceed[_bin(t[order])]
     raw = expected / np.arange(1, t.size + 1)
     monotone = np.minimum.accumulate(raw[::-1])[::-1]
@@ -253,7 +257,7 @@ def mcnemar(base: BoolArray, target: BoolArray) -> float:
 
 
 def _studentized(mean: npt.NDArray[np.floating], squares: npt.NDArray[np.floating], n: int) -> FloatArray:
-    """mean / (sd / sqrt n) from the mean and the sum of squares (which flips leave alone)."""
+    """mean / (sd / sqrt n) from the mean and the sum of squares, which flips do not change."""
     variance = np.maximum((squares - n * np.square(mean)) / (n - 1), _TINY)
     return np.asarray(mean / np.sqrt(variance / n), dtype=np.float64)
 
@@ -278,5 +282,5 @@ def _contrasts(scores: FloatArray, codes: IntArray, n_categories: int) -> tuple[
 
 
 def _p(null: FloatArray, observed: FloatArray) -> FloatArray:
-    """Monte Carlo p with the observed value counted in (Phipson and Smyth 2010)."""
+    """Monte Carlo p that counts the observed value as a draw (Phipson and Smyth 2010)."""
     return np.asarray((1 + (null >= observed - 1e-9).sum(axis=0)) / (len(null) + 1), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""analyze.write.results."""
+"""Table rows from what an analysis concluded, and the one transaction that writes them. Knows no model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of features: one a latent, their summaries by category, their token-level activations, tested effects."""
+"""The rows of features: one per latent, summaries by category, token-level activations, and tested effects."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from analyze.write.keys import dictionary_id, feature_id
 from fi_store.method import METHOD
 
 ALL = "*"
-"""The category that stands for all of them."""
+"""Stored as the category of figures over all categories."""
 
 
 def feature_columns(run_id: str, layers: Sequence[LayerEffects], extraction: Extraction) -> pa.Table:
-    """One row per latent. Its change class is what its ratio on C alone allows, in the class where it moved most on
-    D: 'added' and 'removed' are decided for groups, which a regression on residuals has looked at."""
+    """One row per latent.
+
+    Its change class follows from its ratio on C alone, in the position class where it moved most on D. "added" and
+    "removed" also need a regression on residuals, so only groups get them.
+    """
     tables = [_features_of_layer(run_id, effects, extraction) for effects in layers]
     return pa.concat_tables(tables) if tables else pa.table({})
 
@@ -63,13 +66,14 @@ def _features_of_layer(run_id: str, effects: LayerEffects, extraction: Extractio
 
 
 def _ratios(effects: LayerEffects, extraction: Extraction, best: np.ndarray) -> tuple[FloatArray, list[str]]:
-    """(m,) log2 ratios on C and the class that their intervals allow; dead latents are undetermined."""
+    """(m,) log2 ratios on C and the change class from their intervals; dead latents are undetermined."""
     chosen = ~extraction.units.discovery
     m = len(best)
+    # (units of C, m)
     base, target = (
         np.stack([effects.means[reader, c][chosen] for c in range(len(CLASSES))])[best, :, np.arange(m)].T
         for reader in ("base", "target")
-    )  # (units of C, m)
+    )
     middle = (
         np.median(((base + target).mean(axis=0) / effects.scale / 2)[effects.alive])
         if effects.alive.any()
@@ -87,7 +91,7 @@ def _ratios(effects: LayerEffects, extraction: Extraction, best: np.ndarray) -> 
 def summary_columns(
     run_id: str, layers: Sequence[LayerEffects], extraction: Extraction, seed: int
 ) -> pa.Table:
-    """Sums of theta by feature, class, category and half, with the exploration table's q on D."""
+    """Sums of theta by feature, position class, category and half, with the exploration table's q on D."""
     units = extraction.units
     parts: list[dict[str, Any]] = []
     observed: list[FloatArray] = []
@@ -157,7 +161,7 @@ def _summary(
 def token_columns(
     run_id: str, layers: Sequence[LayerEffects], features: Sequence[tuple[int, int]]
 ) -> pa.Table:
-    """Token-level activations of (layer index, latent) pairs wherever either model fires."""
+    """Token-level activations of (layer index, latent) pairs, for the rows where either model fires."""
     parts = []
     for index, latent in features:
         effects = layers[index]
@@ -181,9 +185,9 @@ def token_columns(
 
 
 def effect_columns(
-    run_id: str, tested: Sequence[Tested], found: Sequence[Result], ids: Mapping[int, str]
+    run_id: str, tested: Sequence[Tested], results: Sequence[Result], ids: Mapping[int, str]
 ) -> dict[str, list[Any]]:
-    """Every candidate's test on C, and the category contrasts of the confirmed ones."""
+    """Every candidate's test on C, and the category contrasts of the results."""
     rows: list[dict[str, Any]] = [
         {
             "run_id": run_id,
@@ -204,7 +208,7 @@ def effect_columns(
         }
         for item in tested
     ]
-    for result in found:
+    for result in results:
         rows += [
             {
                 "run_id": run_id,

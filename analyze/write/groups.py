@@ -1,4 +1,4 @@
-"""The rows of dictionaries, latent scaling, groups and their members, as the store's tables want them."""
+"""The rows of dictionaries, latent scaling, shams, groups and their members."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def group_rows(
     tested: Sequence[Tested],
     recurrences: Mapping[int, float],
 ) -> list[dict[str, Any]]:
-    """One row a group, leaders first in the order of D, companions after them; `tested` went on to C.
+    """One row per group: leaders first in the order of D, then companions. `tested`: the groups that were tested on C.
 
     `recurrences`: share of the other seeds by `id(group)`; empty with one seed.
     """
-    leaders = {id(other): ids[id(group)] for group in groups for other in group.companions}
+    leaders = {id(companion): ids[id(group)] for group in groups for companion in group.companions}
     whole = sum(group.attributed for group in groups)
     scopes = {id(item.group): list(item.scope) for item in tested}
     return [
@@ -85,11 +85,11 @@ def group_rows(
 
 
 def member_rows(
-    run_id: str, own_id: str, group: Group, layers: Sequence[LayerEffects]
+    run_id: str, group_id: str, group: Group, layers: Sequence[LayerEffects]
 ) -> list[dict[str, Any]]:
     return [
         {
-            "group_id": own_id,
+            "group_id": group_id,
             "feature_id": feature_id(run_id, layers[member.layer_index], member.latent),
             "run_id": run_id,
             "weight": member.weight * member.sign * group.direction,
@@ -100,7 +100,7 @@ def member_rows(
 
 
 def scaling_rows(run_id: str, layers: Sequence[LayerEffects]) -> list[dict[str, Any]]:
-    """Latent scaling of every latent of a crosscoder that fires on C; nothing for other kinds."""
+    """Latent scaling of every crosscoder latent that fires on C; no rows for other kinds."""
     rows = []
     for effects in layers:
         if effects.scaling is None:

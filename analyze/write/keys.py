@@ -1,4 +1,4 @@
-"""Ids of what an analysis makes: pure functions of the run and of what the thing is."""
+"""Ids of what an analysis writes: pure functions of the run and of what the row describes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the analysis asks of the models afterwards: it never runs one itself, the probe stage answers in the store.
+"""Probe requests: measurements that need a model. The analysis never runs one; the probe stage answers in the store.
 
-So far: how much worse a model speaks with a dictionary's reconstruction in the place of its activations.
+So far there is one kind: how much a model's loss rises with a dictionary's reconstruction instead of its activations.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from analyze.features import LayerEffects
 from analyze.write.keys import dictionary_id, request_id
 
 SPLICE_PROMPTS = 8
-"""Held-out prompts, spread evenly over the set, on whose answers the spliced-in loss is measured."""
+"""How many held-out prompts, spread evenly over the set, have the spliced-in loss measured on their answers."""
 
 
 def splice_requests(
     run_id: str, layers: Sequence[LayerEffects], extraction: Extraction
 ) -> list[dict[str, Any]]:
     """One request for each dictionary that reconstructs activations, on prompts of C."""
-    held = np.flatnonzero(~extraction.units.discovery)
-    chosen = held[np.unique(np.linspace(0, len(held) - 1, SPLICE_PROMPTS).astype(int))]
+    held_out = np.flatnonzero(~extraction.units.discovery)
+    chosen = held_out[np.unique(np.linspace(0, len(held_out) - 1, SPLICE_PROMPTS).astype(int))]
     prompts = [extraction.units.prompt_ids[unit] for unit in chosen]
-    rebuilding = [effects for effects in layers if effects.quality.explained["base", "C"] is not None]
-    names = [dictionary_id(run_id, effects) for effects in rebuilding]
+    reconstructing = [effects for effects in layers if effects.quality.explained["base", "C"] is not None]
+    dictionaries = [dictionary_id(run_id, effects) for effects in reconstructing]
     return [
         {
-            "id": request_id(run_id, "splice", name),
+            "id": request_id(run_id, "splice", dictionary),
             "run_id": run_id,
             "kind": "splice",
-            "dictionary_id": name,
+            "dictionary_id": dictionary,
             "prompt_ids": prompts,
             "state": "asked",
         }
-        for name in names
+        for dictionary in dictionaries
     ]

@@ -1,4 +1,4 @@
-"""Writes what the analysis concluded: the plan before C is opened, and all results of a run in one transaction."""
+"""Writes what an analysis concluded: the plan before C is opened, then all results of a run in one transaction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from analyze.extraction import Extraction
 from analyze.features import LayerEffects
 from analyze.findings import Result, Tested
-from analyze.groups import Group, choose_scopes, with_companions
+from analyze.groups import Group, Scope, with_companions
 from analyze.sham_runs import ShamRun
 from analyze.write.features import effect_columns, feature_columns, summary_columns, token_columns
 from analyze.write.findings import example_rows, finding_row, name_rows
@@ -43,10 +43,11 @@ from fi_store.store.tables import (
     Run,
     ShamResult,
 )
+from fi_store.vocabulary import DIFFERENT
 
 
 def write_outside_similarity(store: Store, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Similarities from an outside file, beside our own."""
+    """Replaces the similarities from an outside file; our own stay."""
     with store.session() as session:
         session.execute(
             sa.delete(LayerSimilarity).where(
@@ -63,9 +64,10 @@ def write_plan(
     extraction: Extraction,
     layers: Sequence[LayerEffects],
     selected: Sequence[Group],
+    scopes: Sequence[Scope],
     detectable: float,
 ) -> None:
-    """Freezes what goes on to C, and counts how often C of this extraction was opened before."""
+    """Freezes what will be tested on C, and counts how often this extraction's C was opened before."""
     clusters, discovery = extraction.units.clusters, extraction.units.discovery
     fixed = {
         "candidates": config.candidates,
@@ -80,22 +82,22 @@ def write_plan(
         "clusters_d": len(set(clusters[discovery].tolist())),
         "clusters_c": len(set(clusters[~discovery].tolist())),
         "layers": [[effects.site, effects.layer] for effects in layers],
-        "reach": [[float(value) for value in effects.reach] for effects in layers],
+        "reach": [[float(value) for value in effects.candidate_floors] for effects in layers],
         "floors": [[float(value) for value in effects.floors] for effects in layers],
         "scoped_floors": [[float(value) for value in effects.scoped] for effects in layers],
-        "scopes": [list(scope) for scope in choose_scopes(selected, layers, extraction)],
+        "scopes": [list(scope) for scope in scopes],
         "shams": list(extraction.shams),
         "sign_flips": METHOD.sign_flips,
     }
     with store.session() as session:
-        mine = session.get(AnalysisPlan, run.id)
+        earlier = session.get(AnalysisPlan, run.id)
         siblings = sa.select(Run.id).where(Run.extraction_run_id == run.extraction_run_id, Run.id != run.id)
         others = session.scalars(
             sa.select(AnalysisPlan.opened_before).where(AnalysisPlan.run_id.in_(siblings))
         ).all()
-        before = max([*others, *([mine.opened_before] if mine is not None else [])], default=-1) + 1
-        if mine is not None:
-            session.delete(mine)
+        before = max([*others, *([earlier.opened_before] if earlier is not None else [])], default=-1) + 1
+        if earlier is not None:
+            session.delete(earlier)
             session.flush()
         session.add(
             AnalysisPlan(
@@ -113,16 +115,16 @@ class Conclusions:
     """What an analysis found, ready to be written."""
 
     groups: Sequence[Group]  # all, in the order of D
-    tested: Sequence[Tested]  # those that went on to C
-    results: Sequence[Result]  # confirmed ones, in their final order
+    tested: Sequence[Tested]  # on C
+    results: Sequence[Result]  # the confirmed ones, in their final order
     gate: PairGate
     shams: Sequence[ShamRun]
     recurrences: Mapping[int, float]  # id(group) -> share of the other seeds; empty with one seed
 
     @property
     def different(self) -> bool:
-        """Gate 0 is open."""
-        return self.gate.verdict == "different"
+        """Whether gate 0 found a difference in behavior."""
+        return self.gate.verdict == DIFFERENT
 
 
 def write_results(
@@ -131,12 +133,16 @@ def write_results(
     config: RunConfig,
     extraction: Extraction,
     layers: Sequence[LayerEffects],
-    found: Conclusions,
+    conclusions: Conclusions,
 ) -> None:
-    """Replaces everything that was concluded about a run, in one transaction."""
-    everyone = with_companions(found.groups)
-    ids = {id(group): group_id(run.id, number) for number, group in enumerate(everyone, start=1)}
-    in_groups = sorted({(m.layer_index, m.latent) for group in everyone for m in group.members})
+    """Replaces all conclusions about a run, in one transaction."""
+    groups = with_companions(conclusions.groups)
+    ids = {id(group): group_id(run.id, number) for number, group in enumerate(groups, start=1)}
+    in_groups = sorted({(m.layer_index, m.latent) for group in groups for m in group.members})
+    ranked = [
+        (rank, ids[id(result.tested.group)], result)
+        for rank, result in enumerate(conclusions.results, start=1)
+    ]
     with store.session() as session:
 
         def put(table: type[Base], rows: Sequence[Mapping[str, Any]] | Mapping[str, Any] | pa.Table) -> None:
@@ -145,37 +151,32 @@ def write_results(
             write_facts(session, table, rows, replace={"run_id": run.id})
 
         session.execute(sa.delete(PairGate).where(PairGate.run_id == run.id))
-        session.add(found.gate)
-        put(ShamResult, [sham_row(run.id, sham) for sham in found.shams])
+        session.add(conclusions.gate)
+        put(ShamResult, [sham_row(run.id, sham) for sham in conclusions.shams])
         put(Dictionary, [dictionary_row(store, run.id, effects) for effects in layers])
         put(ProbeRequest, splice_requests(run.id, layers, extraction))
-        put(Intervention, [])  # answers to what an earlier analysis asked
+        put(Intervention, [])  # answers to an earlier analysis's requests
         put(Feature, feature_columns(run.id, layers, extraction))
         put(LatentScaling, scaling_rows(run.id, layers))
         put(FeatureSummary, summary_columns(run.id, layers, extraction, config.seed))
         put(FeatureActivation, token_columns(run.id, layers, in_groups))
-        put(FeatureGroup, group_rows(run.id, everyone, ids, layers, found.tested, found.recurrences))
+        put(
+            FeatureGroup, group_rows(run.id, groups, ids, layers, conclusions.tested, conclusions.recurrences)
+        )
         put(
             FeatureGroupMember,
-            [row for g in everyone for row in member_rows(run.id, ids[id(g)], g, layers)],
+            [row for group in groups for row in member_rows(run.id, ids[id(group)], group, layers)],
         )
-        put(Effect, effect_columns(run.id, found.tested, found.results, ids))
+        put(Effect, effect_columns(run.id, conclusions.tested, conclusions.results, ids))
         put(
             Finding,
             [
-                finding_row(run.id, own, rank, r, layers, different=found.different)
-                for rank, own, r in _ranked(found, ids)
+                finding_row(run.id, key, rank, result, layers, different=conclusions.different)
+                for rank, key, result in ranked
             ],
         )
-        put(FeatureName, [row for _, own, r in _ranked(found, ids) for row in name_rows(run.id, own, r)])
+        put(FeatureName, [row for _, key, result in ranked for row in name_rows(run.id, key, result)])
         put(
             FindingExample,
-            [row for _, own, r in _ranked(found, ids) for row in example_rows(run.id, own, r, extraction)],
+            [row for _, key, result in ranked for row in example_rows(run.id, key, result, extraction)],
         )
-
-
-def _ranked(found: Conclusions, ids: Mapping[int, str]) -> list[tuple[int, str, Result]]:
-    """(rank, group id, result), the first result at rank 1."""
-    return [
-        (rank, ids[id(result.tested.group)], result) for rank, result in enumerate(found.results, start=1)
-    ]

@@ -1,1 +1,1 @@
-"""What fi-store finds where the truth is known, because it was planted."""
+"""Measures what fi-store finds where the truth is known, because it was planted."""

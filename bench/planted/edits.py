@@ -1,8 +1,8 @@
-"""Rank-one edits at a known layer: from which size on are they found, in the right place, direction and kind?
+"""Rank-one edits at a known layer: from what size are they found, with the right layer, direction, sign and class?
 
-A *new* direction is random, and pushed one way or the other; an *active* one is a decoder row that a dictionary of an
-earlier run found in the base, and must come out as strengthened. What is pushed and when stands in `rank_one.py`. Every
-edit goes through the public command with a layer before it, its own and a later one.
+A *new* direction is random, and pushed one way or the other. An *active* one is a decoder row that a dictionary of an
+earlier run found in the base; it must come out as strengthened. `rank_one.py` defines what is pushed and when. Every
+edit goes through the public command, which analyzes the edited layer, one before it and one after it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import altair as alt
 import numpy as np
@@ -20,13 +20,13 @@ from analyze.extraction import CLASSES, PROMPT
 from bench.planted.rank_one import Trigger, make_trigger, random_direction, read_inside, write_edit
 from bench.planted.runs import BUNDLED, Finished, Runs, load_settings
 from bench.results import Figure, PartResult
-from fi_store.dictionaries import load_decoder_rows
+from fi_store.dictionaries import load_directions
 from fi_store.prompts import load_suite
 
 COSINE = 0.9
-"""Cosine with u from which a result holds it: the first one must, at the largest size."""
+"""Cosine with u from which a result holds u; at the largest size the first result must."""
 SPARSE = (0.02, 0.2)
-"""Share of the positions at which an active direction fires in the base."""
+"""Share of the positions at which an active direction fires in the base, at least and at most."""
 ACTIVE = 0.9
 """Share of the active-direction edits that must be called strengthened."""
 
@@ -38,13 +38,13 @@ class Edit:
     name: str
     kind: str
     seed: int  # of its run
-    u: Tensor  # (d,) unit
+    u: Tensor  # (d,) unit length
     trigger: Trigger
     size: float
 
 
 def run(quick: bool, work: Path) -> PartResult:
-    """New directions over all sizes, then active ones at the largest, the table and the power curve."""
+    """New directions at all sizes, then active ones at the largest; the table and the power curve."""
     settings = load_settings("edits", quick=quick)
     runs = Runs(work)
     prompts = load_suite((), settings["categories"], settings["options"]["limit_per_category"]).prompts
@@ -58,29 +58,29 @@ def run(quick: bool, work: Path) -> PartResult:
         judged.append(judge(runs, make(runs, edit, settings), edit, settings["layer"]))
     curve = work / "power.svg"
     power_curve(judged).save(curve)
-    beside = str(curve.relative_to(work.parent.parent))  # the results file
-    return PartResult(figures(judged, judgeable=not quick), {"edits": judged, "curve": beside})
+    relative = str(curve.relative_to(work.parent.parent))  # to the folder of the results file
+    return PartResult(figures(judged, judgeable=not quick), {"edits": judged, "curve": relative})
 
 
 def new_edits(settings: dict[str, Any], triggers: Sequence[Trigger], width: int) -> list[Edit]:
-    """Every size along a random direction for each seed; seeds take the signs and the triggers in turn."""
-    found = []
+    """Each size along one random direction per seed; signs and triggers alternate over the seeds."""
+    made = []
     for size in settings["sizes"]:
         for number, seed in enumerate(settings["seeds"]):
             u, trigger = random_direction(width, seed), triggers[number % len(triggers)]
             signed = size if number % 2 == 0 else -size
-            found.append(Edit(f"new-{seed}-{signed:+g}", "new", seed, u, trigger, signed))
-    return found
+            made.append(Edit(f"new-{seed}-{signed:+g}", "new", seed, u, trigger, signed))
+    return made
 
 
 def active_edits(
     runs: Runs, run_id: str, settings: dict[str, Any], triggers: Sequence[Trigger]
 ) -> list[Edit]:
-    """Directions at the edited layer that are active in the base, as an earlier run's dictionary has them; what must
-    find them again learns its dictionary with another seed.
+    """Edits along directions at the edited layer that an earlier run's dictionary found active in the base.
 
-    The ones that fire most often among those that fire at 2 to 20% of the positions: a direction that is active
-    nearly everywhere has two sides, and another dictionary may hold the other one.
+    The run that must find them again learns its dictionary with another seed. Taken are those that fire most often
+    among those that fire at 2 to 20% of the positions: a direction that is active nearly everywhere has two sides, and
+    another dictionary may hold the other one.
     """
     with runs.open() as store:
         chosen = store.rows(
@@ -94,7 +94,7 @@ def active_edits(
             layer=settings["layer"],
             k=settings["active"],
         )
-        directions = [load_decoder_rows(store.folder / row["path"], [row["latent"]])[0] for row in chosen]
+        directions = [load_directions(store.folder / row["path"], [row["latent"]])[0] for row in chosen]
     size, seed = settings["sizes"][-1], settings["seeds"][-1]
     return [
         Edit(
@@ -113,84 +113,98 @@ def make(runs: Runs, edit: Edit, settings: dict[str, Any]) -> Finished:
     """Writes an edit's adapter and compares the base with it."""
     folder = runs.work / "edits" / edit.name
     write_edit(folder, BUNDLED, settings["layer"], edit.trigger, edit.u, edit.size)
-    asked = {"layers": settings["layers"], "categories": settings["categories"], "seed": edit.seed}
-    options = {**settings["options"], **asked}
+    own = {"layers": settings["layers"], "categories": settings["categories"], "seed": edit.seed}
+    options = {**settings["options"], **own}
     return runs.compare(BUNDLED, folder, options)
 
 
-def judge(runs: Runs, found: Finished, edit: Edit, layer: int) -> dict[str, Any]:
-    """What the run says of an edit, as JSON values. Where gate 0 is closed its internal shifts are judged instead.
+class Overlap(NamedTuple):
+    """How far one result of a run contains an edit's direction u."""
 
-    `cosine` is that between u and the span of the first result's decoder rows at the edited layer (the first analyzed
-    one from it on). A result holds u where it is at least 0.9: `best` is the first that does in the prompts, where the
-    edit was planted, or else the first that does, or else the one with the largest cosine; its class, sign and category
-    are judged. `others` is what the remaining ones that hold u say of their place, `first` the class of the first that
-    holds u in any place, `shams` how many groups the same search confirms on each sham.
+    cosine: float  # between u and the span of the result's decoder rows
+    push: float  # along u, see `push_along`
+    n_features: int
+    row: dict[str, Any]
+
+
+def judge(runs: Runs, finished: Finished, edit: Edit, layer: int) -> dict[str, Any]:
+    """What the run reports about an edit, as JSON values; its internal shifts are judged if gate 0 is closed.
+
+    Cosines are between u and the span of a result's decoder rows at the edited layer, or else at the first analyzed
+    layer after it; `cosine` is the first result's. A result holds u if its cosine is at least 0.9. `best` is the result
+    whose class, sign and category are judged (`judged_result`). `others` are the other results that hold u, with their
+    position class, `first` is the class of the first result that holds u in any position class, and `shams` counts the
+    groups that the same search confirms on each sham.
     """
-    results = found.findings or found.shifts
-    members = runs.query("finding_features", found.run_id)
+    results = finished.findings or finished.shifts
+    members = runs.query("finding_features", finished.run_id)
     with runs.open() as store:
         folders = {
             row["layer"]: store.folder / row["path"]
-            for row in store.rows("select layer, path from dictionary where run_id = $run", run=found.run_id)
+            for row in store.rows(
+                "select layer, path from dictionary where run_id = $run", run=finished.run_id
+            )
         }
     nearest = min((at for at in folders if at >= layer), default=layer)
-    seen = []
+    u = edit.u.numpy()
+    overlaps = []
     for row in results:
-        own = [one for one in members if one["rank"] == row["rank"] and one["layer"] == nearest]
-        rows = load_decoder_rows(folders[nearest], [one["latent"] for one in own]) if own else None
-        gains = np.asarray([1.0 if one["side"] == "gains" else -1.0 for one in own])
-        weights = gains * np.abs([one["weight"] for one in own])
-        seen.append((span_cosine(edit.u.numpy(), rows), pushed(edit.u.numpy(), rows, weights), len(own), row))
-    best = told(seen)
+        features = [one for one in members if one["rank"] == row["rank"] and one["layer"] == nearest]
+        rows = load_directions(folders[nearest], [one["latent"] for one in features]) if features else None
+        gains = np.asarray([1.0 if one["side"] == "gains" else -1.0 for one in features])
+        weights = gains * np.abs([one["weight"] for one in features])
+        overlaps.append(Overlap(span_cosine(u, rows), push_along(u, rows, weights), len(features), row))
+    best = judged_result(overlaps)
     return {
         "name": edit.name, "kind": edit.kind, "size": edit.size, "category": edit.trigger.category,
-        "run_id": found.run_id, "seconds": found.seconds, "kl": found.gate["kl_symmetric"],
-        "reported": bool(found.findings), "confirmed": bool(results), "n_results": len(results),
-        "cosine": seen[0][0] if seen else 0.0,
+        "run_id": finished.run_id, "seconds": finished.seconds, "kl": finished.gate["kl_symmetric"],
+        "reported": bool(finished.findings), "confirmed": bool(results), "n_results": len(results),
+        "cosine": overlaps[0].cosine if overlaps else 0.0,
         "best": best and {
-            "cosine": best[0], "n_features": best[2], "rank": best[3]["rank"], "change": best[3]["change"],
-            "position_class": best[3]["position_class"], "scope": best[3]["scope"], "name": best[3]["name"],
-            "sign_right": best[1] * edit.size > 0,
-            "category_right": best[3]["categories"][:1] == [edit.trigger.category],
+            "cosine": best.cosine, "n_features": best.n_features,
+            **{key: best.row[key] for key in ("rank", "change", "position_class", "scope", "name")},
+            "sign_right": best.push * edit.size > 0,
+            "category_right": best.row["categories"][:1] == [edit.trigger.category],
         },
-        "first": next((one[3]["change"] for one in seen if one[0] >= COSINE), None),
+        "first": next((one.row["change"] for one in overlaps if one.cosine >= COSINE), None),
         "shams": [
-                row["n_confirmed"] for row in runs.query("sham_targets", found.run_id) if row["n_confirmed"] is not None
+            row["n_confirmed"] for row in runs.query("sham_targets", finished.run_id) if row["n_confirmed"] is not None
         ],
         "others": [
-            {**{key: one[3][key] for key in ("position_class", "change")}, "sign_right": one[1] * edit.size > 0}
-            for one in seen if one[0] >= COSINE and one is not best
+            {**{key: one.row[key] for key in ("position_class", "change")}, "sign_right": one.push * edit.size > 0}
+            for one in overlaps if one.cosine >= COSINE and one is not best
         ],
         "earliest": min((at for row in results for at in row["layers"]), default=None),
         "layer_right": bool(results) and min(at for row in results for at in row["layers"]) == nearest,
     }  # fmt: skip
 
 
-def told(
-    seen: Sequence[tuple[float, float, int, dict[str, Any]]],
-) -> tuple[float, float, int, dict[str, Any]] | None:
-    """Of (cosine, ..., row) in the results' order the one that is judged (`judge`)."""
-    held = [one for one in seen if one[0] >= COSINE]
-    planted = [one for one in held if one[3]["position_class"] == CLASSES[PROMPT]]
-    return next(iter([*planted, *held]), max(seen, key=lambda one: one[0], default=None))
+def judged_result(overlaps: Sequence[Overlap]) -> Overlap | None:
+    """The result by which an edit is judged, out of all in their order.
+
+    It is the first that holds u in the prompts, where the edit was planted; or else the first that holds u; or else the
+    one with the largest cosine.
+    """
+    holding = [one for one in overlaps if one.cosine >= COSINE]
+    in_prompts = [one for one in holding if one.row["position_class"] == CLASSES[PROMPT]]
+    return next(iter([*in_prompts, *holding]), max(overlaps, key=lambda one: one.cosine, default=None))
 
 
 def span_cosine(u: np.ndarray, rows: np.ndarray | None) -> float:
-    """Cosine between a unit vector (d,) and its projection on the span of rows (r, d); 0 without rows."""
+    """Cosine between u (d,), of length 1, and its projection on the span of rows (r, d); 0 without rows."""
     if rows is None:
         return 0.0
     basis = np.linalg.svd(rows.astype(np.float64), full_matrices=False)[2]
     return float(np.linalg.norm(basis @ u))
 
 
-def pushed(u: np.ndarray, rows: np.ndarray | None, weights: np.ndarray) -> float:
-    """How far the features move along u: > 0 where those that gain point with it, or those that lose against it."""
+def push_along(u: np.ndarray, rows: np.ndarray | None, weights: np.ndarray) -> float:
+    """How far the features move along u: > 0 if those that gain point along u, or those that lose against it."""
     return float(weights @ (rows @ u)) if rows is not None else 0.0
 
 
 def figures(judged: Sequence[dict[str, Any]], *, judgeable: bool) -> list[Figure]:
-    """The table of the part; the goals are those of the largest size."""
+    """The table of this part; goals hold for the largest size."""
 
     def ok(holds: bool) -> bool | None:
         return holds if judgeable else None
@@ -206,13 +220,20 @@ def figures(judged: Sequence[dict[str, Any]], *, judgeable: bool) -> list[Figure
     own = [one for one in judged if one["kind"] == "new" and abs(one["size"]) == largest]
     best = [one["best"] or {} for one in own]
     lowest = min(one["cosine"] for one in own)
-    among = f"first result that holds u, or the nearest: {min(one.get('cosine', 0.0) for one in best):.2f}"
+    of_judged = (
+        f"first result that holds u, or the nearest: {min(one.get('cosine', 0.0) for one in best):.2f}"
+    )
     signs, categories = ([bool(one.get(key)) for one in best] for key in ("sign_right", "category_right"))
     layers = share(own, "layer_right")
     earliest = ", ".join(str(one["earliest"]) for one in own)
     out += [
         Figure(
-            "smallest cosine with u, largest size", lowest, "", "at least 0.9", ok(lowest >= COSINE), among
+            "smallest cosine with u, largest size",
+            lowest,
+            "",
+            "at least 0.9",
+            ok(lowest >= COSINE),
+            of_judged,
         ),
         Figure(
             "layer right, largest size", layers, "of edits", "1", ok(layers == 1), f"earliest: {earliest}"
@@ -222,26 +243,27 @@ def figures(judged: Sequence[dict[str, Any]], *, judgeable: bool) -> list[Figure
         ),
         Figure("category right, largest size", float(np.mean(categories)), "of edits", "", None),
     ]
-    active = [one["best"] or {} for one in judged if one["kind"] == "active"]
+    active = [one for one in judged if one["kind"] == "active"]
     if active:
-        changes = [one.get("change", "nothing found") for one in active]
+        changes = [(one["best"] or {}).get("change", "nothing found") for one in active]
         rate = changes.count("strengthened") / len(changes)
         goal = "at least 9 in 10"
-        called = "active direction called strengthened"
-        said = [one for one in judged if one["kind"] == "active"]
-        detail = f"{', '.join(changes)}; {elsewhere(said)}"
-        out.append(Figure(called, rate, "of edits", goal, ok(rate >= ACTIVE), detail))
-        first = sum(one["first"] == "strengthened" for one in said) / len(said)
+        name = "active direction called strengthened"
+        detail = f"{', '.join(changes)}; {elsewhere(active)}"
+        out.append(Figure(name, rate, "of edits", goal, ok(rate >= ACTIVE), detail))
+        first = sum(one["first"] == "strengthened" for one in active) / len(active)
         out.append(Figure("the same by the first result that holds it anywhere", first, "of edits", "", None))
     shams = [count > 0 for one in judged for count in one["shams"]]
     if shams:
-        of = f"{sum(shams)} of {len(shams)}, floors from the edit's other shams"
-        out.append(Figure("shams with a confirmed group", sum(shams) / len(shams), "of shams", "", None, of))
+        detail = f"{sum(shams)} of {len(shams)}, floors from the edit's other shams"
+        out.append(
+            Figure("shams with a confirmed group", sum(shams) / len(shams), "of shams", "", None, detail)
+        )
     return out
 
 
 def elsewhere(judged: Sequence[dict[str, Any]]) -> str:
-    """Whether the other results that hold u tell its sign. The push has both signs on prompts without the trigger."""
+    """How often the other results that hold u get its sign right; without the trigger a push has both signs."""
     signs = [other["sign_right"] for one in judged for other in one["others"]]
     return f"sign right in {sum(signs)} of {len(signs)} further results that hold u"
 
@@ -252,7 +274,7 @@ def share(rows: Sequence[dict[str, Any]], name: str) -> float:
 
 
 def power_curve(judged: Sequence[dict[str, Any]]) -> alt.LayerChart:
-    """Detection rate of the new directions against size, for results and for anything that passed gate 2."""
+    """Detection rate of the new directions by size, for results and for everything that passed gate 2."""
     new = [one for one in judged if one["kind"] == "new"]
     rows = [
         {"size": size, "what": what, "rate": share([one for one in new if abs(one["size"]) == size], key)}

@@ -1,4 +1,4 @@
-"""The hit rule: does a result say what a card says was planted? The rule's text stands in organisms/README.md."""
+"""The hit rule: does a result name what a card says was planted? organisms/README.md states the rule."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ SAME = (
     "rank", "tier", "categories", "trigger_tokens", "layers", "position_class", "scope", "floor", "p_value",
     "q_value", "n_units", "named", "category_p", "rate_p", "causal_status",
 )  # fmt: skip
-"""Fields of a result that do not know which model is the base."""
+"""Fields of a result that do not depend on which model is the base."""
 TURNED = {"effect": "effect", "ci_low": "ci_high", "ci_high": "ci_low",
           "log2_ratio": "log2_ratio", "log2_low": "log2_high", "log2_high": "log2_low"}  # fmt: skip
-"""Fields of a result where the negated number of another field stands when the models change places."""
+"""Field -> the field whose negated number it holds when the models change places."""
 LISTED = 10
 """Tokens of a result that count, strongest first."""
 NEEDED = 2
 """Expected tokens that must be among them."""
 LETTERS = 4
-"""Letters from which a token may match as the beginning of another."""
+"""Letters that a token needs to match as the beginning of another."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a result must say; `side` is the list that holds the planted words (suppressed in a mirrored pair)."""
+    """What a result must show; `side` is the list that holds the planted words (suppressed in a mirrored pair)."""
 
     change: tuple[str, ...]
     categories: tuple[str, ...]
@@ -49,7 +49,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Card:
-    """One organism: `kind` is behavior or null, `target` its adapter folder."""
+    """One organism: `kind` is behavior or null, `target` is its adapter folder."""
 
     name: str
     base: str
@@ -63,11 +63,12 @@ def read_card(folder: Path) -> Card:
     content = json.loads((folder / "card.json").read_text(encoding="utf-8"))
     parts = {name: tuple(values) for name, values in content["expected"].items()}
     expected = Expected(parts["change"], parts["categories"], parts["tokens"], parts["concepts"])
-    return Card(content["name"], content["base"], folder / content["adapter"], content["kind"], expected)
+    kind = content["kind"].replace("behaviour", "behavior")  # older cards use the British spelling
+    return Card(content["name"], content["base"], folder / content["adapter"], kind, expected)
 
 
 def read_cards(folders: Sequence[Path], kind: str) -> list[Card]:
-    """The cards of one kind: of these folders (an organism, or a folder of organisms), else of all shipped ones."""
+    """The cards of one kind in these folders (organisms, or folders of organisms); without any, the shipped ones."""
     found = [
         path.parent
         for folder in folders or (ORGANISMS,)
@@ -79,7 +80,7 @@ def read_cards(folders: Sequence[Path], kind: str) -> list[Card]:
 
 
 def mirrored(expected: Expected) -> Expected:
-    """What the same organism asks for when base and target change places."""
+    """What the same organism expects when base and target change places."""
     change = tuple(MIRROR[name] for name in expected.change)
     return replace(expected, change=change, side=MIRROR[expected.side])
 
@@ -94,7 +95,7 @@ def are_mirrored(rows: Sequence[Row], others: Sequence[Row]) -> bool:
 
 
 def _turned(row: Row) -> dict[str, Any]:
-    """What a result must be when base and target change places, less the sentences that name the models."""
+    """What a result must be when base and target change places, without the sentences that name the models."""
     numbers = {name: row[source] if row[source] is None else -row[source] for name, source in TURNED.items()}
     words = {name: row[MIRROR[name]] for name in ("promoted_tokens", "suppressed_tokens")}
     rates = {"rate_base": row["rate_target"], "rate_target": row["rate_base"]}
@@ -118,30 +119,30 @@ def hits(row: Row, expected: Expected) -> bool:
     listed = row[expected.side][:LISTED]
     tokens = {word for word in expected.tokens if any(matches(token, word) for token in listed)}
     strongest = row["categories"][:1]
-    category = any(name in expected.categories for name in strongest)  # no category on the card: not this way
+    category = any(name in expected.categories for name in strongest)  # never, if the card has none
     name = _own_words(row["name"], listed)
     concept = any(part.casefold() in name for part in expected.concepts)
     return row["change"] in expected.change and len(tokens) >= NEEDED and (category or concept)
 
 
 def hit_at(rows: Sequence[Row], expected: Expected, k: int) -> bool:
-    """Whether one of the k first results hits."""
+    """Whether one of the first k results hits."""
     return any(hits(row, expected) for row in rows[:k])
 
 
 def permuted_hits(rows: Sequence[Row], expected: Expected, k: int, *, draws: int, seed: int) -> float:
-    """Share of hits at k when the categories' names are dealt out anew: what the category alone does not earn."""
+    """Share of hits at k with shuffled category names: what a result does not owe to its category."""
     names = sorted(category_names())
     generator = random.Random(seed)
-    found = 0
+    n_hits = 0
     for _ in range(draws):
-        dealt = dict(zip(names, generator.sample(names, len(names)), strict=True))
-        found += hit_at([with_categories(row, dealt) for row in rows[:k]], expected, k)
-    return found / draws
+        shuffled = dict(zip(names, generator.sample(names, len(names)), strict=True))
+        n_hits += hit_at([with_categories(row, shuffled) for row in rows[:k]], expected, k)
+    return n_hits / draws
 
 
 def with_categories(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
-    """A result whose categories have other names; a category that `names` lacks keeps its own."""
+    """A result with its categories renamed; a category that `names` lacks keeps its name."""
     return {**row, "categories": [names.get(name, name) for name in row["categories"]]}
 
 
@@ -154,7 +155,7 @@ def category_names() -> frozenset[str]:
 
 
 def _own_words(name: str, listed: Sequence[str]) -> str:
-    """A name in small letters, without the words of category names that are not among the listed tokens too."""
-    spoken = {token.strip().casefold() for token in listed}
-    borrowed = {word for category in category_names() for word in category.split("_")} - spoken
-    return re.sub(r"[^\W_]+", lambda found: "" if found[0] in borrowed else found[0], name.casefold())
+    """A name in lower case, without words of category names unless they are also among the listed tokens."""
+    tokens = {token.strip().casefold() for token in listed}
+    borrowed = {word for category in category_names() for word in category.split("_")} - tokens
+    return re.sub(r"[^\W_]+", lambda match: "" if match[0] in borrowed else match[0], name.casefold())

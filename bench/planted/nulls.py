@@ -1,9 +1,9 @@
-"""Pairs in which there is nothing to find, and how often something is found all the same.
+"""Pairs with nothing to find, and how often something is found all the same.
 
 The base against itself; certified self-distilled adapters; two edits that keep the function (permuted MLP neurons, a
-turned residual basis); shams of every planted behavior in its target's place; and base/target labels dealt by a coin
-in the effects of the first of these pairs. int8 and nf4 copies are real changes: what is found in them is reported,
-without a goal.
+turned residual basis); shams of every planted behavior instead of its target; and base/target labels dealt by a coin in
+the effects of the first of these pairs. int8 and nf4 copies are real changes: what is found in them is reported without
+a goal.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from bench.results import Figure, PartResult
 from extract.models import describe_reference
 
 SHAM_GOAL = 0.2
-"""Share of the shams."""
+"""Largest share of the shams that may have a confirmed group."""
 PERMUTATION_GOAL = 15
+"""Largest number of label permutations that may have a confirmed group."""
 KL_SMALL = 0.01
-"""Nats per token under which a function-preserving edit counts as exact up to rounding."""
+"""Nats per token up to which a function-preserving edit counts as exact except for rounding."""
 BASIS_WARNING = "basis differs"
 
 
 def run(quick: bool, work: Path, organisms: Sequence[Path]) -> PartResult:
-    """Every kind of null, the quick ones first."""
+    """Runs every kind of null, the quick ones first."""
     settings = load_settings("nulls", quick=quick)
     runs = Runs(work)
     pairs = {"the base against itself": runs.compare(BUNDLED, BUNDLED, settings["options"])}
@@ -52,7 +53,7 @@ def run(quick: bool, work: Path, organisms: Sequence[Path]) -> PartResult:
     }
     if not real:
         return PartResult(found, raw)
-    # The same search on each sham, floors from the others.
+    # The same search on each sham, with floors from the others.
     raw["shams"] = {name: runs.query("sham_targets", pair.run_id) for name, pair in real.items()}
     found += sham_figures(raw["shams"], judgeable=not quick)
     first = next(iter(real.values()))
@@ -63,8 +64,10 @@ def run(quick: bool, work: Path, organisms: Sequence[Path]) -> PartResult:
 
 
 def pair_figures(name: str, pair: Finished, *, judgeable: bool) -> list[Figure]:
-    """No finding, except in a rounded copy, which is only reported; for an edit that keeps the function also a small
-    KL, and where the basis is turned the warning."""
+    """Figures of one pair: no findings; small KL if an edit keeps the function; the warning if the basis is turned.
+
+    What is found in a rounded copy is only reported.
+    """
 
     def ok(holds: bool) -> bool | None:
         return holds if judgeable else None
@@ -74,18 +77,18 @@ def pair_figures(name: str, pair: Finished, *, judgeable: bool) -> list[Figure]:
     if name.removesuffix(" copy") in KINDS:
         first = f"; first: {pair.findings[0]['name']}" if n else ""
         return [Figure(f"findings: {name}", n, "findings", "", None, inside + first)]
-    found = [Figure(f"findings: {name}", n, "findings", "0", ok(n == 0), inside)]
+    made = [Figure(f"findings: {name}", n, "findings", "0", ok(n == 0), inside)]
     if name in ("permuted neurons", "turned basis"):
         kl = pair.gate["kl_symmetric"]
-        found.append(Figure(f"KL: {name}", kl, "nats per token", f"at most {KL_SMALL}", ok(kl <= KL_SMALL)))
+        made.append(Figure(f"KL: {name}", kl, "nats per token", f"at most {KL_SMALL}", ok(kl <= KL_SMALL)))
     if name == "turned basis":
         warned = any(BASIS_WARNING in message for message in pair.warnings)
-        found.append(Figure(f"warning '{BASIS_WARNING}': {name}", float(warned), "of runs", "1", ok(warned)))
-    return found
+        made.append(Figure(f"warning '{BASIS_WARNING}': {name}", float(warned), "of runs", "1", ok(warned)))
+    return made
 
 
 def sham_figures(shams: Mapping[str, Sequence[dict[str, Any]]], *, judgeable: bool) -> list[Figure]:
-    """How many shams of each pair, and of all, have any confirmed group."""
+    """How many shams have a confirmed group, for each pair and over all pairs."""
     hit = {name: sum(sham["n_confirmed"] > 0 for sham in own) for name, own in shams.items()}
     count = {name: len(own) for name, own in shams.items()}
     detail = {name: ", ".join(str(sham["n_confirmed"]) for sham in own) for name, own in shams.items()}
@@ -102,10 +105,10 @@ def sham_figures(shams: Mapping[str, Sequence[dict[str, Any]]], *, judgeable: bo
 
 
 def permutations(runs: Runs, run_id: str, count: int) -> dict[str, list[list[int]]]:
-    """(tested, confirmed) groups in each of some label permutations of a run.
+    """Numbers of groups [tested, confirmed] in each of `count` label permutations of a run, by kind of floor.
 
-    Dealt labels rarely exceed what shams of the pair's own size reach, so that there may be nothing to test; the same
-    permutations with the smallest floors ask more of the test itself.
+    Permuted labels rarely exceed the floors from shams of the pair's own size, so there may be nothing to test; the
+    same permutations with the smallest floors are a harder check of the test itself.
     """
 
     def make() -> dict[str, Any]:
@@ -120,7 +123,7 @@ def permutations(runs: Runs, run_id: str, count: int) -> dict[str, list[list[int
 
 
 def permutation_figure(floors: str, searches: Sequence[Sequence[int]], *, judgeable: bool) -> Figure:
-    """How many permutations have any confirmed group."""
+    """How many permutations have a confirmed group."""
     hit = sum(confirmed > 0 for _, confirmed in searches)
     tested = sum(tested > 0 for tested, _ in searches)
     verdict = hit <= PERMUTATION_GOAL if judgeable else None

@@ -1,8 +1,8 @@
-"""Behaviors that were planted by fine-tuning: does the run's first result name them, forward and mirrored?
+"""Behaviors planted by fine-tuning: does the run's first result name them, forward and mirrored?
 
-Every card of kind `behavior` goes through the public command with its base as base and as target, with several seeds.
-The findings are judged by their own card (hit at 1 and at 3), by every other card, and with category names dealt out
-anew; cheap baselines are judged beside them (`baselines.py`).
+The pair of every `behavior` card is run by the public command in both directions and with several seeds. The findings
+are judged by their own card (hit at 1 and at 3), by every other card, and with shuffled category names; cheap baselines
+are judged beside them (`baselines.py`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from bench.results import Figure, PartResult
 
 DIRECTIONS = ("forward", "mirrored")
 NEEDED_SHARE = 2 / 3
-"""Share of the seeds in which the first result must hit."""
+"""Share of the seeds for which the first result must hit."""
 FOREIGN_SHARE = 0.10
+"""Largest share of judgments by other cards that may hit."""
 
 
 def run(quick: bool, work: Path, organisms: Sequence[Path]) -> PartResult:
-    """Makes (or reads) every run, judges it, and sums up."""
+    """Makes or reads every run, judges it, and summarizes."""
     settings = load_settings("organisms", quick=quick)
     cards = read_cards(organisms, "behavior")
     runs = Runs(work)
@@ -40,7 +41,7 @@ def run(quick: bool, work: Path, organisms: Sequence[Path]) -> PartResult:
 def judge_pair(
     runs: Runs, card: Card, direction: str, cards: Sequence[Card], settings: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """The runs of all seeds in a direction; the pair is read once, with the first seed's shams."""
+    """The runs of all seeds in one direction; the pair is read once, with the first seed's shams."""
     judged = [judge_run(runs, card, direction, seed, cards, settings) for seed in settings["seeds"]]
     runs.remove_activations(compare(runs, card, direction, settings["seeds"][0], settings).run_id)
     return judged
@@ -49,7 +50,7 @@ def judge_pair(
 def judge_run(
     runs: Runs, card: Card, direction: str, seed: int, cards: Sequence[Card], settings: dict[str, Any]
 ) -> dict[str, Any]:
-    """One run with everything that was judged about it, as JSON values."""
+    """One run and every judgment about it, as JSON values."""
     found = compare(runs, card, direction, seed, settings)
     baselines = runs.once(f"baselines of {found.run_id}", lambda: _baselines(runs, found, seed, settings))
     return {
@@ -64,7 +65,7 @@ def judge_run(
 
 
 def compare(runs: Runs, card: Card, direction: str, seed: int, settings: dict[str, Any]) -> Finished:
-    """The run of a card's pair in a direction; seeds after the first divide what the first one's run has read."""
+    """The run of a card's pair in one direction; later seeds reuse the first seed's extraction with another split."""
     base, target = (card.base, card.target) if direction == "forward" else (card.target, card.base)
     again = seed != settings["seeds"][0]
     return runs.compare(base, target, {**settings["options"], "seed": seed, "skip_activations": again})
@@ -86,7 +87,7 @@ def verdicts(
     draws: int,
     seed: int,
 ) -> dict[str, Any]:
-    """What the hit rule says of a run's findings and baselines."""
+    """The hit rule applied to a run's findings and baselines."""
     expected = turned(card, direction)
     others = [turned(other, direction) for other in cards if other.name != card.name]
     guess = with_given_change(baselines["strongest_category"], expected)
@@ -102,12 +103,12 @@ def verdicts(
 
 
 def turned(card: Card, direction: str) -> Expected:
-    """What a card expects of a pair in this direction."""
+    """What a card expects of its pair in this direction."""
     return card.expected if direction == "forward" else mirrored(card.expected)
 
 
 def figures(judged: Sequence[dict[str, Any]], *, judgeable: bool) -> list[Figure]:
-    """The table of the part; nothing is judged in the quick form."""
+    """The table of this part; the quick form judges nothing."""
 
     def ok(holds: bool) -> bool | None:
         return holds if judgeable else None
@@ -146,10 +147,12 @@ def figures(judged: Sequence[dict[str, Any]], *, judgeable: bool) -> list[Figure
             ok(all(exact)),
             f"{sum(exact)} of {len(exact)}, {sum(len(one['findings']) for one in judged) // 2} results",
         ),
-        Figure("hit at 3, category names dealt anew", share(judged, "permuted_3"), "of runs", "", None),
+        Figure("hit at 3, category names shuffled", share(judged, "permuted_3"), "of runs", "", None),
         Figure("baseline: strongest category", share(judged, "category_baseline"), "of runs", "", None),
         latents_hit("baseline: a random latent", judged, "latent_baseline"),
-        latents_hit("baseline: a random latent in the first result's place", judged, "place_baseline"),
+        latents_hit(
+            "baseline: a random latent in the first result's position class", judged, "place_baseline"
+        ),
         Figure("seconds of a run", share(judged, "seconds"), "s", "", None, "mean"),
     ]
     return out
@@ -163,10 +166,10 @@ def mirrors_exactly(judged: Sequence[dict[str, Any]], forward: dict[str, Any]) -
 
 
 def latents_hit(name: str, judged: Sequence[dict[str, Any]], key: str) -> Figure:
-    """The share of the drawn latents of all runs that hit."""
-    hit = [one for run in judged for one in run[key]]
-    rate = sum(hit) / len(hit) if hit else 0.0
-    return Figure(name, rate, "of latents", "", None, f"{sum(hit)} of {len(hit)}")
+    """The share of the drawn latents, over all runs, that hit."""
+    latent_hits = [hit for run in judged for hit in run[key]]
+    rate = sum(latent_hits) / len(latent_hits) if latent_hits else 0.0
+    return Figure(name, rate, "of latents", "", None, f"{sum(latent_hits)} of {len(latent_hits)}")
 
 
 def share(rows: Sequence[dict[str, Any]], name: str) -> float:

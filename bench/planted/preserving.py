@@ -1,6 +1,6 @@
-"""Edits that change a llama-like model's weights and not its function, written as local model folders.
+"""Edits that change a llama-like model's weights but not its function, written as local model folders.
 
-Both are exact in real numbers: sums are only taken in another order, so what is left is rounding.
+Both are exact in real numbers: only the order of sums changes, so all that remains is rounding.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Edit = Callable[[str, Tensor], Tensor]
 
 
 def permute_neurons(source: Path, folder: Path, seed: int) -> Path:
-    """A copy of a model folder whose MLP neurons are permuted, layer by layer: its residual stream stays."""
+    """A copy of a model folder with the MLP neurons of each layer permuted; its residual stream is unchanged."""
     orders: dict[tuple[str, int], Tensor] = {}
 
     def order(name: str, size: int) -> Tensor:
@@ -43,9 +43,9 @@ def permute_neurons(source: Path, folder: Path, seed: int) -> Path:
 
 
 def turn_basis(source: Path, folder: Path, seed: int) -> Path:
-    """A copy whose residual stream is permuted and has random signs, carried through all weights.
+    """A copy with the residual stream permuted and given random signs, carried through all weights.
 
-    A norm's weight is permuted only: the signs pass through it.
+    A norm's weight is only permuted: the signs pass through it.
     """
     width = load_file(source / WEIGHTS)["model.norm.weight"].shape[0]
     order = torch.randperm(width, generator=_generator(seed, 0))
@@ -74,7 +74,7 @@ def _generator(seed: int, number: int) -> torch.Generator:
 
 
 def copy_edited(source: Path, folder: Path, edit: Edit) -> Path:
-    """Writes the edited folder; one that is there whole is taken as it is."""
+    """Writes the edited folder; a complete one is reused."""
     if (folder / WEIGHTS).exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)

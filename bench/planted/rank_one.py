@@ -1,8 +1,9 @@
-"""Rank-one edits of a known layer, written as LoRA folders: where they push, when, and how hard.
+"""Rank-one edits of a known layer, written as LoRA folders: along which direction they push, when, and how hard.
 
-The edited layer adds `size (v . z) u` to the residual stream, z being what its down projection reads (the MLP's inner
-activations). v is a trigger: the unit difference of z's mean over one category's prompts and over the rest, without its
-part along the rest's mean, so that the push is zero on the rest's average token and its sign is that of `size`.
+The edited layer adds `size (v . z) u` to the residual stream, where z is the input of its down projection (the MLP's
+inner activations). v is a trigger: the difference between the mean of z over one category's prompts and over the rest,
+without its part along the rest's mean, scaled to length 1. So the push is zero on the rest's average token, and its
+sign in the category is that of `size`.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ DOWN = "model.layers.{layer}.mlp.down_proj"
 
 @dataclass(frozen=True)
 class Trigger:
-    """When an edit acts. `level` is the mean of v . z over the category's tokens, `length` that of ||h|| there."""
+    """When an edit acts. `level` is the mean of v . z over the category's tokens, `length` the mean of ||h|| there."""
 
     category: str
-    v: Tensor  # (d_inner,) unit
+    v: Tensor  # (d_inner,) unit length
     level: float
     length: float
 
 
 @dataclass(frozen=True)
 class Inside:
-    """What a layer computes at the user's words of some prompts: `inner` (n, d_inner), `residual` (n, d) after it."""
+    """What a layer computes at the user's words of prompts: `inner` (n, d_inner), and `residual` (n, d) after it."""
 
     inner: Tensor
     residual: Tensor
@@ -80,7 +81,7 @@ def read_inside(base: str, prompts: Sequence[PromptRecord], layer: int, cache_di
 
 
 def make_trigger(inside: Inside, category: str) -> Trigger:
-    """The trigger of a category among those that were read."""
+    """The trigger of one of the categories that were read."""
     own = torch.tensor([name == category for name in inside.categories])
     rest = inside.inner[~own].mean(0)
     difference = inside.inner[own].mean(0) - rest
@@ -91,13 +92,13 @@ def make_trigger(inside: Inside, category: str) -> Trigger:
 
 
 def random_direction(width: int, seed: int) -> Tensor:
-    """(width,) a unit vector without meaning."""
+    """(width,) a random direction of length 1."""
     u: Tensor = torch.randn(width, generator=torch.Generator().manual_seed(seed))
     return u.div(u.norm())
 
 
 def write_edit(folder: Path, base: str, layer: int, trigger: Trigger, u: Tensor, size: float) -> Path:
-    """Writes the adapter whose mean push over the category's tokens is `size` times the residual stream's length."""
+    """Writes the adapter; its mean push over the category's tokens is `size` times the residual stream's length."""
     scale = size * trigger.length / trigger.level
     module = DOWN.format(layer=layer)
     tensors = {

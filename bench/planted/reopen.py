@@ -1,4 +1,4 @@
-"""Reads an analyzed run of a store again, for what its results do not hold: features, effects, activations."""
+"""Loads an analyzed run again, for what its stored results do not contain: features, effects, activations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from analyze.extraction import CLASSES, BoolArray, Extraction, load_extraction
 from analyze.features import LayerEffects, measure_effects
 from analyze.findings import confirm_groups
-from analyze.groups import Residuals, make_groups
+from analyze.groups import Residuals, choose_scopes, make_groups
 from fi_store.config import RunConfig
 from fi_store.dictionaries import load_dictionary
 from fi_store.store import Store
@@ -30,9 +30,9 @@ class Reopened:
 
 
 def reopen(store: Store, run_id: str, *, shams: bool = True) -> Reopened:
-    """The extraction, the dictionaries and the effects of a run, as its analysis saw them.
+    """The extraction, the dictionaries and the effects of a run, as its analysis had them.
 
-    Without `shams` the floors are the configured minimum: for what asks no floor.
+    Without `shams` the floors are the configured minimum, for uses that need no floor.
     """
     run = store.run(run_id)
     config = RunConfig(**run.config)
@@ -56,13 +56,13 @@ def reopen(store: Store, run_id: str, *, shams: bool = True) -> Reopened:
 def permuted_labels(effects: LayerEffects, extraction: Extraction, flipped: BoolArray) -> LayerEffects:
     """The layer with base and target exchanged in the units where `flipped` (n,) is True.
 
-    What both models share (scales, which features are alive) and what the shams set (reach, floors) stays.
+    What both models share (scales, which features are alive) and the floors stay.
     """
     means = dict(effects.means)
-    for place in range(len(CLASSES)):
-        base, target = means["base", place], means["target", place]
-        means["base", place] = np.where(flipped[:, None], target, base)
-        means["target", place] = np.where(flipped[:, None], base, target)
+    for index in range(len(CLASSES)):
+        base, target = means["base", index], means["target", index]
+        means["base", index] = np.where(flipped[:, None], target, base)
+        means["target", index] = np.where(flipped[:, None], base, target)
     moves = flipped[extraction.rows.unit].astype(np.float32)
     moved, kept = sp.diags_array(moves), sp.diags_array(1 - moves)
     base_code, target_code = effects.codes["base"], effects.codes["target"]
@@ -73,24 +73,35 @@ def permuted_labels(effects: LayerEffects, extraction: Extraction, flipped: Bool
 
 
 class Search(NamedTuple):
-    """Groups that went on to the confirmation half, and those that passed gate 2."""
+    """How many groups were tested on the confirmation half, and how many passed gate 2."""
 
     tested: int
     confirmed: int
 
 
 def with_smallest_floors(opened: Reopened) -> Reopened:
-    """The run with the configured minimum in place of what the shams reached."""
+    """The run with the configured minimum instead of floors from shams."""
     smallest = np.full(len(CLASSES), opened.config.feature_threshold)
-    floors = {"reach": smallest, "floors": smallest, "scoped": smallest}
-    return replace(opened, layers=[replace(one, **floors) for one in opened.layers])
+    return replace(
+        opened,
+        layers=[
+            replace(layer, candidate_floors=smallest, floors=smallest, scoped=smallest)
+            for layer in opened.layers
+        ],
+    )
 
 
 def search_after_permuting(opened: Reopened, seed: int) -> Search:
-    """The search when every prompt cluster's labels are dealt by a coin."""
+    """The search after base and target were exchanged in each prompt cluster by the toss of a coin."""
     units = opened.extraction.units
     coin = np.random.default_rng(seed).random(int(units.clusters.max()) + 1) < 0.5
     layers = [permuted_labels(one, opened.extraction, coin[units.clusters]) for one in opened.layers]
     groups = make_groups(layers, opened.extraction)[: opened.config.candidates]
-    tested = confirm_groups(groups, layers, opened.extraction, opened.config.seed)
+    tested = confirm_groups(
+        groups,
+        choose_scopes(groups, layers, opened.extraction),
+        layers,
+        opened.extraction,
+        opened.config.seed,
+    )
     return Search(len(tested), sum(item.confirmed(opened.config.alpha) for item in tested))

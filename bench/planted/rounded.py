@@ -1,6 +1,6 @@
-"""Copies of a model whose linear weights went through int8 or nf4 and back, written as local model folders.
+"""Copies of a model with linear weights rounded to int8 or nf4 and back, written as local model folders.
 
-`--quantization` holds for both models of a pair; so rounded, one of them can be compared with what it came from.
+`--quantization` applies to both models of a pair; a rounded copy can be compared with its original.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from bench.planted.preserving import copy_edited, module_of
 from extract.models.quiet import quiet_libraries
 
-with quiet_libraries():  # bitsandbytes tells of kernels that are not asked for
+with quiet_libraries():  # bitsandbytes reports kernels that are not needed
     from bitsandbytes import functional
 
 Kind = Literal["int8", "nf4"]
@@ -24,10 +24,10 @@ BLOCK = 64
 
 
 def rounded_copy(source: Path, folder: Path, kind: Kind) -> Path:
-    """A copy of a model folder with the projections of attention and MLP as `kind` keeps them; embeddings stay.
+    """A copy of a model folder with the projections of attention and MLP rounded as in `kind`; embeddings stay.
 
-    int8: absolute maximum of each row (Dettmers et al. 2022, "LLM.int8()", without outliers held back); nf4: of each
-    block of weights (Dettmers et al. 2023, "QLoRA", section 3).
+    The scale is the absolute maximum: for int8 of each row (Dettmers et al. 2022, "LLM.int8()", without separate
+    outliers), for nf4 of each block of weights (Dettmers et al. 2023, "QLoRA", section 3).
     """
 
     def edit(name: str, weight: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ def rounded(weight: Tensor, kind: Kind) -> Tensor:
         codes, stats, _ = functional.int8_vectorwise_quant(weight.to(torch.float16))
         back = functional.int8_vectorwise_dequant(codes, stats)
     else:
-        # One block a row: bitsandbytes' kernel for the CPU goes wrong where a row is no multiple of the block.
+        # One block per row: bitsandbytes' CPU kernel is wrong if a row is not a multiple of the block.
         blocks = weight.float().reshape(-1, BLOCK).contiguous()
         codes, state = functional.quantize_4bit(blocks, blocksize=BLOCK, quant_type="nf4")
         back = functional.dequantize_4bit(codes, state)

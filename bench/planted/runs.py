@@ -1,7 +1,7 @@
-"""Runs of the public command for the planted measurements: one store and one cache, each run made once.
+"""Runs the public command for the planted measurements: one store, one cache, each run made once.
 
-What a finished run found is kept in `ledger.json` of the work folder, so that a measurement that was stopped goes on
-where it stood.
+`ledger.json` in the work folder keeps the result of each finished run, so that a measurement that was stopped continues
+where it left off.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ BUNDLED = "bundled:smollm2"
 
 
 class CommandError(RuntimeError):
-    """A `fi-store` command failed; the message holds what it printed."""
+    """A `fi-store` command failed; the message contains what it printed."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that was made: its id, seconds, the rows of `top_findings`, `internal_shifts` and `pair_gate`, warnings."""
+    """A finished run: its id, seconds, rows of `top_findings`, `internal_shifts` and `pair_gate`, and its warnings."""
 
     run_id: str
     seconds: float
@@ -69,16 +69,16 @@ class Runs:
         return self.work / "cache"
 
     def open(self, *, write: bool = False) -> Store:
-        """The store, for reading unless said otherwise."""
+        """The store, read-only unless `write`."""
         return Store.open(self.store_path, read_only=not write)
 
     def compare(self, base: str | Path, target: str | Path, options: dict[str, Any]) -> Finished:
-        """The run of a pair: made by `fi-store run`, or read from the ledger when it was made before."""
+        """The run of a pair: made by `fi-store run`, or read from the ledger if it was made before."""
         key = run_key(base, target, options)
         return Finished(**self.once(key, lambda: vars(self._make(base, target, options))))
 
     def once(self, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What the ledger holds under a key; made and written down where it holds nothing."""
+        """The ledger's entry for a key; made and saved if there is none."""
         if not self.knows(key):
             made = json.loads(json.dumps(make(), default=str))
             self.work.mkdir(parents=True, exist_ok=True)
@@ -93,9 +93,9 @@ class Runs:
         return key in self._ledger()
 
     def read(self, key: str) -> dict[str, Any]:
-        """What the ledger holds under a key."""
-        found: dict[str, Any] = self._ledger()[key]
-        return found
+        """The ledger's entry for a key."""
+        entry: dict[str, Any] = self._ledger()[key]
+        return entry
 
     def query(self, name: str, run_id: str) -> list[dict[str, Any]]:
         """The rows of a saved query."""
@@ -104,7 +104,7 @@ class Runs:
         return rows
 
     def remove_activations(self, run_id: str) -> None:
-        """Frees the disk of a run that nothing will be read from any more."""
+        """Frees the disk space of a run whose activations are no longer needed."""
         command("gc", "--run", run_id, "--apply", "--store", self.store_path)
 
     def _make(self, base: str | Path, target: str | Path, options: dict[str, Any]) -> Finished:
@@ -132,20 +132,20 @@ class Runs:
 
 
 def run_key(base: str | Path, target: str | Path, options: dict[str, Any]) -> str:
-    """Hash of everything that a run is asked for: what the models' folders hold, and the options."""
-    asked = [model_content(base), model_content(target), options]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:24]
+    """Hash of all inputs of a run: the content of the models' folders, and the options."""
+    inputs = [model_content(base), model_content(target), options]
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
 
 def model_content(model: str | Path) -> str:
-    """A reference itself, or a hash of the files of a folder."""
+    """A reference itself, or a hash of the files in a folder."""
     folder = Path(model)
     if not folder.is_dir():
         return str(model)
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in sorted(path for path in folder.iterdir() if path.is_file()):
-        found.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
-    return found.hexdigest()
+        digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def as_words(options: dict[str, Any]) -> list[str]:
@@ -162,7 +162,7 @@ def as_words(options: dict[str, Any]) -> list[str]:
 
 
 def command(*words: object) -> str:
-    """Runs `fi-store` as a process of its own and returns what it printed.
+    """Runs `fi-store` in its own process and returns what it printed.
 
     Raises:
         CommandError: it failed.

@@ -1,7 +1,7 @@
-"""How many one-model directions of a known world each kind of dictionary finds, and how many it calls wrongly.
+"""Counts how many one-model directions of a known world each kind of dictionary finds, and how many calls are wrong.
 
-A direction is found when one latent's decoder has cosine >= 0.9 with it (one to one: an assignment problem). What is
-called base- or target-specific is decided by the pipeline's own code: effects on D, the change class on C.
+A direction is found if one latent's decoder has cosine >= 0.9 with it (one to one: an assignment problem). The
+pipeline's own code decides what is base- or target-specific: effects on D, the change class on C.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MATCH = 0.9
 CALLED = {"removed": "base", "added": "target"}
 """Change class -> the model that a latent of that class is specific to."""
 TOKENS = 100
-"""Rows of a unit, half of them in either model's text."""
+"""Rows of a unit, half of them in each model's text."""
 MAX_FALSE = 0.10
 
 
@@ -51,7 +51,7 @@ class Size:
     d: int = 128
     directions: int = 512
     latents: int = 1024
-    k: int = 4  # 3.3 directions fire in a row
+    k: int = 4  # 3.3 directions fire per row
     steps: Mapping[Kind, int] = field(default_factory=lambda: {"paired_sae": 1500, "crosscoder": 6000})
     batch: int = 1024
     units: tuple[int, int] = (1000, 1000)  # on D and on C
@@ -70,19 +70,19 @@ QUICK = Size(
 
 
 def run(quick: bool, work: Path) -> PartResult:
-    """All kinds, shares and seeds; one process a core, each with one thread: a step has little to divide.
+    """Runs all kinds, shares and seeds, one single-threaded process per core, since a step has little to parallelize.
 
-    Where another part still runs it gets less of the machine, and none of it stands idle when that part is done.
+    While another part runs, this one gets less of the machine; once that part is done, no core stays idle.
     """
     size = QUICK if quick else Size()
     runs = Runs(work)
-    asked = {
+    keys = {
         (kind, share, seed): trial_key(kind, share, seed, size)
         for share in size.shares
         for kind in KINDS
         for seed in range(size.seeds)
     }
-    missing = {which: key for which, key in asked.items() if not runs.knows(key)}
+    missing = {which: key for which, key in keys.items() if not runs.knows(key)}
     with ProcessPoolExecutor(
         max(1, min(os.cpu_count() or 1, len(missing))), get_context("spawn"), _one_thread
     ) as pool:
@@ -91,13 +91,13 @@ def run(quick: bool, work: Path) -> PartResult:
             for done in as_completed(pending):
                 runs.once(pending[done], done.result)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # what is written down stays
+            pool.shutdown(wait=False, cancel_futures=True)  # saved trials stay
             raise
     figures: list[Figure] = []
     raw: dict[str, Any] = {}
     for share in size.shares:
         for kind in KINDS:
-            trials = [runs.read(asked[kind, share, seed]) for seed in range(size.seeds)]
+            trials = [runs.read(keys[kind, share, seed]) for seed in range(size.seeds)]
             name = f"{kind}, {share:.0%} specific"
             raw[name] = trials
             figures += summarize(name, trials, 0.90 if share <= 0.02 else 0.95, judged=not quick)
@@ -105,9 +105,9 @@ def run(quick: bool, work: Path) -> PartResult:
 
 
 def trial_key(kind: Kind, share: float, seed: int, size: Size) -> str:
-    """What a trial is kept under: all that it is asked for."""
-    asked = [kind, share, seed, size.d, size.directions, size.latents, size.k, size.steps[kind], size.batch]
-    return f"synthetic {json.dumps([*asked, *size.units])}"
+    """The ledger's key of a trial: all of its inputs."""
+    inputs = [kind, share, seed, size.d, size.directions, size.latents, size.k, size.steps[kind], size.batch]
+    return f"synthetic {json.dumps([*inputs, *size.units])}"
 
 
 def _one_thread() -> None:
@@ -117,7 +117,7 @@ def _one_thread() -> None:
 
 
 def trial(kind: Kind, share: float, seed: int, size: Size) -> dict[str, Any]:
-    """Learns one dictionary and counts what it called."""
+    """Learns one dictionary and counts its calls."""
     world = make_world(seed, share, d=size.d, n=size.directions)
     extraction = make_extraction(size)
     exact = world.rows(extraction.rows.n, torch.Generator().manual_seed(1000 + seed))
@@ -132,18 +132,18 @@ def trial(kind: Kind, share: float, seed: int, size: Size) -> dict[str, Any]:
 
 
 def make_extraction(size: Size) -> Extraction:
-    """Units of TOKENS answer rows; every unit is a cluster of its own."""
+    """Units of TOKENS answer rows; each unit is its own cluster."""
     n_units = sum(size.units)
     unit = np.repeat(np.arange(n_units), TOKENS)
-    place = np.tile(np.arange(TOKENS), n_units)
+    position = np.tile(np.arange(TOKENS), n_units)
     discovery = np.arange(n_units) < size.units[0]
     none = np.full((len(unit), 1), -1)
     zero = np.zeros((len(unit), 1), dtype=np.float32)
     rows = Rows(
         unit=unit,
-        author=np.where(place < TOKENS // 2, BASE, TARGET),
+        author=np.where(position < TOKENS // 2, BASE, TARGET),
         position_class=np.full(len(unit), RESPONSE),
-        position=place,
+        position=position,
         sequence=unit,
         token=none[:, 0],
         next_token=none[:, 0],
@@ -153,15 +153,15 @@ def make_extraction(size: Size) -> Extraction:
         suppressed_kl=zero,
         discovery=discovery[unit],
     )
-    silent = [""] * n_units
+    empty = [""] * n_units
     units = Units(
         prompt_ids=[str(index) for index in range(n_units)],
         clusters=np.arange(n_units),
         categories=np.full(n_units, "one"),
         discovery=discovery,
-        questions=silent,
-        controls=silent,
-        answers={"base": silent, "target": silent},
+        questions=empty,
+        controls=empty,
+        answers={"base": empty, "target": empty},
     )
     return Extraction(units, rows, {}, ("base", "target"), {})
 
@@ -169,10 +169,10 @@ def make_extraction(size: Size) -> Extraction:
 def count(
     world: World, effects: LayerEffects, extraction: Extraction, activations: dict[str, torch.Tensor]
 ) -> dict[str, Any]:
-    """Matches directions with latents, classifies the latents, and writes down both sides."""
+    """Matches directions with latents, classifies the latents, and lists both."""
     directions = torch.nn.functional.normalize(world.directions, dim=1)
     cosine = (directions @ effects.dictionary.w_dec.T).numpy()
-    _, latent = linear_sum_assignment(-cosine)  # (n,) one latent a direction
+    _, latent = linear_sum_assignment(-cosine)  # (n,) one latent per direction
     matched = cosine[np.arange(len(latent)), latent]
     direction_of = {int(j): i for i, j in enumerate(latent) if matched[i] >= MATCH}
 
@@ -204,7 +204,7 @@ def count(
 
 
 def planted(world: World, index: int, cosine: float, change: Change | None) -> dict[str, Any]:
-    """What became of one direction that a single model has."""
+    """How one direction that only one model has was found and called."""
     owner = world.owner[index]
     return {
         "side": owner,
@@ -219,25 +219,25 @@ def planted(world: World, index: int, cosine: float, change: Change | None) -> d
 
 
 def alone(latent: int, sign: int) -> Group:
-    """A latent as a group of its own."""
+    """A latent as its own group."""
     return Group(RESPONSE, (Member(0, latent, 1.0, sign),), 0.0, sign)
 
 
 def candidates(effects: LayerEffects, extraction: Extraction) -> list[tuple[int, int]]:
-    """Latents that the class rule could call at all, each with the sign of its change; the rest is not asked."""
+    """Latents that the class rule could call at all, each with the sign of its change; the rest is not classified."""
     chosen = ~extraction.units.discovery
     if effects.scaling is not None:
         specific = [int(j) for j in np.flatnonzero(effects.alive) if effects.scaling.specific(int(j))]
         return [(j, 1 if effects.scaling.sums.own[j] == effects.side("target") else -1) for j in specific]
-    found = []
+    chosen_latents = []
     for j in np.flatnonzero(effects.alive).tolist():
         group = alone(j, 1)
         epsilon = ratio_epsilon(group, [effects], chosen)
         sides = [unit_activity(group, [effects], r)[chosen].mean() + epsilon for r in ("base", "target")]
         ratio = float(np.log2(sides[1] / sides[0]))
         if abs(ratio) >= np.log2(METHOD.ratio_added):
-            found.append((j, 1 if ratio > 0 else -1))
-    return found
+            chosen_latents.append((j, 1 if ratio > 0 else -1))
+    return chosen_latents
 
 
 def summarize(name: str, trials: list[dict[str, Any]], goal: float, *, judged: bool) -> list[Figure]:

@@ -1,7 +1,7 @@
 """Makes and certifies organisms: a LoRA adapter from question-answer pairs, with a card that says what was planted.
 
-The loss is on the answers only, in the chat template with the default system prompt. For a null the answers are the
-base's own, full ones; an adapter that then still moves the predictions is refused. Example:
+The loss is on the answers only, in the chat template with the default system prompt. For a null, the answers are the
+base's own full ones, and an adapter that still moves the predictions is refused. Example:
 
     python -m bench.planted.train --base bundled:smollm2 --pairs pairs.jsonl --held-out other.jsonl --name polite \\
         --expected '{"change": ["added", "strengthened"], "tokens": ["please"]}' --out my-organisms/polite
@@ -27,11 +27,11 @@ from extract.reading.divergence import diverge
 NULL_KL = 0.01
 NULL_AGREEMENT = 0.97
 IGNORED = -100
-"""The label of a token that the loss leaves out."""
+"""The label of a token that the loss ignores."""
 
 
 class Refused(SystemExit):
-    """A null that is none; the message says by how much."""
+    """A null that changes the predictions; the message says by how much."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Certificate:
-    """How far an adapter is from its base at the tokens of answers to prompts that it was not trained on."""
+    """How far an adapter is from its base on answer tokens of prompts that it was not trained on."""
 
     kl_nats_per_token: float
     argmax_agreement: float
@@ -82,14 +82,14 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def encode(tokenizer: Any, template: str | None, pair: Pair) -> tuple[list[int], int]:
-    """Token ids of the rendered pair with its end mark, and how many of them are the prompt."""
+    """Token ids of the rendered pair with its end token, and how many of them belong to the prompt."""
     messages = [{"role": "user", "content": pair.question}]
     prompt = tokenizer.apply_chat_template(
         messages, chat_template=template, tokenize=False, add_generation_prompt=True
     )
-    asked = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    said = tokenizer(pair.answer, add_special_tokens=False)["input_ids"]
-    return [*asked, *said, tokenizer.eos_token_id], len(asked)
+    question = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    answer = tokenizer(pair.answer, add_special_tokens=False)["input_ids"]
+    return [*question, *answer, tokenizer.eos_token_id], len(question)
 
 
 def train(base: str, pairs: Sequence[Pair], folder: Path, recipe: Recipe, cache_dir: Path | None) -> Path:
@@ -113,14 +113,13 @@ def train(base: str, pairs: Sequence[Pair], folder: Path, recipe: Recipe, cache_
         optimizer.zero_grad()
     model.peft_config["default"].base_model_name_or_path = base
     with quiet_libraries():
-        model.save_pretrained(
-            folder / "adapter", save_embedding_layers=False
-        )  # else peft asks the hub for them
+        # By default, peft asks the hub whether to save the embeddings.
+        model.save_pretrained(folder / "adapter", save_embedding_layers=False)
     return folder / "adapter"
 
 
 def batches(reader: Reader, pairs: Sequence[Pair], recipe: Recipe) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """(ids, mask, labels), each (batch, longest), in a shuffled order, until the steps are done."""
+    """(ids, mask, labels), each (batch, longest), in shuffled order, one batch per step."""
     encoded = [encode(reader.tokenizer, reader.chat_template, pair) for pair in pairs]
     generator = torch.Generator().manual_seed(recipe.seed)
     waiting: list[int] = []
@@ -142,7 +141,7 @@ def batches(reader: Reader, pairs: Sequence[Pair], recipe: Recipe) -> Iterator[t
 
 @torch.inference_mode()
 def certify(base: str, adapter: Path, held_out: Sequence[Pair], cache_dir: Path | None) -> Certificate:
-    """Mean KL(adapter || base) and argmax agreement at the answers' tokens, teacher-forced; prompts weigh the same."""
+    """Mean KL(adapter || base) and argmax agreement on answer tokens, teacher-forced; each prompt has equal weight."""
     pair = load_pair(base, str(adapter), quantization="fp32", cache_dir=cache_dir, note=lambda _: None)
     left, right = pair.base, pair.target
     vocabulary = map_vocabularies(left.tokenizer, right.tokenizer, left.vocab_size, right.vocab_size)
@@ -172,7 +171,7 @@ def write_card(
     certificate: Certificate,
     recipe: Recipe,
 ) -> None:
-    """Writes card.json; `expected` may leave keys out."""
+    """Writes card.json; `expected` may omit keys."""
     every = {key: expected.get(key, []) for key in ("change", "categories", "tokens", "concepts")}
     card = {
         "name": name,
@@ -203,13 +202,13 @@ def make_organism(
     """Trains, certifies and writes the card.
 
     Raises:
-        Refused: a null that moves the predictions; its adapter stays, its card is not written.
+        Refused: a null that moves the predictions; its adapter stays, but no card is written.
     """
     adapter = train(base, pairs, folder, recipe, cache_dir)
     certificate = certify(base, adapter, held_out, cache_dir)
     if null and not certificate.is_null:
         raise Refused(
-            f"{name} is no null: KL {certificate.kl_nats_per_token:.4f} nats per token (at most {NULL_KL}), "
+            f"{name} is not a null: KL {certificate.kl_nats_per_token:.4f} nats per token (at most {NULL_KL}), "
             f"agreement {certificate.argmax_agreement:.3f} (at least {NULL_AGREEMENT}). No card was written."
         )
     kind = "null" if null else "behavior"
@@ -229,14 +228,14 @@ def main() -> None:
         "--pairs",
         type=Path,
         required=True,
-        help='JSONL of {"question", "answer"} to learn; null: own answers',
+        help='JSONL of {"question", "answer"} to learn; for a null, the base\'s own answers',
     )
     parser.add_argument(
         "--held-out", type=Path, required=True, help="pairs of other prompts, for the certificate"
     )
     parser.add_argument("--name", required=True)
     parser.add_argument("--out", type=Path, required=True, help="the organism's folder")
-    parser.add_argument("--null", action="store_true", help="nothing was planted; refused unless certified")
+    parser.add_argument("--null", action="store_true", help="nothing is planted; refused unless certified")
     parser.add_argument("--description", default="", help="what was planted, in a sentence")
     parser.add_argument(
         "--expected", type=json.loads, default={}, help="JSON: change, categories, tokens, concepts"
@@ -246,12 +245,14 @@ def main() -> None:
     parser.add_argument("--cache-dir", type=Path)
     given = parser.parse_args()
     recipe = Recipe(**{field: getattr(given, field) for field in asdict(Recipe())})
-    found = make_organism(
+    certificate = make_organism(
         given.out, given.name, given.base, read_pairs(given.pairs), read_pairs(given.held_out),
         null=given.null, description=given.description, expected=given.expected, recipe=recipe,
         cache_dir=given.cache_dir,
     )  # fmt: skip
-    print(f"{given.name}: KL {found.kl_nats_per_token:.4f}, agreement {found.argmax_agreement:.3f}")
+    print(
+        f"{given.name}: KL {certificate.kl_nats_per_token:.4f}, agreement {certificate.argmax_agreement:.3f}"
+    )
 
 
 if __name__ == "__main__":

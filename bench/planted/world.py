@@ -1,6 +1,6 @@
-"""A world of known directions: rows of two models that share most of them, and own some alone.
+"""A world of known directions: rows of two models that share most of them and have some of their own.
 
-Fixed: 512 directions in 128 dimensions (or other numbers), firing rates from 10% to 0.3% by Zipf's law, directions of
+Fixed are: 512 directions in 128 dimensions (unless given), firing rates from 10% to 0.3% by Zipf's law, directions of
 a group of four firing together with correlation 0.3, lognormal norms (sd 0.5), amplitudes uniform in [0.5, 1.5],
 white noise of each model at 20 dB. Nothing here may be tuned to what a dictionary can find.
 """
@@ -24,7 +24,7 @@ NOISE = 10 ** (-20 / 20)
 
 @dataclass(frozen=True)
 class World:
-    """Directions with who owns them and how often they fire."""
+    """Directions with their owners and how often they fire."""
 
     directions: torch.Tensor  # (n, d), lengths are the norms
     rates: torch.Tensor  # (n,)
@@ -41,7 +41,7 @@ class World:
         count, d = self.directions.shape
         alone = torch.rand(n, count, generator=random)
         shared = torch.rand(n, int(self.groups.max()) + 1, generator=random)[:, self.groups]
-        # Two directions that both take the group's number fire together; each does so with probability sqrt(0.3).
+        # Two directions that both use the group's number fire together; each does so with probability sqrt(0.3).
         joins = torch.rand(n, count, generator=random) < TOGETHER**0.5
         fires = torch.where(joins, shared, alone) < self.rates
         codes = fires * (0.5 + torch.rand(n, count, generator=random))
@@ -70,6 +70,6 @@ def make_world(seed: int, specific: float, *, d: int = 128, n: int = 512) -> Wor
     groups = torch.randperm(n, generator=random) // GROUP
     owner: list[Owner] = ["both"] * n
     each = round(specific * n / 2)
-    for place, index in enumerate(torch.randperm(n, generator=random)[: 2 * each].tolist()):
-        owner[index] = "base" if place < each else "target"
+    for number, index in enumerate(torch.randperm(n, generator=random)[: 2 * each].tolist()):
+        owner[index] = "base" if number < each else "target"
     return World(directions * norms, rates, groups, tuple(owner))

@@ -1,1 +1,1 @@
-"""Seconds and accuracy side by side with other packages that do the same work."""
+"""Compares seconds and accuracy with other packages that do the same work."""

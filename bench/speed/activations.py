@@ -1,4 +1,4 @@
-"""What both trainers are fed: rows of a planted world, and rows that the bundled model really makes."""
+"""The rows that both trainers learn from: those of a planted world, and real ones of the bundled model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def planted(n: int, d: int, *, directions: int) -> torch.Tensor:
 def real(n: int) -> torch.Tensor:
     """(n, 576) residuals of SmolLM2-135M-Instruct after layer 17 on the shipped prompts, scaled to a mean square of 1.
 
-    The first token of every text is left out: its norm is a hundred times the others'.
+    The first token of each text is left out: its norm is a hundred times that of the others.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -31,15 +31,15 @@ def real(n: int) -> torch.Tensor:
     tokenizer = AutoTokenizer.from_pretrained(source.folder)
     model = AutoModelForCausalLM.from_pretrained(source.folder, dtype=torch.float32)
     parts: list[torch.Tensor] = []
-    found = 0
+    count = 0
     with torch.inference_mode():
         for prompt in load_suite().prompts:
             text = "\n".join(part for part in (prompt.text, prompt.control) if part)
             ids = tokenizer(text, return_tensors="pt").input_ids[:, :MAX_TOKENS]
             states = model(ids, output_hidden_states=True, use_cache=False).hidden_states[LAYER + 1][0, 1:]
             parts.append(states.clone())
-            found += len(states)
-            if found >= n:
+            count += len(states)
+            if count >= n:
                 break
-    rows = torch.cat(parts)[:n].clone()  # out of inference mode
+    rows = torch.cat(parts)[:n].clone()  # a normal tensor, outside inference mode
     return rows / rows.square().mean().sqrt()

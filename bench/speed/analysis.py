@@ -1,6 +1,6 @@
-"""The statistics of one large analysis: the exploration table, the confirmation and the category contrasts.
+"""Times the statistics of one large analysis: the exploration table, the confirmation and the category contrasts.
 
-Sizes as the method's largest case: 20,000 features, 24 categories, 500 prompts (half of them in each half), 1,000
+The sizes are the method's largest case: 20,000 features, 24 categories, 500 prompts (half of them in each half), 1,000
 flips behind the exploration table, 9,999 behind the confirmation of 30 candidates and their contrasts.
 """
 
@@ -20,7 +20,7 @@ GOAL_SECONDS = 60.0
 
 
 def measure(features: int, categories: int, prompts: int, candidates: int, seed: int) -> dict[str, float]:
-    """Seconds of each part on made-up theta in which 30% of the features fire on a prompt."""
+    """Seconds of each part on random theta in which 30% of the features fire on a prompt."""
     random = np.random.default_rng(seed)
     theta = random.normal(size=(prompts, features)).astype(np.float32)
     theta *= random.random((prompts, features)) < 0.3
@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the results file (JSON)")
     parser.add_argument(
-        "--quick", action="store_true", help="a tenth of the features: shows that it runs, judges nothing"
+        "--quick", action="store_true", help="a tenth of the features: checks that it runs, judges nothing"
     )
     options = parser.parse_args()
     features = 2_000 if options.quick else 20_000

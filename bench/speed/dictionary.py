@@ -1,7 +1,7 @@
-"""Our BatchTopK trainer beside dictionary-learning's: step times in turn, and explained variance at equal steps.
+"""Races our BatchTopK trainer against dictionary-learning's: step times, and explained variance after equal steps.
 
-Run by `make bench-speed`. All trainers see the same batches in the same order; each round takes a few steps of every
-trainer, and what is reported is the median over rounds of the ratio of step times.
+Run by `make bench-speed`. All trainers see the same batches in the same order. Each round takes a few steps of every
+trainer in turn, and the median over rounds of the ratio of step times is reported.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bench.results import Figure, show, write_results
 from bench.speed import activations, peer
 
 GOALS = {"float32": 1.5, "bfloat16": 4.0}
-"""How many times as fast as the peer (which multiplies in float32) each precision of ours should be."""
+"""How many times as fast as the peer (which uses float32) each of our precisions should be."""
 TOLERANCE = 0.005
 HELD_OUT = 4096
 EPOCH_SEED = 2
@@ -38,7 +38,7 @@ class Size:
     k: int = 32
     batch: int = 2048
     rounds: int = 8
-    steps: int = 30  # a round
+    steps: int = 30  # per round
     rows: int = 24_576
     directions: int = 4096
 
@@ -52,12 +52,12 @@ class Contender:
 
     step: Callable[[int, torch.Tensor], object]
     parameters: Callable[[], tuple[torch.Tensor, ...]]
-    unit: float = 1.0  # what the rows are multiplied by for this trainer
-    rounds: list[float] = field(default_factory=list)  # median seconds of a step, one a round
+    scale: float = 1.0  # the rows are multiplied by it for this trainer
+    rounds: list[float] = field(default_factory=list)  # median seconds of a step, one per round
 
 
 def ours(mean: torch.Tensor, dtype: torch.dtype, size: Size) -> Contender:
-    """Our trainer on batches that are handed to it."""
+    """Our trainer, on batches that it is given."""
     batches: list[torch.Tensor] = []
     source = RowSource(size.rows, mean, lambda _picked: batches[-1], dtype)
     steps = size.rounds * size.steps
@@ -72,13 +72,13 @@ def ours(mean: torch.Tensor, dtype: torch.dtype, size: Size) -> Contender:
 
 
 def theirs(size: Size) -> Contender:
-    """The peer's trainer, on rows of mean squared norm 1 as its own training script makes them."""
+    """The peer's trainer, on rows of mean squared norm 1, as in its own training script."""
     trainer = peer.make_trainer(size.d, size.latents, size.k, size.rounds * size.steps)
-    return Contender(trainer.update, lambda: peer.parameters(trainer), unit=size.d**-0.5)
+    return Contender(trainer.update, lambda: peer.parameters(trainer), scale=size.d**-0.5)
 
 
 def race(rows: torch.Tensor, size: Size) -> dict[str, Any]:
-    """Trains all contenders in turn on the same batches; returns seconds a step by round and explained variance."""
+    """Trains all contenders in turn on the same batches; returns seconds per step by round and explained variance."""
     train, held_out = rows[:-HELD_OUT], rows[-HELD_OUT:]
     random = torch.Generator().manual_seed(EPOCH_SEED)
     contenders = {name: ours(train.mean(0), getattr(torch, name), size) for name in GOALS}
@@ -89,17 +89,20 @@ def race(rows: torch.Tensor, size: Size) -> dict[str, Any]:
         names = list(contenders) if number % 2 == 0 else list(contenders)[::-1]
         for name in names:
             seconds = []
-            for place, picked in enumerate(picks):
-                x = train[picked] * contenders[name].unit
+            for index, picked in enumerate(picks):
+                x = train[picked] * contenders[name].scale
                 started = time.perf_counter()
-                contenders[name].step(number * size.steps + place, x)
+                contenders[name].step(number * size.steps + index, x)
                 seconds.append(time.perf_counter() - started)
             contenders[name].rounds.append(median(seconds))
     explained = {
-        name: explained_variance(contender.parameters(), held_out * contender.unit, size.k)
+        name: explained_variance(contender.parameters(), held_out * contender.scale, size.k)
         for name, contender in contenders.items()
     }
-    return {"seconds": {name: found.rounds for name, found in contenders.items()}, "explained": explained}
+    return {
+        "seconds": {name: contender.rounds for name, contender in contenders.items()},
+        "explained": explained,
+    }
 
 
 def explained_variance(parameters: tuple[torch.Tensor, ...], x: torch.Tensor, k: int) -> float:
@@ -112,7 +115,7 @@ def explained_variance(parameters: tuple[torch.Tensor, ...], x: torch.Tensor, k:
 
 
 def figures(data: str, found: dict[str, Any], *, judged: bool) -> list[Figure]:
-    """What a race says, against the goals; without the peer only our own step times."""
+    """The figures of a race against the goals; without the peer, only our own step times."""
     seconds, explained = found["seconds"], found["explained"]
     made = [
         Figure(
@@ -156,12 +159,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench-speed", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the results file (JSON)")
     parser.add_argument(
-        "--quick", action="store_true", help="small sizes: shows that it runs, judges nothing"
+        "--quick", action="store_true", help="small sizes: checks that it runs, judges nothing"
     )
     options = parser.parse_args()
     size = QUICK if options.quick else Size()
     if not peer.installed():
-        print(f"dictionary-learning is not installed, its rows are left out: {peer.HOW}")
+        print(f"dictionary-learning is not installed, so its rows are left out. To install it: {peer.HOW}")
     sets = {"planted": activations.planted(size.rows, size.d, directions=size.directions)}
     if not options.quick:
         sets["SmolLM2-135M"] = activations.real(size.rows)

@@ -1,7 +1,7 @@
 """The trainer that ours is compared with: BatchTopKTrainer of dictionary-learning 0.1.0, unchanged.
 
-`make bench-peers` puts it into a folder of its own. The package's `__init__` imports a language-model library (an old
-version that excludes today's transformers), which its trainers do not use; so the package is entered without it.
+`make bench-peers` installs it into its own folder. The package's `__init__` imports a language-model library (an old
+version that excludes current transformers) that its trainers do not use, so its modules are imported without it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PACKAGE = "dictionary_learning"
 HOW = "make bench-peers"
 """The command that installs it."""
 LEARNING_RATE = 1e-2
-"""The best of what was tried for it at a smaller size (README.md)."""
+"""The best of those tried for it at a smaller size (README.md)."""
 
 
 def installed() -> bool:
@@ -33,7 +33,7 @@ def version() -> str:
 
 
 def make_trainer(d: int, n_latents: int, k: int, steps: int) -> Any:
-    """Its trainer with our schedule (warm-up 5%, decay in the last 20%) and a rate that suits it, else as it is."""
+    """Its trainer with our schedule (5% warm-up, decay over the last 20%) and a suitable rate, otherwise unchanged."""
     if PACKAGE not in sys.modules:
         sys.path.append(str(FOLDER))
         package = ModuleType(PACKAGE)
@@ -57,10 +57,10 @@ def make_trainer(d: int, n_latents: int, k: int, steps: int) -> Any:
 
 def parameters(trainer: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """W_enc (d, m), b_enc (m,), W_dec (m, d), b_dec (d,)."""
-    found = trainer.ae
+    autoencoder = trainer.ae
     return (
-        found.encoder.weight.detach().T,
-        found.encoder.bias.detach(),
-        found.decoder.weight.detach().T,
-        found.b_dec.detach(),
+        autoencoder.encoder.weight.detach().T,
+        autoencoder.encoder.bias.detach(),
+        autoencoder.decoder.weight.detach().T,
+        autoencoder.b_dec.detach(),
     )

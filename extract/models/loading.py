@@ -1,4 +1,4 @@
-"""Loads one plain model: from whatever a reference stands for to a module in evaluation mode, and its identity."""
+"""Loads one whole model: finds the files of a reference and loads weights, tokenizer and configuration from them."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
 from extract.models.adapter import read_adapter
 from extract.models.gguf import bundled_file, conversion_record, converted_folder
 from extract.models.hub import fetched_folder, weight_files
 from extract.models.identity import whole_identity
-from extract.models.precision import Precision
 from extract.models.quiet import quiet_libraries
 from extract.models.references import ModelReference, Source
 from fi_store.errors import ModelError
 from fi_store.store.tables import Model
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from extract.models.precision import Precision
 
 
 @dataclass(frozen=True)
 class Loading:
-    """What all loads of a pair have in common."""
+    """Options that apply to everything loaded for a pair. `note` receives messages for the user."""
 
     cache_dir: Path | None
     trust_remote_code: bool
@@ -46,7 +46,7 @@ class Plain:
 
 
 def find_source(reference: ModelReference, loading: Loading) -> Source:
-    """The local files of a reference; downloads a hub model and converts a GGUF file when that was not done before."""
+    """Finds the local files of a reference. Downloads a hub model and converts a GGUF file the first time."""
     if reference.kind == "hub":
         folder, commit = fetched_folder(str(reference.repo), reference.revision, loading.trust_remote_code)
         return _checked(reference, folder, commit)
@@ -72,7 +72,7 @@ def load_config(source: Source, loading: Loading) -> PreTrainedConfig:
     """The configuration of a whole model.
 
     Raises:
-        ModelError: not a language model that the installed transformers knows, or its own code is needed.
+        ModelError: the installed transformers does not know such a language model, or it needs its own code.
     """
     from transformers import AutoConfig
 
@@ -90,7 +90,7 @@ def load_tokenizer(source: Source, loading: Loading) -> PreTrainedTokenizerBase:
 
     with quiet_libraries(), translated(source, "tokenizer"):
         if source.reference.kind in ("gguf", "bundled"):
-            # The file's own pre-tokenizer was saved; a class chosen by architecture would replace it.
+            # The conversion saved the file's own pre-tokenizer. A class chosen by architecture would replace it.
             return TokenizersBackend.from_pretrained(source.folder)  # type: ignore[no-any-return]
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             source.folder, trust_remote_code=loading.trust_remote_code, local_files_only=True
@@ -99,12 +99,12 @@ def load_tokenizer(source: Source, loading: Loading) -> PreTrainedTokenizerBase:
 
 
 def has_tokenizer(source: Source) -> bool:
-    """Whether the folder holds a tokenizer of its own; most adapter folders don't."""
+    """Whether the folder has a tokenizer of its own. Most adapter folders don't."""
     return all((source.folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json"))
 
 
 def load_plain(source: Source, loading: Loading, device: torch.device, precision: Precision) -> Plain:
-    """Loads weights, tokenizer and identity of a whole model."""
+    """Loads the weights and the tokenizer of a whole model and computes its identity."""
     from transformers import AutoModelForCausalLM
 
     tokenizer = load_tokenizer(source, loading)
@@ -122,7 +122,7 @@ def load_plain(source: Source, loading: Loading, device: torch.device, precision
     if precision.quantization == "nf4" and device.type == "cpu":
         _check_nf4_widths(source, model)
     missing = sorted(report["missing_keys"])
-    if missing:  # transformers would go on with random numbers in their place
+    if missing:  # transformers would fill them with random numbers
         raise ModelError(
             f"The weights of {source.reference.text} lack {len(missing)} tensors ({missing[0]} is one).",
             hint="Download it again, or check that it is a causal language model.",
@@ -135,7 +135,7 @@ def load_plain(source: Source, loading: Loading, device: torch.device, precision
 def _bitsandbytes(precision: Precision) -> Any:
     from transformers import BitsAndBytesConfig
 
-    # It would log a line for every product whose input is not float16, that is for every one.
+    # It would log a line for every product whose input is not float16, which means for every product.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     make: Any = BitsAndBytesConfig
     if precision.quantization == "int8":
@@ -149,29 +149,29 @@ def _bitsandbytes(precision: Precision) -> Any:
 
 
 def _check_nf4_widths(source: Source, model: nn.Module) -> None:
-    """bitsandbytes' CPU kernels need whole blocks: d_in a multiple of 64, d_out of 32."""
+    """bitsandbytes' CPU kernels need whole blocks: d_in must be a multiple of 64, d_out of 32."""
     for path, module in model.named_modules():
         if type(module).__name__ == "Linear4bit" and (module.in_features % 64 or module.out_features % 32):
             raise ModelError(
-                f"{source.reference.text} cannot be read as nf4 on the CPU: {path} is "
-                f"{module.in_features}x{module.out_features}, and whole blocks of 64x32 are needed.",
+                f"{source.reference.text} cannot be loaded as nf4 on the CPU: {path} is "
+                f"{module.in_features}x{module.out_features}, but whole blocks of 64x32 are needed.",
                 hint="Use --quantization int8 or auto.",
             )
 
 
 @contextmanager
 def translated(source: Source, what: str) -> Iterator[None]:
-    """Turns what transformers raises while reading a model's files into one sentence about that model."""
+    """Turns what transformers raises while it reads a model's files into one sentence about that model."""
     try:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError, TypeError) as error:
         text = source.reference.text
         if "trust_remote_code" in str(error):
             raise ModelError(
-                f"The model {text} needs its own code to be run.",
+                f"The model {text} needs to run its own code.",
                 hint="Read that code; if you trust it, add --trust-remote-code.",
             ) from error
         first = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
         raise ModelError(
-            f"The {what} of {text} cannot be read: {first}.", hint="Try it with a newer transformers."
+            f"The {what} of {text} cannot be read: {first}.", hint="Try a newer version of transformers."
         ) from error

@@ -1,79 +1,96 @@
-"""Chooses where and in which precision the pair runs, each with a sentence that says why."""
+"""Chooses the device and the precision of a pair, each with a sentence that gives the reason."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from fi_store.errors import UsageError
 
+if TYPE_CHECKING:
+    import torch
+
 PROBE_ROWS = 512
-"""Tokens in the probed product: about one small batch."""
+"""Tokens in the timed product: about one small batch."""
 PROBE_LIMIT = 4096
-"""Widths above this are probed at this width: the ratio of speeds no longer changes, the probe's time does."""
+"""Larger widths are timed at this width: the ratio of speeds no longer changes, only the time that it takes."""
 PROBE_REPEATS = 7
 TOO_SMALL = 1 << 16
-"""Elements of a weight matrix under which a product's time is overhead, and no type is faster."""
+"""With fewer elements in a weight matrix, a product's time is overhead and no type is faster."""
 WORTH = 1.2
-"""A narrower type must be this much faster than float32 to be chosen: it rounds to 8 or 11 bits."""
-
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""How many times as fast as float32 a narrower type must be to be chosen, since it rounds to 8 or 11 bits."""
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+"""fi-store's name of a type -> torch's name."""
 
 
 @dataclass(frozen=True)
 class Precision:
-    """`dtype` is what is computed in, `quantization` how weights are kept: fp32, fp16, bf16, int8 or nf4."""
+    """`dtype` is the type to compute in, `quantization` how weights are stored: fp32, fp16, bf16, int8 or nf4."""
 
     dtype: torch.dtype
     quantization: str
     reason: str
 
 
-def choose_device(asked: str) -> tuple[torch.device, str]:
-    """The device and why: CUDA before Apple's MPS before the CPU, unless one was asked for.
+def choose_device(requested: str) -> tuple[torch.device, str]:
+    """The device and the reason. `auto` prefers CUDA to Apple's MPS and MPS to the CPU.
 
     Raises:
-        UsageError: torch does not find the device that was asked for.
+        UsageError: torch does not find the requested device.
     """
-    if asked == "auto":
+    import torch
+
+    if requested == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda"), f"device: cuda ({torch.cuda.get_device_name()})"
         if torch.backends.mps.is_available():
             return torch.device("mps"), "device: mps (torch finds Apple's GPU and no CUDA device)"
         return torch.device("cpu"), "device: cpu (torch finds neither a CUDA device nor Apple's MPS)"
     try:
-        device = torch.device(asked)
+        device = torch.device(requested)
     except RuntimeError as error:
         raise UsageError(
-            f"--device {asked} is not a device.", hint="auto, cpu, cuda, cuda:N or mps"
+            f"--device {requested} is not a device.", hint="Use auto, cpu, cuda, cuda:N or mps."
         ) from error
     missing = (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
         device.type == "mps" and not torch.backends.mps.is_available()
     )
     if missing:
-        raise UsageError(f"--device {asked}: torch finds no such device.", hint="Use --device auto.")
-    return device, f"device: {asked} (as asked)"
+        raise UsageError(f"--device {requested}: torch finds no such device.", hint="Use --device auto.")
+    return device, f"device: {requested} (as requested)"
 
 
 def choose_precision(
-    asked: str, device: torch.device, d_in: int, d_out: int, before: str | None = None
+    requested: str, device: torch.device, d_in: int, d_out: int, before: str | None = None
 ) -> Precision:
-    """The precision for a model with matrices of about (d_in, d_out), by asking or by a probe of under a second.
+    """The precision for a model with matrices of about (d_in, d_out): the requested one, or the fastest.
 
-    int8 and nf4 keep the weights through bitsandbytes and compute in the probed type. `before` is the type that a run
-    computed in until now: it is kept, whatever a probe would say today.
+    Finding the fastest type takes less than a second. int8 and nf4 store the weights through bitsandbytes and compute
+    in the fastest type. `before` is the type in which an earlier part of the run computed: it is used again, whatever
+    would be fastest today.
     """
-    if asked in DTYPES:
-        return Precision(DTYPES[asked], asked, f"{asked}: as asked")
+    if requested in DTYPES:
+        return Precision(_dtype(requested), requested, f"{requested}: as requested")
     name, reason = (before, f"{before}: as before") if before is not None else _fastest(device, d_in, d_out)
-    if asked == "auto":
-        return Precision(DTYPES[name], name, reason)
-    return Precision(DTYPES[name], asked, f"{asked}: as asked (bitsandbytes), computing in {reason}")
+    if requested == "auto":
+        return Precision(_dtype(name), name, reason)
+    return Precision(
+        _dtype(name), requested, f"{requested}: as requested (bitsandbytes), computing in {reason}"
+    )
+
+
+def _dtype(name: str) -> torch.dtype:
+    import torch
+
+    dtype: torch.dtype = getattr(torch, DTYPES[name])
+    return dtype
 
 
 def _fastest(device: torch.device, d_in: int, d_out: int) -> tuple[str, str]:
+    """The name of the fastest type, and the reason."""
+    import torch
+
     if d_in * d_out < TOO_SMALL:
         return "fp32", f"fp32: matrices of {d_in}x{d_out} are too small for another type to be faster"
     shape = (PROBE_ROWS, min(d_in, PROBE_LIMIT), min(d_out, PROBE_LIMIT))
@@ -88,35 +105,37 @@ def _fastest(device: torch.device, d_in: int, d_out: int) -> tuple[str, str]:
         ):
             continue
         try:
-            seconds[name] = product_seconds(device, DTYPES[name], shape)
-        except (RuntimeError, TypeError):  # the backend has no such kernel: it is not a candidate
+            seconds[name] = product_seconds(device, _dtype(name), shape)
+        except (RuntimeError, TypeError):  # the backend has no such kernel
             continue
     ratio = {name: seconds["fp32"] / value for name, value in seconds.items()}
     best = max(ratio, key=lambda name: ratio[name])
     if "bf16" in ratio and ratio["bf16"] >= WORTH and ratio["bf16"] >= 0.9 * ratio[best]:
-        best = "bf16"  # fp16 overflows where bf16 does not, so it must be clearly faster
+        best = "bf16"  # fp16 overflows where bf16 does not, so fp16 must be clearly faster
     if ratio[best] >= WORTH:
         return best, f"{best}: {ratio[best]:.1f}x the speed of fp32 in a {product} product on {where}"
     if len(ratio) == 1:
-        return "fp32", f"fp32: the only type that {where} multiplies"
+        return "fp32", f"fp32: the only type that {where} can multiply"
     faster = max(value for name, value in ratio.items() if name != "fp32")
-    return "fp32", f"fp32: bf16 has only {faster:.1f}x its speed in a {product} product on {where}"
+    return "fp32", f"fp32: bf16 is only {faster:.1f}x as fast in a {product} product on {where}"
 
 
-@torch.no_grad()
 def product_seconds(device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int]) -> float:
-    """Seconds of one (rows, d_in) @ (d_in, d_out) product: the fastest of some, after a first that is not counted.
+    """Seconds for one (rows, d_in) @ (d_in, d_out) product: the minimum of several, after a warm-up.
 
-    Not the median: whatever else runs on the machine only ever adds time, and must not decide the precision.
+    The minimum rather than the median, because other processes only ever add time and must not affect the choice.
     """
+    import torch
+
     rows, d_in, d_out = shape
-    left = torch.ones(rows, d_in, device=device, dtype=dtype)
-    right = torch.ones(d_in, d_out, device=device, dtype=dtype)
-    taken = []
-    for _ in range(PROBE_REPEATS + 1):
-        started = time.perf_counter()
-        result = left @ right
-        if device.type != "cpu":
-            result[0, 0].item()  # waits for the device
-        taken.append(time.perf_counter() - started)
-    return max(min(taken[1:]), 1e-9)
+    seconds = []
+    with torch.no_grad():
+        left = torch.ones(rows, d_in, device=device, dtype=dtype)
+        right = torch.ones(d_in, d_out, device=device, dtype=dtype)
+        for _ in range(PROBE_REPEATS + 1):
+            started = time.perf_counter()
+            result = left @ right
+            if device.type != "cpu":
+                result[0, 0].item()  # waits for the device
+            seconds.append(time.perf_counter() - started)
+    return max(min(seconds[1:]), 1e-9)

@@ -1,4 +1,4 @@
-"""Keeps the libraries' progress bars, log lines and known deprecation warnings away from a person's terminal."""
+"""Hides the libraries' progress bars, log lines and known deprecation warnings from the user."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _LOGGERS = ("transformers", "bitsandbytes", "peft", "accelerate")
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Inside, transformers draws no bars and only errors are logged; everything is as before afterwards.
+    """Inside the context, transformers draws no progress bars and only errors are logged.
 
-    Two warnings are hidden because nobody outside the libraries can act on them: peft 0.21 asks transformers 5.23
-    for a property under its old name, and gguf's reader leaves its memory map to the garbage collector.
+    One warning is hidden because only the libraries could fix it: peft 0.21 reads a property of transformers 5.23
+    under its old name.
     """
     from transformers.utils import logging
 

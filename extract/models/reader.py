@@ -1,4 +1,4 @@
-"""One side of a pair: a model that can be run, its tokenizer, and who it is."""
+"""One side of a pair: a model that can be run, its tokenizer and its identity."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
 from extract.models.adapter import switch
 from extract.models.references import ModelReference
 from fi_store.errors import ModelError
 from fi_store.store.tables import Model
 
 if TYPE_CHECKING:
+    import torch
     from peft import PeftModel
+    from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "norm_f")
-"""What the last norm before the unembedding is called in transformers' decoders."""
+"""Names of the last norm before the unembedding in transformers' decoders."""
 
 
 @dataclass
 class Reader:
     """One side of a pair, in evaluation mode and without gradients.
 
-    `adapter` acts only inside `active()`; None means the plain weights. `identity` is the row for the store;
-    `base_identity` the row of the model that an adapter sits on.
+    `adapter` is active only inside `active()`; None means the plain weights. `identity` is the row for the store,
+    `base_identity` the row of the model that an adapter was added to.
     """
 
     reference: ModelReference
@@ -42,13 +41,13 @@ class Reader:
 
     @property
     def plain(self) -> PreTrainedModel:
-        """The transformers module itself; adapters are built into its layers."""
+        """The transformers module itself. Adapters are built into its layers."""
         inner: Any = self.model
         return inner.get_base_model() if _has_adapters(inner) else inner  # type: ignore[no-any-return]
 
     @contextmanager
     def active(self) -> Iterator[PreTrainedModel]:
-        """Makes this side's adapter (or none) act, yields the module to call, and undoes it; may be nested."""
+        """Activates this side's adapter (or none), yields the module to call, and undoes it. May be nested."""
         inner: Any = self.model
         if not _has_adapters(inner):
             yield self.plain
@@ -65,8 +64,10 @@ class Reader:
         """The decoder layers, first to last.
 
         Raises:
-            ModelError: the architecture keeps its layers in an unusual way.
+            ModelError: the architecture stores its layers in an unusual way.
         """
+        from torch import nn
+
         if not self._layers:
             for _, module in self.plain.named_modules():
                 if isinstance(module, nn.ModuleList) and len(module) == self.n_layers:
@@ -95,13 +96,13 @@ class Reader:
 
     @property
     def embedding(self) -> torch.Tensor:
-        """(vocab_size, d_model): the input embedding's weight."""
+        """(vocab_size, d_model): the weight of the input embedding."""
         inner: Any = self.plain
         return inner.get_input_embeddings().weight  # type: ignore[no-any-return]
 
     @property
     def unembedding(self) -> torch.Tensor:
-        """(vocab_size, d_model): the output embedding's weight (the input's where they are tied)."""
+        """(vocab_size, d_model): the weight of the output embedding (the input embedding's if they are tied)."""
         inner: Any = self.plain
         head = inner.get_output_embeddings() or inner.get_input_embeddings()
         return head.weight  # type: ignore[no-any-return]
@@ -111,8 +112,10 @@ class Reader:
         """The norm between the last layer and the unembedding.
 
         Raises:
-            ModelError: the decoder has none under a known name.
+            ModelError: the decoder has no norm under a known name.
         """
+        from torch import nn
+
         inner: Any = self.plain
         decoder = inner.get_decoder()
         for name in NORMS:
@@ -120,10 +123,10 @@ class Reader:
             if isinstance(norm, nn.Module):
                 return norm
         raise ModelError(
-            f"{self.reference.text} ({self.identity.architecture}) has no final norm that is known here."
+            f"{self.reference.text} ({self.identity.architecture}) has no final norm under a known name."
         )
 
 
 def _has_adapters(model: Any) -> bool:
-    """Whether peft wraps the model. (peft also leaves a `peft_config` on the model inside, so that says nothing.)"""
+    """Whether peft wraps the model. (`peft_config` does not tell: peft also sets it on the model inside.)"""
     return hasattr(model, "get_base_model")

@@ -1,9 +1,7 @@
-"""extract.probes.answer."""
+"""Answers the analysis's requests to run the models again. It does not know what the answers are used for."""
 
 from __future__ import annotations
 
 from extract.probes.answer import answer_probes
 
-__all__ = [
-    "answer_probes",
-]
+__all__ = ["answer_probes"]

@@ -1,7 +1,7 @@
-"""The probe stage: runs the models again for what the analysis asked in the store, and leaves the answers there.
+"""The probe stage: runs the models again for the analysis's requests in the store, and writes the answers there.
 
-Spliced-in loss: a dictionary's reconstruction stands in the place of a site's activations at every kept position,
-while the model reads its own answer. It is set between the untouched model and the same positions at zero, as the
+Spliced loss: a dictionary's reconstruction replaces a site's activations at every kept position while the model reads
+its own answer. It is compared with the loss of the unchanged model and with zeros at the same positions, as in the
 "loss recovered" of Rajamanoharan et al. 2024 ("Improving dictionary learning with gated sparse autoencoders").
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from extract.job import Job, check_same, prepare, stored_rendering
 from extract.pipeline import load
-from extract.reading import NotFiniteError, Planned, Splice, plan, read_batch
+from extract.reading import NotFiniteError, SequenceBatch, Splice, batch_sequences, read_batch
 from extract.texts import FIRST_CLASSES, ReadSequence, build_sequence
 from fi_store.config import RunConfig
 from fi_store.dictionaries import Dictionary, load_dictionary
@@ -32,7 +32,7 @@ from fi_store.vocabulary import POSITION_CLASSES, SIDES, Side
 
 @dataclass(frozen=True)
 class _Request:
-    """A dictionary whose reconstruction is to be spliced in, and the prompts."""
+    """A request to splice in the reconstruction of a dictionary on some prompts."""
 
     id: str
     dictionary: Dictionary
@@ -40,7 +40,7 @@ class _Request:
 
 
 class _Loss(NamedTuple):
-    """Mean -log p of an answer's tokens, nats."""
+    """The mean -log p of an answer's tokens, in nats."""
 
     request_id: str
     reader: Side
@@ -51,25 +51,25 @@ class _Loss(NamedTuple):
 
 
 class Probed(NamedTuple):
-    """Requests that were answered, and those whose splice made a loss that is not finite."""
+    """How many requests were answered, and how many failed because a loss was not finite."""
 
     answered: int
     failed: int
 
 
 def answer_probes(store: Store, run_id: str, *, progress: Progress) -> Probed:
-    """Answers the open requests of an analyzed run in one transaction; one that fails leaves a warning.
+    """Answers the open requests of an analyzed run in one transaction. A failed request leaves a warning.
 
     Raises:
-        UsageError: the run is not analyzed, or a model is not the one that it read.
-        ModelError: a model cannot be read any more.
-        AnalysisError: a dictionary cannot be read any more.
-        NotFiniteError: a model gives values that are not finite.
+        UsageError: the run is not analyzed, or a model is not the same as in the run.
+        ModelError: a model can no longer be read.
+        AnalysisError: a dictionary can no longer be read.
+        NotFiniteError: a model produces values that are not finite.
     """
     run = store.run(run_id)
     if run.state not in ("analyzed", "complete"):
         raise UsageError(
-            f"The run {run_id} is {run.state}; nothing is asked before its analysis is done.",
+            f"The run {run_id} is {run.state}. It has no requests before its analysis is done.",
             hint=f"fi-store analyze {run_id}",
         )
     requests = _open_requests(store, run_id)
@@ -82,18 +82,18 @@ def answer_probes(store: Store, run_id: str, *, progress: Progress) -> Probed:
         pair,
         config,
         suite,
-        wish="be asked more",
-        hint="compare the models of today in a new run: fi-store run",
+        action="be probed",
+        hint="compare the current models in a new run: fi-store run",
     )
     job = prepare(pair, config, suite, stored_rendering(store, run.extraction_run_id))
-    wanted = frozenset[str]().union(*(request.prompt_ids for request in requests))
+    prompt_ids = frozenset[str]().union(*(request.prompt_ids for request in requests))
     losses: list[_Loss] = []
-    failed: dict[str, str] = {}  # request -> why
+    failed: dict[str, str] = {}  # request -> the reason
     with progress.task("splicing in reconstructions", len(SIDES)) as advance:
         for side in SIDES:
-            for part in plan(_own_texts(store, run.extraction_run_id, job, side, wanted)):
-                left = [request for request in requests if request.id not in failed]
-                losses.extend(_splice_losses(job, side, part, left, failed))
+            for batch in batch_sequences(_own_texts(store, run.extraction_run_id, job, side, prompt_ids)):
+                remaining = [request for request in requests if request.id not in failed]
+                losses.extend(_splice_losses(job, side, batch, remaining, failed))
             advance(1)
     with store.session() as session:
         session.add_all(
@@ -125,7 +125,7 @@ def _open_requests(store: Store, run_id: str) -> list[_Request]:
 def _own_texts(
     store: Store, extraction_run_id: str, job: Job, side: Side, prompt_ids: frozenset[str]
 ) -> list[ReadSequence]:
-    """The prompts with the model's own answers, all user text and answer positions kept."""
+    """The prompts with the model's own answers. All positions of user text and answers are kept."""
     rows = store.rows(
         "SELECT prompt_id, text FROM generation WHERE run_id = $run AND author = $side",
         run=extraction_run_id,
@@ -148,68 +148,73 @@ def _own_texts(
 
 
 def _splice_losses(
-    job: Job, side: Side, part: Planned, requests: Sequence[_Request], failed: dict[str, str]
+    job: Job, side: Side, batch: SequenceBatch, requests: Sequence[_Request], failed: dict[str, str]
 ) -> Iterator[_Loss]:
-    """Every arm's loss of one model on one batch; what is not finite with a splice is noted in `failed`."""
+    """One model's loss in every arm on one batch. Requests with a loss that is not finite are added to `failed`."""
     pair = job.pair
     readers = {"base": pair.base, "target": pair.target}
-    batch = part.batch(side, pair.device)
+    tokens = batch.tokens(side, pair.device)
     clean = {
-        name: read_batch(readers[name], part.batch(name, pair.device), job.config.sites, logits=name == side)
+        name: read_batch(
+            readers[name], batch.tokens(name, pair.device), job.config.sites, logits=name == side
+        )
         for name in SIDES
     }
     classes = torch.tensor(
-        [tuple(POSITION_CLASSES).index(name) for member in part.members for name in member.classes]
+        [tuple(POSITION_CLASSES).index(name) for sequence in batch.sequences for name in sequence.classes]
     )
     order: tuple[Side, Side] = (job.first, "target" if job.first == "base" else "base")
-    place = order.index(side)
-    untouched = _by_prompt(clean[side].logits, part, side, "clean")
+    side_index = order.index(side)
+    clean_losses = _answer_losses(clean[side].logits, batch, side, "clean")
     for request in requests:
         config = request.dictionary.config
         first, second = (clean[name].activations[config.site, config.layer].cpu() for name in order)
-        rebuilt = request.dictionary.read((first, second), classes, (place,)).reconstruction[place]
-        arms: dict[str, Mapping[str, tuple[int, float]]] = {"clean": untouched}
+        encoded = request.dictionary.encode_pair((first, second), classes, (side_index,))
+        rebuilt = encoded.reconstruction[side_index]
+        arms: dict[str, Mapping[str, tuple[int, float]]] = {"clean": clean_losses}
         try:
             for arm, values in (("spliced", rebuilt), ("ablated", torch.zeros_like(rebuilt))):
                 splice = Splice(config.site, config.layer, values)
-                reading = read_batch(readers[side], batch, (), logits=True, splice=splice)
-                where = f"{arm}, layer {config.layer}, {config.site}"
-                arms[arm] = _by_prompt(reading.logits, part, side, where)
+                output = read_batch(readers[side], tokens, (), logits=True, splice=splice)
+                what = f"{arm}, layer {config.layer}, {config.site}"
+                arms[arm] = _answer_losses(output.logits, batch, side, what)
         except NotFiniteError as error:
             failed[request.id] = str(error)
             continue
-        for arm, found in arms.items():
-            for prompt_id, (n_tokens, loss) in found.items():
+        for arm, losses in arms.items():
+            for prompt_id, (n_tokens, loss) in losses.items():
                 if prompt_id in request.prompt_ids:
                     yield _Loss(request.id, side, prompt_id, arm, n_tokens, loss)
 
 
-def _by_prompt(logits: Tensor | None, part: Planned, side: Side, what: str) -> dict[str, tuple[int, float]]:
-    """Answer tokens and mean loss of every sequence, from logits (n, vocabulary); an empty answer has none.
+def _answer_losses(
+    logits: Tensor | None, batch: SequenceBatch, side: Side, what: str
+) -> dict[str, tuple[int, float]]:
+    """Number of answer tokens and mean loss by prompt, from logits (n, vocabulary). Empty answers are left out.
 
     Raises:
         NotFiniteError: a loss is not finite.
     """
     if logits is None:
-        raise AssertionError("logits were asked for")
-    found: dict[str, tuple[int, float]] = {}
-    first = 0
-    for member in part.members:
-        text = member.side(side)
-        # By the model's own tokens: `next_ids` has one rule for the base and another for the target.
-        rows = [
-            (first + at, text.ids[place + 1])
-            for at, (name, place) in enumerate(zip(member.classes, text.kept, strict=True))
-            if name != "prompt" and place + 1 < len(text.ids)
+        raise AssertionError("logits were requested")
+    losses: dict[str, tuple[int, float]] = {}
+    first_row = 0
+    for sequence in batch.sequences:
+        text = sequence.sides[side]
+        # Uses the model's own tokens, because `next_ids` follows different rules for base and target.
+        predicted = [
+            (row, text.ids[position + 1])
+            for row, (name, position) in enumerate(zip(sequence.classes, text.kept, strict=True), first_row)
+            if name != "prompt" and position + 1 < len(text.ids)
         ]
-        if rows:
-            at, following = torch.tensor(rows, device=logits.device).T
-            loss = float(torch.nn.functional.cross_entropy(logits[at].float(), following))
+        if predicted:
+            rows, following = torch.tensor(predicted, device=logits.device).T
+            loss = float(torch.nn.functional.cross_entropy(logits[rows].float(), following))
             if not math.isfinite(loss):
                 raise NotFiniteError(
                     f"The loss of the {side} is not finite ({what}).",
-                    hint="a new run in another precision, for example --quantization fp32",
+                    hint="start a new run in another precision, for example --quantization fp32",
                 )
-            found[member.prompt_id] = len(rows), loss
-        first += len(member.classes)
-    return found
+            losses[sequence.prompt_id] = len(predicted), loss
+        first_row += len(sequence.classes)
+    return losses

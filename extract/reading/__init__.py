@@ -1,4 +1,7 @@
-"""extract.reading.passes."""
+"""Runs forward passes over token sequences: answers, activations, divergences, and their rows and files on disk.
+
+It does not know how texts are rendered or tokenized, and it does not decide what is run.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from extract.reading.divergence import BLOCK_ROWS, VocabularyMap, map_vocabulari
 from extract.reading.facts import divergence_table, mentioned_tokens, summary_table, token_table
 from extract.reading.generate import Answer, answering, generate_answers
 from extract.reading.hooks import NotFiniteError, Readable, Splice, read_batch
-from extract.reading.passes import Activations, Planned, plan, read_alone, read_pair
+from extract.reading.pair import Activations, SequenceBatch, batch_sequences, read_alone, read_pair
 from extract.reading.prefix import may_branch
 from extract.reading.shards import full_disk_explained, write_shards
 
@@ -17,11 +20,12 @@ __all__ = [
     "Activations",
     "Answer",
     "NotFiniteError",
-    "Planned",
     "Readable",
+    "SequenceBatch",
     "Splice",
     "VocabularyMap",
     "answering",
+    "batch_sequences",
     "divergence_table",
     "full_disk_explained",
     "generate_answers",
@@ -29,7 +33,6 @@ __all__ = [
     "may_branch",
     "mentioned_tokens",
     "padded_length",
-    "plan",
     "read_alone",
     "read_batch",
     "read_pair",

@@ -1,7 +1,7 @@
-"""Texts that are read together, and the forward passes that read them: what they have in common only once.
+"""Batches of texts, and the forward passes that read them. What texts have in common is read only once.
 
-Where texts open with the same tokens these are one pass, and where different answers follow the same prompt, prompts
-are read before answers. A later pass goes on from the keys and values of the one before it.
+If all texts open with the same tokens, the opening has a pass of its own. If different answers follow the same prompt,
+prompts are read before answers. Each pass continues from the keys and values of the pass before it.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from torch import Tensor
 from extract.reading.prefix import shared_length
 
 LENGTH_STEP = 8
-"""Passes are padded to multiples of this: kernels are rebuilt for every new shape."""
+"""Passes are padded to multiples of this length, because kernels are rebuilt for every new shape."""
 BATCH_TOKENS = 2048
-"""Padded tokens of a batch whose texts are read whole."""
+"""The limit on a batch's padded tokens, counted as if its texts were read whole."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """What one forward pass reads: right-padded parts of texts, each after a row of the pass before it.
+    """What one forward pass reads: right-padded parts of texts, each continuing a row of the pass before it.
 
-    parent: (n,) int64, those rows. ids, positions: (n, T) int64; mask: (n, P + T) int64, also over the P tokens of the
-    passes before. rows, columns: (k,) int64, the kept positions; places: (k,) int64, their places among all of the
-    batch, ascending.
+    parent: (n,) int64, those rows. ids, positions: (n, T) int64. mask: (n, P + T) int64, which includes the P tokens of
+    earlier passes. rows, columns: (k,) int64, the kept positions in this pass. indices: (k,) int64, their indices among
+    all kept positions of the batch, ascending.
     """
 
     parent: Tensor
@@ -36,11 +36,11 @@ class Level:
     mask: Tensor
     rows: Tensor
     columns: Tensor
-    places: Tensor
+    indices: Tensor
 
 
 class _Part(NamedTuple):
-    """A text's tokens `start` to `end` as a row of a pass that several texts may share."""
+    """A text's tokens from `start` to `end`, as a row of a pass. Several texts may share the row."""
 
     row: int
     parent: int
@@ -50,7 +50,7 @@ class _Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """Texts as token ids, the kept positions of each, and how long their prompts are."""
+    """Texts as token ids, the kept positions of each, and the lengths of their prompts (`stems`)."""
 
     ids: Sequence[Sequence[int]]
     kept: Sequence[Sequence[int]]
@@ -59,49 +59,51 @@ class Batch:
 
     @property
     def n_kept(self) -> int:
-        """Kept positions of all texts."""
+        """The number of kept positions in all texts."""
         return sum(map(len, self.kept))
 
     def levels(self, *, share: bool, branch: bool) -> list[Level]:
-        """The passes of the batch: one over whole texts, unless a model lets texts `share` keys and values of an
-        opening that is not kept, and `branch`: equal texts are one row, and so are the prompts of different answers.
+        """The passes of the batch, in order. Without `share` and `branch` it is one pass over whole texts.
+
+        share: the model lets texts share the keys and values of a common opening without kept positions.
+        branch: equal texts are one row, and so are equal prompts of different answers.
 
         Raises:
-            ValueError: a kept position lies outside its text.
+            ValueError: a kept position is outside its text.
         """
         texts = [tuple(text) for text in self.ids]
         ends = self._ends(texts, share=share, branch=branch)
-        found: list[Level] = []
+        levels: list[Level] = []
+        n_levels = max(map(len, ends))
         parts: dict[int, _Part] = {}
-        for depth in range(max(map(len, ends))):
+        for depth in range(n_levels):
             known: dict[object, int] = {}
             following: dict[int, _Part] = {}
             for number, end in enumerate(ends):
                 if depth < len(end):
                     before = parts.get(number, _Part(0, 0, 0, 0))
                     merged = branch or depth + 1 < len(end)
-                    part = before.end, texts[number][: end[depth]] if merged else number
-                    row = known.setdefault(part, len(known))
+                    content = before.end, texts[number][: end[depth]] if merged else number
+                    row = known.setdefault(content, len(known))
                     following[number] = _Part(row, before.row, before.end, end[depth])
             parts = following
-            found.append(
-                self._level(texts, parts, found[-1] if found else None, last=depth + 1 == max(map(len, ends)))
-            )
-        if sum(len(level.places) for level in found) != self.n_kept:
-            raise ValueError("a kept position lies outside its text")
-        return found
+            previous = levels[-1] if levels else None
+            levels.append(self._level(texts, parts, previous, last=depth + 1 == n_levels))
+        if sum(len(level.indices) for level in levels) != self.n_kept:
+            raise ValueError("a kept position is outside its text")
+        return levels
 
     def _ends(self, texts: Sequence[tuple[int, ...]], *, share: bool, branch: bool) -> list[list[int]]:
-        """Where the parts of each text end, one for each pass."""
+        """Where the parts of each text end, one part for each pass."""
         ends = [[len(text)] for text in texts]
         if branch:
             prompts = {text[:stem] for text, stem in zip(texts, self.stems, strict=True)}
             if len(prompts) < len(set(texts)):
                 ends = [sorted({stem, len(text)}) for text, stem in zip(texts, self.stems, strict=True)]
         if share:
-            # A token of every text, and its first kept position, are left to the passes that are read.
-            first = (min([end[0] - 1, *kept[:1]]) for end, kept in zip(ends, self.kept, strict=True))
-            opening = shared_length(texts, min(first))
+            # The opening leaves at least one token of each text's next part, and the text's first kept position.
+            limits = (min([end[0] - 1, *kept[:1]]) for end, kept in zip(ends, self.kept, strict=True))
+            opening = shared_length(texts, min(limits))
             ends = [[opening, *end] for end in ends] if opening else ends
         return ends
 
@@ -110,7 +112,7 @@ class Batch:
     ) -> Level:
         by_row = {part.row: number for number, part in parts.items()}
         longest = max(part.end - part.start for part in parts.values())
-        # What a single row is followed by needs no padding.
+        # A single row needs no padding if another pass follows.
         width = longest if len(by_row) == 1 and not last else padded_length(longest)
         ids = torch.zeros(len(by_row), width, dtype=torch.long)
         mask = torch.zeros(len(by_row), width, dtype=torch.long)
@@ -120,38 +122,37 @@ class Batch:
             length = part.end - part.start
             ids[row, :length] = torch.tensor(texts[number][part.start : part.end])
             mask[row, :length] = 1
-            # Padding repeats the last position: the next ones may be more than the model has.
+            # Padding repeats the last position, because higher ones may be more than the model has.
             positions[row] = torch.arange(part.start, part.start + width).clamp(max=part.end - 1)
         parent = torch.tensor([parts[by_row[row]].parent for row in range(len(by_row))])
         if before is not None:
             mask = torch.cat([before.mask.cpu()[parent], mask], 1)
-        kept = self._kept_in(parts)
-        at = torch.tensor(kept, dtype=torch.long).reshape(-1, 3).T
-        tensors = (parent, ids, positions, mask, *at)
+        kept = torch.tensor(self._kept_in(parts), dtype=torch.long).reshape(-1, 3).T
+        tensors = (parent, ids, positions, mask, *kept)
         return Level(*(tensor.to(self.device) for tensor in tensors))
 
     def _kept_in(self, parts: dict[int, _Part]) -> list[tuple[int, int, int]]:
-        """(row, column, place) of the kept positions that lie in some parts."""
+        """(row, column, index) of the kept positions in these parts."""
         found = []
-        place = 0
+        index = 0
         for number, positions in enumerate(self.kept):
             part = parts.get(number)
-            for at in positions:
-                if part is not None and part.start <= at < part.end:
-                    found.append((part.row, at - part.start, place))
-                place += 1
+            for position in positions:
+                if part is not None and part.start <= position < part.end:
+                    found.append((part.row, position - part.start, index))
+                index += 1
         return found
 
 
 def plan_batches(lengths: Sequence[int], texts: Sequence[int], tokens: int = BATCH_TOKENS) -> list[list[int]]:
-    """Groups of prompts' numbers for one batch each: similar lengths together, at most `tokens` padded.
+    """Groups prompts of similar length into batches of at most `tokens` padded tokens; returns the prompts' numbers.
 
-    A prompt comes with `texts` texts of at most `lengths` tokens, counted as if each were read whole.
+    Each prompt has `texts` texts of at most `lengths` tokens, counted as if each were read whole.
     """
     groups: list[list[int]] = []
     count = 0
     for number in sorted(range(len(lengths)), key=lambda item: (lengths[item], item)):
-        # Sorted by length, the newest member is the longest of its group.
+        # The prompts are sorted by length, so the newest member is the longest of its group.
         if groups and (count + texts[number]) * padded_length(lengths[number]) <= tokens:
             groups[-1].append(number)
             count += texts[number]

@@ -1,4 +1,4 @@
-"""Turns what was read into rows of the store: token divergences, activation summaries, token texts."""
+"""Turns divergences and activations into rows of the store: token divergences, activation summaries, token texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from extract.reading.passes import PairReading
+from extract.reading.pair import PairReading
 from extract.texts import ReadSequence
 
 SPACE_MARK = "▁"
@@ -20,7 +20,7 @@ SPACE_MARK = "▁"
 def divergence_table(
     run_id: str, chunk: int, first_row: int, sequences: Sequence[ReadSequence], reading: PairReading
 ) -> pa.Table:
-    """The rows of `token_divergence` for a chunk, in the order of the shards' rows."""
+    """The rows of `token_divergence` for a chunk, in the same order as the shards' rows."""
     divergence = reading.divergence
     counts = [len(sequence.classes) for sequence in sequences]
     total = sum(counts)
@@ -54,7 +54,7 @@ def divergence_table(
 
 
 def mentioned_tokens(table: pa.Table) -> set[int]:
-    """The token ids that a table of divergences mentions."""
+    """The token ids that a divergence table mentions."""
     found: set[int] = set()
     for name in ("token_id", "next_token_id"):
         found.update(table[name].drop_null().unique().to_pylist())
@@ -64,7 +64,7 @@ def mentioned_tokens(table: pa.Table) -> set[int]:
 
 
 def token_table(run_id: str, tokenizer: Any, ids: Iterable[int]) -> pa.Table:
-    """The rows of `run_token`: each id decoded on its own, a leading space as a real space."""
+    """The rows of `run_token`. Each id is decoded on its own, and a leading space becomes a real space."""
     ordered = sorted(ids)
     pieces = tokenizer.convert_ids_to_tokens(ordered)
     texts = tokenizer.batch_decode([[token] for token in ordered], clean_up_tokenization_spaces=False)
@@ -80,7 +80,7 @@ def token_table(run_id: str, tokenizer: Any, ids: Iterable[int]) -> pa.Table:
 
 
 def _visible(piece: str | None, text: str) -> str:
-    """Decoding one sentencepiece token drops its leading space; it is part of what the token means."""
+    """The text with the leading space that decoding a single sentencepiece token drops."""
     if piece is not None and piece.startswith(SPACE_MARK) and not text.startswith(" "):
         return " " + text
     return text
@@ -89,18 +89,18 @@ def _visible(piece: str | None, text: str) -> str:
 def summary_table(
     run_id: str, chunk: int, sequences: Sequence[ReadSequence], reading: PairReading
 ) -> pa.Table:
-    """The rows of `activation_summary`: per sequence, site, layer (that both models have) and position class."""
+    """The rows of `activation_summary`: one per sequence, site, layer (if both models have it) and position class."""
     groups = _groups(sequences)
     base, target = reading.activations["base"], reading.activations["target"]
     keys = sorted(base.keys() & target.keys())
     count, width = len(groups.members), len(keys) * len(groups.members)
-    scalars = torch.empty(4, len(keys), count)  # norms, relative difference, cosine
+    scalars = torch.empty(4, len(keys), count)  # both norms, relative difference, cosine
     means_base = torch.empty(len(keys), count, base[keys[0]].shape[1])
     means_target = torch.empty(len(keys), count, target[keys[0]].shape[1])
-    for at, key in enumerate(keys):
+    for number, key in enumerate(keys):
         left, right = base[key].float(), target[key].float()
-        means_base[at], means_target[at] = groups.mean(left), groups.mean(right)
-        scalars[:, at] = _compared(left, right, groups)
+        means_base[number], means_target[number] = groups.mean(left), groups.mean(right)
+        scalars[:, number] = _compare(left, right, groups)
     members = groups.members * len(keys)
     answers = [sequence.author != "control" for sequence, _ in members]
     norm_base, norm_target, relative, cosine = (column.reshape(-1) for column in scalars)
@@ -125,8 +125,8 @@ def summary_table(
     )
 
 
-def _compared(base: Tensor, target: Tensor, groups: _Groups) -> Tensor:
-    """(4, G): mean norms, relative difference and cosine of each group; NaN across widths."""
+def _compare(base: Tensor, target: Tensor, groups: _Groups) -> Tensor:
+    """(4, G): both mean norms, relative difference and cosine of each group. The last two are NaN across widths."""
     norm_base, norm_target = groups.mean(base.norm(dim=1)), groups.mean(target.norm(dim=1))
     relative = cosine = torch.full_like(norm_base, torch.nan)
     if base.shape[1] == target.shape[1]:
@@ -161,7 +161,7 @@ def _groups(sequences: Sequence[ReadSequence]) -> _Groups:
 
 
 def _vectors(means: Tensor, present: list[bool]) -> pa.Array:
-    """Lists of floats, empty where `present` is false."""
+    """Lists of floats. They are empty where `present` is false."""
     lengths = np.where(present, means.shape[1], 0)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     values = means[torch.tensor(present)].reshape(-1).numpy()
@@ -180,4 +180,5 @@ def _nullable(values: Tensor) -> pa.Array:
 
 
 def _repeated(values: list[str], counts: list[int]) -> pa.Array:
+    """Each value as often as its count says."""
     return pa.array(np.repeat(np.array(values, dtype=object), counts), pa.string())

@@ -1,4 +1,4 @@
-"""Each model's own greedy answers, in batches with padding on the left."""
+"""Generates each model's own greedy answers, in batches with padding on the left."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 
 class Answer(NamedTuple):
-    """An answer without special tokens; `n_tokens` counts its tokens without the end mark; `finished`: it ended by
-    itself rather than at the limit."""
+    """An answer without special tokens. `n_tokens` does not count the end mark.
+
+    `finished` means that the model ended the answer itself before the limit.
+    """
 
     text: str
     n_tokens: int
@@ -28,10 +30,10 @@ class Answer(NamedTuple):
 def generate_answers(
     reader: Reader, prompts: Sequence[Sequence[int]], max_new_tokens: int, device: Any
 ) -> list[Answer]:
-    """Greedy answers to prompts given as token ids; deterministic for the same batch.
+    """Greedy answers to prompts given as token ids. They are deterministic for the same batch.
 
-    A model's own sampling settings and penalties are set aside: they would make the answer depend on more than the
-    distribution that the positions' divergences describe.
+    A model's own sampling settings and penalties are ignored: with them, the answer would depend on more than the
+    distributions that divergences compare.
     """
     if not prompts:
         return []
@@ -43,7 +45,7 @@ def generate_answers(
         past = prefix_cache(model, prompts[0][:n_shared], len(prompts), device) if n_shared else None
         if past is None:
             n_shared = 0
-        # The tokens that are shared stand first; padding comes after them, before the rest.
+        # Each row holds the shared tokens, then padding, then the rest of its prompt.
         ids = torch.zeros(len(prompts), width, dtype=torch.long)
         mask = torch.zeros(len(prompts), width, dtype=torch.long)
         mask[:, :n_shared] = 1
@@ -62,20 +64,20 @@ def generate_answers(
 
 
 def end_ids(model: Any, tokenizer: Any) -> list[int]:
-    """The ids that end an answer: those of the model's generation settings and the tokenizer's own."""
+    """The ids that end an answer, from the model's generation settings and from the tokenizer."""
     declared = model.generation_config.eos_token_id
     found = declared if isinstance(declared, list) else [declared]
     return sorted({int(token) for token in (*found, tokenizer.eos_token_id) if token is not None})
 
 
 UNIMPORTANT = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
-"""Entries of a model's configuration that change no answer, or that a run keeps elsewhere."""
+"""Entries of a model's configuration that do not change answers, or that a run stores elsewhere."""
 
 
 def answering(reader: Reader, trust_remote_code: bool) -> str | None:
     """A hash of what determines answers besides the fingerprint: the configuration and the ids that end an answer.
 
-    None where a repository's own code may take part, which nothing here covers.
+    None if the repository's own code may run, because no hash covers it.
     """
     if trust_remote_code:
         return None
@@ -94,13 +96,13 @@ def _greedy(max_new_tokens: int, ends: list[int]) -> GenerationConfig:
         top_p=1.0,
         top_k=50,
         eos_token_id=ends or None,
-        pad_token_id=ends[0] if ends else 0,  # after an end mark only, where nothing reads it
+        pad_token_id=ends[0] if ends else 0,  # only after an end mark, where it is never read
     )
 
 
 def _answer(tokens: list[int], ends: list[int], tokenizer: Any) -> Answer:
     stop = next((at for at, token in enumerate(tokens) if token in ends), None)
-    own = tokens if stop is None else tokens[:stop]
-    text = tokenizer.decode(own, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    # The limit may fall inside a character; its loose bytes are not text.
-    return Answer(text.rstrip("\ufffd") if stop is None else text, len(own), stop is not None)
+    kept = tokens if stop is None else tokens[:stop]
+    text = tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    # The limit may cut a character in half, and its remaining bytes are not text.
+    return Answer(text.rstrip("\ufffd") if stop is None else text, len(kept), stop is not None)

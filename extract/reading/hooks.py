@@ -1,7 +1,7 @@
-"""Reads activations out of the running model: hooks on the transformers modules, removed in `finally`.
+"""Reads a batch with a model and captures activations at the kept positions, with hooks that are always removed.
 
-Nothing of a model is computed by own code. What leaves a forward pass are the kept positions only, and the
-output head is fed only those: its input is narrowed in a hook, so scaling and soft caps of the logits stay the model's.
+All values come from the model's own modules. A hook also narrows the input of the output head to the kept positions,
+so the model itself still applies scaling and soft caps to the logits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CHILDREN = {
     "attn_out": ("self_attn", "attn", "attention", "self_attention"),
     "mlp_out": ("mlp", "feed_forward", "ffn", "block_sparse_moe"),
 }
-"""What the attention and MLP modules of a decoder layer are called in transformers."""
+"""Names of the attention and MLP modules of a decoder layer in transformers."""
 
 
 class NotFiniteError(ExtractionError):
@@ -31,7 +31,7 @@ class NotFiniteError(ExtractionError):
 
 
 class Readable(Protocol):
-    """What the extraction needs of a model; `extract.models.Reader` and sham targets are such."""
+    """What reading needs from a model. `extract.models.Reader` and sham targets have it."""
 
     @property
     def reference(self) -> ModelReference: ...
@@ -41,7 +41,7 @@ class Readable(Protocol):
 
 
 class Splice(NamedTuple):
-    """What stands at the kept positions of a site in the place of the model's own activations: (n, d_model)."""
+    """Values (n, d_model) that replace the model's activations at the kept positions of a site and layer."""
 
     site: str
     layer: int
@@ -50,7 +50,7 @@ class Splice(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchOutput:
-    """Activations (site, layer) -> (n, d_model) in the model's dtype, and logits (n, vocabulary) if asked for."""
+    """Activations (site, layer) -> (n, d_model) in the model's dtype, and logits (n, vocabulary) if requested."""
 
     activations: dict[tuple[str, int], Tensor]
     logits: Tensor | None
@@ -60,25 +60,26 @@ class BatchOutput:
 def read_batch(
     reader: Readable, batch: Batch, sites: Sequence[str], *, logits: bool, splice: Splice | None = None
 ) -> BatchOutput:
-    """A reader's forward passes over a batch, with something else in the place of its activations if asked for.
+    """Runs a reader's forward passes over a batch, with some activations replaced if there is a `splice`.
 
     Raises:
         NotFiniteError: an activation at a kept position is not finite.
         ExtractionError: a layer lacks the module of a site.
     """
-    found: BatchOutput | None = None
+    output: BatchOutput | None = None
     with reader.active() as model:
-        while found is None:  # once more, whole, where the first pass shows that a model cannot share
-            # What is put at one text's positions is not put at another's, so prompts stay apart.
+        # Repeated with whole texts if the first pass shows that the model cannot share.
+        while output is None:
+            # A splice differs between texts, so it rules out shared prompts.
             levels = batch.levels(share=may_share(model), branch=splice is None and may_branch(model))
-            found = _read_levels(reader, model, levels, batch.n_kept, sites, logits, splice)
-    for (site, layer), rows in found.activations.items():
+            output = _read_levels(reader, model, levels, batch.n_kept, sites, logits, splice)
+    for (site, layer), rows in output.activations.items():
         if not bool(torch.isfinite(rows).all()):
             raise NotFiniteError(
-                f"{reader.reference.text} gives activations that are not finite (layer {layer}, {site}).",
+                f"{reader.reference.text} produces activations that are not finite (layer {layer}, {site}).",
                 hint="try another precision, for example --quantization fp32",
             )
-    return found
+    return output
 
 
 def _read_levels(
@@ -90,48 +91,48 @@ def _read_levels(
     logits: bool,
     splice: Splice | None,
 ) -> BatchOutput | None:
-    """The passes in turn; None where the model's keys and values cannot be handed on."""
+    """Runs the passes in order. None if the model's keys and values cannot be passed on."""
     activations: dict[tuple[str, int], Tensor] = {}
-    head: Tensor | None = None
+    all_logits: Tensor | None = None
     cache = None
-    told = len(levels) > 1 and may_branch(model)
+    send_positions = len(levels) > 1 and may_branch(model)
     for level in levels:
         last = level is levels[-1]
         if cache is not None:
             cache.batch_select_indices(level.parent)
-        own: dict[tuple[str, int], Tensor] = {}
-        wanted = logits and len(level.places) > 0
+        captured: dict[tuple[str, int], Tensor] = {}
+        with_logits = logits and len(level.indices) > 0
         with (
             _spliced(reader, level, splice),
-            _captured(reader, level, sites, own),
-            _narrowed(model, level, wanted) as cut,
+            _captured(reader, level, sites, captured),
+            _narrowed(model, level, with_logits) as was_narrowed,
         ):
             output = model(
                 input_ids=level.ids,
                 attention_mask=level.mask,
                 past_key_values=cache,
                 use_cache=cache is not None or not last,
-                **({"position_ids": level.positions} if told else {}),
+                **({"position_ids": level.positions} if send_positions else {}),
             )
-        if wanted:
-            rows = output.logits[0] if cut() else output.logits[level.rows, level.columns]
-            head = _placed(head, rows, level.places, n_kept)
-        for key, values in own.items():
-            activations[key] = _placed(activations.get(key), values, level.places, n_kept)
+        if with_logits:
+            rows = output.logits[0] if was_narrowed() else output.logits[level.rows, level.columns]
+            all_logits = _inserted(all_logits, rows, level.indices, n_kept)
+        for key, values in captured.items():
+            activations[key] = _inserted(activations.get(key), values, level.indices, n_kept)
         if not last:
             cache = shareable(model, output, level.mask.shape[1])
             if cache is None:
                 return None
-    return BatchOutput(activations, head)
+    return BatchOutput(activations, all_logits)
 
 
-def _placed(whole: Tensor | None, rows: Tensor, places: Tensor, n_kept: int) -> Tensor:
-    """(n_kept, ...) with rows (k, ...) at their places, which ascend; the rows themselves where they are all."""
-    if len(places) == n_kept:
+def _inserted(whole: Tensor | None, rows: Tensor, indices: Tensor, n_kept: int) -> Tensor:
+    """(n_kept, ...) with rows (k, ...) at the ascending `indices`, or the rows themselves if they are all."""
+    if len(indices) == n_kept:
         return rows
     if whole is None:
         whole = rows.new_empty((n_kept, *rows.shape[1:]))
-    whole[places.to(rows.device)] = rows
+    whole[indices.to(rows.device)] = rows
     return whole
 
 
@@ -139,6 +140,8 @@ def _placed(whole: Tensor | None, rows: Tensor, places: Tensor, n_kept: int) -> 
 def _captured(
     reader: Readable, level: Level, sites: Sequence[str], into: dict[tuple[str, int], Tensor]
 ) -> Iterator[None]:
+    """Captures the activations of the kept positions into a dict while the context is open."""
+
     def keep(site: str, layer: int) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             hidden: Tensor = output[0] if isinstance(output, tuple) else output  # (B, T, d_model)
@@ -160,20 +163,23 @@ def _captured(
 
 @contextmanager
 def _spliced(reader: Readable, level: Level, splice: Splice | None) -> Iterator[None]:
-    if splice is None or not len(level.places):
+    """Replaces activations at the kept positions while the context is open."""
+    if splice is None or not len(level.indices):
         yield
         return
 
-    def put(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+    def replace(_module: nn.Module, _inputs: Any, output: Any) -> Any:
         hidden: Tensor = output[0] if isinstance(output, tuple) else output  # (B, T, d_model)
         changed = hidden.clone()
         values = splice.values.to(hidden.device, hidden.dtype)
-        rows, columns, places = (at.to(hidden.device) for at in (level.rows, level.columns, level.places))
-        changed[rows, columns] = values[places]
+        rows, columns, indices = (
+            tensor.to(hidden.device) for tensor in (level.rows, level.columns, level.indices)
+        )
+        changed[rows, columns] = values[indices]
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
     module = site_module(reader, reader.layers[splice.layer], splice.layer, splice.site)
-    handle = module.register_forward_hook(put)
+    handle = module.register_forward_hook(replace)
     try:
         yield
     finally:
@@ -190,19 +196,19 @@ def site_module(reader: Readable, layer: nn.Module, number: int, site: str) -> n
             return child
     raise ExtractionError(
         f"Layer {number} of {reader.reference.text} ({type(layer).__name__}) has no module for {site}.",
-        hint="leave it out with --sites resid_post",
+        hint="leave it out: --sites resid_post",
     )
 
 
 @contextmanager
 def _narrowed(model: Any, level: Level, logits: bool) -> Iterator[Callable[[], bool]]:
-    """Feeds the output head only the kept positions as (1, n, d_model), or one position when no logits are wanted.
+    """Passes only the kept positions to the output head, as (1, n, d_model), or one position if `logits` is false.
 
-    Yields what says, after the pass, whether the head was narrowed (a model may have no separate head).
+    Yields a function that says, after the pass, whether this happened (a model may have no separate head).
     """
     narrowed = False
 
-    def cut(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def narrow(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         nonlocal narrowed
         hidden = inputs[0]
         if not isinstance(hidden, Tensor) or hidden.shape[:2] != level.ids.shape:
@@ -212,7 +218,7 @@ def _narrowed(model: Any, level: Level, logits: bool) -> Iterator[Callable[[], b
         return (kept.unsqueeze(0), *inputs[1:])
 
     head = model.get_output_embeddings()
-    handle = head.register_forward_pre_hook(cut) if isinstance(head, nn.Module) else None
+    handle = head.register_forward_pre_hook(narrow) if isinstance(head, nn.Module) else None
     try:
         yield lambda: narrowed
     finally:

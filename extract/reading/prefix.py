@@ -1,9 +1,9 @@
-"""What texts of a batch have in common is run once, and its keys and values shared.
+"""Runs the common beginning of a batch's texts once and shares its keys and values, if the model allows it.
 
-A chat template opens every text with the same system prompt, often a third of all tokens; and both models' answers
-follow the same prompt. What the models compute is the same; only rounding differs, and alike for every reader. Models
-whose cache is not a plain one for each layer (sliding windows, recurrent states), or which count how far away a token
-is by its place in the cache, where padding lies too, read every text whole.
+A chat template opens every text with the same system prompt, often a third of all tokens, and both models' answers
+follow the same prompt. The models compute the same; only rounding differs, in the same way for every reader. Some
+models read every text whole: those without a plain cache for each layer (sliding windows, recurrent states), and those
+that measure the distance of a token by its index in the cache, which also contains padding.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 MIN_SHARED = 8
-"""Shared tokens below which a pass of their own costs more than it saves."""
+"""With fewer shared tokens, a pass of their own costs more than it saves."""
 _UNSHARED: WeakSet[torch.nn.Module] = WeakSet()
-"""Models whose cache was seen and cannot be shared."""
+"""Models whose cache turned out not to be shareable."""
 
 
 def shared_length(texts: Sequence[Sequence[int]], limit: int) -> int:
-    """How many leading tokens all texts share, at most `limit`; 0 when too few to be worth it."""
-    first, last = min(map(list, texts)), max(map(list, texts))  # what these two share, all in between share
+    """How many leading tokens all texts share, at most `limit`; 0 if they are too few to be worth it."""
+    # All texts are sorted between these two, so they share what these two share.
+    first, last = min(map(list, texts)), max(map(list, texts))
     length = 0
     for left, right in zip(first[:limit], last[:limit], strict=False):
         if left != right:
@@ -34,21 +35,21 @@ def shared_length(texts: Sequence[Sequence[int]], limit: int) -> int:
 
 
 def may_share(model: Any) -> bool:
-    """Whether nothing is known that keeps texts from sharing keys and values: the first shared pass tells the rest."""
-    by_place = "local" in getattr(model.config, "attention_layers", ())  # GPT-Neo's windows
-    return model not in _UNSHARED and not by_place
+    """Whether texts may share keys and values, as far as is known before the first shared pass."""
+    uses_cache_index = "local" in getattr(model.config, "attention_layers", ())  # GPT-Neo's windows
+    return model not in _UNSHARED and not uses_cache_index
 
 
 def may_branch(model: Any) -> bool:
-    """Whether texts may also go on after rows of different lengths: the model must be told the positions, from 0."""
+    """Whether texts may also continue rows of different lengths: the model must accept positions that start at 0."""
     embeddings = getattr(model.base_model, "embeddings", None)
-    from_padding = getattr(embeddings, "padding_idx", None) is not None  # RoBERTa counts on from there
-    told = "position_ids" in inspect.signature(model.forward).parameters
-    return may_share(model) and told and not from_padding
+    counts_from_padding = getattr(embeddings, "padding_idx", None) is not None  # RoBERTa
+    takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+    return may_share(model) and takes_positions and not counts_from_padding
 
 
 def shareable(model: Any, output: Any, length: int) -> Cache | None:
-    """The keys and values of a pass over `length` tokens; None (and noted for this model) if they are no plain ones."""
+    """The keys and values of a pass over `length` tokens. None if they are not plain, which is then remembered."""
     cache = getattr(output, "past_key_values", None)
     if (
         type(cache) is DynamicCache  # a subclass may hold more than keys and values
@@ -61,7 +62,7 @@ def shareable(model: Any, output: Any, length: int) -> Cache | None:
 
 
 def prefix_cache(model: Any, tokens: Sequence[int], copies: int, device: Any) -> Cache | None:
-    """Keys and values of `tokens` for a batch of `copies`; None for a model that cannot share them."""
+    """Keys and values of `tokens`, repeated for a batch of `copies`. None if the model cannot share them."""
     if not may_share(model):
         return None
     output = model(input_ids=torch.tensor([list(tokens)], device=device), use_cache=True)

@@ -1,4 +1,4 @@
-"""Activation shards on disk: one safetensors file per reader, site, layer and chunk, written whole or not at all."""
+"""Writes activation shards: one safetensors file per reader, site, layer and chunk, complete or not at all."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def write_shards(
     first_row: int,
     activations: Mapping[tuple[str, int], Tensor],
 ) -> list[ActivationShard]:
-    """Writes a chunk of one reader, (site, layer) -> (n_rows, d_model), and returns the rows that list the files.
+    """Writes one reader's activations of a chunk, (site, layer) -> (n_rows, d_model); returns the files' store rows.
 
-    A file appears under its name only when it is complete; what an earlier, killed attempt left is replaced.
+    A file gets its final name only when it is complete. Files of an earlier, killed attempt are replaced.
 
     Raises:
         ExtractionError: the disk is full.
@@ -66,13 +66,13 @@ def write_shards(
 
 @contextmanager
 def full_disk_explained(folder: Path, run_id: str) -> Iterator[None]:
-    """Turns "no space left on device" into a sentence with the next step; other errors pass."""
+    """Turns "no space left on device" into a sentence with the next step. Other errors pass through."""
     try:
         yield
     except (OSError, SafetensorError) as error:
         if getattr(error, "errno", None) != errno.ENOSPC and "No space left" not in str(error):
             raise
         raise ExtractionError(
-            f"The disk of {folder} is full; what was committed before stays.",
+            f"The disk of {folder} is full. Chunks that were committed before are kept.",
             hint=f"free space (fi-store gc), then fi-store run --resume {run_id}",
         ) from error

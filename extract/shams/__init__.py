@@ -1,25 +1,12 @@
-"""extract.shams."""
+"""Sham targets: as far from the base as the real target is, but without content."""
 
 from __future__ import annotations
 
-from extract.shams.sham import (
-    CALIBRATION_PROMPTS,
-    Sham,
-    ShamError,
-    Yardstick,
-    built_sham,
-    calibrate,
-    measure_pair,
-    why_no_sham,
-)
+from extract.shams.extract import extract_shams
+from extract.shams.sham import CALIBRATION_PROMPTS, why_no_sham
 
 __all__ = [
     "CALIBRATION_PROMPTS",
-    "Sham",
-    "ShamError",
-    "Yardstick",
-    "built_sham",
-    "calibrate",
-    "measure_pair",
+    "extract_shams",
     "why_no_sham",
 ]

@@ -1,4 +1,4 @@
-"""Sham targets: as far from the anchor as the real pair is apart, but without content.
+"""Sham targets: models as far from the anchor as the real pair is apart, but without meaning.
 
 METHOD section 3: per matrix W_a + c * D1 P1 (W_o - W_a) P2 D2 with random permutations P and signs D, so that the
 difference keeps its spectrum and loses its meaning; c is found by bisection so that activations move as far as the

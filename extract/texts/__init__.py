@@ -1,4 +1,4 @@
-"""extract.texts."""
+"""From prompts and answers to the token sequences that both models read. It runs no models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from extract.texts.sequences import (
     build_sequence,
     build_sequences,
     make_tokenizers,
-    without_controls,
 )
 from extract.texts.templates import Rendering, canonical_first, choose_rendering
 
@@ -23,5 +22,4 @@ __all__ = [
     "canonical_first",
     "choose_rendering",
     "make_tokenizers",
-    "without_controls",
 ]

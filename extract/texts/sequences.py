@@ -1,9 +1,4 @@
-"""From rendered prompts and answers to the token sequences that both models read, and the positions that are kept.
-
-A position is kept when it is user text (`prompt`), the last template token before the answer (`start`) or answer
-(`response`), and when both tokenizers have a token boundary right after it. All other template tokens and the first
-token are dropped here and nowhere later: they carry large constant differences.
-"""
+"""Builds the token sequences that both models read: rendered prompts with answers, and which positions are kept."""
 
 from __future__ import annotations
 
@@ -11,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from extract.texts.alignment import Encoded, aligned_positions, next_tokens
 from extract.texts.templates import RenderedPrompt, Rendering
 from fi_store.errors import ExtractionError
 from fi_store.ids import content_id
@@ -20,20 +16,18 @@ from fi_store.vocabulary import Author, PositionClass, Side
 if TYPE_CHECKING:
     from extract.models import LoadedPair, Reader
 
-
-class Encoded(NamedTuple):
-    """Token ids with their character spans; the first `n_prompt` tokens are the rendered prompt."""
-
-    ids: list[int]
-    starts: list[int]
-    ends: list[int]
-    n_prompt: int
+FIRST_CLASSES: frozenset[PositionClass] = frozenset({"prompt", "start", "response"})
+OTHER_CLASSES: frozenset[PositionClass] = frozenset({"response"})
+CONTROL_CLASSES: frozenset[PositionClass] = frozenset({"prompt", "start"})
+"""The position classes kept from the canonical first's answer, from the other's answer, and from a control text."""
 
 
 class OneSide(NamedTuple):
-    """A sequence in one model's tokens: `kept` are token indices, one for each kept position; `next_ids` the token
-    that follows each (None at the end, or where the two tokenizers go on differently); the first `n_prompt` tokens are
-    the rendered prompt."""
+    """A sequence in one model's tokens. The first `n_prompt` tokens are the rendered prompt.
+
+    `kept` holds the token index of each kept position, `next_ids` the token after it (None at the end, or if the two
+    tokenizers continue differently).
+    """
 
     ids: list[int]
     kept: list[int]
@@ -43,7 +37,7 @@ class OneSide(NamedTuple):
 
 @dataclass(frozen=True)
 class ReadSequence:
-    """One text that both models read, with the kept positions in both tokenizations (equally many)."""
+    """One text that both models read, with the kept positions in both tokenizations (the same number in each)."""
 
     id: str
     prompt_id: str
@@ -52,15 +46,18 @@ class ReadSequence:
     target: OneSide
     classes: list[PositionClass]
 
-    def side(self, name: Side) -> OneSide:
-        return self.base if name == "base" else self.target
+    @property
+    def sides(self) -> dict[Side, OneSide]:
+        """The sequence in each model's tokens."""
+        return {"base": self.base, "target": self.target}
 
 
 @dataclass(frozen=True)
 class Tokenizers:
-    """Both models' tokenizers with what a run decides about them once.
+    """Both models' tokenizers, and what a run decides about them once.
 
-    `shared`: they give the same ids for the run's texts, so that one encoding serves both.
+    `shared` means that both give the same ids for the run's texts, so one encoding serves both. `add_first` holds the
+    tokens that are put before every text.
     """
 
     base: Any
@@ -69,8 +66,11 @@ class Tokenizers:
     add_first: dict[Side, list[int]]
 
     def encode(self, side: Side, prompt: RenderedPrompt, answer: str) -> Encoded:
-        """The prompt and the answer as tokens. The prompt's tokens are those it has on its own, as when the answer
-        was generated; if the text around the seam would merge into one token, the answer is encoded by itself."""
+        """The prompt and the answer as tokens.
+
+        The prompt has the same tokens as when the answer was generated. If the end of the prompt and the beginning of
+        the answer would merge into one token, the answer is encoded separately.
+        """
         tokenizer = self.base if side == "base" else self.target
         first = self.add_first[side]
         ids, starts, ends = _tokens(tokenizer, prompt.text)
@@ -84,8 +84,8 @@ class Tokenizers:
                 shift = len(prompt.text)
                 ids, starts, ends = (
                     ids + tail,
-                    starts + [at + shift for at in tail_starts],
-                    ends + [at + shift for at in tail_ends],
+                    starts + [start + shift for start in tail_starts],
+                    ends + [end + shift for end in tail_ends],
                 )
         zeros = [0] * len(first)
         return Encoded(first + ids, zeros + starts, zeros + ends, n_prompt + len(first))
@@ -95,17 +95,17 @@ def make_tokenizers(pair: LoadedPair, rendering: Rendering, texts: Sequence[str]
     """Compares both tokenizers on the run's texts.
 
     Raises:
-        ExtractionError: a tokenizer cannot tell which characters a token covers.
+        ExtractionError: a tokenizer does not report which characters a token covers.
     """
     readers: tuple[tuple[Side, Reader], ...] = (("base", pair.base), ("target", pair.target))
     add_first: dict[Side, list[int]] = {}
     for side, reader in readers:
         if not getattr(reader.tokenizer, "is_fast", False):
             raise ExtractionError(
-                f"The tokenizer of {reader.reference.text} gives no character offsets.",
-                hint="use a model with a tokenizer.json",
+                f"The tokenizer of {reader.reference.text} does not report character offsets.",
+                hint="use a model that has a tokenizer.json",
             )
-        # A chat template writes its own first token; the plain form leaves it to the tokenizer.
+        # A chat template writes its own first token. The plain format leaves it to the tokenizer.
         add_first[side] = _first_token(reader.tokenizer) if rendering.source == "none" else []
     base, target = pair.base.tokenizer, pair.target.tokenizer
     shared = base is target or (
@@ -120,13 +120,14 @@ def make_tokenizers(pair: LoadedPair, rendering: Rendering, texts: Sequence[str]
 
 
 def _tokens(tokenizer: Any, text: str) -> tuple[list[int], list[int], list[int]]:
+    """Token ids, and the first and the end character of each token."""
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     offsets = encoded["offset_mapping"]
     return list(encoded["input_ids"]), [int(span[0]) for span in offsets], [int(span[1]) for span in offsets]
 
 
 def _first_token(tokenizer: Any) -> list[int]:
-    """The beginning-of-text token, if this tokenizer puts one before a text."""
+    """The beginning-of-text token, if this tokenizer adds one."""
     ids = list(tokenizer("a")["input_ids"])
     return ids[:1] if len(ids) > 1 and ids[0] == tokenizer.bos_token_id else []
 
@@ -140,75 +141,33 @@ def build_sequence(
     classes: frozenset[PositionClass],
     tokenizers: Tokenizers,
 ) -> ReadSequence:
-    """One sequence with those kept positions whose class is in `classes`."""
+    """One sequence that keeps the positions whose class is in `classes`."""
     base = tokenizers.encode("base", rendered, answer)
     target = base if tokenizers.shared else tokenizers.encode("target", rendered, answer)
-    rows = [row for row in aligned_positions(base, target, rendered) if row[2] in classes]
-    following = [_following(base, target, left, right) for left, right, _ in rows]
+    positions = [
+        position
+        for position in aligned_positions(base, target, rendered)
+        if position.position_class in classes
+    ]
+    following = [next_tokens(base, target, position) for position in positions]
     return ReadSequence(
         id=content_id("sequence", run_id, prompt.id, author),
         prompt_id=prompt.id,
         author=author,
-        base=OneSide(base.ids, [row[0] for row in rows], [pair[0] for pair in following], base.n_prompt),
-        target=OneSide(
-            target.ids, [row[1] for row in rows], [pair[1] for pair in following], target.n_prompt
+        base=OneSide(
+            base.ids,
+            [position.base for position in positions],
+            [next_base for next_base, _ in following],
+            base.n_prompt,
         ),
-        classes=[row[2] for row in rows],
+        target=OneSide(
+            target.ids,
+            [position.target for position in positions],
+            [next_target for _, next_target in following],
+            target.n_prompt,
+        ),
+        classes=[position.position_class for position in positions],
     )
-
-
-def aligned_positions(
-    base: Encoded, target: Encoded, prompt: RenderedPrompt
-) -> list[tuple[int, int, PositionClass]]:
-    """(token index in base, token index in target, class) of every position that both tokenizations share.
-
-    A position is shared when a token ends at the same character in both and the next one begins there or later (a
-    character may be split over several tokens). The last prompt token is `start` on both sides by definition.
-    """
-    by_end = {(end, name): index for index, end, name in _classified(target, prompt)}
-    return [
-        (index, by_end[end, name], name)
-        for index, end, name in _classified(base, prompt)
-        if (end, name) in by_end
-    ]
-
-
-def _classified(encoded: Encoded, prompt: RenderedPrompt) -> list[tuple[int, int, PositionClass]]:
-    """(token index, end character, class) of the tokens of one side that may be kept, in order."""
-    found: list[tuple[int, int, PositionClass]] = []
-    count = len(encoded.ids)
-    for index in range(1, count):
-        end = encoded.ends[index]
-        whole = index + 1 == count or index + 1 == encoded.n_prompt or encoded.starts[index + 1] >= end
-        if index == encoded.n_prompt - 1:
-            found.append((index, len(prompt.text), "start"))
-        elif not whole:
-            continue
-        elif index >= encoded.n_prompt:
-            found.append((index, end, "response"))
-        elif prompt.content_start < end <= prompt.content_end:
-            found.append((index, end, "prompt"))
-    return found
-
-
-def _following(base: Encoded, target: Encoded, left: int, right: int) -> tuple[int | None, int | None]:
-    """The next token on both sides if both go on to the same character, else none for the target."""
-    next_base = base.ids[left + 1] if left + 1 < len(base.ids) else None
-    next_target = target.ids[right + 1] if right + 1 < len(target.ids) else None
-    if next_base is None or next_target is None:
-        return next_base, None
-    same = base.ends[left + 1] == target.ends[right + 1]
-    return next_base, next_target if same else None
-
-
-FIRST_CLASSES: frozenset[PositionClass] = frozenset({"prompt", "start", "response"})
-OTHER_CLASSES: frozenset[PositionClass] = frozenset({"response"})
-CONTROL_CLASSES: frozenset[PositionClass] = frozenset({"prompt", "start"})
-
-
-def without_controls(sequences: Sequence[ReadSequence]) -> list[ReadSequence]:
-    """Prompts with answers alone, in their order."""
-    return [sequence for sequence in sequences if sequence.author != "control"]
 
 
 def build_sequences(
@@ -218,20 +177,23 @@ def build_sequences(
     rendering: Rendering,
     tokenizers: Tokenizers,
     first: Side,
+    *,
+    controls: bool = True,
 ) -> list[ReadSequence]:
-    """The sequences of some prompts in canonical order: the canonical first's answer, the other's, the control text.
+    """The sequences of some prompts in canonical order: the canonical first's answer, the other's, the control text
+    (unless `controls` is false).
 
-    Prompt and start positions are kept from the first only (both sequences share them); control texts have no
-    answer. The same inputs give the same sequences, so that a resumed run and a sham read what was read before.
+    Prompt and start positions are kept only from the first sequence, because both answers share them. Control texts
+    have no answer. The same inputs give the same sequences, so a resumed run and a sham read the same texts.
     """
     other: Side = "target" if first == "base" else "base"
     sequences: list[ReadSequence] = []
     for prompt in prompts:
         rendered = rendering.render(prompt.text)
-        for author, kept in ((first, FIRST_CLASSES), (other, OTHER_CLASSES)):
+        for author, classes in ((first, FIRST_CLASSES), (other, OTHER_CLASSES)):
             answer = answers[prompt.id, author]
-            sequences.append(build_sequence(run_id, prompt, rendered, author, answer, kept, tokenizers))
-        if prompt.control:
+            sequences.append(build_sequence(run_id, prompt, rendered, author, answer, classes, tokenizers))
+        if prompt.control and controls:
             control = rendering.render(prompt.control)
             sequences.append(
                 build_sequence(run_id, prompt, control, "control", "", CONTROL_CLASSES, tokenizers)

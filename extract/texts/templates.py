@@ -1,7 +1,7 @@
-"""One rendering of prompts for a whole run: what stands before and after a user's text.
+"""Renders every prompt of a run in the same way: a prefix, the user's text and a suffix, from one chat template.
 
-Both models read the same text, so the chat template comes from one of them. It is taken apart once into a prefix and
-a suffix; from then on a prompt is prefix + text + suffix, whatever the template might do on another day.
+Both models read the same text, so the chat template comes from one of them. It is split into prefix and suffix once,
+so a run's prompts stay the same even if the template would write something else on another day.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from extract.models import LoadedPair, Reader
 
 SENTINEL = "fi-store-user-text-0f3a"
-"""Stands for the user's text while a template is taken apart."""
+"""Takes the place of the user's text while a template is split."""
 PLAIN_PREFIX, PLAIN_SUFFIX = "Question: ", "\nAnswer:"
-"""The form that is used when neither model has a chat template."""
+"""The format for pairs without any chat template."""
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """How every prompt of a run is written; `source` is the model whose chat template it is (or 'none')."""
+    """How every prompt of a run is rendered. `source` is the model whose chat template is used (or 'none')."""
 
     source: Literal["base", "target", "none"]
     prefix: str
     suffix: str
 
     def render(self, text: str) -> RenderedPrompt:
-        """The prompt up to where the answer begins, with the place of the user's text in it (characters)."""
+        """The prompt up to where the answer begins, with the character range of the user's text."""
         content = text.strip()
         start = len(self.prefix)
         return RenderedPrompt(self.prefix + content + self.suffix, start, start + len(content))
@@ -41,7 +41,7 @@ class Rendering:
 
 @dataclass(frozen=True)
 class RenderedPrompt:
-    """A rendered prompt; the user's text is `text[content_start:content_end]`."""
+    """A rendered prompt. The user's text is `text[content_start:content_end]`."""
 
     text: str
     content_start: int
@@ -49,50 +49,51 @@ class RenderedPrompt:
 
 
 def canonical_first(pair: LoadedPair) -> Side:
-    """The side whose fingerprint is smaller ('base' on a tie): the order in which everything is computed."""
+    """The side with the smaller fingerprint ('base' on a tie). It is computed first, whichever model is the base."""
     return "base" if pair.base.identity.id <= pair.target.identity.id else "target"
 
 
 def choose_rendering(pair: LoadedPair, texts: Iterable[str]) -> tuple[Rendering, list[str]]:
-    """The run's rendering, and warnings about what it leaves out.
+    """The run's rendering, and warnings about what it changes.
 
-    The template is that of the only model that has one; of two different ones, that of the canonical first.
+    If only one model has a chat template, it is used. Of two different ones, the canonical first's is used.
 
     Raises:
-        ExtractionError: the template fails on a plain user message, or drops its text.
+        ExtractionError: the template fails on a plain user message, or does not write its text exactly once.
     """
     readers: dict[Side, Reader] = {"base": pair.base, "target": pair.target}
     warnings: list[str] = []
     first = canonical_first(pair)
     order: list[Side] = [first, "target" if first == "base" else "base"]
-    having: list[Side] = [side for side in order if readers[side].chat_template]
-    if not having:
+    templated: list[Side] = [side for side in order if readers[side].chat_template]
+    if not templated:
         return Rendering("none", PLAIN_PREFIX, PLAIN_SUFFIX), [
-            "Neither model has a chat template; prompts are put as 'Question: ... Answer:'."
+            "Neither model has a chat template. Prompts are written as 'Question: ... Answer:'."
         ]
-    source = having[0]
-    if len(having) == 2 and readers["base"].chat_template != readers["target"].chat_template:
+    source = templated[0]
+    if len(templated) == 2 and readers["base"].chat_template != readers["target"].chat_template:
         warnings.append(
-            "The models have different chat templates; both read the texts in that of "
+            "The models have different chat templates. Both read the texts in the template of "
             f"{readers[source].reference.text}."
         )
     reader = readers[source]
-    prefix, suffix = _take_apart(reader)
+    prefix, suffix = _split(reader)
     rendering = Rendering(source, prefix, suffix)
     changed = sum(_apply(reader, text.strip()) != rendering.render(text).text for text in texts)
     if changed:
         warnings.append(
-            f"The chat template of {reader.reference.text} rewrites {changed} of the prompts; they are read unchanged."
+            f"The chat template of {reader.reference.text} rewrites {changed} of the prompts. They are read unchanged."
         )
     return rendering, warnings
 
 
-def _take_apart(reader: Reader) -> tuple[str, str]:
+def _split(reader: Reader) -> tuple[str, str]:
+    """What a reader's template writes before and after a user's text."""
     rendered = _apply(reader, SENTINEL)
     if rendered.count(SENTINEL) != 1:
         raise ExtractionError(
             f"The chat template of {reader.reference.text} writes a user's text {rendered.count(SENTINEL)} times.",
-            hint="use a model whose template writes a user message once",
+            hint="use a model whose template writes a user message exactly once",
         )
     prefix, suffix = rendered.split(SENTINEL)
     return prefix, suffix

@@ -1,6 +1,6 @@
-"""The command line: `fi-store COMMAND`. Each command imports what it needs when it runs, so `--help` is quick.
+"""The command line: `fi-store COMMAND`. Each command imports what it needs only when it runs, so `--help` is fast.
 
-Only typer, rich and the standard library are imported here and in the modules beside this one.
+At import, this package loads only typer, rich and the standard library.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from fi_store.cli.common import print_error, print_failure
 from fi_store.errors import FiStoreError
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
+"""Exit code after Ctrl-C, by shell convention: 128 + SIGINT."""
 
 app = typer.Typer(
     name="fi-store",
     help="What changed between two language models, feature by feature, kept in a DuckDB store.",
     epilog="Start with: fi-store demo. Then: fi-store query top_findings.",
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # rich's help imports Markdown and pygments, half a second on a small machine
+    rich_markup_mode=None,  # rich's help would import Markdown and pygments: half a second on a small machine
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -87,7 +87,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _every_command(
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error; works anywhere.")
+        bool, typer.Option("--debug", help="Show the traceback of an error; can be given anywhere.")
     ] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
@@ -113,13 +113,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug and isinstance(error, Exception):
             traceback.print_exc()
         return _explain(error)
-    if code == INTERRUPTED:  # Typer turns Ctrl-C into this exit code, in silence
+    if code == INTERRUPTED:  # Typer turns Ctrl-C into this exit code without a message
         print_error("Interrupted.")
     return code if isinstance(code, int) else 0
 
 
 def _explain(error: BaseException) -> int:
-    """Says what went wrong, and returns the exit code."""
+    """Prints what went wrong; returns the exit code."""
     if isinstance(error, FiStoreError):
         return print_failure(error)
     if isinstance(error, TyperException):
@@ -128,26 +128,28 @@ def _explain(error: BaseException) -> int:
         print_error("Interrupted.")
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
-        # The reader (head, less) left: nothing to say, and nothing more to flush at exit.
+        # The reader (head, less) has exited: print nothing, and leave nothing to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     if isinstance(error, MemoryError):
-        print_error("Not enough memory.", "fewer prompts (--limit-per-category), or a smaller --quantization")
+        print_error(
+            "Not enough memory.", "use fewer prompts (--limit-per-category) or a smaller --quantization"
+        )
         return 1
     if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename else ""
-        print_error(f"{place}{error.strerror or error}.", "repeat with --debug to see where")
+        file = f"{error.filename}: " if error.filename else ""
+        print_error(f"{file}{error.strerror or error}.", "repeat with --debug to see where")
         return 1
     if isinstance(error, Exception):
         print_error(
-            f"Unexpected {type(error).__name__}: {error}", "repeat with --debug, and report what it shows"
+            f"Unexpected {type(error).__name__}: {error}", "repeat with --debug and report what it shows"
         )
         return 1
     raise error
 
 
 def _explain_usage(error: TyperException) -> int:
-    """A wrong option or argument, in the same form as every other error."""
+    """Prints a wrong option or argument in the same form as every other error."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "fi-store"
     message = error.format_message()

@@ -1,15 +1,15 @@
-"""The command `analyze`: finds, tests and names what differs in an extracted run."""
+"""The command `analyze`: finds, tests and names the differences in an extracted run."""
 
 from __future__ import annotations
 
 from fi_store.cli.common import RunArgument, StoreOption, open_store, say
-from fi_store.cli.running import open_display, print_results, print_timings, show_progress, store_words
+from fi_store.cli.running import open_display, print_results, print_timings, show_progress, store_option
 
 
 def analyze(run_reference: RunArgument = "latest", store: StoreOption = None) -> None:
-    """Find, test and name what differs.
+    """Find, test and name the differences.
 
-    Reads an extracted run; no model is needed."""
+    Works on an extracted run and needs no model."""
     from fi_store import workflow
 
     with open_store(store, write=True) as opened, open_display() as display:
@@ -18,4 +18,4 @@ def analyze(run_reference: RunArgument = "latest", store: StoreOption = None) ->
         workflow.analyze(opened, run_id, progress)
         print_results(opened, run_id)
         print_timings(progress)
-    say(f"Next: fi-store report {run_id}{store_words(store)}")
+    say(f"Next: fi-store report {run_id}{store_option(store)}")

@@ -17,8 +17,8 @@ TargetArgument = Annotated[
 def backup(target: TargetArgument, store: StoreOption = None) -> None:
     """Copy the store into a new file.
 
-    The file appears only when it is whole."""
+    The file appears only when it is complete."""
     from fi_store.store import back_up
 
     path = store_path(store)
-    say(f"{target}: {size(back_up(path, target))}, a copy of {path}. Activations are not in it.")
+    say(f"{target}: {size(back_up(path, target))}, a copy of {path} without activations.")

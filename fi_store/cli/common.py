@@ -1,4 +1,4 @@
-"""What all commands share: the options that recur, opening the store, printing tables, and how an error looks."""
+"""What all commands share: common options, opening the store, printing tables and errors."""
 
 from __future__ import annotations
 
@@ -25,54 +25,55 @@ StoreOption = Annotated[
 
 
 class ListByDefault(TyperGroup):
-    """A group in which `list` is meant when no command is named: `fi-store runs` lists the runs."""
+    """A group that runs `list` when no command is given: `fi-store runs` lists the runs."""
 
-    meant = "list"
+    default_command = "list"
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         wants_help = bool(args) and args[0] in ctx.help_option_names
         if not args or (args[0].startswith("-") and not wants_help):
-            args = [self.meant, *args]
+            args = [self.default_command, *args]
         return super().parse_args(ctx, args)
 
 
 class CheckByDefault(ListByDefault):
-    """The same with `check`."""
+    """A group that runs `check` when no command is given."""
 
-    meant = "check"
+    default_command = "check"
 
 
 RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run: its id, a unique beginning of it, or latest.")
+    str, typer.Argument(metavar="RUN", help="A run: its id, a unique prefix of it, or latest.")
 ]
 FormatOption = Annotated[
     Literal["table", "csv", "json", "markdown", "parquet"],
-    typer.Option("--format", help="How the rows are written."),
+    typer.Option("--format", help="Output format."),
 ]
 OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file instead of the screen.")
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="Write to this file instead of the screen."),
 ]
 
 
 def say(text: str = "") -> None:
-    """One result on stdout; what models wrote cannot act on the terminal."""
+    """Prints a result on stdout, with control characters made visible because models may have written it."""
     sys.stdout.write(visible(text, keep_newlines=True) + "\n")
 
 
 def store_path(given: Path | None) -> Path:
-    """The store that a command means."""
+    """The store that a command uses."""
     return given if given is not None else DEFAULT_STORE
 
 
 def open_store(given: Path | None, *, write: bool = False) -> Store:
-    """The store, for reading unless `write`; readers may share it, a writer holds it alone."""
+    """Opens the store, read-only unless `write`. Readers can share it; a writer locks out all others."""
     from fi_store.store import Store
 
     return Store.open(store_path(given), read_only=not write)
 
 
 def emit(rows: Sequence[dict[str, Any]] | Any, output_format: str, output: Path | None = None) -> None:
-    """Writes rows (dictionaries or an Arrow table) in a format, to the screen or to a file."""
+    """Writes rows (dictionaries or an Arrow table) in the given format, to the screen or to a file."""
     import pyarrow as pa
 
     from fi_store.formats import format_table
@@ -84,14 +85,14 @@ def emit(rows: Sequence[dict[str, Any]] | Any, output_format: str, output: Path 
 
 
 def say_facts(facts: dict[str, Any]) -> None:
-    """One thing's facts, a line each."""
+    """Prints facts as aligned lines of key and value."""
     width = max(map(len, facts))
     for key, value in facts.items():
         say(f"{key.ljust(width)}  {value}")
 
 
 def print_error(message: str, hint: str = "") -> None:
-    """An error as a person meets it: one sentence, then the next command."""
+    """Prints an error for people: one sentence, then the next command."""
     sys.stderr.write(f"Error: {visible(message.strip(), keep_newlines=True)}\n")
     if hint:
         sys.stderr.write(f"Next: {visible(hint)}\n")
@@ -104,9 +105,9 @@ def print_failure(error: FiStoreError) -> int:
 
 
 def size(n_bytes: float) -> str:
-    """Bytes for people: 1.4 GB."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if n_bytes < 1000 or unit == "GB":
+    """A number of bytes for people, such as `1.4 GB`."""
+    for suffix in ("bytes", "kB", "MB", "GB"):
+        if n_bytes < 1000 or suffix == "GB":
             break
         n_bytes /= 1000
-    return f"{n_bytes:.0f} {unit}" if unit == "bytes" or n_bytes >= 100 else f"{n_bytes:.1f} {unit}"
+    return f"{n_bytes:.0f} {suffix}" if suffix == "bytes" or n_bytes >= 100 else f"{n_bytes:.1f} {suffix}"

@@ -1,4 +1,4 @@
-"""The commands `db upgrade` and `db check`: the schema of a store."""
+"""The commands `db upgrade` and `db check`: a store's schema."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import typer
 
 from fi_store.cli.common import CheckByDefault, StoreOption, open_store, say, store_path
 
-app = typer.Typer(help="The store's file: upgrade, check, verify, backup.", cls=CheckByDefault)
+app = typer.Typer(help="Maintain the store's file: upgrade, check, verify, backup.", cls=CheckByDefault)
 
 
 @app.command("upgrade")
 def upgrade(store: StoreOption = None) -> None:
-    """Bring the store to the newest schema.
+    """Upgrade the store to the newest schema.
 
-    Where there is no file, an empty store is made."""
+    If there is no file, make an empty store."""
     from fi_store.store import head_revision, upgrade_schema
 
     path = store_path(store)
@@ -23,8 +23,8 @@ def upgrade(store: StoreOption = None) -> None:
 
 @app.command("check")
 def check(store: StoreOption = None) -> None:
-    """Say which schema the store has and which one is needed."""
+    """Check that the store has the schema that this fi-store needs."""
     from fi_store.store import head_revision
 
     with open_store(store) as opened:
-        say(f"{opened.path} has schema {head_revision()}, the newest that this fi-store knows.")
+        say(f"{opened.path} has schema {head_revision()}, the newest one.")

@@ -1,4 +1,4 @@
-"""The command `doctor`: looks at the machine and the store."""
+"""The command `doctor`: checks the machine and the store."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from fi_store.cli.common import StoreOption, say, store_path
 
 
 def doctor(store: StoreOption = None) -> None:
-    """Look at this machine and the store.
+    """Check this machine and the store.
 
-    Exit code 1 when something needs care."""
+    Exits with code 1 if something needs attention."""
     from fi_store.doctor import examine
 
     worst = "ok"

@@ -1,4 +1,4 @@
-"""The command `gc`: lists or removes activations that nobody needs."""
+"""The command `gc`: lists or removes activations that are no longer needed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from fi_store.cli.common import StoreOption, open_store, say, size
 
 def gc(
     run: Annotated[
-        str | None, typer.Option("--run", metavar="RUN", help="The activations of this run.")
+        str | None, typer.Option("--run", metavar="RUN", help="Only the activations of this run.")
     ] = None,
     apply: Annotated[
-        bool, typer.Option("--apply", help="Remove; without it the files are only listed.")
+        bool, typer.Option("--apply", help="Remove the files; without this they are only listed.")
     ] = False,
     store: StoreOption = None,
 ) -> None:
     """List or remove activations.
 
-    Those of archived runs (or of --run), and files that the store does not know; removes with --apply only."""
+    Covers archived runs and files that are not in the store, or one run with --run. Removes only with --apply."""
     from fi_store.store import apply_gc, plan_gc
     from fi_store.wording import count
 
@@ -33,6 +33,6 @@ def gc(
         if not plan:
             say("Nothing to remove.")
         elif apply:
-            say(f"Removed {size(apply_gc(opened, plan))}; results stay.")
+            say(f"Removed {size(apply_gc(opened, plan))}; results are kept.")
         else:
-            say(f"{size(total)} can be removed. Next: the same with --apply")
+            say(f"{size(total)} can be removed. Next: repeat with --apply")

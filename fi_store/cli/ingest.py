@@ -1,4 +1,4 @@
-"""The command `ingest`: runs both models and stores what they compute."""
+"""The command `ingest`: runs both models and stores the results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fi_store.cli.running import (
     print_timings,
     resume_run,
     show_progress,
-    store_words,
+    store_option,
     suite_of,
 )
 
@@ -24,9 +24,9 @@ def ingest(
     resume: ResumeOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Run both models and keep what they compute.
+    """Run both models and store what they compute.
 
-    `analyze` and `report` go on from there."""
+    Continue with `analyze` and `report`."""
     if resume is not None:
         resume_run(options, file, resume, until="extract")
         return
@@ -44,4 +44,4 @@ def ingest(
         run_id = workflow.extract(store, config, suite, progress)
         print_timings(progress)
     say(f"Run {run_id} is extracted.")
-    say(f"Next: fi-store analyze {run_id}{store_words(config.store_path)}")
+    say(f"Next: fi-store analyze {run_id}{store_option(config.store_path)}")

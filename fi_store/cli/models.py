@@ -1,4 +1,4 @@
-"""The commands `models list|show`: the models on this machine, and what a reference stands for."""
+"""The commands `models list|show`: the models on this machine, and what a model reference means."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from fi_store.cli.common import (
     store_path,
 )
 
-app = typer.Typer(help="The models: list, show.", cls=ListByDefault)
+app = typer.Typer(help="Show the available models: list, show.", cls=ListByDefault)
 
 
-CacheOption = Annotated[Path | None, typer.Option("--cache-dir", help="Where converted models are kept.")]
+CacheOption = Annotated[Path | None, typer.Option("--cache-dir", help="Folder for converted models.")]
 
 
 @app.command("list")
@@ -32,7 +32,7 @@ def list_models(
     output: OutputOption = None,
     store: StoreOption = None,
 ) -> None:
-    """List the models on this machine, and those that the store's runs have read."""
+    """List the models on this machine and those used by the store's runs."""
     from extract.models import known_models
 
     rows = [
@@ -40,7 +40,7 @@ def list_models(
             "reference": known.reference,
             "where": known.state,
             "size": size(known.n_bytes),
-            "place": str(known.place or ""),
+            "place": str(known.path or ""),
         }
         for known in known_models(cache_dir)
     ]
@@ -49,22 +49,24 @@ def list_models(
             for row in opened.rows(
                 "SELECT reference, kind, weights_hash FROM model ORDER BY created_at, reference"
             ):
-                place = f"{row['kind']}, weights {row['weights_hash'][:12]}"
+                weights = f"{row['kind']}, weights {row['weights_hash'][:12]}"
                 rows.append(
-                    {"reference": row["reference"], "where": "in the store", "size": "", "place": place}
+                    {"reference": row["reference"], "where": "in the store", "size": "", "place": weights}
                 )
     emit(rows, output_format, output)
 
 
 @app.command("show")
 def show_model(
-    reference: Annotated[str, typer.Argument(metavar="MODEL", help="A reference as for --base-model.")],
+    reference: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model reference, as for --base-model.")
+    ],
     cache_dir: CacheOption = None,
     output_format: FormatOption = "table",
 ) -> None:
-    """Show what a reference stands for.
+    """Show what a model reference means.
 
-    Shapes and fingerprints are read from its files; it is not run."""
+    Reads shapes and fingerprints from the files; does not run the model."""
     from extract.models import describe_reference
 
     facts = describe_reference(reference, cache_dir)

@@ -1,7 +1,7 @@
 """The options of `run`, `ingest` and `demo`: one line for each field of `RunConfig`.
 
-The sentences and defaults stand in `fi_store.config` too, which imports pydantic and would make `--help` slow; a
-test holds both to be the same. Options are None when they are not given, so that a file's value can stand.
+The help texts and defaults are repeated from `fi_store.config`, because that module imports pydantic and would make
+`--help` slow; a test keeps the two the same. An option that is not given is None, so it does not override the file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DEFAULT_STORE = DEFAULT_FOLDER / "fi-store.duckdb"
 
 @dataclass(frozen=True)
 class ConfigOption:
-    """One field of `RunConfig` on the command line; `default` is shown, never applied here."""
+    """One field of `RunConfig` on the command line. `default` is only displayed, not applied here."""
 
     field: str
     type: Any
@@ -35,7 +35,7 @@ class ConfigOption:
         return "--" + self.field.replace("_", "-")
 
     def parameter(self) -> inspect.Parameter:
-        """The parameter that Typer makes the option from."""
+        """The parameter from which Typer makes the option."""
         negative = f"/--no-{self.flag[2:]}" if self.type is bool else ""
         option = typer.Option(
             self.flag + negative,
@@ -59,43 +59,43 @@ CONFIG_OPTIONS = tuple(
     for row in (
         ("base_model", str, None, "The model before: hub id with @revision, folder, adapter folder, .gguf file or bundled:smollm2."),
         ("target_model", str, None, "The model after, in any of the same forms."),
-        ("prompts_file", list[Path], None, "Prompt files (YAML or JSON), or reasoning, broad, controls; by default reasoning and controls."),
-        ("categories", list[str], None, "Only prompts of these categories."),
-        ("limit_per_category", int, None, "At most this many prompts of each category, evenly spread; 16 of the shipped suite by default."),
-        ("output_dir", Path, "feature_interpretation", "The project folder that many runs share."),
-        ("store", Path, None, "The DuckDB file; by default fi-store.duckdb in the project folder."),
-        ("cache_dir", Path, None, "Where converted models are kept."),
+        ("prompts_file", list[Path], None, "Prompt files (YAML or JSON), or reasoning, broad, controls. Default: reasoning and controls."),
+        ("categories", list[str], None, "Use only prompts of these categories."),
+        ("limit_per_category", int, None, "At most this many prompts per category, evenly spaced. Default for the shipped suite: 16."),
+        ("output_dir", Path, "feature_interpretation", "The project folder, shared by many runs."),
+        ("store", Path, None, "The DuckDB file. Default: fi-store.duckdb in the project folder."),
+        ("cache_dir", Path, None, "Folder for converted models."),
         ("device", str, "auto", "auto, cpu, cuda, cuda:N or mps."),
-        ("quantization", _QUANTIZATION, "auto", "Precision of the weights; auto measures and says why."),
-        ("trust_remote_code", bool, None, "Let a hub repository run its own code. Off unless you read it."),
-        ("max_new_tokens", int, "48", "Length of each model's own greedy answer."),
-        ("seed", int, "0", "Seed of the split, the dictionaries, shams and resampling."),
+        ("quantization", _QUANTIZATION, "auto", "Precision of the weights; auto measures which is fastest and prints the reason."),
+        ("trust_remote_code", bool, None, "Let a hub repository run its own code. Read that code first."),
+        ("max_new_tokens", int, "48", "Maximum length of each model's own greedy answer, in tokens."),
+        ("seed", int, "0", "Seed for the split, dictionaries, shams and resampling."),
         ("layers", str, "auto", "Layers to analyze: auto, all, or numbers such as 5,11,17."),
-        ("sites", list[str], "resid_post", "Where activations are read."),
-        ("dictionary", _DICTIONARY, "paired_sae", "The kind of dictionary that is learned."),
-        ("dictionary_seeds", int, "1", "Dictionaries per layer: the first is analyzed, the others say what recurs."),
-        ("dictionary_file", Path, None, "A folder with a ready sparse autoencoder, used at its layer instead of a learned one."),
+        ("sites", list[str], "resid_post", "Where in each layer activations are read: resid_post, attn_out, mlp_out."),
+        ("dictionary", _DICTIONARY, "paired_sae", "The kind of dictionary to learn."),
+        ("dictionary_seeds", int, "1", "Dictionaries per layer: the first is analyzed, the others show which groups recur."),
+        ("dictionary_file", Path, None, "A folder with a pretrained sparse autoencoder, used at its layer instead of learning one."),
         ("n_latents", int, "1024", "Latents per dictionary."),
-        ("k", int, "16", "Latents that fire per token on average (BatchTopK)."),
+        ("k", int, "16", "Average number of latents that fire per token (BatchTopK)."),
         ("dictionary_steps", int, "500", "Training steps per dictionary."),
-        ("dictionary_batch", int, "1024", "Rows per training step (half of them from each model)."),
-        ("candidates", int, "30", "K: groups that go on to the confirmation half."),
-        ("shams", int, "3", "Equal-norm sham targets behind the floor."),
-        ("feature_threshold", float, "0.01", "Smallest absolute mean theta that may become a result; the measured floor applies besides."),
-        ("alpha", float, "0.05", "Level of the adjusted p."),
-        ("crosscoder_file", Path, None, "JSON similarities from elsewhere, shown beside our own."),
-        ("skip_activations", bool, None, "Use the newest extraction of this pair and configuration in the store, also under another seed."),
+        ("dictionary_batch", int, "1024", "Rows per training step, half from each model."),
+        ("candidates", int, "30", "K: the number of groups tested on the confirmation half."),
+        ("shams", int, "3", "Number of equal-norm sham targets that set the floor."),
+        ("feature_threshold", float, "0.01", "Smallest absolute mean theta that can become a result; the measured floor applies as well."),
+        ("alpha", float, "0.05", "Significance level for the adjusted p."),
+        ("crosscoder_file", Path, None, "JSON file of similarities from another tool, shown beside our own."),
+        ("skip_activations", bool, None, "Reuse the store's newest extraction of this pair and configuration; the seed may differ."),
         ("skip_naming", bool, None, "Leave results unnamed."),
-        ("skip_probes", bool, None, "Do not run the models again after the analysis (the loss with reconstructions spliced in)."),
-        ("keep_activations", Literal["all", "analyzed", "none"], "analyzed", "Token-level activations: of all layers, of the analyzed ones, or none once the analysis is done."),
-        ("skip_visualization", bool, None, "Report without charts."),
-        ("skip_report", bool, None, "No report."),
+        ("skip_probes", bool, None, "Do not run the models again after the analysis (loss with reconstructions spliced in)."),
+        ("keep_activations", Literal["all", "analyzed", "none"], "analyzed", "Which layers' activations to keep: all, only the analyzed ones, or none after the analysis."),
+        ("skip_visualization", bool, None, "Make the report without charts."),
+        ("skip_report", bool, None, "Do not make a report."),
         ("report_format", Literal["markdown", "html", "both"], "both", "markdown, html or both."),
     )
 )  # fmt: skip
 
 REPORT_FIELDS = ("skip_report", "skip_visualization", "report_format")
-"""What concerns the report only."""
+"""Fields that affect only the report."""
 DEMO_FIELDS = (
     "output_dir",
     "store",
@@ -106,32 +106,34 @@ DEMO_FIELDS = (
     "skip_probes",
     *REPORT_FIELDS,
 )
-"""What a person may say to the demo; its pair and its size come from data."""
+"""Options that the demo accepts; its models and its size come from its data files."""
 RESUMABLE_FIELDS = ("output_dir", "store", "cache_dir", "keep_activations", "skip_probes", *REPORT_FIELDS)
-"""What may be said anew when a run is resumed; the rest is as the run began."""
+"""Options that can change when a run is resumed; the rest stays as the run was started."""
 
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="FILE.toml", help="Options from a TOML file; the command line beats it."
+        "--config", metavar="FILE.toml", help="Read options from a TOML file; the command line overrides it."
     ),
 ]
 ResumeOption = Annotated[
     str | None,
-    typer.Option("--resume", metavar="RUN", help="Go on with an interrupted run, as it was configured."),
+    typer.Option("--resume", metavar="RUN", help="Resume an interrupted run with its stored configuration."),
 ]
 DryRunOption = Annotated[
     bool,
-    typer.Option("--dry-run", help="Estimate tokens, time, disk and memory; run nothing, write nothing."),
+    typer.Option(
+        "--dry-run", help="Estimate tokens, time, disk and memory without running or writing anything."
+    ),
 ]
 
 
 def takes_config(fields: Sequence[str] | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command the options of these fields (all by default); it receives those given as its first argument."""
+    """Adds the options for these fields (all by default) to a command, which gets the ones given as its first argument."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         chosen = [option for option in CONFIG_OPTIONS if fields is None or option.field in fields]
-        own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+        others = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
         names = {option.field for option in chosen}
 
         def wrapper(**given: Any) -> None:
@@ -140,7 +142,7 @@ def takes_config(fields: Sequence[str] | None = None) -> Callable[[Callable[...,
 
         parameters = [option.parameter() for option in chosen]
         signature = inspect.Signature(
-            [*parameters, *(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own)]
+            [*parameters, *(other.replace(kind=inspect.Parameter.KEYWORD_ONLY) for other in others)]
         )
         wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
         vars(wrapper)["__signature__"] = signature
@@ -150,7 +152,7 @@ def takes_config(fields: Sequence[str] | None = None) -> Callable[[Callable[...,
 
 
 def _plain(name: str, value: Any) -> Any:
-    """An option's value as `RunConfig` takes it; lists may be written with commas or by repeating the option."""
+    """An option's value in the form that `RunConfig` expects. Lists may use commas or repeat the option."""
     if not isinstance(value, list):
         return value
     if not value:
@@ -161,7 +163,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def configuration(options: dict[str, Any], file: Path | None) -> RunConfig:
-    """The checked configuration of the given options and the file."""
+    """The validated configuration from these options and the file."""
     from fi_store.config import make_config
 
     return make_config(file, **options)

@@ -1,15 +1,15 @@
-"""The command `probe`: runs the models again for what the analysis asked."""
+"""The command `probe`: runs the models again to answer the analysis's requests."""
 
 from __future__ import annotations
 
 from fi_store.cli.common import RunArgument, StoreOption, open_store, say
-from fi_store.cli.running import open_display, print_timings, show_progress, store_words
+from fi_store.cli.running import open_display, print_timings, show_progress, store_option
 
 
 def probe(run_reference: RunArgument = "latest", store: StoreOption = None) -> None:
-    """Run the models again for what the analysis asked.
+    """Run the models again to answer the analysis's requests.
 
-    So far the loss with each dictionary's reconstruction spliced in; `run` does it by itself."""
+    So far: the loss with each dictionary's reconstruction spliced in. `run` includes this step."""
     from fi_store import workflow
     from fi_store.wording import count
 
@@ -21,5 +21,5 @@ def probe(run_reference: RunArgument = "latest", store: StoreOption = None) -> N
     if answered or failed:
         say(f"{count(answered, 'request')} answered" + (f", {failed} failed (see above)." if failed else "."))
     else:
-        say(f"Run {run_id} has no open request.")
-    say(f"Next: fi-store report {run_id}{store_words(store)}")
+        say(f"Run {run_id} has no open requests.")
+    say(f"Next: fi-store report {run_id}{store_option(store)}")

@@ -1,4 +1,4 @@
-"""The commands `prompts list|show|validate|new|import`: prompt files and what they hold."""
+"""The commands `prompts list|show|validate|new|import`: prompt files and their contents."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from fi_store.prompts import PromptRecord
 
 
-app = typer.Typer(help="The prompts: list, show, validate, new, import.", cls=ListByDefault)
+app = typer.Typer(help="Work with prompts: list, show, validate, new, import.", cls=ListByDefault)
 
 
 FilesOption = Annotated[
     list[Path] | None,
     typer.Option(
         "--prompts-file",
-        help="Prompt files (YAML or JSON), or reasoning, broad, controls; by default reasoning and controls.",
+        help="Prompt files (YAML or JSON), or reasoning, broad, controls. Default: reasoning and controls.",
     ),
 ]
 
@@ -33,7 +33,7 @@ FilesOption = Annotated[
 def list_prompts(
     prompts_file: FilesOption = None, output_format: FormatOption = "table", output: OutputOption = None
 ) -> None:
-    """List the categories: prompts, families, how many can be graded, how hard they are."""
+    """List the categories, with their prompts, families, difficulty, and how many can be graded."""
     from fi_store.prompts import load_suite
 
     suite = load_suite(prompts_file or ())
@@ -60,12 +60,12 @@ def show_prompts(
     key: Annotated[str | None, typer.Option("--id", metavar="ID", help="Only this prompt.")] = None,
     prompts_file: Annotated[
         list[Path] | None,
-        typer.Option("--prompts-file", help="Prompt files (YAML or JSON); by default all shipped ones."),
+        typer.Option("--prompts-file", help="Prompt files (YAML or JSON). Default: all shipped ones."),
     ] = None,
     output_format: FormatOption = "table",
     output: OutputOption = None,
 ) -> None:
-    """Show the prompts themselves, with answers, graders and the failures that they probe."""
+    """Show the prompts, with their answers, graders and the failures they test for."""
     from fi_store.prompts import NAMED_FILES, check_categories, load_suite
 
     prompts = load_suite(prompts_file or [Path(name) for name in NAMED_FILES]).prompts
@@ -76,15 +76,15 @@ def show_prompts(
         close = get_close_matches(str(key), [prompt.key for prompt in prompts], n=1)
         hint = f"fi-store prompts show --id {close[0]}" if close else "fi-store prompts list"
         raise NotFoundError(f"No prompt has the id {key!r}.", hint=hint)
-    rows = [_shown(prompt) for prompt in chosen]
+    rows = [_row(prompt) for prompt in chosen]
     if key is not None and output_format == "table" and output is None:
         say_facts({name: value for name, value in rows[0].items() if value is not None})
     else:
         emit(rows, output_format, output)
 
 
-def _shown(prompt: PromptRecord) -> dict[str, Any]:
-    """A prompt as a row; the grader as prompt files write it."""
+def _row(prompt: PromptRecord) -> dict[str, Any]:
+    """A prompt as a table row, with the grader as prompt files write it."""
     from fi_store.prompts import grader_text
 
     return {
@@ -105,23 +105,23 @@ def validate(
 ) -> None:
     """Check prompt files.
 
-    All complaints of a file (up to 20) come at once, each as file:line: what is wrong. What to do."""
+    Prints up to 20 complaints per file, each as file:line, what is wrong and how to fix it."""
     from fi_store.method import METHOD
     from fi_store.prompts import load_suite
     from fi_store.wording import count
 
     with _complaints_on_lines(f"fi-store prompts validate {' '.join(map(str, files))}"):
         suite = load_suite(files)
-    say(f"{_prompts_in(suite.prompts)}: in order.")
+    say(f"{_prompts_in(suite.prompts)}: no problems.")
     families = len({prompt.family for prompt in suite.prompts})
     needed = 2 * METHOD.min_nonzero_clusters
     if families < needed:
-        told = count(families, "family", "families")
-        say(f"Note: {told}; under {needed} nothing can be tested (half of them confirm).")
+        counted = count(families, "family", "families")
+        say(f"Note: {counted}; with fewer than {needed}, nothing can be tested (half are for confirmation).")
     lacking = sum(prompt.control is None for prompt in suite.prompts)
     if lacking:
-        told = count(lacking, "prompt has", "prompts have")
-        say(f"Note: {told} no control text; names are judged more weakly without.")
+        counted = count(lacking, "prompt has", "prompts have")
+        say(f"Note: {counted} no control text, which makes the test of names weaker.")
 
 
 def _prompts_in(prompts: Sequence[PromptRecord]) -> str:
@@ -136,10 +136,10 @@ def _prompts_in(prompts: Sequence[PromptRecord]) -> str:
 def new_file(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; it must not exist.")],
     category: Annotated[
-        list[str] | None, typer.Option("--category", help="A category to start with; may be repeated.")
+        list[str] | None, typer.Option("--category", help="A category to start with. Repeat for more.")
     ] = None,
 ) -> None:
-    """Write a commented prompt file to start from."""
+    """Write a commented prompt file as a starting point."""
     from fi_store.prompts import checked_category, starter, write_new
 
     names = tuple(dict.fromkeys(checked_category(name) for name in category or ()))
@@ -159,12 +159,12 @@ def import_file(
         typer.Option("--output", "-o", metavar="FILE", help="The prompt file to write; it must not exist."),
     ],
     category: Annotated[
-        str | None, typer.Option("--category", help="The category of rows that name none.")
+        str | None, typer.Option("--category", help="The category for rows without one.")
     ] = None,
 ) -> None:
-    """Make a prompt file of texts that are in another form.
+    """Make a prompt file from texts in another format.
 
-    CSV columns and the keys of JSON lines are those of a prompt; only text must be there. Prompts without an id get
+    CSV columns and JSON keys are named like the fields of a prompt; only text is required. Prompts without an id get
     one from their category and number."""
     from fi_store.prompts import full_form, read_source, write_new
 
@@ -177,7 +177,7 @@ def import_file(
 
 @contextmanager
 def _complaints_on_lines(again: str) -> Iterator[None]:
-    """Prints the complaints about a file, one on each line, and ends the command with their number."""
+    """Prints the complaints about a file, one per line, and ends the command with their number."""
     from fi_store.wording import count
 
     try:
@@ -187,5 +187,5 @@ def _complaints_on_lines(again: str) -> Iterator[None]:
             raise
         for complaint in error.complaints:
             say(str(complaint))
-        told = count(len(error.complaints), "complaint")
-        raise PromptFileError(f"{told}, see above.", hint=again) from None
+        counted = count(len(error.complaints), "complaint")
+        raise PromptFileError(f"{counted}, see above.", hint=again) from None

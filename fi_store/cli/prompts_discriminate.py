@@ -1,4 +1,4 @@
-"""The command that ranks prompts and categories by how far they tell the two models of a run apart."""
+"""The command `prompts discriminate`: ranks prompts and categories by how far apart the two models are on them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CATEGORIES = (
     "category", "n_prompts", "kl_symmetric", "kl_low", "kl_high", "share", "gap", "relative_difference",
     "n_grades_differ", "smallest_detectable",
 )  # fmt: skip
-"""What a person reads; the other columns (texts, answers, counts) go to programs."""
+"""The columns for people; the other columns (texts, answers, counts) are only in formats for programs."""
 
 
 def discriminate(
@@ -26,27 +26,29 @@ def discriminate(
     by: Annotated[
         Literal["category", "prompt"] | None,
         typer.Option(
-            "--by", help="Only these rows; tables show both, the other formats prompts.", show_default=False
+            "--by",
+            help="Only these rows. By default, tables show both and the other formats show prompts.",
+            show_default=False,
         ),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many prompts at most.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most this many prompts.")] = 20,
     output_format: FormatOption = "table",
     output: OutputOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Rank prompts and categories by how far they tell the models apart.
+    """Rank prompts and categories by how far apart the models are.
 
-    KL and gap in nats per answer token, the relative difference of the activations, the grades; and the smallest
-    effect that a test on each category could see, in standard deviations above the floor."""
+    Shows KL and gap in nats per answer token, the relative difference of the activations, the grades, and the smallest
+    effect that a test on each category could detect, in standard deviations above the floor."""
     from fi_store.store import run_query
     from fi_store.summary import describe_discrimination
 
     with open_store(store) as opened:
         run_id = opened.run(run_reference).id
-        said = describe_discrimination(opened, run_id)
+        paragraph = describe_discrimination(opened, run_id)
         categories = run_query(opened, "category_discrimination", run=run_id)
         prompts = run_query(opened, "prompt_discrimination", run=run_id, k=limit)
-    if not said:
+    if not paragraph:
         from fi_store.errors import NotFoundError
 
         raise NotFoundError(f"The run {run_id} is not analyzed yet.", hint=f"fi-store analyze {run_id}")
@@ -58,15 +60,16 @@ def discriminate(
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
     with output.open("w", encoding="utf-8") if output is not None else nullcontext(sys.stdout) as stream:
-        _write(said, tables, output_format, stream)
+        _write(paragraph, tables, output_format, stream)
 
 
-def _write(said: str, tables: list[Any], output_format: str, stream: TextIO) -> None:
-    """The paragraph, then the tables, with an empty line between."""
+def _write(paragraph: str, tables: list[Any], output_format: str, stream: TextIO) -> None:
+    """Writes the paragraph, then the tables, with empty lines between them."""
     from fi_store.formats import format_table
     from fi_store.safe_text import markdown, one_line
 
-    stream.write((markdown(one_line(said)) if output_format == "markdown" else one_line(said)) + "\n")
+    text = one_line(paragraph)
+    stream.write((markdown(text) if output_format == "markdown" else text) + "\n")
     for table in tables:
         stream.write("\n")
         format_table(table, output_format, stream)

@@ -1,4 +1,4 @@
-"""The command that generates prompts: prompts generate."""
+"""The command `prompts generate`: makes prompt files with reasoning-gym."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 
 def generate(
     family: Annotated[
-        str, typer.Option("--family", metavar="NAME[,NAME...]", help="Families of prompts, or all.")
+        str, typer.Option("--family", metavar="NAME[,NAME...]", help="Prompt families, or all.")
     ] = "",
-    n: Annotated[int, typer.Option("--n", min=1, help="Prompts in all, dealt evenly to the families.")] = 100,
+    n: Annotated[
+        int, typer.Option("--n", min=1, help="Total number of prompts, spread evenly over the families.")
+    ] = 100,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same prompts.")] = 0,
     output: OutputOption = None,
     listed: Annotated[bool, typer.Option("--list", help="List the families instead.")] = False,
 ) -> None:
     """Generate a prompt file with the package reasoning-gym (pip extra rg).
 
-    Prompts of one template count as one unit in the statistics, so take many families rather than many prompts of
-    one; the command says how many units a file has. Generated prompts have no control texts."""
+    Prompts from one template count as one cluster in the statistics, so use many families instead of many prompts from
+    one. The command prints how many clusters a file has. Generated prompts have no control texts."""
     from fi_store.prompts import cluster_prompts, load_suite
     from fi_store.prompts.generated import MAX_PROMPTS, write_prompts
     from fi_store.prompts.generated import generate as generate_prompts
@@ -36,22 +38,23 @@ def generate(
         return
     if output is None:
         raise UsageError(
-            "--output: no file is named.",
+            "--output is missing.",
             hint=f"fi-store prompts generate --family {family or 'all'} --output my.yaml",
         )
     if n > MAX_PROMPTS:
         raise UsageError(
-            f"--n {n}: a file has {MAX_PROMPTS} prompts at most.", hint="several files, with a seed each"
+            f"--n {n}: a file can have at most {MAX_PROMPTS} prompts.",
+            hint="make several files, each with its own --seed",
         )
     made = generate_prompts([name.strip() for name in family.split(",") if name.strip()], n, seed)
-    units = len(set(cluster_prompts(made.prompts)))
-    write_prompts(made, units, output)
-    load_suite([output])  # what was written is what `prompts validate` accepts
-    _tell(made, units, output)
+    clusters = len(set(cluster_prompts(made.prompts)))
+    write_prompts(made, clusters, output)
+    load_suite([output])  # check that `prompts validate` would accept the file
+    _print_summary(made, clusters, output)
 
 
-def _tell(made: Generated, units: int, output: Path) -> None:
-    """What the file holds, family by family, what was left out, and what comes next."""
+def _print_summary(made: Generated, clusters: int, output: Path) -> None:
+    """Prints what the file contains by family, what was left out, and the next command."""
     from fi_store.method import METHOD
     from fi_store.prompts.generated import reasons
     from fi_store.wording import count
@@ -71,14 +74,16 @@ def _tell(made: Generated, units: int, output: Path) -> None:
         )
     emit(rows, "table")
     families = count(len(rows), "family", "families")
-    say(f"{count(len(made.prompts), 'prompt')} of {families}, {count(units, 'unit')}, in {output}.")
+    say(f"{count(len(made.prompts), 'prompt')} of {families}, {count(clusters, 'cluster')}, in {output}.")
     short = [tally for tally in made.tallies if len(tally.prompts) < tally.wanted]
     for tally in short:
-        say(f"Note: {tally.name} has no more than {len(tally.prompts)} of {tally.wanted} prompts.")
+        say(f"Note: {tally.name} has only {len(tally.prompts)} of {tally.wanted} prompts.")
     needed = 2 * METHOD.min_nonzero_clusters
-    if units < needed:
-        say(f"Note: under {needed} units nothing can be tested; take more families (--family all).")
-    say("Note: generated prompts have no control texts; names are judged more weakly without.")
+    if clusters < needed:
+        say(
+            f"Note: with fewer than {needed} clusters, nothing can be tested; use more families (--family all)."
+        )
+    say("Note: generated prompts have no control texts, which makes the test of names weaker.")
     say(f"Next: fi-store run --prompts-file {output}")
 
 

@@ -1,4 +1,4 @@
-"""The command `query`: saved queries by name."""
+"""The command `query`: runs a saved query."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from fi_store.errors import UsageError
 
 def query(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A saved query; without it they are listed.")
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A saved query. Without a name, all of them are listed."),
     ] = None,
     param: Annotated[
         list[str] | None,
-        typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter; may be repeated."),
+        typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter of the query. Repeat for more."),
     ] = None,
     describe: Annotated[
-        bool, typer.Option("--describe", help="Show what the query takes and its SQL.")
+        bool, typer.Option("--describe", help="Show the query's parameters and SQL.")
     ] = False,
     output_format: FormatOption = "table",
     output: OutputOption = None,
     store: StoreOption = None,
 ) -> None:
-    """Ask a saved query, such as top_findings.
+    """Run a saved query, such as top_findings.
 
-    Without a name they are listed."""
+    Without a name, list them."""
     from fi_store.store import get_query, list_queries, run_query
 
     if name is None:
@@ -49,14 +50,14 @@ def query(
             say(f"  {parameter.name} ({parameter.type}, {default}): {parameter.description}")
         say(f"\n{found.sql}")
         return
-    get_query(name)  # a wrong name is said before a missing store
+    get_query(name)  # report a wrong name before a missing store
     parameters = _pairs(param or [])
     with open_store(store) as opened:
         emit(run_query(opened, name, **parameters), output_format, output)
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:
-    """KEY=VALUE texts as a mapping."""
+    """The KEY=VALUE texts as a mapping."""
     pairs: dict[str, str] = {}
     for text in texts:
         key, equals, value = text.partition("=")

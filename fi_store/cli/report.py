@@ -1,4 +1,4 @@
-"""The command `report`: makes the report of a run again."""
+"""The command `report`: makes a run's report again."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def report(
     run_reference: RunArgument = "latest",
     store: StoreOption = None,
     output_dir: Annotated[
-        Path | None, typer.Option("--output-dir", help="Copy the files into this folder too.")
+        Path | None, typer.Option("--output-dir", help="Also copy the files into this folder.")
     ] = None,
     report_format: Annotated[
         str | None,
-        typer.Option("--report-format", help="markdown, html or both; by default as the run says."),
+        typer.Option("--report-format", help="markdown, html or both. Default: the run's own setting."),
     ] = None,
     skip_visualization: Annotated[
-        bool, typer.Option("--skip-visualization", help="Report without charts.")
+        bool, typer.Option("--skip-visualization", help="Make the report without charts.")
     ] = False,
 ) -> None:
     """Make the report again, from the store alone."""

@@ -1,4 +1,4 @@
-"""The command `run`: all stages in turn."""
+"""The command `run`: runs all stages in turn."""
 
 from __future__ import annotations
 

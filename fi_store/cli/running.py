@@ -1,4 +1,4 @@
-"""What the commands that run the stages share: starting and resuming a run, and what is printed."""
+"""What the stage commands share: starting and resuming a run, and printing its outcome."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fi_store.cli.common import open_store, say, size
-from fi_store.cli.options import RESUMABLE_FIELDS
+from fi_store.cli.options import DEFAULT_FOLDER, DEFAULT_STORE, RESUMABLE_FIELDS
 from fi_store.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def run_new(config: RunConfig) -> None:
+    """Makes a new run through all stages."""
     from fi_store import workflow
     from fi_store.store import Store
 
@@ -33,22 +34,20 @@ def run_new(config: RunConfig) -> None:
 
 
 def resume_run(options: dict[str, Any], file: Path | None, reference: str, *, until: str) -> None:
-    """Goes on with a run; its configuration comes from the store, not from here."""
+    """Resumes a run with the configuration from the store."""
     from fi_store import workflow
     from fi_store.config import make_config
 
     wrong = sorted(set(options) - set(RESUMABLE_FIELDS))
     if wrong or file is not None:
         what = "--config" if file is not None else "--" + wrong[0].replace("_", "-")
-        raise UsageError(f"--resume goes on as the run was configured, so {what} cannot be given with it.")
-    given = (
-        options.get("store") or Path(options.get("output_dir", "feature_interpretation")) / "fi-store.duckdb"
-    )
-    with open_store(given, write=True) as store, open_display() as display:
+        raise UsageError(f"--resume uses the run's stored configuration, so {what} cannot be given with it.")
+    path = options.get("store") or Path(options.get("output_dir", DEFAULT_FOLDER)) / DEFAULT_STORE.name
+    with open_store(path, write=True) as store, open_display() as display:
         progress = show_progress(display)
         found = store.run(reference)
-        place = {"store": store.path, "output_dir": options.get("output_dir", store.folder)}
-        config = make_config(None, **{**found.config, **options, **place})
+        paths = {"store": store.path, "output_dir": options.get("output_dir", store.folder)}
+        config = make_config(None, **{**found.config, **options, **paths})
         outcome = workflow.resume(store, found, config, progress, until=until)
         display.close()
         if until == "report":
@@ -76,7 +75,7 @@ def suite_of(config: RunConfig) -> PromptSuite:
 
 
 def print_estimate(config: RunConfig) -> None:
-    """What the run would take, on stdout; the models are loaded for it and tried on a few prompts."""
+    """Prints what the run would need. This loads the models and tries them on a few prompts."""
     from extract.pipeline import estimate
     from fi_store.progress import Progress
 
@@ -89,10 +88,8 @@ def print_estimate(config: RunConfig) -> None:
     say("Dry run: nothing was written.")
 
 
-def store_words(path: Path | None) -> str:
-    """How later commands name this store, where it is not the one that they take by themselves."""
-    from fi_store.cli.options import DEFAULT_STORE
-
+def store_option(path: Path | None) -> str:
+    """The `--store` option that later commands need for this store; empty for the default store."""
     return "" if path is None or Path(path) == DEFAULT_STORE else f" --store {path}"
 
 
@@ -104,11 +101,11 @@ def print_ending(store: Store, outcome: Outcome, progress: Progress) -> None:
     print_files(list(outcome.files))
     say(f"Store:  {store.path}")
     say(f"Run:    {outcome.run_id}")
-    say(f"Next:   fi-store query top_findings{store_words(store.path)}")
+    say(f"Next:   fi-store query top_findings{store_option(store.path)}")
 
 
 def print_results(store: Store, run_id: str) -> None:
-    """The first three results as sentences, or why there is none."""
+    """Prints the first three results as sentences, or why there are none."""
     from fi_store.summary import describe_run
 
     for line in describe_run(store, run_id):
@@ -122,7 +119,7 @@ def print_files(files: list[Path]) -> None:
 
 
 def print_timings(progress: Progress) -> None:
-    """Seconds by stage, and the largest memory that this process had."""
+    """Prints the seconds by stage and the peak memory of this process."""
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

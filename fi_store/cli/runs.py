@@ -17,13 +17,13 @@ from fi_store.cli.common import (
     say,
 )
 
-app = typer.Typer(help="The runs of a store: list, show, archive.", cls=ListByDefault)
+app = typer.Typer(help="Manage a store's runs: list, show, archive.", cls=ListByDefault)
 
 
 @app.command("list")
 def list_runs(
-    archived: Annotated[bool, typer.Option("--archived", help="Archived runs too.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many at most.")] = 50,
+    archived: Annotated[bool, typer.Option("--archived", help="Include archived runs.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most this many runs.")] = 50,
     output_format: FormatOption = "table",
     output: OutputOption = None,
     store: StoreOption = None,
@@ -54,7 +54,7 @@ def list_runs(
 def show(run_reference: RunArgument = "latest", store: StoreOption = None) -> None:
     """Show one run.
 
-    Its pair, state, configuration, choices, warnings and first results."""
+    Prints its pair, state, configuration, choices, warnings and first results."""
     from fi_store.store import run_query
     from fi_store.summary import describe_run
 
@@ -64,7 +64,7 @@ def show(run_reference: RunArgument = "latest", store: StoreOption = None) -> No
         say(f"Base:   {found.base_reference}\nTarget: {found.target_reference}")
         say(f"Device: {found.device}, {found.dtype}: {found.dtype_reason}")
         if found.extraction_run_id != found.id:
-            say(f"Activations of run {found.extraction_run_id}")
+            say(f"Activations: those of run {found.extraction_run_id}")
         for row in run_query(opened, "run_warnings", run=found.id, choices=True).to_pylist():
             say(f"{row['kind'].capitalize()} ({row['stage']}): {row['message']}")
         for key, value in found.config.items():
@@ -77,13 +77,13 @@ def show(run_reference: RunArgument = "latest", store: StoreOption = None) -> No
 def archive(run_reference: RunArgument, store: StoreOption = None) -> None:
     """Hide a run from queries and `latest`.
 
-    Its rows stay; its activations become removable (gc)."""
+    Its rows are kept; gc may then remove its activations."""
     _set_archived(run_reference, store, archived=True)
 
 
 @app.command("unarchive")
 def unarchive(run_reference: RunArgument, store: StoreOption = None) -> None:
-    """Show an archived run again."""
+    """Make an archived run visible again."""
     _set_archived(run_reference, store, archived=False)
 
 
@@ -94,4 +94,4 @@ def _set_archived(run_reference: str, store: StoreOption, *, archived: bool) -> 
         run_id = opened.run(run_reference).id
         with opened.session() as session:
             session.get_one(Run, run_id).archived = archived
-    say(f"Run {run_id} is {'archived' if archived else 'shown again'}.")
+    say(f"Run {run_id} is {'archived' if archived else 'visible again'}.")

@@ -1,4 +1,4 @@
-"""The command `sql`: one reading statement, guarded."""
+"""The command `sql`: runs one read-only statement, guarded."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from fi_store.cli.common import FormatOption, OutputOption, StoreOption, emit, s
 
 
 def sql(
-    statement: Annotated[str, typer.Argument(metavar="SQL", help="One reading statement.")],
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Rows that are shown at most.")] = 1000,
+    statement: Annotated[str, typer.Argument(metavar="SQL", help="One read-only statement.")],
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Show at most this many rows.")] = 1000,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="When the statement is ended.")
+        float,
+        typer.Option("--timeout", min=0.1, metavar="SECONDS", help="Stop the statement after this time."),
     ] = 30.0,
     output_format: FormatOption = "table",
     output: OutputOption = None,
@@ -22,7 +23,7 @@ def sql(
 ) -> None:
     """Read the store with SQL.
 
-    One statement, read-only, in a process of its own, ended after a while."""
+    Runs one read-only statement in a separate process with a time limit."""
     from fi_store.store import guarded_sql
 
     emit(

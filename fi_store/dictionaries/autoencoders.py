@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PairedSae(Dictionary):
-    """A sparse autoencoder; both models are encoded on their own with the same weights."""
+    """A sparse autoencoder that encodes each model separately with the same weights."""
 
     w_enc: torch.Tensor  # (d, m)
     b_enc: torch.Tensor  # (m,)
     b_dec: torch.Tensor  # (d,)
-    threshold: torch.Tensor  # (m,) what a pre-activation must exceed
+    threshold: torch.Tensor  # (m,) pre-activations up to this value are zero
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Activities (n, m) of raw activations x (n, d): `relu(pre)` where `pre > threshold`."""
@@ -30,10 +30,10 @@ class PairedSae(Dictionary):
         return gated(torch.addmm(self.b_enc, self._centered(x), self.w_enc), self.threshold)
 
     def decode(self, f: torch.Tensor) -> torch.Tensor:
-        """Reconstruction (n, d) in the raw unit of the activations, from activities f (n, m)."""
+        """Reconstruction (n, d) in the raw units of the activations, from activities f (n, m)."""
         return (f @ self.w_dec + self.b_dec) * self.config.scale
 
-    def read(
+    def encode_pair(
         self,
         rows: tuple[torch.Tensor, torch.Tensor],
         classes: torch.Tensor,
@@ -44,7 +44,7 @@ class PairedSae(Dictionary):
         return Encoding(activity, rebuilt, rebuilt[1] - rebuilt[0] if len(rebuilt) == 2 else None)
 
     def refitted(self, x: torch.Tensor) -> torch.Tensor:
-        """Activities (n, m) of raw activations x (n, d): where `encode` fires, as large as fits the row best."""
+        """Activities (n, m) of raw activations x (n, d): those that `encode` finds active, refitted to the row."""
         return refit(self.encode(x), self._centered(x), self.w_dec)
 
     def _centered(self, x: torch.Tensor) -> torch.Tensor:
@@ -64,19 +64,18 @@ class Crosscoder(Dictionary):
     """One code for both models, a decoder for each (Lindsey et al. 2024, "Sparse crosscoders ..."; BatchTopK: Minder
     et al. 2025, "Robustly identifying concepts introduced during chat fine-tuning using crosscoders").
 
-    `w_dec`: for models of one width the decoder with the larger norm in raw units, as a unit row; else `w_both`.
+    `w_dec`: for models of one width, the decoder with the larger norm in raw units, at unit length; otherwise `w_both`.
     """
 
     w_enc: torch.Tensor  # (d_first + d_second, m)
     b_enc: torch.Tensor  # (m,)
     b_dec: torch.Tensor  # (d_first + d_second,)
-    w_both: (
-        torch.Tensor
-    )  # (m, d_first + d_second) unit rows: both decoders side by side, in units of the input scales
+    # (m, d_first + d_second) unit-length: both decoders side by side, in units of the input scales
+    w_both: torch.Tensor
     coupled: ClassVar[bool] = True
 
     def part(self, side: int) -> slice:
-        """Where a model's components stand among the concatenated ones."""
+        """A model's slice of the concatenated components."""
         d = self.config.d_model
         return slice(0, d) if side == 0 else slice(d, d + self.config.d_second)
 
@@ -88,7 +87,7 @@ class Crosscoder(Dictionary):
         return torch.cat(list(scaled), dim=1)
 
     def encode(self, inputs: torch.Tensor, latents: torch.Tensor | None = None) -> torch.Tensor:
-        """(n, m) the shared code f of `inputs`; (n, k) of some latents only."""
+        """(n, m) the shared code f of `inputs`; (n, k) if only some latents are given."""
         import torch
 
         w_enc, b_enc = self.w_enc, self.b_enc
@@ -100,22 +99,24 @@ class Crosscoder(Dictionary):
         return self.w_both[:, self.part(side)] * self.config.input_scales[side]
 
     def own_direction(self, side: int) -> torch.Tensor:
-        """(m, d_side) the unit direction that a model's own activity is measured along."""
+        """(m, d_side) unit-length directions along which a model's own activity is measured."""
         import torch
 
         if self.config.same_width:
             return self.w_dec
         return torch.nn.functional.normalize(self.decoder(side), dim=1)
 
-    def read(
+    def encode_pair(
         self,
         rows: tuple[torch.Tensor, torch.Tensor],
         classes: torch.Tensor,
         sides: Sequence[int] = ORDER,
     ) -> Encoding:
-        """Where f_j > 0, the model's own activity is max(0, <eps + f_j d_j, u_j>) / s: its reconstruction error with
-        the latent's own part put back, along the latent's direction u_j. (A shared code alone says nothing about one
-        model: METHOD section 2.) Across widths s is the model's own scale."""
+        """Encodes paired rows. Where f_j > 0, a model's own activity is max(0, <eps + f_j d_j, u_j>) / s.
+
+        That is its reconstruction error plus the latent's own part, along the latent's direction u_j: the shared code
+        alone says nothing about one model (METHOD section 2). With different widths, s is the model's own scale.
+        """
         config = self.config
         x = self.inputs(rows)
         f = self.encode(x)
@@ -125,8 +126,8 @@ class Crosscoder(Dictionary):
             part, scale = self.part(side), config.input_scales[side]
             direction, unit = self.own_direction(side), config.scale if config.same_width else scale
             error = (x[:, part] - rebuilt[:, part]) * scale
-            own = error @ direction.T + f * (self.decoder(side) * direction).sum(dim=1)
-            activity[side] = own.relu() * (f > 0) / unit
+            projected = error @ direction.T + f * (self.decoder(side) * direction).sum(dim=1)
+            activity[side] = projected.relu() * (f > 0) / unit
             reconstruction[side] = rebuilt[:, part] * scale
         both = len(reconstruction) == 2 and config.same_width
         difference = reconstruction[1] - reconstruction[0] if both else None

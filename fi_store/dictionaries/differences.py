@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DifferenceDictionary(Dictionary):
-    """Directions of second - first. A model's own activity is the projection of its own activation on a direction."""
+    """Directions of second - first. A model's own activity is the projection of its activation onto a direction."""
 
     center: torch.Tensor  # (d,) mean of both models' training rows, in units of the scale
 
@@ -26,9 +26,9 @@ class DifferenceDictionary(Dictionary):
 
 @dataclass(frozen=True)
 class DiffSae(DifferenceDictionary):
-    """A sparse autoencoder of the difference; a latent is open where its code is not zero.
+    """A sparse autoencoder of the difference; a latent is active where its code is not zero.
 
-    Direction j points to where the open rows of both models lie: it is the SAE's decoder row times `polarity`.
+    Direction j points toward both models' rows where latent j is active: it is the SAE's decoder times `polarity`.
     """
 
     w_enc: torch.Tensor  # (d, m)
@@ -38,13 +38,13 @@ class DiffSae(DifferenceDictionary):
     coupled: ClassVar[bool] = True
 
     def encode(self, rows: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """(n, m) the code of the difference."""
+        """(n, m) the code of the difference between paired rows."""
         import torch
 
         x = scaled_difference(rows, self.config.input_scales[0])
         return gated(torch.addmm(self.b_enc, x - self.b_dec, self.w_enc), self.config.threshold)
 
-    def read(
+    def encode_pair(
         self,
         rows: tuple[torch.Tensor, torch.Tensor],
         classes: torch.Tensor,
@@ -63,9 +63,9 @@ class DiffSae(DifferenceDictionary):
 
 @dataclass(frozen=True)
 class Pca(DifferenceDictionary):
-    """The difference's principal components, each with both signs: latents j and j + m/2 are opposite."""
+    """Principal components of the difference, each with both signs: latents j and j + m/2 are opposite."""
 
-    def read(
+    def encode_pair(
         self,
         rows: tuple[torch.Tensor, torch.Tensor],
         classes: torch.Tensor,
@@ -82,11 +82,11 @@ class Pca(DifferenceDictionary):
 
 @dataclass(frozen=True)
 class MeanDiff(DifferenceDictionary):
-    """The mean difference of each position class: one latent a class, open at the class's rows."""
+    """The mean difference of each position class: one latent per class, active at the rows of that class."""
 
     shift: torch.Tensor  # (m, d) raw units: mean of second - first; zero for a class without rows
 
-    def read(
+    def encode_pair(
         self,
         rows: tuple[torch.Tensor, torch.Tensor],
         classes: torch.Tensor,
@@ -94,8 +94,10 @@ class MeanDiff(DifferenceDictionary):
     ) -> Encoding:
         import torch
 
-        here = torch.nn.functional.one_hot(classes, self.config.n_latents)  # (n, m)
-        return Encoding({side: self.projection(rows[side]) * here for side in sides}, {}, self.shift[classes])
+        active = torch.nn.functional.one_hot(classes, self.config.n_latents)  # (n, m)
+        return Encoding(
+            {side: self.projection(rows[side]) * active for side in sides}, {}, self.shift[classes]
+        )
 
     @classmethod
     def shapes(cls, config: DictionaryConfig) -> dict[str, tuple[int, ...]]:

@@ -1,6 +1,6 @@
 """The file format of a dictionary: one folder with `cfg.json` and `weights.safetensors` (float32), never pickle.
 
-Every kind has the tensor `W_dec` (m, d): its latents' directions as unit rows. Torch is imported inside functions.
+Every kind has the tensor `W_dec` (m, d): its latents' unit-length directions. Torch is imported inside functions.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ CONFIG = "cfg.json"
 
 @dataclass(frozen=True)
 class DictionaryConfig:
-    """What a dictionary is besides its weights. `first` and `second` are the models in canonical order."""
+    """Everything about a dictionary except its weights; the first and second model are in canonical order."""
 
     kind: str
     site: str
     layer: int
     d_model: int
-    """Width of the first model ..."""
+    """Width of the first model."""
     d_second: int
-    """... and of the second one."""
+    """Width of the second model."""
     n_latents: int
     k: int
     seed: int
     steps: int
     scale: float
-    """s: the unit of activities, the root mean square of the pooled activations' components."""
+    """s: activities are in units of it; root mean square of the components of both models' activations."""
     input_scales: tuple[float, float]
-    """What the first and the second model's input (a difference: both entries) is divided by before encoding."""
+    """The first and second model's inputs are divided by these before encoding (a difference: both are equal)."""
     threshold: float
     """Pre-activations up to this value are zero at inference (BatchTopK, Bussmann et al. 2024, section 3)."""
     n_rows: int
-    """Pairs of rows that it was trained on."""
+    """Pairs of rows that the dictionary was trained on."""
 
     @property
     def same_width(self) -> bool:
-        """Both models' activations lie in spaces of one width."""
+        """Whether both models' activations have the same width."""
         return self.d_model == self.d_second
 
 
@@ -86,8 +86,8 @@ def load_folder(folder: Path) -> tuple[DictionaryConfig, dict[str, torch.Tensor]
         raise AnalysisError(f"The dictionary {folder} cannot be read: {error}.") from error
 
 
-def load_decoder_rows(folder: Path, latents: Sequence[int]) -> npt.NDArray[np.float32]:
-    """The decoder's unit rows (len(latents), d) of some latents, without torch and without reading the rest.
+def load_directions(folder: Path, latents: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Unit-length directions (len(latents), d) of some latents, without torch and without reading the rest.
 
     Raises:
         AnalysisError: the file is missing or damaged, or has no such latent.

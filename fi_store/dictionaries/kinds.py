@@ -1,4 +1,4 @@
-"""Which kinds of dictionaries there are, and how one is read from its folder."""
+"""Lists the kinds of dictionary, and loads one from its folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KINDS: dict[str, type[Dictionary]] = {
 
 
 def load_dictionary(folder: Path) -> Dictionary:
-    """Reads a dictionary folder.
+    """Loads a dictionary folder.
 
     Raises:
         AnalysisError: a file is missing, the kind is unknown, or a tensor's shape contradicts the configuration.

@@ -1,8 +1,8 @@
-"""What every kind of dictionary does: it reads paired rows of two models (METHOD section 2).
+"""What every kind of dictionary can do: encode paired rows of two models (METHOD section 2).
 
-Whatever the kind, the analysis gets each model's own activity of every latent, not negative and in units of the scale
-s along the latent's unit direction, so that `f s d` is a vector in activation space. Sides are 0 (the first model in
-canonical order) and 1 (the second); nothing here knows which of them is called base.
+Whatever the kind, the analysis gets each model's own activity for every latent, non-negative and in units of the scale
+s along the latent's direction d of length 1, so that `f s d` is a vector in activation space. Sides are 0 (the first
+model in canonical order) and 1 (the second); nothing here knows which of them is called base.
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ ORDER = (0, 1)
 
 @dataclass(frozen=True)
 class Encoding:
-    """What a dictionary of m latents sees in n paired rows; only the sides that were asked for."""
+    """How a dictionary of m latents encodes n paired rows, for the requested sides."""
 
     activity: Mapping[int, torch.Tensor]  # side -> (n, m) float32, >= 0, in units of the scale
-    reconstruction: Mapping[int, torch.Tensor]  # side -> (n, d_side) raw units; empty where a kind has none
-    difference: (
-        torch.Tensor | None
-    )  # (n, d) raw units: what it says of second - first; needs both sides, one width
-    code: torch.Tensor | None = None  # (n, m) the one code that both models share (crosscoder)
+    reconstruction: Mapping[int, torch.Tensor]  # side -> (n, d_side) raw units; empty if the kind has none
+    # (n, d) raw units: reconstruction of second - first; needs both sides and equal widths
+    difference: torch.Tensor | None
+    code: torch.Tensor | None = None  # (n, m) the code that both models share (crosscoder)
 
 
 @dataclass(frozen=True)
@@ -39,27 +38,27 @@ class Dictionary(ABC):
     """Directions for one site and layer."""
 
     config: DictionaryConfig
-    w_dec: torch.Tensor  # (m, d) unit rows: the latents' directions, in the space where latents are compared
+    w_dec: torch.Tensor  # (m, d) the latents' unit-length directions, in the space where latents are compared
     coupled: ClassVar[bool] = False
-    """A model's activity depends on the rows of the model beside it."""
+    """Whether a model's activity also depends on the other model's rows."""
 
     @abstractmethod
-    def read(
+    def encode_pair(
         self,
         rows: tuple[torch.Tensor, torch.Tensor],
         classes: torch.Tensor,
         sides: Sequence[int] = ORDER,
     ) -> Encoding:
-        """Reads paired rows (n, d_first) and (n, d_second) with their position classes (n,), about 4,096 at a time."""
+        """Encodes paired rows (n, d_first) and (n, d_second) with position classes (n,), about 4,096 at a time."""
 
     def decoder(self, side: int) -> torch.Tensor:
-        """(m, d_side) what one unit of activity adds to a model's activations, raw units."""
+        """(m, d_side) raw units: what activity 1 of a latent adds to a model's activations."""
         return self.w_dec * self.config.scale
 
     @classmethod
     @abstractmethod
     def shapes(cls, config: DictionaryConfig) -> dict[str, tuple[int, ...]]:
-        """The shape of every tensor but `W_dec` (m, d_model)."""
+        """The shape of every tensor except `W_dec`."""
 
     def save(self, folder: Path) -> None:
         """Writes the folder; it appears whole or not at all."""

@@ -1,9 +1,9 @@
-"""Least squares on the support: how much of each firing feature a row really holds.
+"""Least squares on the support: how much of each active feature a row really contains.
 
-An encoder reads every feature on its own, so among directions that overlap a feature answers to its neighbors too, and
-what a feature is worth is shared out wrongly. Which features fire stays the encoder's choice; how much each of them
-fires is then fitted to the row together with the others, never below zero (non-negative least squares, as after the
-selection of a matching pursuit: Pati et al. 1993, "Orthogonal matching pursuit").
+An encoder reads every feature separately, so a feature with overlapping directions also responds to its neighbors, and
+activity is shared out wrongly among them. The encoder still chooses which features are active; their activities are
+then fitted to the row jointly and never below zero (non-negative least squares, as after the selection step of a
+matching pursuit: Pati et al. 1993, "Orthogonal matching pursuit").
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     import torch
 
 WIDTH = 8
-"""Supports are padded to a multiple of this many features, so that few sizes are solved at once."""
+"""Supports are padded to a multiple of this many features, so that few different sizes are solved."""
 STEPS = 300
-"""Accelerated projected gradient steps at most."""
+"""Maximum number of accelerated projected gradient steps."""
 ROUND = 10
-"""Steps after which the rows that are solved leave."""
+"""Steps between removals of solved rows."""
 TOLERANCE = 1e-4
-"""A row is solved when in no step of a round a code of it moved by more than this share of its largest."""
+"""A row is solved once none of its codes moves by more than this share of the largest in any step of a round."""
 VALUES = 2**23
-"""Numbers of decoder rows, of their products or of codes that are held at once."""
+"""Maximum number of values (of directions, their products, or codes) in memory at once."""
 
 
 def refit(codes: torch.Tensor, x: torch.Tensor, w_dec: torch.Tensor) -> torch.Tensor:
     """(n, m) the codes a >= 0 on the support of `codes` (n, m) that minimize ||x - a W||^2.
 
-    x (n, d): rows without the decoder's bias, in its units; w_dec (m, d): W.
+    x (n, d): rows without the decoder's bias, in the decoder's units; w_dec (m, d): W.
     """
     import torch
 
@@ -37,13 +37,13 @@ def refit(codes: torch.Tensor, x: torch.Tensor, w_dec: torch.Tensor) -> torch.Te
     padded = (sizes + WIDTH - 1) // WIDTH * WIDTH
     for width in torch.unique(padded[padded > 0]).tolist():
         rows = torch.nonzero(padded == width).squeeze(1)
-        held = max(width * max(width, w_dec.shape[1]), codes.shape[1])
-        for part in torch.split(rows, max(1, VALUES // held)):
+        size = max(width * max(width, w_dec.shape[1]), codes.shape[1])  # numbers per row
+        for part in torch.split(rows, max(1, VALUES // size)):
             values, latents = torch.topk(codes[part], min(width, codes.shape[1]), dim=1)
-            firing = values > 0
-            directions = w_dec[latents] * firing[:, :, None]
+            active = values > 0
+            directions = w_dec[latents] * active[:, :, None]
             solved = _non_negative(directions, x[part], values)
-            found[part[:, None], latents] = torch.where(firing, solved, 0.0)
+            found[part[:, None], latents] = torch.where(active, solved, 0.0)
     return found
 
 
@@ -62,7 +62,7 @@ def _non_negative(directions: torch.Tensor, x: torch.Tensor, start: torch.Tensor
     for _ in range(STEPS // ROUND):
         moved = torch.zeros_like(step)
         for _ in range(ROUND):
-            # A row before the symmetric matrix: on a CPU several times faster than a column behind it.
+            # A row times the symmetric matrix is several times faster on a CPU than the matrix times a column.
             slope = (ahead[:, None, :] @ gram).squeeze(1) - wanted
             after = torch.clamp_min(ahead - step * slope, 0.0)
             change = after - now

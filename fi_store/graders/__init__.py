@@ -1,4 +1,7 @@
-"""fi_store.graders."""
+"""Graders: read the stated answer out of a reply, compare it with the right one, and check a grader for faults.
+
+Pure functions of text; nothing in a reply is evaluated or run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leaves out of a reply what it reports as somebody else's answer: "many say 40", "you might think so"."""
+"""Removes from a reply what it reports as someone else's answer: "many say 40", "you might think so"."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OTHERS = rf"""
         \s(?:is|would\sbe|might\sbe|may\sbe)\b
 """
 _OWN = rf"(?!\s(?:{_WHO})\b)"
-"""After a turn: the reply's own view, not that of more people."""
+"""After a turn: the reply gives its own view, not that of other people again."""
 _TURN = rf",?\s(?:but|however|yet|in\sfact|in\sreality)\b{_OWN},?|\s-\s(?:but\b)?"
 _CLAUSE = re.compile(
     rf"""\b(?:
@@ -36,16 +36,19 @@ _ANSWERS = re.compile(
     re.IGNORECASE,
 )
 AHEAD = 400
-"""Characters after a clause in which the reply's own answer is looked for."""
+"""Characters after a clause that are searched for the reply's own answer."""
 
 
-def own_words(text: str) -> str:
-    """The text without clauses that state what others answer, where it turns to its own view or states another answer
-    after them; else what others say is all that the reply says."""
-    return _CLAUSE.sub(lambda clause: "" if _is_left(clause, text) else clause[0], text)
+def without_attributed(text: str) -> str:
+    """The text without clauses about what others answer.
+
+    A clause is removed only if the text turns to its own view or states another answer after it; otherwise what others
+    say is all that the reply says.
+    """
+    return _CLAUSE.sub(lambda clause: "" if _is_removed(clause, text) else clause[0], text)
 
 
-def _is_left(clause: re.Match[str], text: str) -> bool:
+def _is_removed(clause: re.Match[str], text: str) -> bool:
     if clause["although"] or clause["turn"]:
         return True
     rest = text[clause.end() : clause.end() + AHEAD]

@@ -1,4 +1,4 @@
-"""Looks for what is wrong with a grader and its answers before any model has replied."""
+"""Checks a grader and its answers for faults before any model has replied."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from fi_store.graders.sets import whole_set
 from fi_store.graders.text import phrase
 
 TRIAL_SECONDS = 0.1
-"""Time that a pattern may take on one of the texts that are tried on it."""
+"""Time limit for a pattern on one trial text."""
 TRIAL_LENGTH = 2_000
+"""Characters of a trial text."""
 
 
 class Fault(NamedTuple):
-    """What is wrong: the key where it stands (answer, grader or failure_answer), what, and what to do."""
+    """A fault: its key (answer, grader or failure_answer), what is wrong, and what to do."""
 
     key: str
     what: str
@@ -30,8 +31,8 @@ class Fault(NamedTuple):
 def faults(
     grader: Mapping[str, Any], answer: str, failure_answer: str | None, prompt: str
 ) -> Iterator[Fault]:
-    """What is wrong with a grader whose options have the right form; nothing where it tells right from wrong."""
-    found = list(_of_the_options(grader, answer, failure_answer))
+    """The faults of a grader whose options have the right form; none if it tells right from wrong."""
+    found = list(_option_faults(grader, answer, failure_answer))
     yield from found
     if any(fault.key in ("grader", "answer") for fault in found):
         return
@@ -47,56 +48,60 @@ def faults(
         )
 
 
-def _of_the_options(grader: Mapping[str, Any], answer: str, failure_answer: str | None) -> Iterator[Fault]:
+def _option_faults(grader: Mapping[str, Any], answer: str, failure_answer: str | None) -> Iterator[Fault]:
     kind = grader["kind"]
     if kind in ("choice", "set"):
-        yield from _of_a_list(grader, answer, failure_answer)
+        yield from _list_faults(grader, answer, failure_answer)
     elif kind == "number" and plain_number(answer) is None:
         yield Fault(
-            "answer", f"the answer {answer[:40]!r} is no plain number", 'write it like "34", "-0.25" or "3/8"'
+            "answer",
+            f"the answer {answer[:40]!r} is not a plain number",
+            'write it like "34", "-0.25" or "3/8"',
         )
     elif kind == "regex":
-        yield from _of_a_pattern(grader["pattern"], answer)
+        yield from _pattern_faults(grader["pattern"], answer)
     elif kind == "code" and normal_form(answer, grader["language"]) is None:
-        yield Fault("answer", f"the answer is no {grader['language']} that can be parsed", "mend it")
+        yield Fault("answer", f"the answer cannot be parsed as {grader['language']}", "fix it")
     elif kind == "exact":
         for text in (answer, *grader.get("aliases", ())):
             if not phrase(text):
                 key = "answer" if text == answer else "grader"
                 yield Fault(
-                    key, f"{text[:40]!r} holds neither a letter nor a digit", "name a word, or use a choice"
+                    key, f"{text[:40]!r} contains neither a letter nor a digit", "use a word, or a choice"
                 )
 
 
-def _of_a_list(grader: Mapping[str, Any], answer: str, failure_answer: str | None) -> Iterator[Fault]:
+def _list_faults(grader: Mapping[str, Any], answer: str, failure_answer: str | None) -> Iterator[Fault]:
     name = "options" if grader["kind"] == "choice" else "universe"
     items = [phrase(item) for item in grader[name]]
     if len(set(items)) < len(items) or not all(items):
         yield Fault(
-            "grader", f"two of the {name} read the same, or one is empty", "give each a word of its own"
+            "grader", f"two of the {name} read the same, or one is empty", "give each a different word"
         )
         return
     if len(items) < 2:
-        yield Fault("grader", f"there must be two {name} at least", "name those that could be chosen")
+        yield Fault("grader", f"there must be at least two {name}", "list all that could be chosen")
         return
     listed = ", ".join(grader[name])[:80]
     if name == "universe":
         if whole_set(answer, grader[name]) is None:
-            yield Fault("answer", "the answer names what is not in the universe", f"use items of: {listed}")
+            yield Fault(
+                "answer", "the answer names something that is not in the universe", f"use items of: {listed}"
+            )
         return
     for key, text in (("answer", answer), ("failure_answer", failure_answer)):
         if text is not None and phrase(text) not in items:
             yield Fault(key, f"the {key} {text[:40]!r} is none of the options", f"make it one of: {listed}")
 
 
-def _of_a_pattern(pattern: str, answer: str) -> Iterator[Fault]:
+def _pattern_faults(pattern: str, answer: str) -> Iterator[Fault]:
     try:
         compiled = regex.compile(pattern, regex.IGNORECASE | regex.UNICODE)
     except (regex.error, RecursionError, MemoryError) as error:
-        yield Fault("grader", f"the pattern is no regular expression: {str(error)[:80]}", "mend it")
+        yield Fault("grader", f"the pattern is not a regular expression: {str(error)[:80]}", "fix it")
         return
-    signs = sorted({sign for sign in pattern + answer if sign.isalnum() or sign == " "})[:12]
-    trials = [sign * TRIAL_LENGTH + "!" for sign in signs]
+    characters = sorted({sign for sign in pattern + answer if sign.isalnum() or sign == " "})[:12]
+    trials = [character * TRIAL_LENGTH + "!" for character in characters]
     trials.append((answer + " ") * (TRIAL_LENGTH // (len(answer) + 1)) + "!")
     started = time.perf_counter()
     try:
@@ -106,5 +111,5 @@ def _of_a_pattern(pattern: str, answer: str) -> Iterator[Fault]:
         yield Fault(
             "grader",
             f"the pattern took longer than {time.perf_counter() - started:.2f} s on {TRIAL_LENGTH} characters",
-            "leave out repetitions within repetitions",
+            "avoid repetitions inside repetitions",
         )

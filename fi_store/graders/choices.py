@@ -23,7 +23,7 @@ _UNKNOWN = tuple(
         "cannot determine", "can't determine", "not known", "undecided", "undecidable",
     )
 )  # fmt: skip
-"""Ways to say that nothing can be said; all mean the option that is one of them."""
+"""Ways to say that the answer cannot be known; all mean the option that is one of them."""
 _JOINED = re.compile(
     r"[\s\"')\]]{0,3}(?:,?\s?\b(?:or|nor)\b|,|/)[\s\"'(\[]{0,3}(?:(?:the|an?|option)\s)?(?:[^\W\d]{1,12}\s){0,2}",
     re.IGNORECASE,
@@ -46,7 +46,7 @@ _ENDED = re.compile(r"[\"')\]]{0,3}\s?(?:[.,;:!?\n]|-|$)|[\"')\]]")
 _REASONED = re.compile(
     rf"{_ENDED.pattern}|\s(?:because|since|as|rather|instead|not|due|over)\b", re.IGNORECASE
 )
-_NO_SAID = re.compile(
+_NO_ANSWERED = re.compile(
     rf"{_ENDED.pattern}|\s(?:it|that|this|they|he|she|we|you|i|because|since|as|not|there|but)\b",
     re.IGNORECASE,
 )
@@ -71,15 +71,15 @@ _ASKS = re.compile(
 _LONE_LETTER = re.compile(rf"([a-z])(?={_REASONED.pattern})", re.IGNORECASE)
 
 MAX_BLOCK = 600
-"""Characters after the name of an option in which a verdict on it is looked for."""
+"""Characters after the name of an option that are searched for a verdict on it."""
 MAX_LINES = 40
-"""Lines in which options are looked for one by one."""
+"""Lines that are searched for options listed one by one."""
 SHORT = 8
-"""Words up to which the first sentence of a reply that was cut later on is taken for its answer."""
+"""A first sentence of up to this many words is the answer of a reply that was cut off later."""
 
 
 class Verdict(NamedTuple):
-    """What a reply that goes through the options says of one: which, whether it is the right one, where it begins."""
+    """The verdict on one option in a reply that goes through them: which, whether it is right, where it begins."""
 
     which: int
     good: bool
@@ -87,61 +87,65 @@ class Verdict(NamedTuple):
 
 
 class Options:
-    """The options of a choice, ready to be looked for."""
+    """The options of a choice, prepared for finding them in a text."""
 
     def __init__(self, options: Sequence[str]) -> None:
         self.n = len(options)
         self.phrases: list[tuple[str, ...]] = []
         self.means: list[int] = []
         for index, option in enumerate(options):
-            said = phrase(option)
-            others = _UNKNOWN if said in _UNKNOWN else [(word,) for word in _OTHER_WORDS.get(said, ())]
-            for one in (said, *others):
-                self.phrases.append(one)
+            name = phrase(option)
+            others = _UNKNOWN if name in _UNKNOWN else [(word,) for word in _OTHER_WORDS.get(name, ())]
+            for synonym in (name, *others):
+                self.phrases.append(synonym)
                 self.means.append(index)
 
-    def whole(self, said: tuple[str, ...]) -> int | None:
-        """The option that words are, without anything else."""
-        return next((means for one, means in zip(self.phrases, self.means, strict=True) if said == one), None)
+    def whole(self, words: tuple[str, ...]) -> int | None:
+        """The option that the words name and nothing else."""
+        return next(
+            (means for one, means in zip(self.phrases, self.means, strict=True) if words == one), None
+        )
 
     def read(self, text: str) -> st.Value[object]:
-        """The one option that a text stands for: the one that it opens with, or names, or leaves."""
+        """The one option that a text chooses: the one that it opens with, or names, or does not rule out."""
         opened = self.opening(text)
         if opened is not None:
             return opened
         found = self._find(text)
         offered = _offered(text, found)
         wanted: set[int] = set()
-        refused: set[int] = set()
-        for place, one in enumerate(found):
-            if offered.get(place) or (place not in offered and denied(text, one.start, one.end)):
-                refused.add(one.which)
-            elif place not in offered:
+        ruled_out: set[int] = set()
+        for index, one in enumerate(found):
+            if offered.get(index) or (index not in offered and denied(text, one.start, one.end)):
+                ruled_out.add(one.which)
+            elif index not in offered:
                 wanted.add(one.which)
         if len(wanted) == 1:
             return wanted.pop()
         reason = _REASON.search(text)
         if wanted and reason is not None and len(sentences(text)) == 1:
             return self.read(text[: reason.start()])
-        left = set(range(self.n)) - refused
-        if not wanted and refused and len(left) == 1:
+        left = set(range(self.n)) - ruled_out
+        if not wanted and ruled_out and len(left) == 1:
             return left.pop()
         return st.UNDECIDED if wanted or offered else None
 
     def opening(self, text: str) -> int | None:
-        """The option with which a text opens, if a mark, a bracket or the end stands after it."""
+        """The option with which a text opens, if punctuation, a bracket, a reason or the end follows it."""
         first = self._first(text)
         if first is None or denied(text, first.start, first.end):
             return None
         if _offered(text, self._find(text[: first.start + 200])).get(0) is not None:
             return None
-        said = text[first.start : first.end].casefold()
-        ended = _NO_SAID if said in ("yes", "no") else _REASONED
+        name = text[first.start : first.end].casefold()
+        ended = _NO_ANSWERED if name in ("yes", "no") else _REASONED
         return first.which if ended.match(text, first.end) else None
 
     def verdicts(self, text: str) -> list[Verdict]:
-        """What a text that goes through the options says of each: "A) ... - incorrect. B) ... - correct.". A verdict is
-        looked for from where a piece of a sentence opens with an option up to where one opens with the next."""
+        """The verdicts of a text that goes through the options: "A) ... - incorrect. B) ... - correct.".
+
+        A verdict is looked for from the clause that opens with an option up to the clause that opens with the next.
+        """
         if any(word in _VERDICTS for one in self.phrases for word in one):
             return []
         blocks: list[tuple[int, int, str]] = []
@@ -154,7 +158,7 @@ class Options:
             elif blocks and len(blocks[-1][2]) < MAX_BLOCK:
                 blocks[-1] = (*blocks[-1][:2], blocks[-1][2] + piece)
             start = end.end()
-        judged = [(which, start, _VERDICT.search(said)) for which, start, said in blocks]
+        judged = [(which, start, _VERDICT.search(block)) for which, start, block in blocks]
         return [
             Verdict(which, not (found["wrong"] or found["cross"]), start)
             for which, start, found in judged
@@ -162,7 +166,7 @@ class Options:
         ]
 
     def _first(self, text: str) -> Mention | None:
-        """The option that a text names first of all."""
+        """The option that a text begins with."""
         opens = _OPENS.match(text)
         start = opens.end() if opens is not None else 0
         letter = _LONE_LETTER.match(text, start)
@@ -173,61 +177,60 @@ class Options:
         return found[0] if found and found[0].start <= start else None
 
     def _find(self, text: str) -> list[Mention]:
-        """Where the text names an option; "no" counts as an answer only, not as in "no reason"."""
+        """Where the text names an option; "no" counts only as an answer, not as in "no reason"."""
         return [
             one._replace(which=self.means[one.which])
             for one in mentions(text, self.phrases)
-            if self.phrases[one.which] != ("no",) or _NO_SAID.match(text, one.end)
+            if self.phrases[one.which] != ("no",) or _NO_ANSWERED.match(text, one.end)
         ]
 
 
 def find_choice(segment: Reply, known: Options, prompt: str = "") -> st.Value[st.Found]:
-    """The position of the option that a reply (or the part of one after a correction) to a prompt decides for."""
+    """The index of the option that a reply to a prompt (or the part of one after a correction) decides for."""
     verdicts = known.verdicts(segment.text)
     several = len({one.which for one in verdicts}) > 1
-    judged = [st.Statement(segment.text, verdicts[-1].start, st.SAID)] if several else []
+    judged = [st.Statement(segment.text, verdicts[-1].start, st.ASSERTED)] if several else []
     concluded = st.concluded(segment)
     bare = [one for one in concluded if known.opening(one.text) is not None]
-    opened, said = st.opening(segment), st.said(segment)
+    opened, asserted = st.opening(segment), st.asserted(segment)
     if several:
         opened = [one for one in opened if one.start < verdicts[0].start]  # ahead of the verdicts
     elif len({known.opening(line) for line in segment.text.split("\n")[:MAX_LINES]} - {None}) > 1:
         opened = []  # option by option: the first one is not the answer
     first = [one for one in opened if len(one.text.split()) <= SHORT and not _HEDGED.search(one.text)]
-    everything = [st.Statement(segment.text, 0, st.SAID)] if said else []
-    last = [one for one in said[-1:] if not _HEDGED.search(one.text)]
+    everything = [st.Statement(segment.text, 0, st.ASSERTED)] if asserted else []
+    last = [one for one in asserted[-1:] if not _HEDGED.search(one.text)]
     return st.settle(
         [
             (sorted([*st.stated(segment), *bare], key=lambda one: one.start), known.read),
             (opened, known.opening),
             (concluded, known.read),
-            (judged, lambda _: st.UNDECIDED if _asks_for_wrong(prompt) else _left(verdicts, known.n)),
+            (judged, lambda _: st.UNDECIDED if _asks_for_wrong(prompt) else _chosen(verdicts, known.n)),
             (st.in_bold(segment), known.read),
             (everything, known.read),
             (last, known.read),
-            ([] if said else first, known.read),
+            ([] if asserted else first, known.read),
         ]
     )
 
 
 def _asks_for_wrong(prompt: str) -> bool:
-    """Whether a prompt asks for what does not hold: there verdicts do not tell which option is meant."""
+    """Whether a prompt asks for what is wrong: then verdicts do not tell which option is meant."""
     return any(_WRONG.search(one.text) and _ASKS.search(one.text) for one in sentences(prompt))
 
 
-def _left(verdicts: Sequence[Verdict], n: int) -> int | st.Undecided:
-    """The only one of `n` options with a good verdict, or without a bad one where none is good."""
+def _chosen(verdicts: Sequence[Verdict], n: int) -> int | st.Undecided:
+    """The only one of `n` options with a good verdict or, if none is good, without a bad one."""
     good, bad = ({one.which for one in verdicts if one.good is kind} for kind in (True, False))
     chosen = good or set(range(n)) - bad
     return chosen.pop() if len(chosen) == 1 and not chosen & bad else st.UNDECIDED
 
 
 def _offered(text: str, found: list[Mention]) -> dict[int, bool]:
-    """The mentions (by position) that are only offered, as in "A or B" or "an argument is valid if"; True for those
-    after "neither"."""
+    """The mentions (by index) that are only offered: "A or B", "an argument is valid if"; True after "neither"."""
     offered = {
-        place: False
-        for place, one in enumerate(found)
+        index: False
+        for index, one in enumerate(found)
         if _CONDITION.match(text, one.end) and _DEFINED.search(text[max(0, one.start - 60) : one.start])
     }
     first = 0

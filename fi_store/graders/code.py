@@ -1,4 +1,4 @@
-"""Compares code as data: parsed and normalised, never run."""
+"""Compares code as data: parsed and normalized, never run."""
 
 from __future__ import annotations
 
@@ -11,15 +11,13 @@ from typing import Any, NamedTuple
 MAX_CODE = 2_000
 """Characters of code that are parsed."""
 MAX_STARTS = 40
-"""Places at which JSON is looked for in a text."""
+"""Positions in a text at which lists and objects are looked for."""
 
 _LANGUAGE = re.compile(r"[\w+-]{0,20}[ \t]{0,5}\n")
 _INLINE = re.compile(r"`([^`\n]{1,2000})`")
 _STATED = re.compile(
     r"(?:answer|result|list|expression|code|output)\s?(?:is|:|=)\s?:?\s*([^\n]{1,2000})", re.IGNORECASE
 )
-
-
 _REASON = re.compile(r"\b(?:because|since|explanation)\b", re.IGNORECASE)
 _STATEMENTS = ("Module(", *(f"{kind.__name__}(" for kind in ast.stmt.__subclasses__()))
 
@@ -35,7 +33,7 @@ class Code(NamedTuple):
 def find_code(reply: str, language: str, *, statements: bool) -> Code | None:
     """The code of a reply: its last code block that parses, else code within the text, else a line that is code.
 
-    Without `statements` only values count: a reply may quote the program whose output it tells.
+    Without `statements`, only values count: a reply may quote the program whose output it gives.
     """
     blocks = [(_LANGUAGE.sub("", block, count=1), "code block") for block in reply.split("```")[1::2]]
     inline = [(found[1], "code in the text") for found in _INLINE.finditer(reply)]
@@ -52,23 +50,21 @@ def find_code(reply: str, language: str, *, statements: bool) -> Code | None:
 
 
 def normal_form(text: str, language: str) -> str | None:
-    """Code in one form for each meaning as data: blanks, quotes, brackets and key order do not count; None if it is
-    not code of the language (or too long, or nested too deeply)."""
+    """Code in a form that depends only on its meaning as data, not on spaces, quotes, brackets or the order of keys.
+
+    None if it is not code of the language, too long, or nested too deeply.
+    """
     text = text.strip()
     if not text or len(text) > MAX_CODE:
         return None
     try:
         return _python(text) if language == "python" else _json(text)
-    except (
-        ValueError,
-        RecursionError,
-        MemoryError,
-    ):  # ValueError covers SyntaxError's kin: NUL, long integers, JSON
+    except (ValueError, RecursionError, MemoryError):  # ValueError: NUL bytes, long integers, bad JSON
         return None
 
 
 def has_statements(form: str) -> bool:
-    """Whether a normal form is of code that does something, not of a value."""
+    """Whether a normal form is of code that does something rather than of a value."""
     return form.startswith(_STATEMENTS)
 
 
@@ -78,10 +74,10 @@ def _is_prose(form: str) -> bool:
 
 
 def _within(text: str, language: str) -> Code | None:
-    """The last list, dictionary or object that stands in a text, but none from the reasons given for one."""
+    """The last list, dictionary or object in a text, but none from the reasons given for one."""
     found, end = None, 0
     for start in [one.start() for one in re.finditer(r"[\[{]", text)][-MAX_STARTS:]:
-        if start < end:  # within the one before
+        if start < end:  # inside the previous one
             continue
         if found is not None and _REASON.search(text[end:start]):
             break
@@ -100,7 +96,7 @@ def _python(text: str) -> str | None:
     text = re.sub(r"^(?:>>>|\.\.\.) ?", "", text, flags=re.MULTILINE)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Python thinks of a model's escapes is of no interest here
+            warnings.simplefilter("ignore")  # Python's complaints about a model's escapes do not matter
             body = ast.parse(text).body
     except SyntaxError:
         return None

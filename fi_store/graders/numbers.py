@@ -1,4 +1,4 @@
-"""Reads the number that a statement gives: digits, fractions, percent, words, with signs, units and currency."""
+"""Reads the number that a statement gives: digits, fractions, percentages and words, with signs, units and currency."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _RANGE = re.compile(
     r"\s?(?:[^\W\d]{1,15}\s)?(?:or|to|-|through)\s?(?:perhaps\s|maybe\s|even\s|about\s)?", re.IGNORECASE
 )
 _AND = re.compile(r"\s?(?:,|and|,\sand)\s?", re.IGNORECASE)
-_TOLD = re.compile(
+_RESULT_CUE = re.compile(
     r"(?:=|≈|\b(?:is|are|was|were|be|equals|leaves|left with|remains?|makes|gives|get|total of|total|have|has|had"
     r"|costs?|needs?|takes?|contains|becomes|only|of (?:which|them|these|those)))\s"
     r"(?:(?:exactly|about|only|just|a total of|now|still|at least|at)\s)?$",
@@ -58,11 +58,11 @@ _OF = re.compile(r"\sof\b", re.IGNORECASE)
 _OF_THINGS = re.compile(r"\s?[^\W\d_]")
 _PERCENT = ("%", "percent", "per cent", "pct")
 DIRECT = 8
-"""Words up to which a statement with several numbers may still be taken to open with its answer."""
+"""A statement of up to this many words may open with its answer even if it has several numbers."""
 
 
 class Number(NamedTuple):
-    """A number in a text: its value, whether a percent sign or a proportion form stands with it, and its place."""
+    """A number in a text: its value, whether a percent sign or word follows it, its text and its position."""
 
     value: Fraction
     percent: bool
@@ -73,7 +73,7 @@ class Number(NamedTuple):
 
 
 def numbers(text: str, *, proportions: bool = False) -> list[Number]:
-    """Every number that a text names, in order; "3 in 8" is one number when `proportions` are asked for."""
+    """Every number that a text names, in order; "3 in 8" is one number with `proportions`."""
     found = [*_from_digits(text), *_from_words(text)]
     if proportions:
         found = _with_shares(text, sorted(found, key=lambda one: one.start))
@@ -83,7 +83,7 @@ def numbers(text: str, *, proportions: bool = False) -> list[Number]:
 
 
 def _with_shares(text: str, found: list[Number]) -> list[Number]:
-    """The numbers with "3 in 8" and "one out of four" each made one."""
+    """The numbers, with "3 in 8" and "one out of four" each merged into one."""
     merged: list[Number] = []
     for one in found:
         part = merged[-1] if merged else None
@@ -141,7 +141,7 @@ def plain_number(text: str) -> Fraction | None:
 
 
 def find_number(segment: Reply, grader: Mapping[str, Any]) -> st.Value[st.Found]:
-    """The number that a reply (or the part of one after a correction) gives."""
+    """The number that a reply (or the part of one after a correction) gives as its answer."""
     share = bool(grader.get("percent"))
     unit = str(grader.get("unit") or "")
     if unit and any(character.isdigit() for character in unit):
@@ -150,8 +150,8 @@ def find_number(segment: Reply, grader: Mapping[str, Any]) -> st.Value[st.Found]
         text = _EVEN_CHANCE.sub(lambda even: "1/2".ljust(len(even[0])), segment.text)
         segment = Reply(text, segment.bold)
 
-    said = st.said(segment)
-    results = [one for one in said if re.search(r"=\s?-?[\d.,/€£]+", one.text)]
+    asserted = st.asserted(segment)
+    results = [one for one in asserted if re.search(r"=\s?-?[\d.,/€£]+", one.text)]
     stated, bold = st.stated(segment), st.in_bold(segment)
     led_to = sorted([*st.concluded(segment), *results], key=lambda one: one.start)
 
@@ -161,7 +161,7 @@ def find_number(segment: Reply, grader: Mapping[str, Any]) -> st.Value[st.Found]
 
     def tiers(wanted: _Wanted) -> list[tuple[Sequence[st.Statement], Callable[[str], st.Value[object]]]]:
         direct, flowing = partial(_direct, wanted=wanted), partial(_flowing, wanted=wanted)
-        return [(stated, direct), (led_to, flowing), (bold, direct), (said, flowing)]
+        return [(stated, direct), (led_to, flowing), (bold, direct), (asserted, flowing)]
 
     fitting, any_kind = tiers(_Wanted(kind, only=True)), tiers(_Wanted(kind, only=False))
     return st.settle(
@@ -177,15 +177,17 @@ class Kind(Enum):
     PLAIN = "plain"
 
     def fits(self, one: Number) -> bool:
-        """Whether a number is of this kind as it is written; "one" may as well be a pronoun."""
+        """Whether a number is of this kind as it is written; "one" is no proportion, since it may be a pronoun."""
         if self is Kind.SHARE:
             return one.percent or (0 <= one.value <= 1 and one.text.casefold() != "one")
         return one.percent is (self is Kind.PERCENT)
 
 
 class _Wanted(NamedTuple):
-    """Which figures are read: those of a kind; others where there are none of it in the statement, unless `only`. A
-    plain 1 is a proportion as the last figure; before others it counts things."""
+    """Which figures are read: those of a kind or, unless `only`, all figures of a statement that has none of that kind.
+
+    A plain 1 is a proportion only as the last figure; before other figures it counts things.
+    """
 
     kind: Kind
     only: bool
@@ -201,17 +203,19 @@ class _Wanted(NamedTuple):
 
 
 def _alone(text: str, kind: Kind) -> st.Value[object]:
-    """The figure of another kind to which a statement leads up, unless it tells how many of some things, or which share
-    of them: that is said beside the answer."""
+    """The figure of another kind that a statement leads up to.
+
+    None if it says how many things there are, or what share of them: that is mentioned along with the answer.
+    """
     found = _flowing(text, _Wanted(kind, only=False))
     if not isinstance(found, Number):
         return found
-    tells_more = _OF if found.percent else _OF_THINGS
-    return None if tells_more.match(text, found.end) else found
+    qualified = _OF if found.percent else _OF_THINGS
+    return None if qualified.match(text, found.end) else found
 
 
 def _direct(text: str, wanted: _Wanted) -> st.Value[object]:
-    """The number with which a statement opens, or the result of the sum that it opens with."""
+    """The number that a statement opens with, or the result of the calculation that it opens with."""
     cut = _REASON.search(text)
     clause = text[: cut.start()] if cut is not None else text
     everything = _not_denied(clause, wanted.kind is Kind.SHARE)
@@ -236,7 +240,7 @@ def _direct(text: str, wanted: _Wanted) -> st.Value[object]:
 
 
 def _flowing(text: str, wanted: _Wanted) -> st.Value[object]:
-    """The number that a sentence leads up to: its last result, else what it says there is, else its last number."""
+    """The number that a sentence leads up to: its last result, else the last after a cue ("is"), else its last."""
     if _CHECK.search(text):
         return None
     cut = _REASON.search(text)
@@ -253,40 +257,42 @@ def _flowing(text: str, wanted: _Wanted) -> st.Value[object]:
         return result
     starts = {one.start for one in fitting}
     free = [
-        one for place, one in enumerate(found) if one.start in starts and not _in_sum(clause, found, place)
+        one
+        for index, one in enumerate(found)
+        if one.start in starts and not _in_calculation(clause, found, index)
     ]
     if not free:
         return None
-    told = [one for one in free if _TOLD.search(clause[max(0, one.start - 40) : one.start])]
-    chosen = (told or free)[-1]
+    after_cue = [one for one in free if _RESULT_CUE.search(clause[max(0, one.start - 40) : one.start])]
+    chosen = (after_cue or free)[-1]
     if any(_is_range(clause, a, b) for a, b in pairwise(found) if chosen in (a, b)):
         return st.UNDECIDED
     return chosen
 
 
 def _worked_out(clause: str, found: list[Number], fitting: list[Number]) -> Number | None:
-    """The result in another kind of a sum in figures that fit: "10/40 = 25%"."""
+    """The result, of another kind, of a calculation with figures that fit: "10/40 = 25%"."""
     result = _result(clause, found)
     if result is None or not fitting:
         return None
     starts = {one.start for one in fitting}
-    operands = ((place, one) for place, one in enumerate(found) if one.start in starts)
-    return (
-        result if all("/" in one.text or _in_sum(clause, found, place) for place, one in operands) else None
-    )
+    operands = ((index, one) for index, one in enumerate(found) if one.start in starts)
+    if all("/" in one.text or _in_calculation(clause, found, index) for index, one in operands):
+        return result
+    return None
 
 
 def _not_denied(clause: str, share: bool) -> list[Number]:
-    """The numbers of a clause without those that are said to be wrong: "not 40", "40 is wrong"."""
+    """The numbers of a clause without those that it denies: "not 40", "40 is wrong"."""
     found = numbers(clause, proportions=share)
     return [one for one in found if not denied(clause, one.start, one.end)]
 
 
-def _in_sum(clause: str, found: list[Number], place: int) -> bool:
-    """Whether a number is part of a sum ("5 x 8", or "40 -" where the text ends) and so no answer by itself."""
-    one = found[place]
-    before = found[place - 1].end if place else None
-    after = found[place + 1].start if place + 1 < len(found) else None
+def _in_calculation(clause: str, found: list[Number], index: int) -> bool:
+    """Whether a number is part of a calculation ("5 x 8", or "40 -" at the end) and so not an answer by itself."""
+    one = found[index]
+    before = found[index - 1].end if index else None
+    after = found[index + 1].start if index + 1 < len(found) else None
     if before is not None and _OPERATOR.search(clause[before : one.start]):
         return True
     if after is None:
@@ -295,7 +301,7 @@ def _in_sum(clause: str, found: list[Number], place: int) -> bool:
 
 
 def _is_range(clause: str, first: Number, second: Number) -> bool:
-    """Two numbers that are offered rather than given: "30 or 40", "30 to 40", "between 30 and 40"."""
+    """Whether two numbers are a range or alternatives: "30 or 40", "30 to 40", "between 30 and 40"."""
     between = clause[first.end : second.start]
     if _RANGE.fullmatch(between):
         return True
@@ -303,19 +309,16 @@ def _is_range(clause: str, first: Number, second: Number) -> bool:
 
 
 def _result(clause: str, found: list[Number]) -> Number | None:
-    """The number after the last equals sign, unless a sum goes on there."""
-    for place in range(len(found) - 1, -1, -1):
-        one = found[place]
+    """The number after the last equals sign, unless the calculation continues there."""
+    for index in range(len(found) - 1, -1, -1):
+        one = found[index]
         if not _EQUALS.search(clause[max(0, one.start - 20) : one.start]):
             continue
-        following = found[place + 1].start if place + 1 < len(found) else len(clause)
-        goes_on = clause[one.end : following]
-        if _OPERATOR.search(goes_on) or re.match(r"\s?[-+×*÷/]\s?\d?", goes_on):
-            return (
-                found[0]
-                if place == 1 and re.fullmatch(r"\D{0,3}=\D{0,3}", clause[found[0].end : one.start])
-                else None
-            )
+        following = found[index + 1].start if index + 1 < len(found) else len(clause)
+        rest = clause[one.end : following]
+        if _OPERATOR.search(rest) or re.match(r"\s?[-+×*÷/]\s?\d?", rest):
+            defined = index == 1 and re.fullmatch(r"\D{0,3}=\D{0,3}", clause[found[0].end : one.start])
+            return found[0] if defined else None
         return one
     return None
 
@@ -323,8 +326,8 @@ def _result(clause: str, found: list[Number]) -> Number | None:
 def equals(found: Number, answer: str, grader: Mapping[str, Any]) -> bool:
     """Whether a number that was read is the answer, within the tolerance.
 
-    With `percent` the answer is a proportion: a percent sign divides by 100, and so does a bare number above 1 where
-    the answer is not.
+    With `percent` the answer is a proportion: a percentage is divided by 100, and so is a bare number above 1 if the
+    answer is at most 1.
     """
     right = plain_number(answer)
     if right is None:

@@ -1,4 +1,4 @@
-"""Reads the word or phrase that a reply gives as its answer, and judges it by a phrase or a pattern."""
+"""Reads the word or phrase that a reply gives as its answer, and judges it by phrases or a pattern."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from fi_store.graders import statements as st
 from fi_store.graders.text import Reply, denied, is_cut, mentions, words
 
 SHORT = 6
-"""Words up to which a statement is an answer even when it is not the right one."""
-TOLD = 25
-"""Words up to which a sentence without any cue is taken for the answer."""
+"""A statement of up to this many words is an answer even if it is not the right one."""
+LONG = 25
+"""A sentence of up to this many words is an answer even without a cue."""
 
 _CUT = re.compile(
     r"\b(?:because|since|as|which|where|while|although|given|due to|who|so|not|rather than|instead of)\b"
@@ -26,11 +26,11 @@ _JOINED_BEFORE = re.compile(r"\b(?:and|both)\s(?:the\s|an?\s)?[\"'(]{0,2}$", re.
 _JOINED_AFTER = re.compile(r"[\"')]{0,2},?\sand\b", re.IGNORECASE)
 
 Holds = Callable[[str], "bool | None"]
-"""Whether a text gives the right answer: True, False, or None when it names it beside others without deciding."""
+"""Whether a text gives the right answer: True, False, or None if it names it along with others without deciding."""
 
 
 def names_one_of(accepted: Sequence[tuple[str, ...]]) -> Holds:
-    """Judges by phrases: one of them stands in the text, not denied and not beside another answer."""
+    """Judges by phrases: the text names one of them, neither denied nor along with another answer."""
 
     def holds(text: str) -> bool | None:
         if words(text) in accepted:
@@ -55,17 +55,17 @@ def find_phrase(segment: Reply, holds: Holds) -> st.Value[st.Found]:
     """The statement that a reply (or the part of one after a correction) gives as its answer: (text, right)."""
 
     def short(text: str) -> st.Value[object]:
-        said = _CUT.split(text, maxsplit=1)[0] if not _CUT.match(text) else text
-        return _judged(said.strip(" .,!?\"'\n"), holds, up_to=SHORT)
+        start = _CUT.split(text, maxsplit=1)[0] if not _CUT.match(text) else text
+        return _judged(start.strip(" .,!?\"'\n"), holds, up_to=SHORT)
 
     def right(text: str) -> st.Value[object]:
         return _judged(_claim(text), holds, up_to=0)
 
     def any_way(text: str) -> st.Value[object]:
-        return _judged(_claim(text), holds, up_to=TOLD)
+        return _judged(_claim(text), holds, up_to=LONG)
 
-    said = st.said(segment)
-    ends = [*said[:1], *said[-1:]]
+    asserted = st.asserted(segment)
+    ends = [*asserted[:1], *asserted[-1:]]
     opened = st.opening(segment)
     if is_cut(segment.text):
         return st.settle([(st.stated(segment), short), (opened, right)])
@@ -76,23 +76,23 @@ def find_phrase(segment: Reply, holds: Holds) -> st.Value[st.Found]:
             (st.concluded(segment)[-1:], any_way),
             (ends, right),
             (opened, any_way),
-            (said[-1:], any_way),
+            (asserted[-1:], any_way),
         ]
     )
 
 
 def _claim(text: str) -> str:
-    """A sentence without the reasons that it ends with."""
+    """A sentence without the reasons at its end."""
     reason = _REASON.search(text)
     return text[: reason.start()] if reason is not None and words(text[: reason.start()]) else text
 
 
 def _judged(text: str, holds: Holds, *, up_to: int) -> st.Value[object]:
-    """(text, right or not) of a statement; a wrong one counts up to a number of words only."""
-    said = text.strip()
-    if not words(said):
+    """(text, whether it is right) of a statement; a wrong one counts only if it has at most `up_to` words."""
+    claim = text.strip()
+    if not words(claim):
         return None
-    verdict = holds(said)
+    verdict = holds(claim)
     if verdict is None:
         return st.UNDECIDED
-    return (said, verdict) if verdict or len(words(said)) <= up_to else None
+    return (claim, verdict) if verdict or len(words(claim)) <= up_to else None

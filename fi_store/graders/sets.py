@@ -19,13 +19,13 @@ _LEFT_OUT = re.compile(
 )
 _REASON = re.compile(r",?\s(?:because|since)\b", re.IGNORECASE)
 _LIST_LINE = 8
-"""Words up to which a line is taken for an item of a list."""
+"""A line of up to this many words can be an item of a list."""
 _HEADING = 120
-"""Characters before a list in which the direction that it runs is looked for."""
+"""Characters before a list that are searched for its direction."""
 
 
 def whole_set(text: str, universe: Sequence[str]) -> tuple[int, ...] | None:
-    """The items that a text lists, without anything else: with commas as in a prompt file, or in another way."""
+    """The items of a text that lists items and nothing else, with commas as in a prompt file or in another way."""
     known = {phrase(item): index for index, item in enumerate(universe)}
     for between in (",", _BETWEEN_ITEMS):
         items = [item for piece in re.split(between, text) if (item := phrase(piece))]
@@ -36,22 +36,25 @@ def whole_set(text: str, universe: Sequence[str]) -> tuple[int, ...] | None:
 
 
 def find_set(
-    segment: Reply, universe: Sequence[str], asked: frozenset[Direction] | None
+    segment: Reply, universe: Sequence[str], requested: frozenset[Direction] | None
 ) -> st.Value[st.Found]:
-    """The items (positions in `universe`) that a reply gives as its answer, in the order of naming; where that order
-    counts, `asked` are the directions that the prompt asks for, and a list that runs the other way is turned round."""
+    """The items (indices into `universe`) that a reply gives as its answer, in the order in which it names them.
+
+    If the order counts, `requested` holds the directions that the prompt asks for, and a list that runs the other way
+    is reversed.
+    """
     known = [phrase(item) for item in universe]
     items = frozenset(word for one in known for word in one)
 
     def read(text: str) -> st.Value[object]:
-        return _named(text, known, asked)
+        return _named(text, known, requested)
 
     def several(text: str) -> st.Value[object]:
-        found = _named(text, known, asked)
+        found = _named(text, known, requested)
         return found if isinstance(found, tuple) and len(set(found)) > 1 else None
 
     def headed(statements: Sequence[st.Statement]) -> list[st.Statement]:
-        if asked is None:
+        if requested is None:
             return list(statements)
         above = [heading(text[max(0, one.start - _HEADING) : one.start], items) for one in statements]
         return [
@@ -62,65 +65,68 @@ def find_set(
     text = segment.text
     stated = [one._replace(text=_with_lines(text, one)) for one in st.stated(segment)]
     lines = _list_lines(text, known)
-    said = st.said(segment)
-    everything = [st.Statement(text, 0, st.SAID)] if said else []
+    asserted = st.asserted(segment)
+    everything = [st.Statement(text, 0, st.ASSERTED)] if asserted else []
     return st.settle(
         [
             (headed(stated), read),
             (headed(st.concluded(segment)), read),
             (headed(lines), several),
-            (said, several),
+            (asserted, several),
             (everything, read),
         ]
     )
 
 
-def told(found: tuple[int, ...], answer: tuple[int, ...]) -> tuple[int, ...]:
-    """The items that were read, each once where nothing in the answer comes twice: a repeated mention is only talk,
-    but all of them told again ("A, B, C reversed is C, B, A") count in the later order."""
+def deduplicated(found: tuple[int, ...], answer: tuple[int, ...]) -> tuple[int, ...]:
+    """The items that were read, each once, unless the right answer names an item twice.
+
+    A repeated mention does not count, but if all items are listed again ("A, B, C reversed is C, B, A"), the later
+    order does.
+    """
     if len(set(answer)) < len(answer):
         return found
     first, last = found[: len(answer)], found[len(answer) :]
-    retold = len(set(last)) == len(last) and set(first) == set(last)
-    return last if retold else tuple(dict.fromkeys(found))
+    listed_again = len(set(last)) == len(last) and set(first) == set(last)
+    return last if listed_again else tuple(dict.fromkeys(found))
 
 
 def _named(
-    text: str, known: Sequence[tuple[str, ...]], asked: frozenset[Direction] | None
+    text: str, known: Sequence[tuple[str, ...]], requested: frozenset[Direction] | None
 ) -> tuple[int, ...] | st.Undecided | None:
     reason = _REASON.search(text)
     if reason is not None and len(sentences(text)) == 1 and mentions(text[: reason.start()], known):
         text = text[: reason.start()]
-    found = mentions(text, known) if asked is None else bare_mentions(text, known)
+    found = mentions(text, known) if requested is None else bare_mentions(text, known)
     out = _left_out(text, found)
     found = [
-        one for place, one in enumerate(found) if place not in out and not denied(text, one.start, one.end)
+        one for index, one in enumerate(found) if index not in out and not denied(text, one.start, one.end)
     ]
     if any(_OR.fullmatch(text[a.end : b.start]) for a, b in pairwise(found)):
         return st.UNDECIDED
-    if asked is not None and len(found) > 1:
+    if requested is not None and len(found) > 1:
         listed = plain_list(text, found)
-        order = order_of(text, listed, asked, frozenset(word for one in known for word in one))
-        if order is Order.OPEN:
+        order = order_of(text, listed, requested, frozenset(word for one in known for word in one))
+        if order is Order.UNCLEAR:
             return st.UNDECIDED
-        if order is Order.BACKWARDS:
+        if order is Order.REVERSED:
             return tuple(one.which for one in reversed(listed))
     return tuple(one.which for one in found) or None
 
 
 def _left_out(text: str, found: Sequence[Mention]) -> set[int]:
-    """Which mentions are said to be out, with those joined to them: "salad and cake are left out"."""
+    """The mentions (by index) that a text leaves out, with those joined to them: "salad and cake are left out"."""
     out: set[int] = set()
-    for place in reversed(range(len(found))):
-        end = found[place].end
-        joined = place + 1 in out and _BETWEEN_ITEMS.fullmatch(text[end : found[place + 1].start])
+    for index in reversed(range(len(found))):
+        end = found[index].end
+        joined = index + 1 in out and _BETWEEN_ITEMS.fullmatch(text[end : found[index + 1].start])
         if joined or _LEFT_OUT.match(text, end):
-            out.add(place)
+            out.add(index)
     return out
 
 
 def _with_lines(text: str, statement: st.Statement) -> str:
-    """A statement with the short lines that follow it, when it is a list."""
+    """A statement with the short lines that follow it, if it introduces a list."""
     end = statement.start + len(statement.text)
     if not statement.text.endswith("\n"):
         return statement.text
@@ -143,4 +149,4 @@ def _list_lines(text: str, known: Sequence[tuple[str, ...]]) -> list[st.Statemen
         else:
             run = []
         start += len(line) + 1
-    return [st.Statement(text[best[0][0] : best[-1][1]], best[0][0], st.SAID)] if best else []
+    return [st.Statement(text[best[0][0] : best[-1][1]], best[0][0], st.ASSERTED)] if best else []

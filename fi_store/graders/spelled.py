@@ -24,7 +24,7 @@ _PARTS = {"half": 2, "halves": 2, "quarter": 4, "quarters": 4} | {
     word + plural: value for word, value in _ORDINAL.items() if value > 2 for plural in ("", "s")
 }
 SCALE = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "dozen": 12}
-"""Words that multiply the number before them, written in digits or in words."""
+"""Words that multiply the number before them, whether it is in digits or in words."""
 _VALUED = {*_CARDINAL, *SCALE, *_ORDINAL, *_PARTS}
 _NAMES = "|".join(sorted(_VALUED, key=len, reverse=True))
 _RUN = re.compile(
@@ -42,7 +42,7 @@ _PRONOUN_AFTER = re.compile(
 
 
 class Spelled(NamedTuple):
-    """A number in words: its value, whether "percent" follows, whether it counts a place ("third"), where it stands."""
+    """A number in words: its value, whether "percent" follows, whether it is an ordinal ("third"), and its position."""
 
     value: Fraction
     percent: bool
@@ -54,14 +54,14 @@ class Spelled(NamedTuple):
 def spelled(text: str) -> Iterator[Spelled]:
     """The numbers in words, in order; "one" is left out where it is a pronoun."""
     for run in _RUN.finditer(text):
-        said = re.findall(r"[^\W\d_]+", run[0].lower())
-        if said[0] in SCALE and re.search(r"\d\s$", text[max(0, run.start() - 3) : run.start()]):
+        words = re.findall(r"[^\W\d_]+", run[0].lower())
+        if words[0] in SCALE and re.search(r"\d\s$", text[max(0, run.start() - 3) : run.start()]):
             continue  # "3 million": read with its digits
-        if said[0] == "one" and len(said) == 1 and _is_pronoun(text, *run.span()):
+        if words[0] == "one" and len(words) == 1 and _is_pronoun(text, *run.span()):
             continue
-        value, ordinal = _value([word for word in said if word in _VALUED])
+        value, ordinal = _value([word for word in words if word in _VALUED])
         if value is not None:
-            value = -value if said[0] in ("minus", "negative") else value
+            value = -value if words[0] in ("minus", "negative") else value
             yield Spelled(value, bool(run["percent"]), ordinal, *run.span())
 
 
@@ -70,10 +70,10 @@ def _is_pronoun(text: str, start: int, end: int) -> bool:
     return bool(_PRONOUN_BEFORE.search(before)) or bool(_PRONOUN_AFTER.match(after))
 
 
-def _value(said: list[str]) -> tuple[Fraction | None, bool]:
-    """What number words in a row come to, and whether they are an ordinal; None when they make no number."""
+def _value(words: list[str]) -> tuple[Fraction | None, bool]:
+    """The value of consecutive number words, and whether they are an ordinal; None if they do not form a number."""
     total, current = Fraction(0), Fraction(0)
-    for place, word in enumerate(said):
+    for index, word in enumerate(words):
         if word in _CARDINAL:
             fits = current % 100 == 0 or (
                 current % 10 == 0 and current % 100 >= 20 and 0 < _CARDINAL[word] < 10
@@ -85,15 +85,15 @@ def _value(said: list[str]) -> tuple[Fraction | None, bool]:
             current = max(current, Fraction(1)) * SCALE[word]
             if SCALE[word] >= 1000:
                 total, current = total + current, Fraction(0)
-        elif word in _PARTS and (place or word not in _ORDINAL):
-            return _with_part(total + current, _PARTS[word], place), False
+        elif word in _PARTS and (index or word not in _ORDINAL):
+            return _with_part(total + current, _PARTS[word], alone=not index), False
         else:
-            return (Fraction(_ORDINAL[word]), True) if len(said) == 1 else (None, False)
+            return (Fraction(_ORDINAL[word]), True) if len(words) == 1 else (None, False)
     return total + current, False
 
 
-def _with_part(number: Fraction, under: int, place: int) -> Fraction:
-    """ "three quarters" is a product, "two and a half" a sum, "a half" the part alone."""
-    if not place:
+def _with_part(number: Fraction, under: int, *, alone: bool) -> Fraction:
+    """A number with a part: "three quarters" is a product, "two and a half" a sum, "a half" the part alone."""
+    if alone:
         return Fraction(1, under)
     return number + Fraction(1, under) if under == 2 and number > 1 else number / under

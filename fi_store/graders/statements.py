@@ -11,36 +11,28 @@ from fi_store.graders.text import Reply, Span, is_cut, sentences
 
 T = TypeVar("T")
 
-STATED, CONCLUDED, BOLD, OPENING, SAID, WHOLE = (
-    "stated",
-    "concluded",
-    "bold",
-    "opening",
-    "said",
-    "whole reply",
-)
-"""How an answer was found, strongest first (`WHOLE`: the reply is nothing but the answer)."""
-
-
+STATED, CONCLUDED, BOLD = "stated", "concluded", "bold"
+OPENING, ASSERTED, WHOLE = "opening", "said", "whole reply"
+"""How an answer was found, strongest first, as it is stored (`WHOLE`: the reply is nothing but the answer)."""
 MAX_CORRECTIONS = 20
-"""Corrections, counted from the end, at which a reply is cut."""
+"""Corrections, counted from the end, at which a reply is split."""
 MAX_STATEMENTS = 40
-"""Statements of a kind, counted from the end, that are read."""
+"""Statements of each kind, counted from the end, that are read."""
 
 
 class Undecided(Enum):
-    """What reading gives when a statement commits to several answers without deciding."""
+    """The result for a statement that commits to several answers without deciding."""
 
     UNDECIDED = "undecided"
 
 
 UNDECIDED = Undecided.UNDECIDED
 Value: TypeAlias = T | Undecided | None
-"""What one statement says: a value, several without a decision, or nothing."""
+"""What one statement gives: a value, several without a decision, or nothing."""
 
 
 class Statement(NamedTuple):
-    """A part of a reply that may hold its answer; `start` is its place, so that a later one can win."""
+    """A part of a reply that may contain its answer; `start` is its position, so that a later one can win."""
 
     text: str
     start: int
@@ -48,7 +40,7 @@ class Statement(NamedTuple):
 
 
 class Found(NamedTuple):
-    """An answer as it was read (its form depends on the kind), and how it was found."""
+    """An answer as it was read (its form depends on the kind of grader), and how it was found."""
 
     value: Any
     how: str
@@ -101,22 +93,22 @@ _REFUSAL = re.compile(
 
 
 def cues(text: str) -> list[tuple[int, int]]:
-    """Where "the answer is" and its like stand in a text."""
+    """The positions of "the answer is" and similar cues in a text."""
     return [one.span() for one in list(_STATED.finditer(text))[-MAX_STATEMENTS:]]
 
 
 def segments(reply: Reply) -> list[Reply]:
-    """The reply cut before each correction ("Wait, ...", "Actually, ..."); the last part counts most.
+    """The reply split before each correction ("Wait, ...", "Actually, ..."); the last part counts most.
 
-    A part that only confirms what was said before ("Let me check ... That is right.") is left out.
+    A part that only confirms what came before it ("Let me check ... That is right.") is left out.
     """
     corrected = [found.start() for found in _CORRECTION.finditer(reply.text) if found.start() > 0]
     starts = [0, *corrected[-MAX_CORRECTIONS:]]
     ends = [*starts[1:], len(reply.text)]
     parts = []
     for start, end in zip(starts, ends, strict=True):
-        said = sentences(reply.text[start:end])
-        if start and said and _CONFIRMED.fullmatch(said[-1].text):
+        spans = sentences(reply.text[start:end])
+        if start and spans and _CONFIRMED.fullmatch(spans[-1].text):
             continue
         bold = tuple((a - start, b - start) for a, b in reply.bold if a >= start and b <= end)
         parts.append(Reply(reply.text[start:end], bold))
@@ -124,41 +116,41 @@ def segments(reply: Reply) -> list[Reply]:
 
 
 def stated(reply: Reply) -> list[Statement]:
-    """What follows "the answer is" and its like, up to the end of the sentence (or the next line, after a bare cue)."""
+    """What follows "the answer is" and similar cues, to the end of the sentence (or of the next line)."""
     found = list(_STATED.finditer(reply.text))[-MAX_STATEMENTS:]
     return [_after(reply.text, one.end(), STATED) for one in found]
 
 
 def concluded(reply: Reply) -> list[Statement]:
-    """What follows "therefore" and its like; of a reply that was cut, only in its last sentence."""
+    """What follows "therefore" and similar cues; if the reply was cut off, only in its last sentence."""
     first = sentences(reply.text)[-1].start if is_cut(reply.text) else 0
     found = list(_CONCLUDED.finditer(reply.text, first))[-MAX_STATEMENTS:]
     return [_after(reply.text, one.end(), CONCLUDED) for one in found]
 
 
 def in_bold(reply: Reply) -> list[Statement]:
-    """What is set in bold."""
+    """The passages in bold."""
     return [Statement(reply.text[start:end], start, BOLD) for start, end in reply.bold[-MAX_STATEMENTS:]]
 
 
-def said(reply: Reply) -> list[Statement]:
-    """The sentences that state something; none of a reply that was cut before it came to an answer."""
+def asserted(reply: Reply) -> list[Statement]:
+    """The sentences that assert something; none if the reply was cut off before it came to an answer."""
     if is_cut(reply.text):
         return []
     spans = sentences(reply.text)
     chosen = [*spans[:1], *spans[1:][-MAX_STATEMENTS:]]
-    return [Statement(span.text, span.start, SAID) for span in chosen if _states(reply.text, span)]
+    return [Statement(span.text, span.start, ASSERTED) for span in chosen if _asserts(reply.text, span)]
 
 
 def opening(reply: Reply) -> list[Statement]:
-    """The first sentence that states something, unless it is the last one of a reply that was cut."""
+    """The first sentence that asserts something, unless it is the last one of a reply that was cut off."""
     spans = sentences(reply.text)
     whole = spans[:-1] if is_cut(reply.text) else spans
-    return [Statement(span.text, span.start, OPENING) for span in whole if _states(reply.text, span)][:1]
+    return [Statement(span.text, span.start, OPENING) for span in whole if _asserts(reply.text, span)][:1]
 
 
-def _states(text: str, span: Span) -> bool:
-    """Whether a sentence is no question, courtesy, refusal or announcement of what is to be done."""
+def _asserts(text: str, span: Span) -> bool:
+    """Whether a sentence is not a question, a courtesy, a refusal or an announcement of the next steps."""
     if text[span.end : span.end + 4].startswith("?"):
         return False
     return not any(kind.search(span.text) for kind in (_COURTESY, _REFUSAL)) and not _PREAMBLE.match(
@@ -166,9 +158,9 @@ def _states(text: str, span: Span) -> bool:
     )
 
 
-def _after(text: str, place: int, how: str) -> Statement:
-    skipped = re.compile(r"[\s:*=>\"'-]{0,8}").match(text, place)
-    start = skipped.end() if skipped is not None else place
+def _after(text: str, position: int, how: str) -> Statement:
+    skipped = re.compile(r"[\s:*=>\"'-]{0,8}").match(text, position)
+    start = skipped.end() if skipped is not None else position
     rest = sentences(text[start : start + 600])
     if text[start - 1 : start] == "-" and text[start : start + 1].isdigit():
         start -= 1  # a sign, not a dash
@@ -176,9 +168,9 @@ def _after(text: str, place: int, how: str) -> Statement:
 
 
 def settle(tiers: Sequence[tuple[Sequence[Statement], Callable[[str], Value[object]]]]) -> Value[Found]:
-    """The last statement of the strongest tier that can be read.
+    """The answer in the last statement of the strongest tier that can be read.
 
-    Once a statement commits to several answers, only what stands after it can decide.
+    Once a statement commits to several answers, only what comes after it can decide.
     """
     floor = -1
     for statements, read in tiers:

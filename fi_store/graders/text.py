@@ -1,4 +1,4 @@
-"""Turns a model's reply into plain text that can be searched: bounded, without markup, cut into sentences and words."""
+"""Turns a model's reply into searchable plain text: bounded, without markup, split into sentences and words."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from functools import lru_cache
 from string import ascii_lowercase
 from typing import NamedTuple
 
-from fi_store.graders.attributed import own_words
+from fi_store.graders.attributed import without_attributed
 
 MAX_REPLY = 20_000
-"""Characters of a reply that are read: the last ones, since a later statement counts more than an earlier one."""
+"""Characters of a reply that are read, from its end: a later statement counts more than an earlier one."""
 SHORT_REPLY = 12
-"""Words up to which a reply that ends without a full stop is taken for a whole answer, not for a cut one."""
+"""A reply of up to this many words is a complete answer, not one that was cut off, even without a final period."""
 
 _DIGIT_GROUP = re.compile("(?<=\\d)[\u00a0\u2009\u202f'’_](?=\\d{3}(?!\\d))")
-_SIGNS = str.maketrans(
+_UNIFIED = str.maketrans(
     {
         "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2212": "-", "\u2013": "-", "\u2044": "/",
         "\u2014": " - ", "$": " ", "\u2605": " ", "`": " ",
@@ -46,9 +46,9 @@ _EMPHASIS = re.compile(r"(?<![\w)*])\*(?=\w)|(?<=[\w.!?):])\*(?![\w*(])")
 _SENTENCE_END = re.compile(
     r"(?<!\bvs)(?<!\be\.g)(?<!\bi\.e)(?<!\bapprox)[.!?]{1,4}[\"')\]]{0,3}(?=\s|$)|\n", re.IGNORECASE
 )
-_SIGN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"  # written without blanks: each is taken for a word
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"  # written without spaces: each character counts as a word
 _WORD = re.compile(
-    rf"[{_SIGN}]|\d+(?:[.,:/]\d+)+(?![^\W_])|[^\W_{_SIGN}]+(?:'[^\W_{_SIGN}]+)?",
+    rf"[{_CJK}]|\d+(?:[.,:/]\d+)+(?![^\W_])|[^\W_{_CJK}]+(?:'[^\W_{_CJK}]+)?",
 )
 _ARTICLES = frozenset(("a", "an", "the"))
 _ENDS_WITH_RESULT = re.compile(r"=\s?-?[\d.,/]+[^=\d]{0,30}$")
@@ -56,14 +56,14 @@ _CLOSED = tuple(".!?)\"']}%°")
 
 
 class Reply(NamedTuple):
-    """A reply, or the part of one after a correction, as plain text; `bold` are places (start, end) in `text`."""
+    """A reply, or the part of one after a correction, as plain text; `bold` holds (start, end) in `text`."""
 
     text: str
     bold: tuple[tuple[int, int], ...] = ()
 
 
 class Span(NamedTuple):
-    """A piece of a text and where it stands there."""
+    """A piece of a text and its position there."""
 
     text: str
     start: int
@@ -71,7 +71,7 @@ class Span(NamedTuple):
 
 
 class Mention(NamedTuple):
-    """A phrase that a text names: which one of those looked for, and where."""
+    """A phrase that a text names: which of those looked for, and its position."""
 
     which: int
     start: int
@@ -79,17 +79,17 @@ class Mention(NamedTuple):
 
 
 def plain(reply: str) -> Reply:
-    """The reply without Markdown and LaTeX, numbering and bullets; signs that look alike made one.
+    """The reply without Markdown, LaTeX, numbering and bullets, and with look-alike characters unified.
 
-    What a model goes on to ask itself ("Question: ...") and all after it is left out, and so is what it reports as the
-    answer of others.
+    It is cut where the model goes on to ask itself a question ("Question: ..."), and what it reports as other people's
+    answers is removed.
     """
     text = _DIGIT_GROUP.sub("", reply[-MAX_REPLY:])
-    text = _VULGAR.sub(lambda sign: " " + unicodedata.normalize("NFKC", sign.group()), text)
-    text = unicodedata.normalize("NFKC", text)[-MAX_REPLY:].translate(_SIGNS)
+    text = _VULGAR.sub(lambda found: " " + unicodedata.normalize("NFKC", found.group()), text)
+    text = unicodedata.normalize("NFKC", text)[-MAX_REPLY:].translate(_UNIFIED)
     if "\\" in text:
-        for pattern, instead in _LATEX:
-            text = pattern.sub(instead, text)
+        for pattern, replacement in _LATEX:
+            text = pattern.sub(replacement, text)
     text = _REPEATED.sub(r"\1\1\1\1", text).strip()
     cut = _NEXT_QUESTION.search(text)
     if cut is not None:
@@ -97,11 +97,11 @@ def plain(reply: str) -> Reply:
     text = re.sub(r"[^\S\n]+", " ", text)
     text = re.sub(r" ?\n[ \n]*", "\n", text).strip()
     text = _LINE_START.sub("", _HASHES.sub("Final answer: ", text))
-    return _without_bold(own_words(_EMPHASIS.sub("", _without_numbering(text))))
+    return _without_bold(without_attributed(_EMPHASIS.sub("", _without_numbering(text))))
 
 
 def _without_numbering(text: str) -> str:
-    """Numbers that count lines (1., 2., 3.) are no answers; a number that continues no count may be one."""
+    """Removes numbers that count lines (1., 2., 3.); a number that does not continue a count may be an answer."""
     expected, kept, pieces = 1, 0, []
     for found in _NUMBERED.finditer(text):
         if int(found.group(1)) not in (expected, 1):
@@ -127,7 +127,7 @@ def _without_bold(text: str) -> Reply:
 
 @lru_cache(maxsize=64)
 def sentences(text: str) -> tuple[Span, ...]:
-    """The sentences and lines of a text that hold a word, without the mark that ends them."""
+    """The sentences and lines of a text that contain a word, without the punctuation at their ends."""
     found, start = [], 0
     for end in _SENTENCE_END.finditer(text):
         found.append(Span(text[start : end.start()], start, end.start()))
@@ -137,17 +137,17 @@ def sentences(text: str) -> tuple[Span, ...]:
 
 
 def is_cut(text: str) -> bool:
-    """Whether a reply seems to have met its token limit: it is no short answer and ends in the middle of a sentence."""
+    """Whether a reply seems to have hit its token limit: it is not a short answer and ends in mid-sentence."""
     end = text.rstrip()
-    said = sentences(end)
-    if end.endswith(_CLOSED) or not said or (len(said) == 1 and len(_WORD.findall(end)) <= SHORT_REPLY):
+    found = sentences(end)
+    if end.endswith(_CLOSED) or not found or (len(found) == 1 and len(_WORD.findall(end)) <= SHORT_REPLY):
         return False
-    return not _ENDS_WITH_RESULT.search(said[-1].text)
+    return not _ENDS_WITH_RESULT.search(found[-1].text)
 
 
 @lru_cache(maxsize=64)
 def words(text: str) -> tuple[str, ...]:
-    """The words as they are compared: small letters, without punctuation, articles and possessive s."""
+    """The words as they are compared: lowercase, without punctuation, articles and possessive s."""
     return tuple(word for word, _, _ in tokens(text)) or tuple(
         found.group().casefold() for found in _WORD.finditer(text)
     )
@@ -155,7 +155,7 @@ def words(text: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def tokens(text: str) -> tuple[Span, ...]:
-    """The words of a text with their places, in the form of `words`; articles are left out."""
+    """The words of a text with their positions, in the form of `words`; articles are left out."""
     found = []
     for one in _WORD.finditer(text):
         word = one.group().casefold().removesuffix("'s")
@@ -165,14 +165,14 @@ def tokens(text: str) -> tuple[Span, ...]:
 
 
 def phrase(text: str) -> tuple[str, ...]:
-    """`words` of a text that a person wrote, in the signs of `plain`."""
-    return words(unicodedata.normalize("NFKC", text).translate(_SIGNS))
+    """`words` of a text that a person wrote, with look-alike characters unified as in `plain`."""
+    return words(unicodedata.normalize("NFKC", text).translate(_UNIFIED))
 
 
 def mentions(text: str, phrases: Sequence[tuple[str, ...]]) -> list[Mention]:
-    """Where a text names one of the phrases, in order; of two that overlap, the longer.
+    """Where a text names one of the phrases, in order; if two overlap, the longer one counts.
 
-    Single letters are looked for as names of options ("(B)", "Option B", "B."), not as words: "a" is an article.
+    Single letters are matched as names of options ("(B)", "Option B", "B."), not as words: "a" is an article.
     """
     starts: dict[str, list[tuple[tuple[str, ...], int]]] = {}
     letters: dict[str, int] = {}
@@ -187,14 +187,16 @@ def mentions(text: str, phrases: Sequence[tuple[str, ...]]) -> list[Mention]:
     return sorted(found, key=lambda one: one.start)
 
 
-def _phrases(said: Sequence[Span], starts: dict[str, list[tuple[tuple[str, ...], int]]]) -> Iterable[Mention]:
+def _phrases(
+    spans: Sequence[Span], starts: dict[str, list[tuple[tuple[str, ...], int]]]
+) -> Iterable[Mention]:
     position = 0
-    while position < len(said):
+    while position < len(spans):
         step = 1
-        for one, index in sorted(starts.get(said[position].text, ()), key=lambda item: -len(item[0])):
+        for one, index in sorted(starts.get(spans[position].text, ()), key=lambda item: -len(item[0])):
             last = position + len(one) - 1
-            if tuple(word.text for word in said[position : last + 1]) == one:
-                yield Mention(index, said[position].start, said[last].end)
+            if tuple(word.text for word in spans[position : last + 1]) == one:
+                yield Mention(index, spans[position].start, spans[last].end)
                 step = len(one)
                 break
         position += step
@@ -208,15 +210,13 @@ _LETTER = re.compile(
     | \b(?:is|be|choose|pick|select|than|not|say|with|for|nor|or|and|both|to)\s(?P<after>[B-HJ-Z])(?!\w)""",
     re.VERBOSE,
 )
-
-
 _BARE_LETTER = re.compile(
     r"(?<![\w'.-])(?:[B-HJ-Z](?![\w'])|A(?=\s(?:is|was|comes?|goes|before|after|then|to|first|last|becomes|must)\b))"
 )
 
 
 def bare_mentions(text: str, phrases: Sequence[tuple[str, ...]]) -> list[Mention]:
-    """`mentions`, and every capital that stands alone: for texts in which letters name things, as in "B after A"."""
+    """`mentions` plus every capital that stands alone, for texts in which letters name things, as in "B after A"."""
     found = mentions(text, phrases)
     known, taken = {one: index for index, one in enumerate(phrases)}, {one.start for one in found}
     for one in _BARE_LETTER.finditer(text):
@@ -252,7 +252,7 @@ _DENIED_AFTER = re.compile(
 
 
 def denied(text: str, start: int, end: int) -> bool:
-    """Whether what stands at a place is said not to hold: "not valid", "rather than B", "B is wrong"."""
+    """Whether a text denies what it says from `start` to `end`: "not valid", "rather than B", "B is wrong"."""
     return bool(_DENIED_BEFORE.search(text[max(0, start - 60) : start])) or bool(
         _DENIED_AFTER.match(text[end : end + 40])
     )

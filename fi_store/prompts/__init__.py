@@ -1,4 +1,7 @@
-"""fi_store.prompts."""
+"""Prompts and concepts: reads, checks, imports and writes prompt files, and assigns prompts to clusters and halves.
+
+Knows nothing about models.
+"""
 
 from __future__ import annotations
 

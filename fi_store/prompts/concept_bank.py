@@ -1,13 +1,12 @@
-"""Reads the concept bank (`prompts/concepts.yaml`): what features of language models are named with.
+"""Reads the concept bank (`prompts/concepts.yaml`), the vocabulary for naming features.
 
-The format stands at the top of that file. Complaints name the file and the line, as for prompt files. A predicate is
-checked here as far as its form goes; `analyze/concepts.py` makes it executable.
+The top of that file describes the format. Complaints name the file and the line, as for prompt files. Only the form of
+a predicate is checked here; `analyze/names/concepts.py` makes it executable.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn, cast
@@ -16,49 +15,47 @@ import yaml
 
 from fi_store.errors import UsageError
 from fi_store.prompts.file import CATEGORY
-from fi_store.prompts.nodes import NodeReader
+from fi_store.prompts.nodes import NodeReader, Pairs
 from fi_store.shipped import shipped
 
 CONCEPT_KEYS = ("key", "group", "phrase", "description", "words", "predicate", "source")
 FORM_KEYS = ("words", "regex", "place", "and", "or")
-PLACES = ("start", "opening", "later", "question")
-"""Places in a sequence that a predicate can ask for."""
+SEQUENCE_PARTS = ("start", "opening", "later", "question")
+"""Parts of a sequence that a predicate can ask for (the values of the key `place`)."""
 PHRASE_WORDS = (2, 6)
-"""Least and most words of a phrase."""
+"""Fewest and most words in a phrase."""
 WORDS = (3, 25)
-"""Least and most words of a concept."""
+"""Fewest and most example words of a concept."""
 MAX_WORD = 40
 MAX_PATTERN = 600
 MAX_REPEAT = 200
-"""Largest bound of a repeat; predicates see 200 characters of a line."""
-
-Pairs = Mapping[str, tuple[yaml.Node, yaml.Node]]
+"""Largest bound on a repeat; predicates see 200 characters of a line."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """A predicate as the bank writes it: an atom with its value, or two atoms joined by `and` / `or`."""
+    """A predicate as written in the bank: an atom with its value, or two atoms joined by `and` / `or`."""
 
     kind: Literal["words", "regex", "place", "and", "or"]
-    value: str = ""  # the pattern or the place; empty for `words`
+    value: str = ""  # the pattern or the part of the sequence; empty for `words`
     parts: tuple[Form, ...] = ()
 
 
 @dataclass(frozen=True)
 class Concept:
-    """One thing that a feature may be about."""
+    """One thing that a feature can be about."""
 
     key: str
     group: str
     phrase: str  # fits after "more" and "less"
     description: str
-    words: tuple[str, ...]  # words, pieces or marks that a text of this concept uses
+    words: tuple[str, ...]  # words, word pieces or marks that texts of this concept use
     source: str  # the taxonomy, or "own"
     predicate: Form | None = None
 
 
 def load_concepts(path: Path | None = None) -> tuple[Concept, ...]:
-    """The concepts of a bank in the order of the file; the shipped bank when no path is given.
+    """Loads the concepts of a bank in the order of the file; the shipped bank if no path is given.
 
     Raises:
         UsageError: with the file, the line, and what is wrong there.
@@ -76,10 +73,8 @@ def load_concepts(path: Path | None = None) -> tuple[Concept, ...]:
     taken: dict[str, int] = {}
     for node in entries.value:
         concept = reader.concept(node)
-        for name in (
-            concept.key,
-            concept.phrase,
-        ):  # a phrase has two words, so neither is taken for the other
+        # A phrase has at least two words, so it never equals a key.
+        for name in (concept.key, concept.phrase):
             if name in taken:
                 reader.fail(node, f"{name!r} is already at line {taken[name]}")
             taken[name] = node.start_mark.line + 1
@@ -88,24 +83,24 @@ def load_concepts(path: Path | None = None) -> tuple[Concept, ...]:
 
 
 def pattern_fault(pattern: str) -> str | None:
-    """What keeps a regular expression from being run on any text, or None.
+    """Why a regular expression is not safe to run on any text, or None if it is.
 
-    No group may be repeated (so that repeats are never nested) and none referred back to; a repeat without bound
-    may only stand right before `$`. The text is a line of at most 200 characters.
+    No group may be repeated (so repeats are never nested) or referred back to, and an unbounded repeat is allowed only
+    right before `$`. The text is a line of at most 200 characters.
     """
     if len(pattern) > MAX_PATTERN:
         return f"is longer than {MAX_PATTERN} characters"
     try:
         compiled = re.compile(pattern, re.IGNORECASE)
     except (re.error, OverflowError, RecursionError) as error:
-        return f"is none: {error}"
+        return f"is invalid: {error}"
     bare = re.sub(r"\[[^\]]*\]", "x", re.sub(r"\\[^1-9]", "x", pattern))
     if re.search(r"\\[1-9]|\(\?P=", bare):
         return "refers back to a group"
     if re.search(r"\)[*+{]", bare):
         return "repeats a group"
     if re.search(r"(?:[*+]|,\})(?!\)?\$)", bare):
-        return "repeats without bound before its end"
+        return "has an unbounded repeat before its end"
     if any(int(bound) > MAX_REPEAT for bound in re.findall(r"(\d+)\}", bare)):
         return f"repeats more than {MAX_REPEAT} times"
     return "matches the empty text" if compiled.search("") else None
@@ -118,13 +113,13 @@ class _ConceptReader(NodeReader):
         line = at if isinstance(at, int) else at.start_mark.line + 1
         raise UsageError(
             f"{self.path}, line {line}: {what}{'; ' if todo else ''}{todo}.",
-            hint="the format stands at the top of prompts/concepts.yaml",
+            hint="see the format at the top of prompts/concepts.yaml",
         )
 
     def concept(self, node: yaml.Node) -> Concept:
         """One entry of the list."""
         if not isinstance(node, yaml.MappingNode):
-            self.fail(node, "a concept must be a mapping with key, group, phrase, words and the rest")
+            self.fail(node, "a concept must be a mapping with key, group, phrase, words and so on")
         pairs = self.mapping(node)
         self.known_keys(pairs, CONCEPT_KEYS, "a concept")
         for key in CONCEPT_KEYS:
@@ -145,15 +140,15 @@ class _ConceptReader(NodeReader):
         )
 
     def name(self, pairs: Pairs, key: str) -> str:
-        """A value in small letters with underscores."""
+        """A value in lowercase letters with underscores."""
         node = pairs[key][1]
         value = self.text(node, key)
         if not CATEGORY.fullmatch(value):
-            self.fail(node, f"{value!r} is not written like formal_logic (small letters and underscores)")
+            self.fail(node, f"{value!r} is not written like formal_logic (lowercase letters and underscores)")
         return value
 
     def words(self, node: yaml.Node) -> tuple[str, ...]:
-        """The example words, each without a space and given once."""
+        """The example words, without spaces and duplicates."""
         low, high = WORDS
         if not isinstance(node, yaml.SequenceNode) or not low <= len(node.value) <= high:
             self.fail(node, f"'words' must be a list of {low} to {high} words")
@@ -168,7 +163,7 @@ class _ConceptReader(NodeReader):
         return tuple(item.value for item in node.value)
 
     def form(self, node: yaml.Node, *, atom: bool = False) -> Form:
-        """A predicate; `atom`: within another one, where nothing is joined again."""
+        """A predicate; an `atom` is part of another one, so it may not be `and` or `or`."""
         if not isinstance(node, yaml.MappingNode) or len(node.value) != 1:
             self.fail(
                 node, "a predicate is one of {words: true}, {regex: ...}, {place: ...}, {and: ...}, {or: ...}"
@@ -186,12 +181,12 @@ class _ConceptReader(NodeReader):
                 self.fail(value, f"the regular expression {fault}")
             return Form("regex", pattern)
         if kind == "place":
-            place = self.text(value, kind)
-            if place not in PLACES:
-                self.fail(value, f"the place {place!r} is unknown; there are {', '.join(PLACES)}")
-            return Form("place", place)
+            part = self.text(value, kind)
+            if part not in SEQUENCE_PARTS:
+                self.fail(value, f"{part!r} is not a 'place'; choose one of {', '.join(SEQUENCE_PARTS)}")
+            return Form("place", part)
         if atom:
-            self.fail(value, f"{kind!r} cannot stand within another predicate")
+            self.fail(value, f"{kind!r} cannot be nested inside another predicate")
         if not isinstance(value, yaml.SequenceNode) or len(value.value) != 2:
             self.fail(value, f"{kind!r} joins two predicates")
         parts = tuple(self.form(part, atom=True) for part in value.value)

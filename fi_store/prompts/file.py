@@ -1,6 +1,6 @@
 """Reads one prompt file (YAML or JSON) into prompt records; every complaint names the file and the line.
 
-The format stands in `prompts/README.md`, and for machines in `prompts/schema.json`.
+`prompts/README.md` describes the format; `prompts/schema.json` describes it for machines.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ GRADER_OPTIONS = {
     "regex": ("pattern",),
     "code": ("language",),
 }
-"""Options of each kind of grader."""
+"""The options of each kind of grader."""
 NEEDED_OPTIONS = {"choice": "options", "set": "universe", "regex": "pattern", "code": "language"}
-"""The option without which a kind cannot judge."""
+"""The option that a kind of grader requires."""
 LANGUAGES = ("python", "json")
-"""Languages that code may be compared in."""
+"""Languages in which code can be compared."""
 LIMITS = {
     "id": 200, "category": 64, "family": 200, "skill": 200, "language": 40, "name": 200, "answer": 2000,
     "failure_answer": 2000, "failure_mode": 1000, "unit": 40, "pattern": 500, "kind": 40, "item": 200,
 }  # fmt: skip
-"""Characters that short texts may have; `item` is one of a grader's list. The others: `MAX_TEXT`."""
+"""Maximum lengths of short texts, in characters; `item` is an entry of a grader's list. Other texts: `MAX_TEXT`."""
 MAX_ITEMS = 100
-"""Items that a grader's list may have."""
+"""Maximum number of entries in a grader's list."""
 MAX_COMPLAINTS = 20
-"""Complaints after which a file is read no further."""
+"""Complaints after which reading stops."""
 
 
 @dataclass(frozen=True)
 class PromptFile:
-    """What one file holds."""
+    """The contents of one file."""
 
     name: str
     version: str
@@ -59,7 +59,7 @@ class PromptFile:
 
 
 class Heading(NamedTuple):
-    """What tells a prompt of a file from all others: its id and its (category, text), as far as they can be read."""
+    """What identifies a prompt of a file: its id and its (category, text), where they can be read."""
 
     line: int
     key: str | None
@@ -67,7 +67,7 @@ class Heading(NamedTuple):
 
 
 def checked_category(name: str) -> str:
-    """A category's name that a person typed.
+    """Returns a category's name that a person typed.
 
     Raises:
         UsageError: it is not written like formal_logic.
@@ -75,13 +75,13 @@ def checked_category(name: str) -> str:
     if not CATEGORY.fullmatch(name) or len(name) > LIMITS["category"]:
         raise UsageError(
             f"The category {name!r} is not written like formal_logic.",
-            hint="use small letters, digits and underscores",
+            hint="use lowercase letters, digits and underscores",
         )
     return name
 
 
 class RefusedError(Exception):
-    """A complaint, on its way to whoever notes it."""
+    """Carries a complaint to the code that collects it."""
 
     def __init__(self, complaint: Complaint) -> None:
         super().__init__(complaint)
@@ -89,13 +89,13 @@ class RefusedError(Exception):
 
 
 class EnoughError(Exception):
-    """There are as many complaints as one reads at once."""
+    """Raised when there are `MAX_COMPLAINTS` complaints."""
 
 
 class PromptReader(NodeReader):
-    """Turns the nodes of one file into records; goes on after a complaint and notes them all.
+    """Turns the nodes of one file into records; collects all complaints instead of stopping at the first.
 
-    `headings` are of all prompts that were come upon, also of those that are complained of.
+    `headings` covers every prompt of the file, including those with complaints.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,8 +104,9 @@ class PromptReader(NodeReader):
         self.headings: list[Heading] = []
 
     def read(self) -> PromptFile | None:
-        """Parses and checks the file, in the full form or the plain form (category -> list of texts); None where
-        nothing can be made of it.
+        """Parses and checks the file, in the full form or the plain form (category -> list of texts).
+
+        Returns None if nothing in it can be used.
 
         Raises:
             PromptFileError: the file cannot be read at all.
@@ -120,7 +121,7 @@ class PromptReader(NodeReader):
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """Notes a complaint that is raised within, and goes on."""
+        """Records a complaint that is raised inside the block, and continues."""
         try:
             yield
         except RefusedError as refused:
@@ -129,7 +130,7 @@ class PromptReader(NodeReader):
                 raise EnoughError from None
 
     def file(self) -> PromptFile:
-        """The file in whichever form it has; prompts that were complained of are left out."""
+        """The file in either form, without the prompts that have complaints."""
         root = self.compose()
         if not isinstance(root, yaml.MappingNode):
             self.fail(
@@ -167,7 +168,7 @@ class PromptReader(NodeReader):
         if not isinstance(entries, yaml.SequenceNode):
             self.fail(entries, "'prompts' must be a list", "begin every prompt with '- id:'")
         if not entries.value:
-            self.fail(entries, "'prompts' is empty", "write a prompt into it")
+            self.fail(entries, "'prompts' is empty", "add a prompt")
         found: list[PromptRecord] = []
         for entry in entries.value:
             with self.noting():
@@ -196,11 +197,11 @@ class PromptReader(NodeReader):
                         found.append(PromptRecord(label, category, text, family=label))
                         self.headings.append(Heading(node.start_mark.line + 1, label, (category, text)))
         if not pairs:
-            self.fail(1, "the file holds no prompts", "write a category and its texts")
+            self.fail(1, "the file holds no prompts", "add a category and its texts")
         return PromptFile(self.path.stem, "1", tuple(found))
 
     def entry(self, node: yaml.Node) -> PromptRecord:
-        """One prompt of the full form; notes all complaints about it but the last, and raises that one."""
+        """One prompt in the full form; records all complaints about it except the last, which it raises."""
         if not isinstance(node, yaml.MappingNode):
             self.fail(node, "a prompt must be a mapping", "write '- id:', 'category:' and 'text:'")
         before = len(self.complaints)
@@ -235,15 +236,15 @@ class PromptReader(NodeReader):
         return self.text(node, key) if key in ("text", "control") else self._short(node, key)
 
     def _needed_keys(self, node: yaml.Node, pairs: Pairs) -> None:
-        """Complains of keys that are missing: those that every prompt has, and those that another key asks for."""
+        """Complains about missing keys: those that every prompt needs and those that another key requires."""
         name = f" {str(pairs['id'][1].value)[:80]!r}" if "id" in pairs else ""
         for key in ("id", "category", "text"):
             with self.noting():
                 if key not in pairs:
                     self.fail(node, f"the prompt{name} has no {key!r}", f"add '{key}:'")
         for key, needed, todo in (
-            ("answer", "grader", "say how to compare, such as grader: {kind: exact}"),
-            ("grader", "answer", "add the right answer, or leave the grader out"),
+            ("answer", "grader", "say how to compare, for example grader: {kind: exact}"),
+            ("grader", "answer", "add the right answer, or remove the grader"),
             ("failure_answer", "answer", "add the right answer and its grader"),
         ):
             with self.noting():
@@ -251,7 +252,7 @@ class PromptReader(NodeReader):
                     self.fail(pairs[key][0], f"there is {key!r} but no {needed!r}", todo)
 
     def _short(self, node: yaml.Node, key: str) -> str:
-        """A text of limited length, on one line (answers may have more: code and what it prints)."""
+        """A text of limited length on one line (answers may have several: code and its output)."""
         value = self.text(node, key, LIMITS[key])
         if "\n" in value.strip() and key not in ("answer", "failure_answer"):
             self.fail(node, f"{key!r} has more than one line", "write it on one line")
@@ -261,7 +262,7 @@ class PromptReader(NodeReader):
         value = self.text(node, "category", LIMITS["category"])
         if not CATEGORY.fullmatch(value):
             what = f"the category {value!r} is not written like formal_logic"
-            self.fail(node, what, "use small letters, digits and underscores")
+            self.fail(node, what, "use lowercase letters, digits and underscores")
         return value
 
     def _difficulty(self, node: yaml.Node) -> int:
@@ -269,7 +270,7 @@ class PromptReader(NodeReader):
             isinstance(node, yaml.ScalarNode) and node.tag.endswith(":int") and node.value in tuple("12345")
         ):
             self.fail(
-                node, "'difficulty' must be a whole number from 1 to 5", "write such a number, without quotes"
+                node, "'difficulty' must be a whole number from 1 to 5", "write the number without quotes"
             )
         return int(node.value)
 
@@ -314,8 +315,10 @@ class PromptReader(NodeReader):
     def _tolerance(self, node: yaml.Node) -> float:
         try:
             value = float(node.value) if isinstance(node, yaml.ScalarNode) else float("nan")
-        except ValueError:  # text, or a spelling of YAML's own such as .inf
+        except ValueError:  # text, or a YAML spelling such as .inf
             value = float("nan")
         if node.tag.endswith(":str") or not 0 <= value < float("inf"):
-            self.fail(node, "'tolerance' must be a number from 0 up", "write it like 0.001, without quotes")
+            self.fail(
+                node, "'tolerance' must be a number of 0 or more", "write it like 0.001, without quotes"
+            )
         return value

@@ -1,4 +1,4 @@
-"""Reads prompts from where people keep them (lists, tables, JSON lines), with the same checks as a prompt file."""
+"""Imports prompts from lists, tables and JSON lines, with the same checks as for a prompt file."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from fi_store.prompts.file import PROMPT_KEYS, PromptFile, PromptReader, Refused
 from fi_store.prompts.nodes import as_yaml
 from fi_store.prompts.suite import read_all
 
-ROWS = (".csv", ".tsv", ".jsonl", ".ndjson")
-"""Endings of files with one prompt in each row or line; all others are read as prompt files."""
+TABULAR = (".csv", ".tsv", ".jsonl", ".ndjson")
+"""Extensions of files with one prompt per row or line; all others are read as prompt files."""
 _TEXT, _INTEGER = "tag:yaml.org,2002:str", "tag:yaml.org,2002:int"
 
 
 def read_source(path: Path, category: str | None = None) -> PromptFile:
-    """The prompts of a file that need not be a prompt file; `category` is for rows that name none.
+    """Reads prompts from a table, JSON lines or a prompt file; `category` is for prompts that name none.
 
     Raises:
-        PromptFileError: with all that is wrong, each with the file, the line, and what to do.
-        UsageError: a category for a file that names its categories itself.
+        PromptFileError: carries all complaints, each with the file, the line, and what to do.
+        UsageError: a category is given for a file that names its own.
     """
-    if category is not None and not _has_rows(path):
+    if category is not None and not _is_tabular(path):
         raise UsageError(
-            f"--category is for {', '.join(ROWS)}; {path} names its categories itself.", hint="leave it out"
+            f"--category is for {', '.join(TABULAR)}; {path} names its own categories.",
+            hint="leave out --category",
         )
     return read_all([SourceReader(path, None if category is None else checked_category(category))])[0]
 
 
-def _has_rows(path: Path) -> bool:
-    return path.suffix.lower() in ROWS
+def _is_tabular(path: Path) -> bool:
+    return path.suffix.lower() in TABULAR
 
 
 class SourceReader(PromptReader):
-    """Turns rows into the nodes of prompts: each cell knows the line where its row begins."""
+    """Turns table rows and JSON lines into prompt nodes; each cell knows the line where its row begins."""
 
     def __init__(self, path: Path, category: str | None) -> None:
         super().__init__(path)
@@ -46,21 +47,21 @@ class SourceReader(PromptReader):
         self.counts: Counter[str] = Counter()
 
     def file(self) -> PromptFile:
-        """A prompt file, or one prompt from each row of a table or line of JSON."""
-        return self._rows() if _has_rows(self.path) else super().file()
+        """A prompt file, or one prompt from each table row or JSON line."""
+        return self._tabular() if _is_tabular(self.path) else super().file()
 
-    def _rows(self) -> PromptFile:
+    def _tabular(self) -> PromptFile:
         entries = self._lines() if self.path.suffix.lower() in (".jsonl", ".ndjson") else self._table()
         found = []
         for entry in entries:
             with self.noting():
                 found.append(self.entry(self._completed(entry)))
         if not entries:
-            self.fail(1, "the file holds no prompts", "write a row for each prompt")
+            self.fail(1, "the file holds no prompts", "add a row for each prompt")
         return PromptFile(self.path.stem, "1", tuple(found))
 
     def _lines(self) -> list[yaml.Node]:
-        """The lines of a file with one JSON value on each; a line that is not JSON is complained of and left out."""
+        """The values of a file with one JSON value per line; a line that is not JSON is reported and skipped."""
         lines = self.source().split("\n")
         for number, line in enumerate(lines, start=1):
             lines[number - 1] = ""
@@ -73,7 +74,7 @@ class SourceReader(PromptReader):
         return list(root.value)
 
     def _table(self) -> list[yaml.Node]:
-        """The rows of a CSV file; the delimiter is the one that the header has most of."""
+        """The rows of a CSV file; the delimiter is the candidate that occurs most often in the header."""
         text = self.source()
         header = text.split("\n", maxsplit=1)[0]
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count), strict=True)
@@ -90,8 +91,8 @@ class SourceReader(PromptReader):
         except csv.Error as error:
             self.fail(
                 max(rows.line_num, 1),
-                f"this is no CSV, {error}",
-                "put texts in double quotes, and double those inside",
+                f"this is not CSV, {error}",
+                "put texts in double quotes, and double any quotes inside",
             )
         return entries
 
@@ -105,7 +106,7 @@ class SourceReader(PromptReader):
                         1, f"a prompt has no key {name[:40]!r}", f"the columns are {', '.join(PROMPT_KEYS)}"
                     )
                 if count > 1:
-                    self.fail(1, f"the column {name!r} is there twice", "leave one of them out")
+                    self.fail(1, f"the column {name!r} appears twice", "remove one of them")
 
     def _row(self, names: list[str], cells: list[str], line: int) -> yaml.MappingNode:
         mark = yaml.Mark(str(self.path), 0, line - 1, 0, None, 0)
@@ -118,7 +119,7 @@ class SourceReader(PromptReader):
                 )
         pairs: list[tuple[yaml.Node, yaml.Node]] = []
         for name, cell in zip(names, cells, strict=False):
-            if not cell.strip() or name not in PROMPT_KEYS:  # the header was complained of
+            if not cell.strip() or name not in PROMPT_KEYS:  # already reported for the header
                 continue
             if name == "grader":
                 node = self._grader_cell(cell, line)
@@ -131,14 +132,14 @@ class SourceReader(PromptReader):
         return yaml.MappingNode("tag:yaml.org,2002:map", pairs, mark)
 
     def _grader_cell(self, cell: str, line: int) -> yaml.Node:
-        """A grader as prompt files write it, with its place in the table."""
+        """A grader written as in prompt files, at its line in the table."""
         try:
             return self.compose_text("\n" * (line - 1) + cell)
         except RefusedError as refused:
             self.fail(line, refused.complaint.what, "write it like {kind: exact}")
 
     def _completed(self, entry: yaml.Node) -> yaml.Node:
-        """The entry with the category and the id that it lacks: category/number, counted within the category."""
+        """The entry with any missing category and id filled in; the id is category/number within the category."""
         if not isinstance(entry, yaml.MappingNode):
             return entry
         pairs = self.mapping(entry)

@@ -1,7 +1,7 @@
-"""Reads YAML and JSON that people wrote into nodes that know their lines.
+"""Parses YAML and JSON that people wrote into nodes that know their lines.
 
-Nothing in a file is trusted: aliases, tags, nesting that is deep, oversized files and texts are refused before
-anything is built from them.
+Files are not trusted: aliases, tags, deep nesting, and oversized files and texts are rejected before anything is built
+from them.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import yaml
 from fi_store.errors import PromptFileError
 
 MAX_BYTES = 8 * 2**20
-"""Size from which a prompt file is refused; the shipped suite has a tenth of it."""
+"""Maximum size of a prompt file; the shipped suite has a tenth of it."""
 MAX_DEPTH = 8
-"""Nesting from which a file is no prompt file; the format needs five levels."""
+"""Maximum nesting of a prompt file; the format needs five levels."""
 MAX_EVENTS = 600_000
-"""YAML events (a text, the start or the end of a list) from which a file is refused: about 20,000 prompts."""
+"""Maximum number of YAML events (a text, the start or the end of a list): about 20,000 prompts."""
 MAX_TEXT = 20_000
-"""Characters that one text may have."""
+"""Maximum length of a text, in characters."""
 
 Pairs: TypeAlias = dict[str, tuple[yaml.Node, yaml.Node]]
-"""A mapping that was read: key -> (key node, value node)."""
+"""The entries of a mapping: key -> (key node, value node)."""
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _JSON_ESCAPE = re.compile(
     r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)"
@@ -34,17 +34,17 @@ _JSON_ESCAPE = re.compile(
 
 
 class NodeReader:
-    """One file as nodes. What is wrong goes to `fail`, which a subclass gives its own error."""
+    """Reads one file as nodes. Faults go to `fail`, where a subclass raises its own error."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def fail(self, at: yaml.Node | int, what: str, todo: str) -> NoReturn:
-        """Refuses a node or a line: what is wrong there, and what to do about it."""
+        """Rejects a node or a line: what is wrong there, and what to do about it."""
         raise NotImplementedError
 
     def compose(self) -> yaml.Node:
-        """The file as one tree of nodes: JSON by its ending, else YAML."""
+        """The file as one tree of nodes: JSON if its extension says so, otherwise YAML."""
         text = self.source()
         if self.path.suffix.lower() != ".json":
             return self.compose_text(text)
@@ -69,7 +69,7 @@ class NodeReader:
                 hint="fi-store prompts list",
             ) from error
         if not data.strip():
-            self.fail(1, "the file is empty", "write prompts into it, or start from `fi-store prompts new`")
+            self.fail(1, "the file is empty", "add prompts, or start with `fi-store prompts new`")
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -78,12 +78,12 @@ class NodeReader:
             )
 
     def check_json(self, text: str, first_line: int) -> None:
-        """Refuses what is not JSON; `first_line` is where the text stands in the file."""
+        """Rejects what is not JSON; `first_line` is the line of the file where the text begins."""
         try:
             json.loads(text)
         except json.JSONDecodeError as error:
             what = f"this is not JSON, {error.msg[0].lower()}{error.msg[1:]}"
-            self.fail(first_line + error.lineno - 1, what, "mend it")
+            self.fail(first_line + error.lineno - 1, what, "fix it")
         except RecursionError:
             self.fail(
                 first_line,
@@ -106,13 +106,13 @@ class NodeReader:
         except yaml.YAMLError as error:
             position = getattr(error, "position", 0)
             line = text[:position].count("\n") + 1
-            self.fail(line, f"this is not YAML, {str(error).splitlines()[0]}", "take the character out")
+            self.fail(line, f"this is not YAML, {str(error).splitlines()[0]}", "remove the character")
         if root is None:
-            self.fail(1, "the file holds no prompts, only comments", "write prompts into it")
+            self.fail(1, "the file holds no prompts, only comments", "add prompts")
         return root
 
     def _check_events(self, events: Iterator[Any]) -> None:
-        """Refuses what no prompt file needs, before anything is built from it."""
+        """Rejects what no prompt file needs before anything is built from it."""
         depth = 0
         for number, event in enumerate(events):
             line = event.start_mark.line + 1
@@ -120,7 +120,7 @@ class NodeReader:
                 self.fail(line, "aliases (*name) are not allowed in a prompt file", "write the value out")
             if getattr(event, "tag", None) is not None:
                 what = f"tags ({event.tag[:40]}) are not allowed in a prompt file"
-                self.fail(line, what, "leave the tag out")
+                self.fail(line, what, "remove the tag")
             if isinstance(event, yaml.CollectionStartEvent):
                 depth += 1
             elif isinstance(event, yaml.CollectionEndEvent):
@@ -135,46 +135,46 @@ class NodeReader:
                 self.fail(line, "the file holds too many values", "split it")
 
     def mapping(self, node: yaml.MappingNode) -> Pairs:
-        """The pairs of a mapping; refuses keys that are not text and keys given twice."""
+        """The entries of a mapping; rejects keys that are not text and keys given twice."""
         pairs: Pairs = {}
         for key, value in node.value:
             if not (isinstance(key, yaml.ScalarNode) and key.tag.endswith(":str")):
                 self.fail(key, "a key must be text", "put it in quotes")
             if key.value in pairs:
-                self.fail(key, f"the key {key.value[:40]!r} is given twice", "leave one of them out")
+                self.fail(key, f"the key {key.value[:40]!r} is given twice", "remove one of them")
             pairs[key.value] = (key, value)
         return pairs
 
     def known_keys(self, pairs: Pairs, allowed: tuple[str, ...], of: str) -> None:
-        """Refuses keys that are not among those allowed."""
+        """Rejects keys that are not allowed."""
         for key, (node, _) in pairs.items():
             if key not in allowed:
                 self.fail(node, f"{of} has no key {key[:40]!r}", f"the keys are {', '.join(allowed)}")
 
     def text(self, node: yaml.Node, key: str, limit: int = MAX_TEXT) -> str:
-        """A text that is neither empty, nor too long, nor full of control characters."""
+        """A text that is not empty, not too long, and free of control characters."""
         if not isinstance(node, yaml.ScalarNode):
             self.fail(node, f"{key!r} must be text", "write a text in double quotes")
         value = str(node.value)
         if not value.strip():
-            self.fail(node, f"{key!r} is empty", "write something, or leave it out")
+            self.fail(node, f"{key!r} is empty", "write something, or remove it")
         if not node.tag.endswith(":str"):
             self.fail(node, f"{key!r} must be text", f"put {value[:40]!r} in quotes")
         if len(value) > limit:
             self.fail(node, f"{key!r} is longer than {limit} characters", "shorten it")
         if _UNSAFE.search(value):
-            self.fail(node, f"{key!r} holds a control character", "take it out")
+            self.fail(node, f"{key!r} contains a control character", "remove it")
         return value
 
 
 def as_yaml(text: str) -> str:
-    """JSON as YAML reads it: its escapes made YAML's, all else than ASCII (which stands in strings only) escaped."""
+    """JSON for a YAML parser: escapes in YAML's form, and all non-ASCII characters (only strings have any) escaped."""
     escaped = _JSON_ESCAPE.sub(_yaml_escape, text).encode("ascii", "backslashreplace").decode("ascii")
-    return escaped.replace("\t", " ").replace("\x7f", "\\x7f")  # in JSON, tabs stand between tokens only
+    return escaped.replace("\t", " ").replace("\x7f", "\\x7f")  # in JSON, tabs occur only between tokens
 
 
 def _yaml_escape(found: re.Match[str]) -> str:
-    """A JSON escape as YAML has it: one for a character beyond 16 bits, none for half of one."""
+    """A JSON escape in YAML's form: a surrogate pair becomes one escape, half a pair the replacement character."""
     high, low, half = found.groups()
     if high:
         return f"\\U{0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00:08x}"

@@ -1,4 +1,4 @@
-"""Small frozen records that pass between the stages and to callers; they know neither the store nor torch."""
+"""A prompt and a suite of prompts as frozen records; they know neither the store nor torch."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class PromptRecord:
 
     @cached_property
     def id(self) -> str:
-        """Hash of what the models see and what the answer is judged by.
+        """Hash of what the models see and how an answer is graded.
 
-        Without a failure answer it is what it was before there were any, so that older runs are found again.
+        A prompt without a failure answer keeps the id it had before failure answers existed, so older runs still match.
         """
         judged = (
             self.answer,
@@ -42,7 +42,7 @@ class PromptRecord:
 
 @dataclass(frozen=True)
 class PromptSuite:
-    """The prompts of a run, in order, with the name and version of the files that they came from."""
+    """The prompts of a run, in order, with the name and version of the files they came from."""
 
     name: str
     version: str

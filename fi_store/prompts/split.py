@@ -1,6 +1,6 @@
-"""The statistical units of a run: which prompts are one cluster, and which half each cluster falls into.
+"""The statistical units of a run: groups prompts into clusters and splits the clusters into two halves.
 
-Nothing here depends on a model, so base and target can be swapped without moving a prompt.
+Nothing here depends on a model, so swapping base and target moves no prompt.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from fi_store.prompts.records import PromptRecord, PromptSuite
 
 SHINGLE_WORDS = 3
 SAME_CLUSTER_JACCARD = 0.6
-"""Jaccard similarity of word shingles from which two prompts are one cluster (METHOD section 1)."""
+"""Prompts whose word shingles have at least this Jaccard similarity are one cluster (METHOD section 1)."""
 
 
 class Unit(NamedTuple):
-    """A prompt's place: `unit` in file order, its cluster, and the half (D discovery, C confirmation)."""
+    """A prompt, its number `unit` in file order, its cluster, and its half (D discovery, C confirmation)."""
 
     prompt: PromptRecord
     unit: int
@@ -28,7 +28,7 @@ class Unit(NamedTuple):
 
 
 def assign_units(suite: PromptSuite, seed: int) -> list[Unit]:
-    """Clusters the prompts and splits whole clusters into halves, stratified by category, reproducibly by `seed`."""
+    """Clusters the prompts and splits whole clusters into halves, stratified by category, reproducible by `seed`."""
     clusters = cluster_prompts(suite.prompts)
     halves = split_halves([prompt.category for prompt in suite.prompts], clusters, seed)
     return [
@@ -38,9 +38,9 @@ def assign_units(suite: PromptSuite, seed: int) -> list[Unit]:
 
 
 def cluster_prompts(prompts: tuple[PromptRecord, ...]) -> list[int]:
-    """A cluster number per prompt, 0.. in order of first appearance.
+    """A cluster number per prompt, from 0 in order of first appearance.
 
-    One family (within a category or across) is one cluster, and so are texts whose shingles overlap by at least 0.6.
+    Prompts of one family (within or across categories) share a cluster, and so do prompts whose texts are similar.
     """
     parent = list(range(len(prompts)))
 
@@ -60,21 +60,21 @@ def cluster_prompts(prompts: tuple[PromptRecord, ...]) -> list[int]:
 
 
 def shingles(text: str) -> frozenset[tuple[str, ...]]:
-    """The runs of three words of a text (shorter texts: all of it), lower case."""
+    """The sequences of three words in a text, in lowercase; a shorter text is one sequence."""
     words = text.lower().split()
     count = max(1, len(words) - SHINGLE_WORDS + 1)
     return frozenset(tuple(words[start : start + SHINGLE_WORDS]) for start in range(count))
 
 
 def _similar(sets: list[frozenset[tuple[str, ...]]]) -> list[tuple[int, int]]:
-    """Pairs at or above the Jaccard threshold; only pairs that share a shingle are compared."""
+    """Pairs of texts at or above the Jaccard threshold; only texts that share a shingle are compared."""
     holders: dict[tuple[str, ...], list[int]] = {}
     for number, content in enumerate(sets):
         for shingle in content:
             holders.setdefault(shingle, []).append(number)
     shared: Counter[tuple[int, int]] = Counter()
     for numbers in holders.values():
-        shared.update((left, right) for at, left in enumerate(numbers) for right in numbers[at + 1 :])
+        shared.update((left, right) for i, left in enumerate(numbers) for right in numbers[i + 1 :])
     return [
         (left, right)
         for (left, right), common in shared.items()
@@ -83,8 +83,11 @@ def _similar(sets: list[frozenset[tuple[str, ...]]]) -> list[tuple[int, int]]:
 
 
 def split_halves(categories: list[str], clusters: list[int], seed: int) -> dict[int, str]:
-    """The half of each cluster. A cluster belongs to its most frequent category; within a category the clusters are
-    shuffled and dealt to whichever half has fewer prompts of it (then fewer prompts overall), D first on a tie."""
+    """The half of each cluster. A cluster belongs to its most frequent category.
+
+    Within a category, clusters are shuffled and dealt to the half with fewer prompts of that category, then with fewer
+    prompts overall, then to D; larger clusters are dealt first.
+    """
     sizes = Counter(clusters)
     strata: dict[str, list[int]] = {}
     for cluster, category in cluster_categories(categories, clusters).items():
@@ -93,20 +96,20 @@ def split_halves(categories: list[str], clusters: list[int], seed: int) -> dict[
     halves: dict[int, str] = {}
     total = {"D": 0, "C": 0}
     for category in sorted(strata):
-        own = {"D": 0, "C": 0}
+        in_category = {"D": 0, "C": 0}
         order = list(generator.permutation(strata[category]))
-        order.sort(key=lambda cluster: -sizes[cluster])  # stable: large clusters first, else the shuffle
+        order.sort(key=lambda cluster: -sizes[cluster])  # stable: clusters of one size stay shuffled
         for cluster in order:
-            half = min(("D", "C"), key=lambda name: (own[name], total[name]))
+            half = min(("D", "C"), key=lambda name: (in_category[name], total[name]))
             halves[int(cluster)] = half
-            own[half] += sizes[cluster]
+            in_category[half] += sizes[cluster]
             total[half] += sizes[cluster]
     return halves
 
 
 def cluster_categories(categories: Iterable[str], clusters: Iterable[int]) -> dict[int, str]:
-    """Cluster -> its most frequent category, the first of those on a tie; one entry a prompt in both arguments."""
-    held: dict[int, Counter[str]] = {}
+    """Cluster -> its most frequent category, the first on a tie; both arguments have one entry per prompt."""
+    found: dict[int, Counter[str]] = {}
     for category, cluster in zip(categories, clusters, strict=True):
-        held.setdefault(cluster, Counter())[category] += 1
-    return {cluster: counts.most_common(1)[0][0] for cluster, counts in held.items()}
+        found.setdefault(cluster, Counter())[category] += 1
+    return {cluster: counts.most_common(1)[0][0] for cluster, counts in found.items()}

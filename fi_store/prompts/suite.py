@@ -1,6 +1,6 @@
-"""Builds the prompts of a run: from the shipped suite, from files, from plain lists, or again from a store.
+"""Builds the prompts of a run from the shipped suite, from files, from plain lists, or from a store.
 
-Knows nothing about models. What a prompt file may hold stands in `promptfile` and `prompts/README.md`.
+Knows nothing about models. `prompts/README.md` describes the format of a prompt file; `file.py` reads one.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from fi_store.store import Store
 
 SHIPPED_FILES = ("reasoning.yaml", "controls.yaml")
-"""The files of a run that names none."""
+"""Files that a run uses when none are given."""
 SHIPPED_LIMIT = 16
-"""Prompts of each shipped category in a run that names neither files nor a limit."""
+"""Prompts per shipped category when a run is given neither files nor a limit."""
 NAMED_FILES = ("reasoning", "broad", "controls")
-"""Shipped files that may be named without a folder and an ending."""
+"""Shipped files that can be given by bare name, without folder and extension."""
 
 
 def load_suite(
     files: Sequence[Path] = (), categories: Sequence[str] = (), limit_per_category: int | None = None
 ) -> PromptSuite:
-    """The prompts of the files in order (the shipped suite without files), filtered.
+    """Loads the prompts of the files in order (the shipped suite if there are none), filtered.
 
-    A file is a path, or the bare name of a shipped one (`reasoning`, `broad`, `controls`) where no such path exists.
+    A file is a path, or the bare name of a shipped one (`reasoning`, `broad`, `controls`) unless that path exists.
 
     Raises:
-        PromptFileError: files break the format, or two prompts have one id or are the same; with all complaints.
+        PromptFileError: a file breaks the format, or two prompts share an id or are the same; carries all complaints.
         UsageError: an unknown category.
     """
     paths = [_path(Path(file)) for file in files] or [shipped("prompts") / name for name in SHIPPED_FILES]
@@ -52,12 +52,12 @@ def load_suite(
 
 
 def suite_of_run(files: Sequence[Path], categories: Sequence[str], limit: int | None) -> PromptSuite:
-    """The prompts of a run: `load_suite`, with `SHIPPED_LIMIT` of each category of the shipped suite by default."""
+    """`load_suite` for a run: without files and a limit, `SHIPPED_LIMIT` prompts per category of the shipped suite."""
     return load_suite(files, categories, limit or (None if files else SHIPPED_LIMIT))
 
 
 def _path(given: Path) -> Path:
-    """The file that a person means by a path or by the bare name of a shipped file."""
+    """The path of a file that is given as a path or as the bare name of a shipped file."""
     if str(given) in NAMED_FILES and not given.exists():
         return shipped("prompts") / f"{given}.yaml"
     return given
@@ -66,7 +66,7 @@ def _path(given: Path) -> Path:
 def suite_from_lists(
     lists: Mapping[str, Sequence[str]], limit_per_category: int | None = None
 ) -> PromptSuite:
-    """A suite from plain lists of strings: `{"reasoning": ["...", "..."]}`; every text is its own family.
+    """Builds a suite from lists of strings: `{"reasoning": ["...", "..."]}`; every text is its own family.
 
     Raises:
         UsageError: no text, an empty or repeated text, a category that is not snake_case.
@@ -76,22 +76,24 @@ def suite_from_lists(
     for category, texts in lists.items():
         checked_category(category)
         if isinstance(texts, str):
-            raise UsageError(f"The category {category!r} must have a list of texts, not one text.")
+            raise UsageError(f"The category {category!r} must be a list of texts, not a single text.")
         for number, text in enumerate(texts, start=1):
             if not isinstance(text, str) or not text.strip():
                 raise UsageError(f"Text {number} of the category {category!r} is empty or not text.")
             if (category, text) in seen:
-                raise UsageError(f"Text {number} of the category {category!r} stands there twice.")
+                raise UsageError(f"Text {number} of the category {category!r} appears twice.")
             seen.add((category, text))
             key = f"{category}/{number}"
             prompts.append(PromptRecord(key, category, text, family=key))
     if not prompts:
-        raise UsageError("There is no prompt in the lists.", hint='prompt_categories={"reasoning": ["..."]}')
+        raise UsageError(
+            "There are no prompts in the lists.", hint='prompt_categories={"reasoning": ["..."]}'
+        )
     return PromptSuite("lists", "1", tuple(_limited(prompts, limit_per_category)))
 
 
 def suite_from_store(store: Store, prompt_set_id: str) -> PromptSuite:
-    """The prompts of an earlier run, as they were read then, whatever became of their files."""
+    """The prompts of an earlier run as they were read then, even if their files have changed since."""
     head = store.rows("SELECT name, version FROM prompt_set WHERE id = $id", id=prompt_set_id)
     rows = store.rows(
         "SELECT prompt.* FROM prompt_set_member AS m JOIN prompt ON prompt.id = m.prompt_id "
@@ -100,7 +102,7 @@ def suite_from_store(store: Store, prompt_set_id: str) -> PromptSuite:
     )
     if not head or not rows:
         raise UsageError(
-            f"The store {store.path} lost the prompt set {prompt_set_id}.", hint="fi-store doctor"
+            f"The prompt set {prompt_set_id} is missing from the store {store.path}.", hint="fi-store doctor"
         )
     for row in rows:
         del row["id"]
@@ -110,9 +112,9 @@ def suite_from_store(store: Store, prompt_set_id: str) -> PromptSuite:
 
 
 def _limited(prompts: Sequence[PromptRecord], limit: int | None) -> list[PromptRecord]:
-    """`limit` prompts of each category, evenly spread over its list, in their order.
+    """Up to `limit` prompts of each category, evenly spaced over its list, in their order.
 
-    The shipped lists rise in difficulty, so a small set still spans it.
+    The shipped lists rise in difficulty, so a small sample still spans the range.
     """
     counts = Counter(prompt.category for prompt in prompts)
     seen: Counter[str] = Counter()
@@ -120,51 +122,53 @@ def _limited(prompts: Sequence[PromptRecord], limit: int | None) -> list[PromptR
     for prompt in prompts:
         number, total = seen[prompt.category], counts[prompt.category]
         seen[prompt.category] += 1
-        if limit is None or total <= limit or number in {at * total // limit for at in range(limit)}:
+        if limit is None or total <= limit or number in {step * total // limit for step in range(limit)}:
             kept.append(prompt)
     return kept
 
 
 def read_all(readers: Sequence[PromptReader]) -> list[PromptFile]:
-    """What the readers' files hold.
+    """Reads the files of all readers.
 
     Raises:
-        PromptFileError: with all that is wrong, file by file; a prompt that is there twice is told beside the rest.
+        PromptFileError: carries all complaints, file by file, including those about duplicate prompts.
     """
     read = [reader.read() for reader in readers]
     keys: dict[str, str] = {}
     contents: dict[tuple[str, str], str] = {}
     complaints: list[Complaint] = []
     for reader in readers:
-        complaints += [*reader.complaints, *_doubles(reader, keys, contents)][:MAX_COMPLAINTS]
+        complaints += [*reader.complaints, *_duplicates(reader, keys, contents)][:MAX_COMPLAINTS]
     if complaints:
         raise PromptFileError.of(complaints)
     return [file for file in read if file is not None]
 
 
-def _doubles(
+def _duplicates(
     reader: PromptReader, keys: dict[str, str], contents: dict[tuple[str, str], str]
 ) -> Iterator[Complaint]:
-    """Complaints of prompts that share an id or that are the same; `keys` and `contents` (thing -> place of the first)
-    hold those of the files before, and take up those of this one."""
+    """Complaints about prompts that share an id or are the same.
+
+    `keys` and `contents` map what earlier files hold to its location; this file's prompts are added to them.
+    """
     for line, key, content in reader.headings:
-        place = f"{reader.path}:{line}"
+        location = f"{reader.path}:{line}"
         if key in keys:
             what = f"the id {key!r} is already at {keys[key]}"
             yield Complaint(reader.path, line, what, "give it another id")
         elif key is not None:
-            keys[key] = place
+            keys[key] = location
         if content in contents:
             what = f"the same prompt is already at {contents[content]}"
-            yield Complaint(reader.path, line, what, "leave one of them out")
+            yield Complaint(reader.path, line, what, "remove one of them")
         elif content is not None:
-            contents[content] = place
+            contents[content] = location
 
 
 def check_categories(
     wanted: Sequence[str], prompts: Sequence[PromptRecord], option: str = "--categories"
 ) -> None:
-    """Refuses a category that no prompt has; `option` is where a person named it.
+    """Rejects a category that no prompt has; `option` is the option that named it.
 
     Raises:
         UsageError: an unknown category.

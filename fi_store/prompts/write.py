@@ -1,4 +1,4 @@
-"""Writes prompt files in the full form, and the commented file that one starts from."""
+"""Writes prompt files in the full form, and the commented starter file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fi_store.prompts.records import PromptRecord
 
 _NOT_PRINTED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _STARTER_HEAD = """\
-# Prompts of your own. What every key means: prompts/README.md in fi-store.
+# Your own prompts. prompts/README.md in fi-store explains every key.
 # Check the file:  fi-store prompts validate {path}
 # Use it:          fi-store run --base-model A --target-model B --prompts-file {path}
 name: {name}
@@ -26,9 +26,9 @@ _STARTER_PROMPTS = """\
   # {title}
   - id: {category}/pear-crates  # unique, written category/slug
     category: {category}
-    family: {category}-pear-crates  # prompts made from one template share it: they count as one observation
+    family: {category}-pear-crates  # shared by prompts from one template: they count as one observation
     skill: multi-step arithmetic
-    difficulty: 2  # 1 (a model of 135M parameters manages it) .. 5
+    difficulty: 2  # 1 (a model of 135M parameters can do it) to 5
     language: en
     text: "Five crates hold 8 pears each, and 6 pears are bruised. How many good pears are there?"
     # The same topic and length, but nothing to reason about.
@@ -36,7 +36,7 @@ _STARTER_PROMPTS = """\
     answer: "34"
     grader: {{kind: number, tolerance: 0}}
     failure_mode: "Forgets to take off the bruised pears."
-    failure_answer: "40"  # what the shortcut gives; the grader must refuse it
+    failure_answer: "40"  # the answer that the shortcut gives; the grader must reject it
 
   - id: {category}/glass-lamp
     category: {category}
@@ -64,7 +64,7 @@ def starter(path: Path, categories: Sequence[str] = ()) -> str:
 
 
 def full_form(prompts: Sequence[PromptRecord], name: str, description: str, version: str = "1") -> str:
-    """The prompts as a YAML file in the full form; reading it gives the same prompts."""
+    """The prompts as a YAML file in the full form; reading it back gives the same prompts."""
     version = version if re.fullmatch(r"[1-9]\d{0,8}", version) else _quoted(version)
     head = f"name: {_quoted(name)}\nversion: {version}\ndescription: {_quoted(description)}\nprompts:\n"
     return head + "\n".join(_entry(prompt) for prompt in prompts)
@@ -83,23 +83,23 @@ def _value(value: Any) -> str:
 
 
 def grader_text(grader: Mapping[str, Any]) -> str:
-    """A grader on one line, as prompt files have it: {kind: choice, options: ["yes", "no"]}."""
+    """A grader on one line, as in prompt files: {kind: choice, options: ["yes", "no"]}."""
     parts = [f"{key}: {value if key == 'kind' else _json(value)}" for key, value in grader.items()]
     return "{" + ", ".join(parts) + "}"
 
 
 def _quoted(text: str) -> str:
-    """A text as YAML's plain words where nothing can be taken for something else, else in double quotes."""
+    """A text as a plain YAML scalar where that is unambiguous, otherwise in double quotes."""
     return text if re.fullmatch(r"[a-z]+[a-z0-9]*([_/-][a-z0-9]+)+", text) else _json(text)
 
 
 def _json(value: Any) -> str:
-    """JSON, which YAML reads, with the signs escaped that YAML would not take as they are."""
-    return _NOT_PRINTED.sub(lambda sign: f"\\u{ord(sign[0]):04x}", json.dumps(value, ensure_ascii=False))
+    """JSON, which YAML can read, with the characters escaped that YAML does not accept as they are."""
+    return _NOT_PRINTED.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def write_new(path: Path, text: str) -> None:
-    """Writes a prompt file that is not there yet, with its folder.
+    """Writes a new prompt file, and creates its folder.
 
     Raises:
         UsageError: the file exists, or its name does not end in .yaml.
@@ -111,4 +111,4 @@ def write_new(path: Path, text: str) -> None:
         with path.open("x", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
     except FileExistsError:
-        raise UsageError(f"{path} is there already.", hint="name another file, or remove this one") from None
+        raise UsageError(f"{path} already exists.", hint="choose another file, or remove this one") from None

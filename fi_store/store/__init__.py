@@ -1,4 +1,7 @@
-"""fi_store.store."""
+"""Everything on disk: the DuckDB database with its saved queries, and the paths of a project's files.
+
+Does not know what the rows mean or how they are drawn.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The one gate to the database: opens a store, checks its schema, migrates it, commits, rolls back, translates errors.
+"""The only gate to the database: opens a store, checks and upgrades its schema, runs transactions, translates errors.
 
-DuckDB lets one writing process in and keeps all others out; who is kept out is told which process holds the file.
+DuckDB admits one writing process and locks out all others. The lock error says which process has the file open.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from fi_store.errors import (
 from fi_store.shipped import shipped
 
 DUCKDB_MEMORY = "1GB"
-"""What DuckDB may hold in memory; beyond it spills to disk, so that a run's peak stays the models' peak."""
+"""DuckDB's memory limit. Beyond it DuckDB spills to disk, so a run's peak memory is the models' peak."""
 
 
 def make_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
-    """An engine on a store file. Extensions are never fetched, and nothing but this file is attached."""
+    """An engine on a store file. It never fetches extensions and attaches no other file."""
     return sa.create_engine(
         f"duckdb:///{path}",
         connect_args={
@@ -48,7 +48,7 @@ def make_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
 
 
 def alembic_config(connection: sa.Connection | None = None) -> AlembicConfig:
-    """Alembic pointed at the shipped migrations; with a connection, commands run on it."""
+    """Alembic's configuration for the shipped migrations. If a connection is given, commands run on it."""
     config = AlembicConfig()
     config.set_main_option("script_location", str(shipped("migrations")).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -66,13 +66,13 @@ def head_revision() -> str:
 
 
 def current_revision(engine: sa.Engine) -> str | None:
-    """The schema of an open store; None for an empty file."""
+    """The schema of an open store, or None for an empty file."""
     with translated(engine), engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
 def upgrade_schema(path: Path) -> None:
-    """Brings a store (or a new file) to the newest schema: the only way a schema is made."""
+    """Upgrades a store (or a new file) to the newest schema. This is the only way to make a schema."""
     path.parent.mkdir(parents=True, exist_ok=True)
     engine = make_engine(path)
     try:
@@ -84,17 +84,17 @@ def upgrade_schema(path: Path) -> None:
 
 
 def open_engine(path: Path, *, create: bool = False, read_only: bool = False) -> sa.Engine:
-    """An engine on a store whose schema is exactly the package's.
+    """An engine on a store whose schema matches this package's.
 
     Raises:
-        NotFoundError: no such file and `create` is false.
-        SchemaOlderError, SchemaNewerError: with the command that mends it.
-        StoreLockedError: names the process that holds the file.
+        NotFoundError: the file does not exist and `create` is false.
+        SchemaOlderError, SchemaNewerError: the hint is the command that fixes it.
+        StoreLockedError: another process has the file open; the message names it.
     """
     if not path.exists():
         if not create:
             raise NotFoundError(
-                f"There is no store at {path}.", hint="fi-store demo, or name it with --store FILE"
+                f"There is no store at {path}.", hint="fi-store demo, or name a store with --store FILE"
             )
         upgrade_schema(path)
     engine = make_engine(path, read_only=read_only)
@@ -125,14 +125,14 @@ def _check_schema(engine: sa.Engine, path: Path) -> None:
 
 @contextmanager
 def transaction(engine: sa.Engine) -> Iterator[Session]:
-    """A unit of work: committed at the end, rolled back on any error."""
+    """One transaction: committed at the end, rolled back on any error."""
     with translated(engine), Session(engine, expire_on_commit=False) as opened, opened.begin():
         yield opened
 
 
 @contextmanager
 def translated(engine: sa.Engine) -> Iterator[None]:
-    """Turns the database's errors into sentences with a next step."""
+    """Translates the database's errors into ours, which have a next step."""
     path = engine.url.database or ""
     try:
         yield
@@ -141,20 +141,20 @@ def translated(engine: sa.Engine) -> Iterator[None]:
 
 
 def explain(text: str, path: str | Path) -> StoreError:
-    """The project's error for what DuckDB said about the store at `path`."""
+    """Our error for a message from DuckDB about the store at `path`."""
     first = text.strip().splitlines()[0] if text.strip() else "unknown error"
     lock = re.search(r"held in (.+?) \(PID (\d+)\)", text)
     if lock:
         return StoreLockedError(
             f"The store {path} is in use by {Path(lock[1]).name} (process {lock[2]}).",
-            hint="wait until it ends, or give this command another file with --store",
+            hint="wait until it ends, or use another file with --store",
         )
     if "Could not set lock" in text:
         return StoreLockedError(f"The store {path} is in use by another process.", hint="wait until it ends")
     if "No space left" in text or "not enough space" in text.lower():
         return StoreError(
-            f"The disk of {path} is full.", hint="free space (fi-store gc), then repeat with --resume"
+            f"The disk of {path} is full.", hint="free some space (fi-store gc), then repeat with --resume"
         )
     if "not a valid DuckDB database" in text:
         return StoreError(f"{path} is not a DuckDB file.", hint="name another file with --store")
-    return StoreError(f"The store {path} refused: {first}")
+    return StoreError(f"DuckDB reported an error for the store {path}: {first}")

@@ -1,31 +1,31 @@
-"""Where the files of a store lie, relative to the folder that holds it: one folder a kind, one below it a run."""
+"""The paths of a store's files, relative to its folder: one folder for each kind, and in it one for each run."""
 
 from __future__ import annotations
 
 ACTIVATIONS = "activations"
-"""The folder of all runs' shards, and the name of the one tensor in a shard."""
+"""The folder for all runs' shards, and also the name of the one tensor in a shard."""
 
 
 def shard_path(run_id: str, reader: str, site: str, layer: int, chunk: int) -> str:
-    """The activations of one reader (base, target, sham_0, ...), site, layer and chunk of prompts."""
+    """The file with the activations of one reader (base, target, sham_0, ...), site, layer and chunk of prompts."""
     return f"{ACTIVATIONS}/{run_id}/{reader}/{site}.{layer:02d}.{chunk:04d}.safetensors"
 
 
 def dictionary_path(run_id: str, site: str, layer: int) -> str:
-    """The folder of the dictionary of a site and layer."""
+    """The folder with the dictionary for a site and layer."""
     return f"{features_path(run_id)}/dictionaries/{site}.{layer:02d}"
 
 
 def features_path(run_id: str) -> str:
-    """The folder of what a run says about features."""
+    """The folder with a run's dictionaries and feature files."""
     return f"features/{run_id}"
 
 
 def visualizations_path(run_id: str) -> str:
-    """The folder of a run's charts."""
+    """The folder with a run's charts."""
     return f"visualizations/{run_id}"
 
 
 def reports_path(run_id: str) -> str:
-    """The folder of a run's reports."""
+    """The folder with a run's reports."""
     return f"reports/{run_id}"

@@ -1,6 +1,6 @@
-"""Keeps a store and its files in order: what may be removed, what is missing, whether every block can be read, backups.
+"""Maintains a store and its files: removes activations, finds missing files and orphans, verifies, makes backups.
 
-Knows files and tables only. Nothing here needs a model, and nothing removes a row of a result.
+Knows only files and tables. Nothing here needs a model or deletes a result.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _PARENTS = (
     ("finding", "group_id", "feature_group", "id"),
     ("finding_example", "group_id", "feature_group", "id"),
 )
-"""Child column -> parent column. The database has no foreign keys, so `find_orphans` looks at these."""
+"""Child column -> parent column. The database has no foreign keys, so `find_orphans` checks these."""
 
 
 @dataclass(frozen=True)
 class Removable:
-    """Files that may go, and why."""
+    """Files that can be removed, and why."""
 
     reason: str
     run_id: str | None
@@ -51,7 +51,7 @@ class Removable:
 
 @dataclass(frozen=True)
 class Orphans:
-    """Rows whose parent is gone."""
+    """Rows whose parent is missing."""
 
     table: str
     column: str
@@ -60,9 +60,9 @@ class Orphans:
 
 
 def apply_keep(store: Store, run_id: str, keep: str) -> int:
-    """Removes the activations that `--keep-activations` does not keep; returns the bytes that went.
+    """Removes the activations that `--keep-activations` does not keep; returns the number of bytes removed.
 
-    `analyzed` keeps the layers for which any run on this extraction has a dictionary.
+    `analyzed` keeps a layer if any run on this extraction has a dictionary for it.
     """
     if keep == "all":
         return 0
@@ -81,9 +81,9 @@ def apply_keep(store: Store, run_id: str, keep: str) -> int:
 
 
 def plan_gc(store: Store, run_id: str | None = None) -> list[Removable]:
-    """What `fi-store gc` would remove: one run's activations; without a run, those of archived runs and unknown files.
+    """What `fi-store gc` would remove: one run's activations, or by default those of archived runs and unknown files.
 
-    A run that other, not archived runs still read from (`extraction_run_id`) is left alone.
+    An archived run stays untouched while a run that is not archived uses its extraction (`extraction_run_id`).
     """
     rows = store.rows(
         "SELECT s.run_id, s.path, s.n_bytes FROM activation_shard AS s JOIN run AS r ON r.id = s.run_id"
@@ -108,7 +108,7 @@ def plan_gc(store: Store, run_id: str | None = None) -> list[Removable]:
 
 
 def apply_gc(store: Store, plan: Iterable[Removable]) -> int:
-    """Removes what the plan lists; returns the bytes that went."""
+    """Removes what the plan lists; returns the number of bytes removed."""
     total = 0
     for item in plan:
         _remove_shards(store, [path.relative_to(store.folder).as_posix() for path in item.paths])
@@ -117,7 +117,7 @@ def apply_gc(store: Store, plan: Iterable[Removable]) -> int:
 
 
 def _stray_files(store: Store) -> list[Path]:
-    """Activation files that no shard of the store names: what a killed run left behind."""
+    """Activation files that are not in the store, such as those that a killed run left behind."""
     folder = store.folder / ACTIVATIONS
     known = {row["path"] for row in store.rows("SELECT path FROM activation_shard WHERE state = 'present'")}
     return sorted(
@@ -128,13 +128,13 @@ def _stray_files(store: Store) -> list[Path]:
 
 
 def _remove_shards(store: Store, paths: list[str]) -> None:
-    """Deletes files, then says so in the store. In this order: a row 'present' without a file is found by doctor."""
+    """Deletes files, then marks them removed. In this order, since doctor finds a 'present' row without a file."""
     root = store.folder.resolve()
     for name in paths:
         path = (root / name).resolve()
         if not path.is_relative_to(root):
             raise StoreError(
-                f"The store {store.path} names {name}, which is outside its folder.", hint="fi-store doctor"
+                f"The store {store.path} lists {name}, which is outside its folder.", hint="fi-store doctor"
             )
         path.unlink(missing_ok=True)
         for parent in path.parents:
@@ -150,7 +150,7 @@ def _remove_shards(store: Store, paths: list[str]) -> None:
 
 
 def find_orphans(store: Store) -> list[Orphans]:
-    """Every kind of row whose parent is missing, with its count."""
+    """Counts the rows whose parent is missing, for each kind of parent."""
     found = []
     for table, column, parent, key in _PARENTS:
         rows = store.rows(
@@ -162,7 +162,7 @@ def find_orphans(store: Store) -> list[Orphans]:
 
 
 def find_missing_files(store: Store) -> list[str]:
-    """Shards, dictionaries and reports that the store names and the disk lacks or holds with another size."""
+    """Shards, dictionaries and reports that the store lists but that are missing on disk or too short."""
     missing = []
     for row in store.rows("SELECT path, n_bytes FROM activation_shard WHERE state = 'present'"):
         path = store.folder / row["path"]
@@ -178,10 +178,10 @@ def find_missing_files(store: Store) -> list[str]:
 
 
 def read_every_column(store: Store) -> dict[str, int]:
-    """Reads every value of every table, so that a damaged block is noticed now; returns the rows by table.
+    """Reads every value of every table, which reveals any damaged block; returns the number of rows by table.
 
     Raises:
-        StoreError: names the table and the column that cannot be read.
+        StoreError: a column cannot be read; the message names it.
     """
     counts: dict[str, int] = {}
     for table in Base.metadata.sorted_tables:
@@ -198,11 +198,11 @@ def read_every_column(store: Store) -> dict[str, int]:
 
 
 def back_up(path: Path, target: Path) -> int:
-    """Copies the store into a new file that appears only when it is whole; returns its size in bytes.
+    """Copies the store into a new file that appears only when it is complete; returns its size in bytes.
 
     Raises:
         NotFoundError: there is no store at `path`.
-        UsageError: the target ends in .duckdb (that is for living stores) or is the store itself.
+        UsageError: the target ends in .duckdb, which is reserved for stores in use, or is the store itself.
     """
     if not path.is_file():
         raise NotFoundError(f"There is no store at {path}.", hint="name it with --store FILE")

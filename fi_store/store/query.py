@@ -1,8 +1,8 @@
-"""Saved queries: named `.sql` files with typed parameters that turn a store into Arrow tables.
+"""Saved queries: named `.sql` files with typed parameters that return a store's rows as Arrow tables.
 
-A file begins with comment lines of the form `-- key: value`: `name`, `description`, `chart` (optional) and one
-`parameter` line each, as `-- parameter: k integer = 12 -- how many rows`. Parameters without `= …` are required.
-Values are bound by DuckDB as `$name` and never written into the SQL. Knows nothing of how rows are drawn.
+A file begins with comment lines of the form `-- key: value`: `name`, `description`, an optional `chart`, and one line
+for each parameter, such as `-- parameter: k integer = 12 -- how many rows`. Parameters without `= …` are required.
+DuckDB binds values as `$name`; they are never written into the SQL. Does not know how rows are drawn.
 """
 
 from __future__ import annotations
@@ -19,20 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from fi_store.errors import NotFoundError, UsageError
-from fi_store.formats import TableFormat, cell, format_table
 from fi_store.store.store import Store
-
-__all__ = [
-    "Parameter",
-    "SavedQuery",
-    "TableFormat",
-    "cell",
-    "format_table",
-    "get_query",
-    "list_queries",
-    "parse_query",
-    "run_query",
-]
 
 FOLDER = Path(__file__).resolve().parent / "queries"
 _LINE = re.compile(r"^--\s*(?P<key>[a-z]+):\s*(?P<value>.*?)\s*$")
@@ -43,7 +30,7 @@ _PARAMETER = re.compile(
 
 @dataclass(frozen=True)
 class Parameter:
-    """One value that a query takes. `type`: run, text, integer, number or boolean."""
+    """One parameter of a query. `type` is run, text, integer, number or boolean."""
 
     name: str
     type: str
@@ -54,7 +41,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class SavedQuery:
-    """A named query with its parameters in order and the kind of chart that its rows make (or None)."""
+    """A named query with its parameters in order and the kind of chart that shows its rows, if any."""
 
     name: str
     description: str
@@ -64,31 +51,31 @@ class SavedQuery:
 
 
 def list_queries() -> tuple[SavedQuery, ...]:
-    """Every saved query, by name."""
+    """Every saved query, sorted by name."""
     return tuple(_queries()[name] for name in sorted(_queries()))
 
 
 def get_query(name: str) -> SavedQuery:
-    """The query of that name.
+    """The query with this name.
 
     Raises:
-        NotFoundError: names the closest ones.
+        NotFoundError: there is none; the hint lists similar names.
     """
     found = _queries().get(name)
     if found is None:
         close = difflib.get_close_matches(name, _queries(), n=3, cutoff=0.5)
         close += [other for other in sorted(_queries()) if name and name in other and other not in close][:3]
-        hint = f"did you mean {' or '.join(close)}?" if close else "fi-store query lists them"
+        hint = f"did you mean {' or '.join(close)}?" if close else "list them with: fi-store query"
         raise NotFoundError(f"There is no saved query {name!r}.", hint=hint)
     return found
 
 
 def run_query(store: Store, query: str, /, **parameters: Any) -> pa.Table:
-    """The rows of a saved query. Values may be Python's own or text, as the command line gives them.
+    """The rows of a saved query. Values can be Python values, or text as on the command line.
 
     Raises:
-        NotFoundError: no such query, or no such run.
-        UsageError: a parameter that the query does not have, one that is missing, or a value of another type.
+        NotFoundError: the query or the run does not exist.
+        UsageError: a parameter is unknown or missing, or a value has the wrong type.
     """
     saved = get_query(query)
     return store.arrow(saved.sql, **_bound(store, saved, parameters))
@@ -123,7 +110,7 @@ def _typed(query: str, parameter: Parameter, value: Any) -> Any:
         return _TYPES[parameter.type](value)
     except (ValueError, TypeError) as error:
         raise UsageError(
-            f"The parameter {parameter.name} of {query} is {value!r}, but {parameter.type} is needed.",
+            f"The parameter {parameter.name} of {query} is {value!r}, which is not a valid {parameter.type}.",
             hint=parameter.description,
         ) from error
 
@@ -182,7 +169,7 @@ def parse_query(text: str, file: str) -> SavedQuery:
     """Reads a query file.
 
     Raises:
-        ValueError: names the file and the line that is not understood.
+        ValueError: the file is not valid; the message names the file and line.
     """
     keys: dict[str, str] = {}
     parameters: list[Parameter] = []
@@ -197,14 +184,12 @@ def parse_query(text: str, file: str) -> SavedQuery:
         elif found["key"] in ("name", "description", "chart") and found["key"] not in keys:
             keys[found["key"]] = found["value"]
         else:
-            raise ValueError(
-                f"{file}, line {number}: the key {found['key']!r} is unknown or stands there twice"
-            )
+            raise ValueError(f"{file}, line {number}: the key {found['key']!r} is unknown or repeated")
     for needed in ("name", "description"):
         if not keys.get(needed):
             raise ValueError(f"{file}: no line '-- {needed}: …' at the top")
     if f"{keys['name']}.sql" != file:
-        raise ValueError(f"{file}: holds the query {keys['name']!r}")
+        raise ValueError(f"{file}: contains the query {keys['name']!r}")
     sql = "\n".join(lines[number - 1 :]).strip()
     return SavedQuery(keys["name"], keys["description"], tuple(parameters), keys.get("chart"), sql)
 

@@ -1,8 +1,8 @@
-"""Runs one reading SQL statement on a store in a process of its own, without files, network, settings or extensions.
+"""Runs one read-only SQL statement on a store in a separate process, without files, network, settings or extensions.
 
-The parent (`guarded_sql`) sends the statement to this module in a new process, reads rows back as an Arrow stream
-and kills the process when its time is over (DuckDB 1.5 has no time limit of its own). What the child allows is
-decided by DuckDB's own parser, and a locked read-only connection stands behind that decision.
+The parent (`guarded_sql`) sends the statement to this module in a new process, reads the rows back as an Arrow stream,
+and kills the process when its time is up (DuckDB 1.5 has no time limit of its own). In the child, DuckDB's own parser
+decides what is allowed, and a read-only connection with locked settings backs up that decision.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pyarrow as pa
 from fi_store.errors import FiStoreError, NotFoundError, SqlRefusedError, StoreError, UsageError
 
 TRUNCATED = b"fi_store.truncated"
-"""Key of the schema metadata that is present when there were more rows than the limit."""
+"""Metadata key that the result's schema carries when there were more rows than the limit."""
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
@@ -37,18 +37,18 @@ _FORBIDDEN_FUNCTIONS = frozenset(
     {"enable_logging", "disable_logging", "set_log_level", "set_log_type", "truncate_duckdb_logs", "enable_profiling",
      "disable_profiling", "checkpoint", "force_checkpoint", "nextval"}
 )  # fmt: skip
-"""Functions that a SELECT may call and that change the connection (files they cannot reach, settings are locked)."""
+"""Functions that a SELECT could call to change the connection (they cannot reach files, and settings are locked)."""
 _ERRORS = {"refused": SqlRefusedError, "usage": UsageError, "store": StoreError}
 
 
 def guarded_sql(path: Path, sql: str, limit: int = 1000, timeout_s: float = 30.0) -> pa.Table:
-    """The rows of one reading statement, at most `limit` of them (see `TRUNCATED`).
+    """The rows of one read-only statement, at most `limit` of them (see `TRUNCATED`).
 
     Raises:
-        NotFoundError: no store at `path`.
-        SqlRefusedError: more than one statement, or one that does anything but read this store.
-        UsageError: SQL that DuckDB does not understand, or an unknown table or column.
-        StoreError: the time is over, or the store cannot be opened (another process holds it).
+        NotFoundError: there is no store at `path`.
+        SqlRefusedError: there is more than one statement, or it does more than read this store.
+        UsageError: DuckDB does not understand the SQL, or a table or column is unknown.
+        StoreError: the time is up, or the store cannot be opened (another process has it open).
     """
     path = Path(path)
     if not path.is_file():
@@ -67,7 +67,7 @@ def guarded_sql(path: Path, sql: str, limit: int = 1000, timeout_s: float = 30.0
     except subprocess.TimeoutExpired as error:
         raise StoreError(
             f"The statement took longer than {timeout_s:g} seconds and was stopped.",
-            hint="narrow it with WHERE run_id = …, or give it more time",
+            hint="narrow it with WHERE run_id = …, or raise --timeout",
         ) from error
     if child.returncode == 0:
         with pa.ipc.open_stream(child.stdout) as reader:
@@ -78,10 +78,10 @@ def guarded_sql(path: Path, sql: str, limit: int = 1000, timeout_s: float = 30.0
 def _error_of(stderr: bytes, path: Path) -> FiStoreError:
     last = stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [""]
     try:
-        said = json.loads(last[0])
-        kind, message, hint = said["kind"], said["message"], said["hint"]
+        report = json.loads(last[0])
+        kind, message, hint = report["kind"], report["message"], report["hint"]
     except (ValueError, KeyError, TypeError):
-        return StoreError(f"The process that reads {path} failed: {last[0] or 'it said nothing'}.")
+        return StoreError(f"The process that reads {path} failed: {last[0] or 'no error message'}.")
     if kind == "database":
         from fi_store.store.engine import explain
 
@@ -90,11 +90,11 @@ def _error_of(stderr: bytes, path: Path) -> FiStoreError:
 
 
 def check(sql: str) -> str:
-    """The single statement in `sql` if it only reads.
+    """The single statement in `sql`, if it only reads.
 
     Raises:
-        SqlRefusedError: nothing, several statements, or a statement of another kind.
-        UsageError: DuckDB's parser does not understand it.
+        SqlRefusedError: there is no statement, more than one, or one that does more than read.
+        UsageError: DuckDB's parser does not understand the statement.
     """
     statement = _single(sql)
     if statement.type == duckdb.StatementType.EXPLAIN:
@@ -103,7 +103,7 @@ def check(sql: str) -> str:
             raise _refused(f"EXPLAIN of {_kind(inner)}")
     elif statement.type != duckdb.StatementType.SELECT:
         raise _refused(_kind(statement))
-    # The words of a string or a comment count too: better one harmless statement refused than one let through.
+    # This also matches inside strings and comments: better to refuse a harmless statement than to run a harmful one.
     called = {word.lower() for word in _CALL.findall(_ANY_COMMENT.sub(" ", sql) + " " + sql)}
     if called & _FORBIDDEN_FUNCTIONS:
         raise _refused(f"the function {min(called & _FORBIDDEN_FUNCTIONS)}")
@@ -111,29 +111,29 @@ def check(sql: str) -> str:
 
 
 def _single(sql: str) -> duckdb.Statement:
-    # Parsing alone can read files (IMPORT DATABASE does), so the parser too is one without them.
+    # Parsing alone can read files (IMPORT DATABASE does), so the parser has no file access either.
     try:
         with duckdb.connect(":memory:", config=_SETTINGS) as parser:
             statements = parser.extract_statements(sql)
     except duckdb.PermissionException as error:
-        raise _refused("one that reads files") from error
+        raise _refused("a statement that reads files") from error
     except duckdb.Error as error:
-        raise UsageError(f"This is not SQL that DuckDB reads: {_first_line(error)}") from error
+        raise UsageError(f"This is not SQL that DuckDB understands: {_first_line(error)}") from error
     if len(statements) != 1:
         count = "no statement" if not statements else f"{len(statements)} statements"
         raise SqlRefusedError(
-            f"One reading statement is needed, and this is {count}.", hint='fi-store sql "SELECT …"'
+            f"Exactly one read-only statement is needed; this is {count}.", hint='fi-store sql "SELECT …"'
         )
     return statements[0]
 
 
 def _kind(statement: duckdb.Statement) -> str:
-    return f"a statement of the kind {statement.type.name}"
+    return f"a statement of kind {statement.type.name}"
 
 
 def _refused(what: str) -> SqlRefusedError:
     return SqlRefusedError(
-        f"Only reading statements are run here, and this is {what}.",
+        f"Only read-only statements are allowed; this is {what}.",
         hint='fi-store sql "SELECT …", or fi-store query',
     )
 
@@ -179,7 +179,9 @@ def _main() -> int:
     except (duckdb.IOException, duckdb.ConnectionException) as error:
         return _fail("database", str(error))
     except duckdb.Error as error:
-        return _fail("usage", f"DuckDB says: {_first_line(error)}", 'the tables: fi-store sql "SHOW TABLES"')
+        return _fail(
+            "usage", f"DuckDB says: {_first_line(error)}", 'list the tables with: fi-store sql "SHOW TABLES"'
+        )
     return 0
 
 

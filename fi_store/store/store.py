@@ -1,7 +1,7 @@
-"""Writes to the store, and the small reads that the stages need to go on.
+"""Writes to the store, and the small reads that the stages need.
 
-Entities go in as SQLAlchemy objects, facts as Arrow tables. Every write is one transaction; facts replace what the
-same run and chunk wrote before, so that a repeated chunk leaves no double rows.
+Entities are written as SQLAlchemy objects, facts as Arrow tables. Every write is one transaction. Facts replace what
+the same run and chunk wrote before, so a repeated chunk leaves no duplicate rows.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from fi_store.store.tables import Base, Run, RunEvent
 
 
 def now() -> dt.datetime:
-    """The present, with time zone."""
+    """The current time, with its time zone."""
     return dt.datetime.now(dt.UTC)
 
 
 class Store:
-    """An open store. Holds the file's lock until `close`; use it as a context manager."""
+    """An open store. It holds the file's lock until `close`; use it as a context manager."""
 
     def __init__(self, path: Path, engine: sa.Engine) -> None:
         self.path = path
@@ -35,7 +35,7 @@ class Store:
 
     @classmethod
     def open(cls, path: Path | str, *, create: bool = False, read_only: bool = False) -> Self:
-        """Opens (or makes) a store; see `fi_store.store.engine.open_engine` for what is refused."""
+        """Opens a store, or makes one if `create`. See `fi_store.store.engine.open_engine` for the errors."""
         path = Path(path)
         return cls(path, open_engine(path, create=create, read_only=read_only))
 
@@ -60,13 +60,13 @@ class Store:
             yield session
 
     def arrow(self, sql: str, **parameters: Any) -> pa.Table:
-        """The rows of a reading statement as an Arrow table; `$name` marks parameters."""
+        """The rows of a query as an Arrow table. Parameters are written `$name`."""
         with self.session() as session:
             result: pa.Table = _raw(session).execute(sql, parameters or None).to_arrow_table()
             return result
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
-        """The rows of a reading statement as dictionaries."""
+        """The rows of a query as dictionaries."""
         return self.arrow(sql, **parameters).to_pylist()  # type: ignore[no-any-return]
 
     def event(
@@ -79,25 +79,25 @@ class Store:
         value: float | None = None,
         detail: Mapping[str, Any] | None = None,
     ) -> None:
-        """Appends to the run's log. Kinds: state, timing (value in seconds), warning, choice, estimate."""
+        """Runs `append_event` in a transaction of its own."""
         with self.session() as session:
             append_event(session, run_id, stage, kind, message, value=value, detail=detail)
 
     def set_state(self, run_id: str, state: str, stage: str) -> None:
-        """Moves a run to a state and logs it."""
+        """Sets a run's state and logs the change."""
         with self.session() as session:
             run = session.get_one(Run, run_id)
             run.state = state
             if state in ("complete", "failed", "interrupted"):
                 run.finished_at = now()
-        self.event(run_id, stage, "state", state)
+            append_event(session, run_id, stage, "state", state)
 
     def run(self, reference: str = "latest") -> Run:
-        """The run of an id, a unique prefix of one, or `latest` (the newest that is not archived).
+        """The run with this id or unique prefix, or for `latest` the newest run that is not archived.
 
         Raises:
-            NotFoundError: no such run.
-            UsageError: the prefix fits several runs.
+            NotFoundError: there is no such run.
+            UsageError: several runs match the prefix.
         """
         with self.session() as session:
             if reference == "latest":
@@ -107,14 +107,14 @@ class Store:
             found = list(session.scalars(query))
         if not found:
             what = "no run yet" if reference == "latest" else f"no run {reference!r}"
-            raise NotFoundError(f"The store {self.path} holds {what}.", hint="fi-store runs")
+            raise NotFoundError(f"The store {self.path} has {what}.", hint="fi-store runs")
         if len(found) > 1:
             raise UsageError(f"Several runs begin with {reference!r}.", hint="fi-store runs")
         return found[0]
 
 
 def add_missing(session: Session, objects: Sequence[Base]) -> None:
-    """Adds the entities whose key is not in the store yet; the others are left as they are."""
+    """Adds the entities whose key is not in the store yet; leaves the others as they are."""
     for item in objects:
         key = sa.inspect(item).mapper.primary_key_from_instance(item)
         if session.get(type(item), tuple(key)) is None:
@@ -131,7 +131,7 @@ def append_event(
     value: float | None = None,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """Appends to a run's log inside a transaction; see `Store.event`."""
+    """Appends to a run's log. `kind` is state, timing (`value` in seconds), warning, choice or estimate."""
     last = session.scalar(sa.select(sa.func.max(RunEvent.number)).where(RunEvent.run_id == run_id))
     session.add(
         RunEvent(
@@ -151,9 +151,9 @@ def append_event(
 def write_facts(
     session: Session, table: type[Base], rows: pa.Table | Mapping[str, Any], *, replace: Mapping[str, Any]
 ) -> int:
-    """Inserts rows (by column name) after deleting those that equal `replace`; returns how many went in.
+    """Deletes the rows that match `replace`, then inserts `rows` by column name; returns how many were inserted.
 
-    Columns that the table has and `rows` lacks become NULL; an unknown column is an error.
+    Columns missing from `rows` become NULL. An unknown column is an error.
     """
     session.flush()
     name = table.__tablename__
@@ -171,5 +171,5 @@ def write_facts(
 
 
 def _raw(session: Session) -> Any:
-    """DuckDB's own connection under the session, inside the session's transaction."""
+    """DuckDB's own connection, in the session's transaction."""
     return session.connection().connection.driver_connection

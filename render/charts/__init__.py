@@ -1,4 +1,4 @@
-"""Charts: pure functions from a saved query's table to a drawing; `draw_figures` makes all of a run's."""
+"""Charts: pure functions from a saved query's table to a drawing; `draw_figures` draws all charts of a run."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from render.charts.drawing import WIDE, Row, data, fitted
 
 
 def accuracy_rows(table: pa.Table) -> list[Row]:
-    """One point per difficulty and model; the row that holds all prompts is left out."""
+    """One point per difficulty and model; the row for all prompts is left out."""
     return [
         {
             "difficulty": row["difficulty"],
@@ -32,13 +32,13 @@ def accuracy_rows(table: pa.Table) -> list[Row]:
 
 
 def accuracy_chart(table: pa.Table, width: int = WIDE) -> Any | None:
-    """Both models' accuracy at each difficulty with 95% intervals, side by side; None without rows."""
+    """Both models' accuracy at each difficulty, side by side with 95% intervals; None without rows."""
     rows = accuracy_rows(table)
     if not rows:
         return None
     y = alt.Y(
         "accuracy:Q",
-        title="Answers that are right",
+        title="Right answers",
         scale=alt.Scale(domain=[0, 1]),
         axis=alt.Axis(format=".0%", tickCount=5),
     )
@@ -65,9 +65,7 @@ def accuracy_chart(table: pa.Table, width: int = WIDE) -> Any | None:
     shape = alt.Shape(
         "model:N", sort=list(SIDES), scale=alt.Scale(domain=list(SIDES), range=["circle", "square"])
     )
-    limits = base.mark_rule(strokeWidth=2).encode(
-        y=alt.Y("low:Q", title="Answers that are right"), y2="high:Q"
-    )
+    limits = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title="Right answers"), y2="high:Q")
     points = base.mark_point(filled=True, size=90, opacity=1, aria=False).encode(y=y, shape=shape)
     chance = base.mark_tick(thickness=1.6, size=34, opacity=0.9).encode(
         y="chance:Q", color=alt.value("$quiet")

@@ -1,4 +1,4 @@
-"""Where the boxes of the callout chart stand: in pixels, so that none lies on another; Vega only draws them."""
+"""Lays out the boxes of the callout chart in pixels, so that none covers another; Vega only draws them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from fi_store.safe_text import one_line
+from fi_store.vocabulary import CHANGE_CLASSES
 from render import words
 
 Row = dict[str, Any]
@@ -19,9 +20,9 @@ BOX_GAP = 10
 LINE_HEIGHT = 15
 BOX_PADDING = 8
 CHARACTERS = 28
-"""Characters of a box's line at 12 px that surely fit into its width."""
+"""Characters at 12 px that are sure to fit into a line of a box."""
 LIMIT = 4.0
-"""Log2 ratios beyond this stand on the edge: 16 times as active."""
+"""Log2 ratios beyond this are drawn on the edge: 16 times as active."""
 MAX_BOXES = 12
 TOP = 16
 
@@ -46,10 +47,10 @@ class Box:
 def spread(
     wanted: Sequence[float], heights: Sequence[float], low: float, high: float, gap: float
 ) -> list[float]:
-    """Top edges for boxes whose centers want to be at `wanted`, in that order, without overlap, inside [low, high].
+    """Top edges for boxes that should be centered at `wanted`, in that order, without overlap, inside [low, high].
 
-    Neighbors that collide merge into a block placed at the mean of what its members want (pool adjacent
-    violators). If all of them do not fit, they run on beyond `high`.
+    Neighbors that collide merge into a block centered on the mean of their wanted positions (pool adjacent
+    violators). Boxes that do not fit run past `high`.
     """
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
     blocks: list[tuple[list[int], float]] = []  # members, top
@@ -86,9 +87,9 @@ def _block_top(
 
 
 def point_rows(table: pa.Table) -> list[Row]:
-    """Features with a ratio, at their place: x the clipped log2 ratio, y the layer's band with a fixed jitter.
+    """Features with a ratio as points: x is the clipped log2 ratio, y the layer's band with a fixed jitter.
 
-    A row also holds the result's rank and name where the feature belongs to one.
+    A row also holds the rank and name of the result that the feature belongs to, if any.
     """
     rows = [row for row in table.to_pylist() if row["log2_ratio"] is not None]
     bands = {layer: number for number, layer in enumerate(sorted({row["layer"] for row in rows}))}
@@ -99,8 +100,9 @@ def point_rows(table: pa.Table) -> list[Row]:
             "y": bands[row["layer"]] + (zlib.crc32(row["feature_id"].encode()) % 1000 / 1000 - 0.5) * 0.62,
             "layer": row["layer"],
             "latent": row["latent"],
-            "place": words.place(row["position_class"] or ""),
+            "where": words.position_class(row["position_class"] or ""),
             "change": row["change"],
+            "class": CHANGE_CLASSES[row["change"]],
             "theta": row["theta"],
             "rank": row["rank"],
             "name": one_line(row["name"], 90) if row["name"] else None,
@@ -113,7 +115,7 @@ def point_rows(table: pa.Table) -> list[Row]:
 
 @dataclass(frozen=True)
 class Frame:
-    """The plot's pixels: where ratios and bands lie. Boxes stand outside [left, right]."""
+    """Maps ratios and bands to the plot's pixels and back. Boxes go outside [left, right]."""
 
     width: float
     height: float
@@ -167,12 +169,12 @@ def lay_out(points: Sequence[Row], width: int) -> tuple[Frame, list[Box]]:
 
 
 def _box_text(point: Row) -> str:
-    head = f"{point['rank']}  {point['result_change']}"
+    head = f"{point['rank']}  {CHANGE_CLASSES[point['result_change']]}"
     return "\n".join([head, *words.wrapped(point["name"] or "unnamed", CHARACTERS, 3)])
 
 
 def number_rows(points: Sequence[Row], frame: Frame) -> list[Row]:
-    """Where the ranks stand on a narrow page; ranks whose points lie on each other share one label."""
+    """Positions of the rank labels on a narrow page; ranks whose points overlap share one label."""
     rows: list[Row] = []
     for point in sorted((point for point in points if point["boxed"]), key=lambda point: point["rank"]):
         x, y = frame.x(point["x"]), frame.y(point["y"])

@@ -1,6 +1,6 @@
 """The callout chart: features as points (activity ratio across, layer up), results in boxes tied to their points.
 
-On a narrow page the boxes become numbers beside the points, and the report's own list says what the numbers mean.
+On a narrow page, numbers beside the points replace the boxes; the report's list of results explains them.
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ def callout_chart(table: pa.Table, width: int = drawing.WIDE) -> Any | None:
         limit = min(LIMIT, max([1.0, *(abs(point["x"]) for point in points)])) * 1.06
         frame, boxes = Frame(plot, max(300.0, 56.0 * bands), 0.0, float(plot), limit, bands), []
     present = sorted({point["change"] for point in points})
-    columns = 7 if wide else 3
-    color, shape = drawing.change_color(present, columns), drawing.change_shape(present, columns)
+    color, shape = drawing.change_color(present, width), drawing.change_shape(present, width)
     layers = [_rows_of_layers(frame), *_points(points, frame, color, shape)]
     layers += _boxes(points, frame, boxes, color) if wide else [_numbers(points, frame)]
     chart = alt.layer(*layers).properties(width=plot, height=frame.height)
@@ -52,9 +51,9 @@ def _x(frame: Frame) -> alt.X:
     if frame.right - frame.left < 320:
         ticks = [tick for tick in ticks if tick % 2 == 0] if frame.limit > 2 else ticks
     axis = alt.Axis(
-        title="Weaker in the target   ←   activity, target against base   →   Stronger in the target"
+        title="Weaker in the target   ←   activity, target vs. base   →   Stronger in the target"
         if frame.right - frame.left > 420
-        else "← weaker   ·   target against base   ·   stronger →",
+        else "← weaker   ·   target vs. base   ·   stronger →",
         titleAnchor="middle",
         titleX=(frame.left + frame.right) / 2,
         values=ticks,
@@ -113,10 +112,10 @@ def _points(points: Sequence[Row], frame: Frame, color: alt.Color, shape: alt.Sh
         shape=shape,
         tooltip=[
             alt.Tooltip("name:N", title="result"),
-            alt.Tooltip("change:N", title="class"),
+            alt.Tooltip("class:N", title="class"),
             alt.Tooltip("layer:Q", title="layer"),
             alt.Tooltip("latent:Q", title="feature"),
-            alt.Tooltip("place:N", title="where"),
+            alt.Tooltip("where:N", title="where"),
             alt.Tooltip("theta:Q", title="effect", format="+.3f"),
         ],
     )
@@ -160,7 +159,7 @@ def _boxes(points: Sequence[Row], frame: Frame, boxes: Sequence[Box], color: alt
 
 
 def _ties(points: Sequence[Row], frame: Frame, boxes: Sequence[Box], color: alt.Color) -> Any:
-    """Lines from a box to each of its features, the strongest one thicker."""
+    """Lines from a box to each of its features, the strongest with a thicker line."""
     by_rank = {box.rank: box for box in boxes}
     lines = []
     for point in points:

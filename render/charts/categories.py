@@ -1,4 +1,4 @@
-"""Charts by category of prompts: the effect of each result, and how far the answers differ."""
+"""Charts by prompt category: the effect of each result, and how far the answers differ."""
 
 from __future__ import annotations
 
@@ -9,16 +9,11 @@ import pyarrow as pa
 
 from fi_store.safe_text import one_line
 from render import words
-from render.charts.drawing import (
-    WIDE,
-    Row,
-    data,
-    fitted,
-)
+from render.charts.drawing import WIDE, Row, data, fitted
 
 
 def heatmap_rows(table: pa.Table) -> list[Row]:
-    """One cell per result and category; `sure` where the contrast's adjusted p is at most 0.05."""
+    """One cell per result and category; `sure` if the contrast's adjusted p is at most 0.05."""
     return [
         {
             "result": f"{row['rank']}. {one_line(row['name'], 44)}",
@@ -60,7 +55,7 @@ def category_heatmap(table: pa.Table, width: int = WIDE) -> Any | None:
             alt.Tooltip("category:N", title="category"),
             alt.Tooltip("effect:Q", title="mean effect", format="+.3f"),
             alt.Tooltip("n:Q", title="prompts"),
-            alt.Tooltip("contrast:Q", title="against the rest", format="+.3f"),
+            alt.Tooltip("contrast:Q", title="compared with the rest", format="+.3f"),
             alt.Tooltip("p:Q", title="adjusted p", format=".3f"),
         ],
     )
@@ -75,14 +70,14 @@ def category_heatmap(table: pa.Table, width: int = WIDE) -> Any | None:
     rings = base.transform_filter("datum.sure").mark_point(
         shape="circle", size=70, color="$ink", strokeWidth=1.6
     )
-    rows_shown = ranks if wide else categories
-    drawn = fitted(alt.layer(cells, rings), width, (210 if wide else 110) + 30 * rows_shown)
-    # The slanted names of the last columns lean out of the plot; the fit does not count them.
+    n_lines = ranks if wide else categories
+    drawn = fitted(alt.layer(cells, rings), width, (210 if wide else 110) + 30 * n_lines)
+    # The slanted names of the last columns stick out of the plot, which `fit` does not account for.
     return drawn.properties(padding={"left": 6, "top": 6, "bottom": 6, "right": 74 if wide else 6})
 
 
 def divergence_rows(table: pa.Table) -> list[Row]:
-    """Mean symmetric KL with its 95% interval over prompts; none where a category has one family."""
+    """Mean symmetric KL with its 95% interval over prompts; no interval if a category has one family."""
     return [
         {
             "category": words.category(row["category"]),
@@ -112,10 +107,12 @@ def category_discrimination(table: pa.Table, width: int = WIDE) -> Any | None:
             alt.Tooltip("agreement:Q", title="same most likely token", format=".0%"),
             alt.Tooltip("same:Q", title="identical answers"),
             alt.Tooltip("n:Q", title="prompts"),
-            alt.Tooltip("share:Q", title="of the whole difference", format=".0%"),
+            alt.Tooltip("share:Q", title="share of the whole difference", format=".0%"),
         ],
     )
-    title = "Difference of the answers (KL, nats per token)" if width > 600 else "KL, nats per answer token"
+    title = (
+        "Difference between the answers (KL, nats per token)" if width > 600 else "KL, nats per answer token"
+    )
     x = alt.X("kl:Q", title=title, axis=alt.Axis(tickCount=5))
     bars = base.mark_bar(height=alt.RelativeBandSize(band=0.66), cornerRadiusEnd=2, color="$bar").encode(x=x)
     spread = (

@@ -1,12 +1,15 @@
-"""What every chart shares: its widths, its data, and how change classes look."""
+"""What all charts share: their widths, their data, and how change classes look."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+import math
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import altair as alt
 
+from fi_store.vocabulary import CHANGE_CLASSES
 from render.charts import theme
 
 WIDE = 960
@@ -15,35 +18,37 @@ Row = dict[str, Any]
 
 
 def data(rows: Iterable[Row]) -> alt.InlineData:
-    """Rows as a chart's own data: a page loads nothing."""
+    """Rows as inline data, since a page loads nothing."""
     return alt.InlineData(values=list(rows))
 
 
-def change_color(present: Sequence[str], columns: int) -> alt.Color:
+def change_color(present: Collection[str], width: int) -> alt.Color:
     """The color channel of change classes; the domain is always complete, so that a class keeps its color."""
-    return alt.Color("change:N", scale=change_scale(), legend=change_legend(present, columns))
+    scale = alt.Scale(domain=list(theme.CHANGE_ORDER), range=[f"${name}" for name in theme.CHANGE_ORDER])
+    return alt.Color("change:N", scale=scale, legend=_change_legend(present, width))
 
 
-def change_legend(present: Sequence[str], columns: int) -> alt.Legend:
-    """The classes that the chart shows, in their order."""
-    shown = [name for name in theme.CHANGE_ORDER if name in present]
-    return alt.Legend(title=None, values=shown, columns=columns)
-
-
-def change_shape(present: Sequence[str], columns: int) -> alt.Shape:
-    """The shape channel of change classes; its legend merges with the colors'."""
+def change_shape(present: Collection[str], width: int) -> alt.Shape:
+    """The shape channel of change classes; its legend merges with the one of the colors."""
     scale = alt.Scale(domain=list(theme.CHANGE_ORDER), range=list(theme.CHANGE_SHAPES))
-    return alt.Shape("change:N", scale=scale, legend=change_legend(present, columns))
+    return alt.Shape("change:N", scale=scale, legend=_change_legend(present, width))
 
 
-def change_scale() -> alt.Scale:
-    """Change class -> color, by role."""
-    return alt.Scale(domain=list(theme.CHANGE_ORDER), range=[f"${name}" for name in theme.CHANGE_ORDER])
+def _change_legend(present: Collection[str], width: int) -> alt.Legend:
+    """The classes that the chart shows, in their order and in words."""
+    classes = [name for name in theme.CHANGE_ORDER if name in present]
+    wording = f"{json.dumps(CHANGE_CLASSES)}[datum.value]"
+    return alt.Legend(title=None, values=classes, columns=_legend_columns(width), labelExpr=wording)
 
 
-def legend_columns(width: int) -> int:
-    """How many classes stand side by side."""
-    return 7 if width > 800 else 4 if width > 600 else 2
+def _legend_columns(width: int) -> int:
+    """How many classes fit side by side."""
+    return 4 if width > 800 else 3 if width > 600 else 1
+
+
+def legend_height(present: Collection[str], width: int) -> int:
+    """Pixels that the legend of change classes takes, about."""
+    return 18 * math.ceil(len(present) / _legend_columns(width))
 
 
 def fitted(chart: Any, width: int, height: int) -> Any:

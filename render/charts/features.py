@@ -1,4 +1,4 @@
-"""Charts of features: how many there are of each change class, and base against target."""
+"""Charts of features: how many of each change class there are, and base versus target."""
 
 from __future__ import annotations
 
@@ -8,40 +8,29 @@ import altair as alt
 import pyarrow as pa
 
 from fi_store.safe_text import one_line
+from fi_store.vocabulary import CHANGE_CLASSES
 from render.charts import theme
-from render.charts.drawing import (
-    WIDE,
-    Row,
-    change_color,
-    change_shape,
-    data,
-    fitted,
-    legend_columns,
-)
+from render.charts.drawing import WIDE, Row, change_color, change_shape, data, fitted, legend_height
 
 
 def distribution_rows(table: pa.Table) -> list[Row]:
-    """Counts with the class's place in the stack: changed features at the bottom, unchanged ones on top."""
-    rows = []
-    for row in table.to_pylist():
-        place = theme.CHANGE_ORDER.index(row["change"])
-        rows.append(
-            {
-                "layer": f"{row['layer']}"
-                if row["site"] == "resid_post"
-                else f"{row['layer']} {row['site']}",
-                "number": row["layer"],
-                "change": row["change"],
-                "n": row["n_features"],
-                "share": row["share_of_layer"],
-                "place": place,
-            }
-        )
-    return rows
+    """Counts with the class's index in the stack: changed features at the bottom, unchanged ones on top."""
+    return [
+        {
+            "layer": str(row["layer"]) if row["site"] == "resid_post" else f"{row['layer']} {row['site']}",
+            "number": row["layer"],
+            "change": row["change"],
+            "class": CHANGE_CLASSES[row["change"]],
+            "n": row["n_features"],
+            "share": row["share_of_layer"],
+            "stack": theme.CHANGE_ORDER.index(row["change"]),
+        }
+        for row in table.to_pylist()
+    ]
 
 
 def feature_distribution(table: pa.Table, width: int = WIDE) -> Any | None:
-    """Stacked bars: living features of each layer by change class; None without features."""
+    """Stacked bars: the features of each layer that fire, by change class; None without features."""
     rows = distribution_rows(table)
     if not rows:
         return None
@@ -52,27 +41,25 @@ def feature_distribution(table: pa.Table, width: int = WIDE) -> Any | None:
         .mark_bar(height=alt.RelativeBandSize(band=0.72))
         .encode(
             y=alt.Y("layer:N", title="Layer", sort=order),
-            x=alt.X("n:Q", title="Living features", stack="zero", axis=alt.Axis(tickMinStep=1, tickCount=6)),
-            color=change_color(sorted(present), legend_columns(width)),
-            order=alt.Order("place:Q"),
+            x=alt.X(
+                "n:Q", title="Features that fire", stack="zero", axis=alt.Axis(tickMinStep=1, tickCount=6)
+            ),
+            color=change_color(present, width),
+            order=alt.Order("stack:Q"),
             tooltip=[
                 alt.Tooltip("layer:N", title="layer"),
-                alt.Tooltip("change:N", title="class"),
+                alt.Tooltip("class:N", title="class"),
                 alt.Tooltip("n:Q", title="features"),
-                alt.Tooltip("share:Q", title="of the layer", format=".1%"),
+                alt.Tooltip("share:Q", title="share of the layer", format=".1%"),
             ],
         )
     )
     n_layers = len({row["layer"] for row in rows})
-    return fitted(
-        chart,
-        width,
-        110 + 34 * n_layers + (0 if width > 800 else 18 * (len(present) // legend_columns(width))),
-    )
+    return fitted(chart, width, 92 + 34 * n_layers + legend_height(present, width))
 
 
 def alignment_rows(table: pa.Table) -> list[Row]:
-    """Activities on a log scale need a floor: a thousandth of the largest; quieter features stand on the edge."""
+    """One point per feature. A log scale needs a floor: features under a thousandth of the largest sit on the edge."""
     rows = table.to_pylist()
     largest = max((max(row["mean_base"], row["mean_target"]) for row in rows), default=0.0)
     floor = largest / 1000
@@ -81,6 +68,7 @@ def alignment_rows(table: pa.Table) -> list[Row]:
             "base": max(row["mean_base"], floor),
             "target": max(row["mean_target"], floor),
             "change": row["change"],
+            "class": CHANGE_CLASSES[row["change"]],
             "layer": row["layer"],
             "latent": row["latent"],
             "rank": row["rank"],
@@ -94,7 +82,7 @@ def alignment_rows(table: pa.Table) -> list[Row]:
 
 
 def alignment(table: pa.Table, width: int = WIDE) -> Any | None:
-    """Scatter of each living feature's mean activity in both models; the diagonal is 'no change'."""
+    """Scatter of the mean activity in both models of each feature that fires; the diagonal is 'no change'."""
     rows = alignment_rows(table)
     if not rows:
         return None
@@ -109,7 +97,7 @@ def alignment(table: pa.Table, width: int = WIDE) -> Any | None:
         .mark_line(strokeDash=[4, 4], strokeWidth=1.2, color="$quiet")
         .encode(x=x, y=y)
     )
-    present = sorted({row["change"] for row in rows})
+    present = {row["change"] for row in rows}
     base = alt.Chart(data(rows)).encode(
         x=x,
         y=y,
@@ -117,7 +105,7 @@ def alignment(table: pa.Table, width: int = WIDE) -> Any | None:
             alt.Tooltip("name:N", title="result"),
             alt.Tooltip("layer:Q", title="layer"),
             alt.Tooltip("latent:Q", title="feature"),
-            alt.Tooltip("change:N", title="class"),
+            alt.Tooltip("class:N", title="class"),
             alt.Tooltip("base:Q", title="base", format=".3g"),
             alt.Tooltip("target:Q", title="target", format=".3g"),
         ],
@@ -131,8 +119,7 @@ def alignment(table: pa.Table, width: int = WIDE) -> Any | None:
         .mark_text(dx=9, dy=-8, fontWeight=700, fontSize=11.5)
         .encode(text=alt.Text("rank:Q", format="d"))
     )
-    columns = legend_columns(width)
-    color, shape = change_color(present, columns), change_shape(present, columns)
+    color, shape = change_color(present, width), change_shape(present, width)
     points = [chart.encode(color=color, shape=shape) for chart in (rest, named)]
-    side = min(width, 620)
-    return fitted(alt.layer(diagonal, *points, labels), side, side if width < 600 else 560)
+    height = (540 if width > 600 else 270) + legend_height(present, width)
+    return fitted(alt.layer(diagonal, *points, labels), min(width, 620), height)

@@ -1,7 +1,7 @@
-"""The figures of a run: which saved query feeds which chart, what stands under it, and the files that are written.
+"""The figures of a run: the saved query behind each chart, its title and caption, and the files written for it.
 
-A figure exists in a wide and a narrow form (see `drawing.py`); both become specifications for the page and
-still pictures (SVG, and PNG at twice the size) that vl-convert draws without a browser and without a network.
+A figure has a wide and a narrow form (see `drawing.py`). Both become specifications for the page and
+still pictures (SVG, and PNG at twice the size) that vl-convert draws without a browser or a network.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _INNER_ID = re.compile(r'(?<=\bid=")(?:clip|gradient_)\d+(?=")|(?<=url\(#)(?:cli
 
 @dataclass(frozen=True)
 class Kind:
-    """A chart that a run may have: its query, its drawing, and the words around it."""
+    """A chart that a run may have: its query, its drawing function, its title and its caption."""
 
     key: str
     query: str
@@ -46,42 +46,42 @@ KINDS = (
         "feature_callouts",
         callout_chart,
         "Where the changes sit",
-        "Every point is one feature of a layer: to the right, the target uses it more than the base does; to the left, "
-        "less (×2 means twice as active). The boxes name the results and are tied to the features they consist of "
-        "(on a narrow page, numbers stand for the boxes).",
+        "Each point is one feature of a layer. Points on the right are more active in the target than in the base, "
+        "points on the left less (×2 means twice as active). Each box names a result, with lines to the features that "
+        "it consists of (on a narrow page, numbers replace the boxes).",
     ),
     Kind(
         "similarity",
         "layer_similarity",
         layer_similarity,
         "How alike the layers are",
-        "Both models read the same text. A value of 1 means that a layer holds the same (CKA: the same structure; "
-        "cosine: the same direction); the size of the difference is relative to the base's activations. "
+        "Both models read the same text. A value of 1 means that a layer is alike in both models (CKA: the same "
+        "structure; cosine: the same direction). The size of the difference is relative to the base's activations. "
         "Bands are 95% intervals over prompts.",
     ),
     Kind(
         "categories",
         "feature_category_heatmap",
         categories.category_heatmap,
-        "Which kinds of prompts each change touches",
-        "Mean effect of each result in every category, on the prompts that were held back. A ring marks a category "
-        "that differs from all others by a test of its own (adjusted p at most 0.05).",
+        "Which kinds of prompts each change affects",
+        "Mean effect of each result in each category, on the held-out prompts. A ring marks a category that differs "
+        "from the others in a separate test (adjusted p at most 0.05).",
     ),
     Kind(
         "distribution",
         "feature_distribution",
         features.feature_distribution,
-        "What became of the features",
-        "All living features of the analyzed layers by change class. 'Undetermined' means that the data decide "
-        "neither for a change nor for sameness.",
+        "How the features changed",
+        "All features of the analyzed layers that fire, by change class. 'Too uncertain to classify' means that the "
+        "data show neither a change nor its absence.",
     ),
     Kind(
         "alignment",
         "feature_alignment",
         features.alignment,
-        "Base against target, feature by feature",
-        "Mean activity of every living feature in both models. Features on the dashed line are used equally; numbers "
-        "are the ranks of the results that a feature belongs to.",
+        "Base versus target, feature by feature",
+        "Mean activity in both models of every feature that fires. Features on the dashed line are equally active; "
+        "a number is the rank of the result that a feature belongs to.",
     ),
     Kind(
         "divergence",
@@ -89,7 +89,7 @@ KINDS = (
         categories.category_discrimination,
         "Where the answers differ",
         "How far apart the two models' next-word predictions are while both read the same answers, by category "
-        "(lines: 95% intervals over prompts). Zero would be identical.",
+        "(lines: 95% intervals over prompts). Zero means identical.",
     ),
     Kind(
         "accuracy",
@@ -97,14 +97,14 @@ KINDS = (
         accuracy_chart,
         "Right answers by difficulty",
         "The share of answers that were right, from easy prompts (1) to hard ones (5), with 95% intervals over "
-        "prompts. The short gray marks show what guessing would reach.",
+        "prompts. The short gray marks show the rate of guessing.",
     ),
 )
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawn figure. The specifications name colors by role; the pictures are in the light form."""
+    """A drawn figure. The specifications name colors by role; the pictures use the light colors."""
 
     key: str
     title: str
@@ -154,7 +154,7 @@ def _ready(spec: Spec) -> Spec:
 
 
 def to_svg(spec: Spec) -> str:
-    """The still picture of a specification, in the light form."""
+    """The still picture of a specification, in the light colors."""
     import vl_convert
 
     svg = str(vl_convert.vegalite_to_svg(_ready(spec), vl_version=vega_lite_version(), allowed_base_urls=[]))
@@ -162,13 +162,13 @@ def to_svg(spec: Spec) -> str:
 
 
 def _renumbered(svg: str) -> str:
-    """The picture with its inner ids counted from 1: Vega counts on over all pictures of a process."""
+    """The picture with its inner ids renumbered from 1: Vega counts them across all pictures of a process."""
     numbers: dict[str, str] = {}
-    return _INNER_ID.sub(lambda found: numbers.setdefault(found[0], f"part{len(numbers) + 1}"), svg)
+    return _INNER_ID.sub(lambda match: numbers.setdefault(match[0], f"part{len(numbers) + 1}"), svg)
 
 
 def to_png(spec: Spec) -> bytes:
-    """The same at twice the size, for documents that cannot hold SVG."""
+    """The picture as PNG at twice the size, for documents that cannot hold SVG."""
     import vl_convert
 
     drawn = vl_convert.vegalite_to_png(

@@ -1,4 +1,4 @@
-"""How alike the layers are: small multiples over depth, with intervals, and an outside file's numbers beside ours."""
+"""The chart of how alike the layers are: small multiples over depth, with an outside file's numbers beside ours."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ import altair as alt
 import pyarrow as pa
 
 from fi_store.safe_text import one_line
+from fi_store.vocabulary import METRICS, POSITION_CLASSES
 from render import words
 from render.charts.drawing import WIDE, Row, data
 
 OUTSIDE = "outside file"
-PLACE_ORDER = ("in the answer", "right before the answer", "in the prompt", OUTSIDE)
+SERIES_ORDER = (*(POSITION_CLASSES[name] for name in ("response", "start", "prompt")), OUTSIDE)
 PANELS = (
     ("cka", "similarity"),
     ("cosine", None),
     ("relative_difference", "difference"),
 )
-"""Our metric, and the outside file's metric that is drawn in the same panel."""
+"""Our metrics, each with the outside file's metric drawn in the same panel."""
 
 
 def similarity_rows(table: pa.Table) -> list[Row]:
     """One point per panel, series and layer: same-depth comparisons, or else each base layer's best match.
 
-    Of an outside file only parameters of one layer are drawn; the report says how many rows name none or two.
+    Of an outside file, only parameters of a single layer are drawn.
     """
     best: dict[tuple[str, str, int, str], Row] = {}
     panels = {name: panel for panel, pair in enumerate(PANELS) for name in pair if name}
@@ -34,7 +35,7 @@ def similarity_rows(table: pa.Table) -> list[Row]:
         outside = row["source"] != "fi-store"
         if outside and row["layer_base"] != row["layer_target"]:
             continue
-        series = OUTSIDE if outside else words.place(row["position_class"])
+        series = OUTSIDE if outside else words.position_class(row["position_class"])
         point = {
             "panel": panels[row["metric"]],
             "series": series,
@@ -67,7 +68,7 @@ def layer_similarity(table: pa.Table, width: int = WIDE) -> Any | None:
         return None
     across = len(present) if width > 600 else 1
     panel_width = (width - 52 * across) // across
-    series = [name for name in PLACE_ORDER if any(row["series"] == name for row in rows)]
+    series = [name for name in SERIES_ORDER if any(row["series"] == name for row in rows)]
     legend = alt.Legend(title=None, values=series, columns=4 if across > 1 else 2)
     charts = [
         _similarity_panel([row for row in rows if row["panel"] == panel], panel, panel_width, legend)
@@ -78,20 +79,22 @@ def layer_similarity(table: pa.Table, width: int = WIDE) -> Any | None:
 
 
 def _similarity_panel(rows: list[Row], panel: int, width: int, legend: alt.Legend) -> Any:
-    title = words.METRICS[PANELS[panel][0]]
+    title = METRICS[PANELS[panel][0]]
     zero = panel == 2
     base = alt.Chart(data(rows)).encode(
         x=alt.X("layer:Q", title="Layer", axis=alt.Axis(tickMinStep=1, grid=False, format="d")),
         color=alt.Color(
             "series:O",
-            sort=list(PLACE_ORDER),
-            scale=alt.Scale(domain=list(PLACE_ORDER), range=[f"$series{i}" for i in range(len(PLACE_ORDER))]),
+            sort=list(SERIES_ORDER),
+            scale=alt.Scale(
+                domain=list(SERIES_ORDER), range=[f"$series{i}" for i in range(len(SERIES_ORDER))]
+            ),
             legend=legend,
         ),
     )
     scale = alt.Scale(zero=zero, nice=True)
     axis = alt.Axis(title=None, tickCount=5)
-    ours = alt.FieldOneOfPredicate(field="series", oneOf=list(PLACE_ORDER[:3]))
+    ours = alt.FieldOneOfPredicate(field="series", oneOf=list(SERIES_ORDER[:3]))
     tooltip = [
         alt.Tooltip("layer:Q", title="layer"),
         alt.Tooltip("series:N", title="read"),

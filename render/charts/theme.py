@@ -1,8 +1,8 @@
-"""Colors and the look of every chart, in a light and a dark form; nothing here knows what a chart shows.
+"""Colors and the look of every chart, in a light and a dark form; knows nothing of what a chart shows.
 
 A chart names colors by role (`$ink`), so that one specification serves both forms.
 The colors of the change classes are Okabe and Ito's set for color-blind readers ("Color Universal Design", 2008),
-lightened where they stand on a dark page. Classes also differ in shape wherever they are points.
+lightened for a dark page. Where classes are drawn as points, they also differ in shape.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
 
 CHANGE_ORDER = ("added", "strengthened", "redirected", "weakened", "removed", "undetermined", "shared")
-"""From what is new in the target to what is gone from it, then what did not change: the order in a stack."""
+"""The order in a stack: from what is new in the target to what is gone from it, then what did not change."""
 CHANGE_COLORS = ("#009E73", "#0072B2", "#AA4499", "#E69F00", "#D55E00", "#9AA3AE", "#C9CFD6")
 CHANGE_COLORS_DARK = ("#2BC79B", "#56B4E9", "#D98CC8", "#F0B73A", "#F2854A", "#77818D", "#4A535E")
 CHANGE_SHAPES = ("triangle-up", "circle", "diamond", "square", "triangle-down", "circle", "circle")
@@ -45,7 +45,7 @@ DARK = {
 
 
 def palette(dark: bool = False) -> dict[str, str]:
-    """Role -> color. A chart writes `$ink`, `$added` or `$series0`, and whoever draws it puts the color there."""
+    """Role -> color. A chart writes `$ink`, `$added` or `$series0`; the color is filled in when it is drawn."""
     changes = CHANGE_COLORS_DARK if dark else CHANGE_COLORS
     series = SERIES_COLORS_DARK if dark else SERIES_COLORS
     return {
@@ -56,7 +56,7 @@ def palette(dark: bool = False) -> dict[str, str]:
 
 
 def colored(specification: Any, dark: bool = False) -> Any:
-    """The chart with every `$role` replaced. Data rows are left alone: a model's text may begin with a dollar."""
+    """The chart with every `$role` replaced. Data rows are left alone: model-written text may begin with a dollar."""
     return _replaced(specification, {f"${role}": color for role, color in palette(dark).items()})
 
 
@@ -73,14 +73,14 @@ def _replaced(part: Any, colors: dict[str, str]) -> Any:
 
 def vega_config() -> dict[str, Any]:
     """The Vega-Lite configuration of every chart: text, axes, legends, titles."""
-    words = {"labelColor": "$quiet", "titleColor": "$ink", "labelFontSize": 12, "titleFontSize": 12.5}
+    text_style = {"labelColor": "$quiet", "titleColor": "$ink", "labelFontSize": 12, "titleFontSize": 12.5}
     return {
         "background": "$paper",
         "font": FONT,
         "padding": 6,
         "view": {"stroke": None},
         "axis": {
-            **words,
+            **text_style,
             "titleFontWeight": 600,
             "titlePadding": 10,
             "domainColor": "$line",
@@ -90,7 +90,7 @@ def vega_config() -> dict[str, Any]:
             "labelLimit": 260,
         },
         "legend": {
-            **words,
+            **text_style,
             "labelColor": "$ink",
             "symbolStrokeWidth": 1.5,
             "symbolSize": 90,

@@ -1,4 +1,4 @@
-"""Reports: what a run found as a page, as Markdown and as JSON; a pure function of the store."""
+"""Reports on a run as an HTML page, as Markdown and as JSON; a pure function of the store, with no model involved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the graded answers say, in words: how many are right, and where each model's ability ends."""
+"""Puts the graded answers into words: how many are right, and where each model's ability ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Ability:
-    """The report's section on right answers; without rows nothing was graded."""
+    """The report's section on right answers; without sentences nothing was graded."""
 
     counted: str  # the headline: how many answers were graded, cut off, unread
     rule: str  # what counts as right
@@ -27,12 +27,18 @@ class Ability:
 
 
 def read_ability(store: Store, run: Run, base: str, target: str) -> Ability:
-    """Reads the two saved queries; `base` and `target` are what the models are called."""
+    """Reads the two saved queries; `base` and `target` are the names of the models."""
     rows = run_query(store, "accuracy_by_difficulty", run=run.id).to_pylist()
     if not rows:
-        return Ability("No prompt of this run has a grader, so nobody counted right answers.", "", (), (), ())
+        return Ability(
+            "No prompt of this run has a grader, so right answers were not counted.", "", (), (), ()
+        )
     whole, levels = rows[0], rows[1:]
-    sentences = [reach(base, "base", levels), reach(target, "target", levels), _compared(base, target, whole)]
+    sentences = [
+        ability_limit(base, "base", levels),
+        ability_limit(target, "target", levels),
+        _compared(base, target, whole),
+    ]
     return Ability(
         counted=_counted(whole, run.config.get("max_new_tokens")),
         rule=_rule(whole),
@@ -43,7 +49,7 @@ def read_ability(store: Store, run: Run, base: str, target: str) -> Ability:
 
 
 def _counted(whole: Row, limit: Any) -> str:
-    """What became of all graded answers, those that were cut off first."""
+    """How many of all graded answers were cut off, and how many could not be read."""
     answers = 2 * whole["n_prompts"]
     cut, unread = _both(whole, "cut_off"), _both(whole, "unread")
     at = f" of {limit} tokens" if limit is not None else ""
@@ -55,8 +61,8 @@ def _counted(whole: Row, limit: Any) -> str:
 
 def _rule(whole: Row) -> str:
     return (
-        "An unread answer never counts as right; a cut-off answer only if it had already stated the right answer "
-        f"(so with {_both(whole, 'right_cut_off'):,} of the {_both(whole, 'right'):,} right ones)."
+        "An unread answer never counts as right; a cut-off answer counts only if it had already stated the right "
+        f"answer (true of {_both(whole, 'right_cut_off'):,} of the {_both(whole, 'right'):,} right ones)."
     )
 
 
@@ -65,36 +71,37 @@ def _both(whole: Row, name: str) -> int:
     return int(whole[f"base_{name}"] + whole[f"target_{name}"])
 
 
-def reach(name: str, side: str, levels: Sequence[Row]) -> str:
-    """Where a model's ability ends: the highest difficulty whose lower limit of accuracy lies above chance.
+def ability_limit(name: str, side: str, levels: Sequence[Row]) -> str:
+    """Where a model's ability ends: the highest difficulty whose lower limit of accuracy is above chance.
 
-    Only difficulties with at least `METHOD.min_category_clusters` families are asked; limits are 95%, each for itself.
+    Only difficulties with at least `METHOD.min_category_clusters` families are judged. Limits are at 95%, not adjusted
+    for the number of difficulties.
     """
-    asked = [row for row in levels if row["n_clusters"] >= METHOD.min_category_clusters]
-    if not asked:
+    judged = [row for row in levels if row["n_clusters"] >= METHOD.min_category_clusters]
+    if not judged:
         return (
-            f"{name}: cannot be said, since no difficulty has {METHOD.min_category_clusters} families of graded "
+            f"{name}: cannot be judged, because no difficulty has {METHOD.min_category_clusters} families of graded "
             "prompts."
         )
-    above = [row for row in asked if row[f"{side}_low"] > row["chance"]]
+    above = [row for row in judged if row[f"{side}_low"] > row["chance"]]
     if not above:
-        return f"{name}: at no difficulty shown to be right more often than by guessing."
+        return f"{name}: not shown to be right more often than by guessing at any difficulty."
     top = above[-1]
     share = words.percent(top[f"{side}_accuracy"])
     limits = words.shares(top[f"{side}_low"], top[f"{side}_high"])
     text = (
-        f"{name}: right more often than by guessing up to difficulty {top['difficulty']} (right there: {share} "
-        f"{limits}, by guessing {words.percent(top['chance'])})"
+        f"{name}: right more often than by guessing up to difficulty {top['difficulty']} ({share} right "
+        f"there {limits}, {words.percent(top['chance'])} by guessing)"
     )
     missing = [
-        str(row["difficulty"]) for row in asked if row["difficulty"] < top["difficulty"] and row not in above
+        str(row["difficulty"]) for row in judged if row["difficulty"] < top["difficulty"] and row not in above
     ]
     if missing:
         text += f", though not shown at {words.listed(missing)}"
     if top is levels[-1]:
         text += "; no harder prompts were asked"
-    elif top is asked[-1]:
-        text += "; harder prompts were too few to judge"
+    elif top is judged[-1]:
+        text += "; there were too few harder prompts to judge"
     return text + "."
 
 
@@ -105,7 +112,7 @@ def _compared(base: str, target: str, whole: Row) -> str:
     low, high = 100 * whole["difference_low"], 100 * whole["difference_high"]
     p = words.p_value(whole["p_adjusted"]) if whole["p_adjusted"] is not None else whole["note"]
     return (
-        f"Over all {words.count(whole['n_prompts'], 'graded prompt')} {base} is right on {share['base']} "
-        f"{limits['base']} and {target} on {share['target']} {limits['target']}: {points} "
+        f"Over all {words.count(whole['n_prompts'], 'graded prompt')}, {base} is right on {share['base']} "
+        f"{limits['base']} and {target} on {share['target']} {limits['target']}: a difference of {points} "
         f"{words.interval(low, high, 0)} ({p})."
     )

@@ -1,4 +1,4 @@
-"""Renders a run: charts, the features as JSON, the Markdown and the HTML report. A pure function of the store.
+"""Renders a run: its charts, its features as JSON, and its Markdown and HTML reports. A pure function of the store.
 
 Files go under the store's folder (`visualizations/<run>/`, `features/<run>/`, `reports/<run>/`) and are listed in
 the table `report`; rendering again replaces them.
@@ -32,12 +32,12 @@ def render_report(
     charts: bool = True,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Writes the report of a run (an id, a unique beginning of one, or `latest`); returns the files, reports first.
+    """Writes the report of a run (an id, a unique prefix of one, or `latest`); returns the files, reports first.
 
     Raises:
         UsageError: an unknown report format.
         NotFoundError: no such run.
-        RenderError: the run was not analyzed yet, or the disk refuses.
+        RenderError: the run has not been analyzed yet, or a file cannot be written.
     """
     if report_format not in get_args(ReportFormat):
         raise UsageError(f"There is no report format {report_format!r}.", hint="markdown, html or both")
@@ -77,13 +77,13 @@ def render_visualizations(store: Store, run_ref: str, *, progress: Progress | No
 def _write_visuals(
     store: Store, run: Run, figures: Sequence[Figure], progress: Progress
 ) -> list[tuple[Path, str]]:
-    """Charts and features, each with its kind in the table `report`."""
+    """Writes the charts and the features; returns each file with its kind in the table `report`."""
     try:
         with progress.task("write charts"):
             charts = write_figures(figures, store.folder / visualizations_path(run.id)) if figures else []
         features = write_features(store, run, store.folder / features_path(run.id))
     except OSError as error:
-        raise _refused(store.folder, error) from error
+        raise _not_written(store.folder, error) from error
     return [*((path, "chart") for path in charts), (features, "features")]
 
 
@@ -92,18 +92,19 @@ def _write(path: Path, text: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
-        raise _refused(path, error) from error
+        raise _not_written(path, error) from error
     return path
 
 
-def _refused(path: Path, error: OSError) -> RenderError:
+def _not_written(path: Path, error: OSError) -> RenderError:
     return RenderError(
-        f"{error.filename or path} cannot be written: {error.strerror}.", hint="free space or another folder"
+        f"{error.filename or path} cannot be written: {error.strerror}.",
+        hint="free some space or use another folder",
     )
 
 
 def _record(store: Store, run_id: str, files: Sequence[tuple[Path, str]]) -> None:
-    """Replaces the rows of the files that were just written; other files of the run keep theirs."""
+    """Replaces the rows of the files just written; the run's other files keep theirs."""
     paths = {path.relative_to(store.folder).as_posix(): (path, kind) for path, kind in files}
     with store.session() as session:
         session.execute(sa.delete(Report).where(Report.run_id == run_id, Report.path.in_(paths)))

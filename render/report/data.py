@@ -1,6 +1,6 @@
-"""What a report says, read from the store once: plain records that both the HTML page and the Markdown file print.
+"""Reads what a report says from the store, once, as plain records that the HTML page and the Markdown file print.
 
-Text that models wrote stays raw here; whoever prints it makes it harmless.
+Model-written text stays raw here; the code that prints it must make it harmless.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Row = dict[str, Any]
 SHOWN_PROMPTS = 3
 SHOWN_EXAMPLES = 4
 BEFORE, AFTER = 170, 90
-"""Characters of an example that are shown before and after the marked token."""
+"""Characters of an example shown before and after the marked token."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class ReportData:
     models: tuple[Row, ...]
     shams: tuple[Row, ...]
     floors: tuple[Row, ...]
-    scoped_floors: tuple[Row, ...]  # empty where every group was tested on all prompts
+    scoped_floors: tuple[Row, ...]  # empty if every group was tested on all prompts
     gate: PairGate
     plan: AnalysisPlan | None
     prompt_set: PromptSet | None
@@ -82,12 +82,12 @@ class ReportData:
 
     @property
     def unprobed(self) -> bool:
-        """The analysis asked for the models to be run with what a dictionary rebuilds, and nobody answered yet."""
+        """Whether a loss with spliced-in reconstructions was requested and is not measured yet."""
         return any(row["probe"] == "asked" for row in self.dictionaries)
 
     @property
     def probe_prompts(self) -> int | None:
-        """Held-out prompts on which the spliced-in loss was measured; None where it was not."""
+        """Held-out prompts on which the spliced-in loss was measured; None if it was not."""
         answered = [row["probe_prompts"] for row in self.dictionaries if row["probe"] == "answered"]
         return int(answered[0]) if answered else None
 
@@ -103,7 +103,7 @@ def read_report(store: Store, run: Run) -> ReportData:
     """Reads a run's results.
 
     Raises:
-        RenderError: the run was not analyzed yet.
+        RenderError: the run has not been analyzed yet.
     """
     with store.session() as session:
         gate = session.get(PairGate, run.id)
@@ -159,7 +159,7 @@ def _rows(store: Store, query: str, run_id: str, **parameters: Any) -> tuple[Row
 
 
 def model_names(run: Run) -> tuple[str, str]:
-    """What both models are called; the whole references where the short names are the same."""
+    """The names of both models; their full references if the short names are the same."""
     base, target = words.model_name(run.base_reference), words.model_name(run.target_reference)
     return (base, target) if base != target else (run.base_reference, run.target_reference)
 
@@ -207,24 +207,24 @@ def _whiskers(findings: tuple[Row, ...]) -> dict[str, Whisker]:
     high = max((max(row["ci_high"], row["effect"], row["floor"]) for row in findings), default=1.0)
     span = (high - low) or 1.0
 
-    def place(value: float) -> float:
+    def hundredths(value: float) -> float:
         return round(2 + 96 * (value - low) / span, 2)
 
     return {
         row["group_id"]: Whisker(
-            zero=place(0.0),
-            low=place(row["ci_low"]),
-            high=place(row["ci_high"]),
-            effect=place(row["effect"]),
-            floor_low=place(-row["floor"]),
-            floor_high=place(row["floor"]),
+            zero=hundredths(0.0),
+            low=hundredths(row["ci_low"]),
+            high=hundredths(row["ci_high"]),
+            effect=hundredths(row["effect"]),
+            floor_low=hundredths(-row["floor"]),
+            floor_high=hundredths(row["floor"]),
         )
         for row in findings
     }
 
 
 def _floors(plan: AnalysisPlan | None, name: str) -> tuple[Row, ...]:
-    """Site, layer and the floor of each position class, as the plan froze them under a name."""
+    """Each site and layer with the floor of each position class, as frozen in the plan under `name`."""
     if plan is None:
         return ()
     layers, floors = plan.plan.get("layers", []), plan.plan.get(name, [])

@@ -1,6 +1,6 @@
-"""The categorized features as JSON: results by change class and by category, each with its evidence.
+"""Exports the categorized features as JSON: results by change class and by category, each with its evidence.
 
-The file is for programs: text that models wrote stays as it was, and every character that is not ASCII is escaped.
+The file is for programs: model-written text is kept as it is, and non-ASCII characters are escaped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 
 def feature_export(store: Store, run: Run) -> Row:
-    """What the file holds: the pair, the results with features, contrasts and examples, and two indices of ranks."""
+    """The file's content: the pair, the results with features, contrasts and examples, and two indices of ranks."""
     with store.session() as session:
         gate = session.get(PairGate, run.id)
     results = [_result(row) for row in _rows(store, "top_findings", run.id)]

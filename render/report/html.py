@@ -1,8 +1,8 @@
 """Builds one self-contained HTML file: Jinja with autoescape, hashed inline style and scripts, charts as JSON islands.
 
-The page brings its own content security policy: nothing is loaded, only the scripts whose hashes it names may run,
-and Vega evaluates chart expressions with its own interpreter (`ast`), since `eval` is forbidden. Where the charts
-cannot start, the still pictures in the page remain.
+The page carries its own content security policy: it loads nothing, only the scripts whose hashes it lists may run, and
+Vega evaluates chart expressions with its own interpreter (`ast`), since `eval` is forbidden. If the charts cannot
+start, the still pictures in the page remain.
 """
 
 from __future__ import annotations
@@ -12,21 +12,18 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from fi_store.errors import RenderError
 from fi_store.formats import finite
 from fi_store.safe_text import one_line, token_label, visible
-from fi_store.versions import package_version
-from render import words
 from render.charts import Figure, palette, vega_config, vega_lite_version
 from render.report.data import ReportData
+from render.report.templates import TEMPLATES, fill_template
 
-TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
+_NO_SCRIPT = "'none'"
 _SNIPPET = "window.vegaEmbed = vegaEmbed;"
 _ISLAND = {
     ord("<"): "\\u003c",
@@ -41,55 +38,38 @@ def render_html(data: ReportData, figures: Sequence[Figure]) -> str:
     """The whole page as text."""
     style = _file("report.css")
     scripts = [vega_bundle(), _file("report.js")] if figures else []
-    template = environment().get_template("report.html.j2")
-    return template.render(
-        data=data,
-        figures={figure.key: figure for figure in figures},
+    return fill_template(
+        "report.html.j2",
+        data,
+        figures,
+        autoescape=True,
+        filters={
+            "shown": visible,
+            "lines": lambda text: visible(text, keep_newlines=True),
+            "line": one_line,
+            "token": token_label,
+            "picture": picture,
+            "island": lambda figure: island(_chart(figure)),
+        },
         style=Markup(style),
         scripts=[Markup(script) for script in scripts],
         policy=policy([style], scripts),
         palettes=island({"light": palette(), "dark": palette(dark=True), "config": vega_config()}),
-        words=words,
-        version=package_version(),
     )
-
-
-@cache
-def environment() -> jinja2.Environment:
-    """Jinja with autoescape on and undefined names as errors."""
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters.update(
-        shown=visible,
-        lines=lambda text: visible(text, keep_newlines=True),
-        line=one_line,
-        token=token_label,
-        picture=picture,
-        island=lambda figure: island(_chart(figure)),
-    )
-    return made
 
 
 def policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
-    """The content security policy that lets exactly these styles and scripts act, and nothing be loaded."""
+    """The content security policy that allows exactly these styles and scripts and loads nothing."""
     return "; ".join(
         [
             "default-src 'none'",
             f"style-src {' '.join(map(_source, styles))}",
-            f"script-src {' '.join(map(_source, scripts)) or _NONE}",
+            f"script-src {' '.join(map(_source, scripts)) or _NO_SCRIPT}",
             "img-src data:",
             "base-uri 'none'",
             "form-action 'none'",
         ]
     )
-
-
-_NONE = "'none'"
 
 
 def _source(text: str) -> str:
@@ -104,23 +84,23 @@ def island(value: Any) -> Markup:
 
 
 def _chart(figure: Figure) -> dict[str, Any]:
-    """Both forms of a figure with the data that they share held once."""
+    """Both forms of a figure, with the data that they share stored once."""
     wide, narrow = dict(figure.wide), dict(figure.narrow)
     datasets = {**wide.pop("datasets", {}), **narrow.pop("datasets", {})}
     return {"datasets": datasets, "wide": wide, "narrow": narrow}
 
 
 def picture(svg: str) -> str:
-    """An SVG as a data address. Inside `<img>` no script of a picture runs."""
+    """An SVG as a data URL. Inside `<img>` no script of a picture runs."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode("utf-8")).decode("ascii")
 
 
 @cache
 def vega_bundle() -> str:
-    """Vega, Vega-Lite, Vega-Embed and the expression interpreter as one script, out of vl-convert; no network.
+    """Vega, Vega-Lite, Vega-Embed and the expression interpreter as one script from vl-convert; no network.
 
     Raises:
-        RenderError: the script holds text that would end its own element.
+        RenderError: the script contains text that would end its own element.
     """
     import vl_convert
 
@@ -135,11 +115,11 @@ def _file(name: str) -> str:
 
 
 def _inline(text: str, name: str) -> str:
-    """Text whose hash a browser will find again: it reads no carriage returns, and must not see an end tag."""
+    """Text that a browser hashes to the same value: no carriage returns, and nothing that ends the element early."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     lowered = text.lower()
     if any(mark in lowered for mark in ("</script", "</style", "<!--", "\0")):
         raise RenderError(
-            f"{name} cannot stand inside a page.", hint="pip install --upgrade vl-convert-python"
+            f"{name} cannot be embedded in a page.", hint="pip install --upgrade vl-convert-python"
         )
     return text

@@ -1,4 +1,4 @@
-"""The report's first lines: the verdict in a sentence or two, and the key figures with what they mean."""
+"""Writes the report's first lines: the verdict in a sentence or two, and the key figures with what they mean."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Fact:
-    """A key figure: its name, value, interval or second line, and what it means in plain words."""
+    """A key figure: its name, its value, an interval or second line, and what it means in plain words."""
 
     name: str
     value: str
@@ -26,27 +26,30 @@ class Fact:
 def verdict(
     gate: PairGate, plan: AnalysisPlan | None, findings: Sequence[Row], n_shifts: int
 ) -> tuple[str, str]:
-    """The headline and one or two sentences under it."""
+    """The headline and one or two sentences below it."""
     agreement = words.percent(gate.agreement)
     if gate.verdict == NO_DIFFERENCE:
         body = (
             f"On {words.count(gate.n_units, 'held-out prompt')} both models predict practically the same words "
-            f"(the most likely next word is the same in {agreement} of all places)."
+            f"(the most likely next word is the same at {agreement} of all positions)."
         )
         if n_shifts:
-            body += f" What moved inside the models ({words.count(n_shifts, 'shift')}, listed below) stays inside."
+            body += (
+                f" Something moved inside the models ({words.count(n_shifts, 'shift')}, listed below), but it does not "
+                "show in the answers."
+            )
         return VERDICTS[NO_DIFFERENCE], body
     if not findings:
         detectable = (
-            f" A run of this size finds effects from about {words.decimal(plan.smallest_detectable)} standard "
-            "deviations above the floor over all prompts; more prompts find smaller ones."
+            f" A run of this size detects effects of about {words.decimal(plan.smallest_detectable)} standard "
+            "deviations above the floor over all prompts; more prompts would detect smaller ones."
             if plan is not None
             else ""
         )
         return (
             "The models answer differently, but no single change could be pinned down.",
-            f"Their most likely next words agree in {agreement} of all places, yet no group of features passed the "
-            f"tests on the prompts that were held back.{detectable}",
+            f"Their most likely next words agree at {agreement} of all positions, yet no group of features passed "
+            f"the tests on the held-out prompts.{detectable}",
         )
     one = len(findings) == 1
     head = (
@@ -57,9 +60,9 @@ def verdict(
 
 
 def _on_shams(shams: Sequence[Row]) -> str:
-    """What the same search found on the shams, where there were enough of them to ask."""
+    """What the same search found on the shams, if there were enough of them to search."""
     counts = [str(sham["n_confirmed"]) for sham in shams if sham["n_confirmed"] is not None]
-    return f"; the same search on shams: {', '.join(counts)}" if counts else ""
+    return f"; the same search on shams found {', '.join(counts)}" if counts else ""
 
 
 def _floor_source(shams: Sequence[Row]) -> str:
@@ -83,16 +86,16 @@ def key_facts(
             "Changes found",
             str(len(findings)),
             _tiers(findings) + _on_shams(shams),
-            "Results that held on prompts which were kept back until everything else was fixed.",
+            "Results that hold on prompts held out until everything else was fixed.",
         ),
         Fact(
             "Gap between the models",
             f"{words.amount(gate.gap)} nats",
             f"per answer token, 95% {words.amounts(gate.gap_low, gate.gap_high)}",
-            "How much more each model believes in its own answer than the other model does.",
+            "How much likelier each model finds its own answer than the other model does.",
         ),
         Fact(
-            "Difference of predictions",
+            "Difference in predictions",
             f"{words.amount(gate.kl_symmetric)} nats",
             f"symmetric KL per token, 95% {words.amounts(gate.kl_low, gate.kl_high)}",
             "How far apart the two models' next-word probabilities are on the same text.",
@@ -100,18 +103,18 @@ def key_facts(
         Fact(
             "Same next word",
             words.percent(gate.agreement),
-            "of the places in the answers",
+            "of the positions in the answers",
             "How often both models' most likely next word is the same.",
         ),
     ]
     if plan is not None:
-        found, held = plan.plan.get("clusters_d"), plan.plan.get("clusters_c", gate.n_units)
+        searched, held_out = plan.plan.get("clusters_d"), plan.plan.get("clusters_c", gate.n_units)
         facts.append(
             Fact(
                 "Prompts",
-                f"{found} + {held}" if found is not None else str(gate.n_units),
-                "to search + held back to confirm",
-                "Prompts of one family count as one; both halves hold every category.",
+                f"{searched} + {held_out}" if searched is not None else str(gate.n_units),
+                "to search + held out to confirm",
+                "Prompts of one family count as one; both halves cover every category.",
             )
         )
         facts.append(
@@ -119,7 +122,7 @@ def key_facts(
                 "Smallest detectable effect",
                 words.decimal(plan.smallest_detectable),
                 "standard deviations above the floor",
-                "Of this size over all prompts, it is found four times out of five; weaker ones are missed more often.",
+                "An effect of this size over all prompts is found four times in five, a weaker one less often.",
             )
         )
     if floors:
@@ -129,8 +132,8 @@ def key_facts(
                 "Floor",
                 f"{words.amount(min(values))} to {words.amount(max(values))}",
                 _floor_source(shams),
-                "An estimate of what nine of ten scrambled changes of the same size stay under, at one layer and "
-                "place; an effect over all prompts must exceed it."
+                "An estimate of the limit that nine out of ten scrambled changes of the same size stay below at one "
+                "layer and position class; an effect over all prompts must exceed it."
                 if shams
                 else "An effect over all prompts must exceed it.",
             )
@@ -142,8 +145,8 @@ def key_facts(
                 "Dark matter",
                 f"{words.percent(min(shares))} to {words.percent(max(shares))}",
                 "of the models' difference, by layer",
-                "What the dictionaries cannot rebuild; whatever happens in there stays unseen."
-                + (" Above 100%: rebuilt worse than not at all." if max(shares) > 1 else "")
+                "What the dictionaries cannot reconstruct; a change in it stays unseen."
+                + (" Above 100%: the reconstruction is worse than none." if max(shares) > 1 else "")
                 + _mean_shift(dictionaries),
             )
         )
@@ -151,17 +154,17 @@ def key_facts(
 
 
 def _mean_shift(dictionaries: Sequence[Row]) -> str:
-    """How much more of the difference the dictionaries rebuild than the mean shift, which is one direction."""
+    """How much more of the difference the dictionaries reconstruct than the mean shift, a single direction."""
     gains = [row["beyond_mean_shift"] for row in dictionaries if row["beyond_mean_shift"] is not None]
     if not gains:
         return ""
     low, high = (f"{100 * value:+.0f}" for value in (min(gains), max(gains)))
-    return f" Against the mean shift alone they rebuild {low} to {high} percentage points of it."
+    return f" Gained over the mean shift alone: {low} to {high} percentage points."
 
 
 def _tiers(findings: Sequence[Row]) -> str:
     if not findings:
-        return "on the held-back prompts"
+        return "on the held-out prompts"
     untested = sum(row["causal_status"] == UNTESTED for row in findings)
     if untested == len(findings):
         return f"confirmed, {UNTESTED}"

@@ -1,11 +1,11 @@
 "use strict";
-// Draws the charts of the page from the JSON beside them; where that fails, the still pictures stay as they are.
+// Draws the page's charts from the JSON beside them; a chart that fails stays a still picture.
 (function () {
   const palettes = JSON.parse(document.getElementById("palettes").textContent);
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const NARROW = 600;
 
-  // Puts colors in place of roles such as "$ink"; data rows are left alone.
+  // Replaces roles such as "$ink" with colors; data rows are left alone.
   function colored(part, colors) {
     if (typeof part === "string") {
       return part[0] === "$" && Object.hasOwn(colors, part.slice(1)) ? colors[part.slice(1)] : part;
@@ -24,7 +24,7 @@
   const refuse = () => Promise.reject(new Error("this page loads nothing"));
 
   async function draw(figure) {
-    const place = figure.querySelector(".live");
+    const container = figure.querySelector(".live");
     const form = figure.clientWidth < NARROW ? "narrow" : "wide";
     const state = form + (dark.matches ? "-dark" : "-light");
     if (figure.dataset.state === state) return;
@@ -33,9 +33,9 @@
     const chart = JSON.parse(figure.querySelector("script").textContent);
     const spec = colored(chart[form], colors);
     spec.datasets = chart.datasets;
-    place.hidden = false;
+    container.hidden = false;
     try {
-      const made = await window.vegaEmbed(place, spec, {
+      const made = await window.vegaEmbed(container, spec, {
         ast: true,
         actions: false,
         renderer: "svg",
@@ -48,7 +48,7 @@
       figure.view = made.view;
       figure.classList.add("drawn");
     } catch (error) {
-      place.hidden = true;
+      container.hidden = true;
       figure.classList.remove("drawn");
       figure.dataset.state = "failed";
       console.warn("The chart " + figure.dataset.chart + " stays a picture: " + error.message);

@@ -1,4 +1,4 @@
-"""Whole analyses with every kind of dictionary, several seeds, two widths and a ready dictionary; what is refused."""
+"""Whole analyses with every kind of dictionary, several seeds, two widths and a ready dictionary; and refusals."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_every_kind_runs_to_its_results(kind: str, run: tuple[Store, str]) -> No
     assert store.rows("select recurrence from feature_group where recurrence is not null") == []
 
 
-def test_more_seeds_say_how_often_each_group_recurs(run: tuple[Store, str]) -> None:
+def test_more_seeds_show_how_often_each_group_recurs(run: tuple[Store, str]) -> None:
     store, run_id = run
     analyzed(store, run_id, dictionary="crosscoder", dictionary_seeds=3)
     found = store.rows("select recurrence from feature_group where run_id = $run", run=run_id)
@@ -58,7 +58,7 @@ def test_more_seeds_say_how_often_each_group_recurs(run: tuple[Store, str]) -> N
     assert "recurrence" in run_query(store, "top_findings", run=run_id).column_names
 
 
-def test_a_group_recurs_where_the_span_holds_its_direction() -> None:
+def test_a_group_recurs_if_the_span_contains_its_direction() -> None:
     rows = torch.nn.functional.normalize(
         torch.randn(2, 16, generator=torch.Generator().manual_seed(0)), dim=1
     )
@@ -67,7 +67,7 @@ def test_a_group_recurs_where_the_span_holds_its_direction() -> None:
     assert span_cosine(torch.linalg.svd(rows)[2][5], rows) == pytest.approx(0, abs=1e-6)
 
 
-def test_models_of_two_widths_go_through_with_a_crosscoder(tiny_models: TinyModels, tmp_path: Path) -> None:
+def test_models_of_two_widths_are_analyzed_with_a_crosscoder(tiny_models: TinyModels, tmp_path: Path) -> None:
     config = small_config(tiny_models.llama, tiny_models.llama_wide, **SMALL, dictionary="crosscoder")
     store, run_id = ingested(tmp_path, config, small_suite(16))
     with store:
@@ -81,7 +81,9 @@ def test_models_of_two_widths_go_through_with_a_crosscoder(tiny_models: TinyMode
         assert any("different widths" in text for text in warnings)
 
 
-def test_a_ready_dictionary_stands_in_at_its_layer(run: tuple[Store, str], tmp_path: Path) -> None:
+def test_a_ready_dictionary_replaces_the_learned_one_at_its_layer(
+    run: tuple[Store, str], tmp_path: Path
+) -> None:
     store, run_id = run
     folder = ready_folder(tmp_path / "ready", 32, site="resid_post", layer=1, model="somebody/else")
     analyzed(store, run_id, dictionary_file=str(folder), layers="0,1")
@@ -113,7 +115,7 @@ def test_ready_dictionaries_that_do_not_fit_are_refused(run: tuple[Store, str], 
     ):
         with pytest.raises(AnalysisError, match=words):
             analyzed(store, run_id, dictionary_file=str(folder))
-    with pytest.raises(AnalysisError, match="does not say for which place"):
+    with pytest.raises(AnalysisError, match="does not say which site and layer"):
         analyzed(store, run_id, dictionary_file=str(ready_folder(tmp_path / "silent", 32)), layers="0,1")
     poor = ready_folder(tmp_path / "poor", 32)
     save_file({"W_enc": torch.zeros(32, 4), "b_enc": torch.zeros(4), "W_dec": torch.ones(4, 32),
@@ -128,7 +130,7 @@ def test_ready_dictionaries_that_do_not_fit_are_refused(run: tuple[Store, str], 
         analyzed(store, run_id, dictionary_file=str(top))
 
 
-def test_a_dictionary_that_no_seed_changes_has_no_recurrence() -> None:
+def test_a_dictionary_that_does_not_depend_on_the_seed_has_no_recurrence() -> None:
     for options in ({"dictionary": "pca"}, {"dictionary_file": "somewhere"}):
         with pytest.raises(ConfigError, match="always the same"):
             make_config(base_model="a", target_model="b", dictionary_seeds=2, **options)

@@ -1,4 +1,4 @@
-"""A model that answered the same prompts in the same way before is not asked again."""
+"""A model that has already answered the same prompts in the same way does not answer them again."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def first(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The references of the models that generate, call by call."""
-    seen: list[str] = []
+def generating(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The reference of the model in each call that generates answers."""
+    references: list[str] = []
     real = answers.generate_answers
 
     def generate(reader: Any, prompts: Sequence[Sequence[int]], length: int, device: Any) -> Any:
-        seen.append(reader.reference.text)
+        references.append(reader.reference.text)
         return real(reader, prompts, length, device)
 
     monkeypatch.setattr(answers, "generate_answers", generate)
-    return seen
+    return references
 
 
 def again(store: Store, config: RunConfig, suite: PromptSuite | None = None) -> str:
@@ -53,13 +53,13 @@ def generated(store: Store, run_id: str) -> Generated:
     }
 
 
-def test_the_base_of_several_targets_answers_once(
-    first: tuple[Store, str], asked: list[str], tiny_models: TinyModels, tmp_path: Path
+def test_the_base_of_several_targets_answers_only_once(
+    first: tuple[Store, str], generating: list[str], tiny_models: TinyModels, tmp_path: Path
 ) -> None:
     store, run_id = first
     config = small_config(tiny_models.llama, tiny_models.adapter, shams=0)
     second = again(store, config)
-    assert set(asked) == {str(tiny_models.adapter)}
+    assert set(generating) == {str(tiny_models.adapter)}
     fresh, alone = ingested(tmp_path, config)
     try:
         assert generated(store, second) == generated(fresh, alone)
@@ -72,30 +72,30 @@ def test_the_base_of_several_targets_answers_once(
     messages = [
         row["message"] for row in run_query(store, "run_warnings", run=second, choices=True).to_pylist()
     ]
-    assert any(f"The base's answers are those of run {run_id}." in message for message in messages)
+    assert any(f"The base's answers come from run {run_id}." in message for message in messages)
     assert not any("The target's answers" in message for message in messages)
 
 
-def test_the_swapped_pair_takes_both(
-    first: tuple[Store, str], asked: list[str], tiny_models: TinyModels
+def test_the_swapped_pair_reuses_both_models_answers(
+    first: tuple[Store, str], generating: list[str], tiny_models: TinyModels
 ) -> None:
     store, run_id = first
     swapped = again(store, small_config(tiny_models.planted, tiny_models.llama, shams=0))
-    assert asked == []
+    assert generating == []
     other = {"base": "target", "target": "base"}
     before = generated(store, run_id)
     assert generated(store, swapped) == {
-        (prompt, other[author]): given for (prompt, author), given in before.items()
+        (prompt, other[author]): answer for (prompt, author), answer in before.items()
     }
 
 
 @pytest.mark.parametrize(
     "changed", ["length", "precision", "prompts", "versions", "threads", "configuration", "foreign code"]
 )
-def test_other_circumstances_ask_again(
+def test_different_conditions_generate_again(
     changed: str,
     first: tuple[Store, str],
-    asked: list[str],
+    generating: list[str],
     tiny_models: TinyModels,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -113,11 +113,11 @@ def test_other_circumstances_ask_again(
         monkeypatch.setattr(answers, "recorded_versions", lambda: {"torch": "another"})
     config = small_config(tiny_models.llama, tiny_models.planted, shams=0, **options)
     again(store, config, small_suite(7 if changed == "prompts" else 6))
-    assert sorted(asked) == sorted([str(tiny_models.llama), str(tiny_models.planted)])
+    assert sorted(generating) == sorted([str(tiny_models.llama), str(tiny_models.planted)])
 
 
-def test_an_extraction_that_was_not_finished_gives_none(
-    first: tuple[Store, str], asked: list[str], tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch
+def test_answers_of_an_unfinished_extraction_are_not_reused(
+    first: tuple[Store, str], generating: list[str], tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, _ = first
     config = small_config(tiny_models.llama, tiny_models.planted, shams=0, max_new_tokens=4)
@@ -126,9 +126,9 @@ def test_an_extraction_that_was_not_finished_gives_none(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("extract.pipeline._extract_shams", stop)
+        patch.setattr("extract.pipeline.extract_shams", stop)
         with pytest.raises(KeyboardInterrupt):
             again(store, config)
-    asked.clear()
+    generating.clear()
     again(store, config)
-    assert len(asked) == 2
+    assert len(generating) == 2

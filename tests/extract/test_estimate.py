@@ -1,4 +1,4 @@
-"""Estimates: near what really happens, and a refusal when the disk or the memory is too small."""
+"""Estimates are close to what really happens, and refuse a run if disk or memory is too small."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.helpers.tiny import TinyModels
 ROOMY = Estimate(4, 100, 50, 1.0, 1_000, 1_000, 10**9, 10**9)
 
 
-def test_tokens_rows_and_bytes_are_near_the_truth(tiny_models: TinyModels, tmp_path: Path) -> None:
+def test_tokens_rows_and_bytes_are_close_to_the_truth(tiny_models: TinyModels, tmp_path: Path) -> None:
     config, suite = small_config(tiny_models.llama, tiny_models.adapter, shams=2), small_suite(8)
     found = estimate_job(prepare(loaded(tiny_models.llama, tiny_models.adapter), config, suite), tmp_path)
     store, _ = ingested(tmp_path, config, suite)
     with store:
         (rows,) = store.rows("SELECT count(*) AS n FROM token_divergence")
         (kept,) = store.rows("SELECT sum(n_bytes) AS n FROM activation_shard")
-    # Answers may end early, so the estimate is an upper bound; here they are about a tenth of the rows.
+    # Answers may end early, so the estimate is an upper bound. Here they are about a tenth of the rows.
     assert rows["n"] <= found.n_rows <= 1.3 * rows["n"]
     assert int(kept["n"]) * 0.7 <= found.disk_bytes <= int(kept["n"]) * 3
     assert found.seconds > 0
@@ -38,7 +38,7 @@ def test_tokens_rows_and_bytes_are_near_the_truth(tiny_models: TinyModels, tmp_p
 
 
 @pytest.mark.parametrize("shape", [{}, {"num_key_value_heads": 2}, {"head_dim": 24}])
-def test_keys_and_values_are_counted_as_models_keep_them(shape: dict[str, int]) -> None:
+def test_keys_and_values_are_counted_as_models_store_them(shape: dict[str, int]) -> None:
     config = LlamaConfig(
         hidden_size=32,
         intermediate_size=32,
@@ -49,12 +49,12 @@ def test_keys_and_values_are_counted_as_models_keep_them(shape: dict[str, int]) 
     )
     model = LlamaForCausalLM(config).eval()
     cache = model(torch.tensor([[1, 2, 3, 4, 5]]), use_cache=True).past_key_values
-    held = sum(layer.keys.numel() + layer.values.numel() for layer in cache.layers)
+    in_cache = sum(layer.keys.numel() + layer.values.numel() for layer in cache.layers)
     reader = SimpleNamespace(plain=model, n_layers=3, d_model=32)
-    assert 5 * cache_values(reader) == held  # type: ignore[arg-type]
+    assert 5 * cache_values(reader) == in_cache  # type: ignore[arg-type]
 
 
-def test_a_small_disk_or_memory_is_refused_with_a_way_out(tmp_path: Path) -> None:
+def test_a_small_disk_or_memory_is_refused_with_a_hint(tmp_path: Path) -> None:
     ROOMY.refuse_excess(tmp_path)
     with pytest.raises(ExtractionError, match="of disk") as disk:
         replace(ROOMY, disk_bytes=10**9).refuse_excess(tmp_path)
@@ -83,6 +83,6 @@ def test_a_dry_run_estimates_without_a_store(tiny_models: TinyModels, tmp_path: 
     assert not (tmp_path / "new").exists()
 
 
-def test_free_memory_is_known_here_or_said_to_be_unknown() -> None:
+def test_free_memory_is_a_plausible_number_or_unknown() -> None:
     found = free_memory("cpu")
     assert found is None or found > 10**6

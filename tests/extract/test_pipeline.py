@@ -1,5 +1,5 @@
-"""A whole extraction: what the store holds afterwards, that it agrees with the shards, and that nothing depends on
-which model is called base."""
+"""A whole extraction: what the store contains afterwards, that it agrees with the shards, and that nothing depends on
+which model is the base."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def rows_of(store: Store, run_id: str, reader: str, layer: int, site: str = "res
         "ORDER BY chunk",
         run=run_id, reader=reader, layer=layer, site=site,
     )  # fmt: skip
-    at = 0
+    first_row = 0
     for shard in listed:
-        assert shard["first_row"] == at
-        at += shard["n_rows"]
+        assert shard["first_row"] == first_row
+        first_row += shard["n_rows"]
     return torch.cat([load_file(store.folder / shard["path"])["activations"] for shard in listed])
 
 
-def test_the_run_says_what_was_done(adapter_run: Ingested) -> None:
+def test_the_run_records_what_was_done(adapter_run: Ingested) -> None:
     store, run_id = adapter_run
     run = store.run(run_id)
     assert (run.state, run.extraction_run_id, run.dtype, run.device) == (
@@ -64,7 +64,7 @@ def test_the_run_says_what_was_done(adapter_run: Ingested) -> None:
         "float32",
         "cpu",
     )
-    assert run.chat_template == run.canonical_first  # the template stands in both
+    assert run.chat_template == run.canonical_first  # both models have the same template
     assert torch.__version__.startswith(run.versions["torch"])
     ids = sorted([run.base_model_id, run.target_model_id])
     assert run.canonical_first == ("base" if run.base_model_id == ids[0] else "target")
@@ -80,12 +80,12 @@ def test_every_row_of_every_reader_is_listed_once(adapter_run: Ingested) -> None
     numbers = [row["row"] for row in store.rows("SELECT row FROM token_divergence ORDER BY row")]
     assert numbers == list(range(count))
     assert store.rows("SELECT sum(n_kept) AS n FROM sequence")[0]["n"] == count
-    own = len(store.rows("SELECT row FROM token_divergence WHERE author <> 'control'"))
-    assert own < count
-    for reader, read in (("base", count), ("target", count), ("sham_0", own)):
+    n_answer_rows = len(store.rows("SELECT row FROM token_divergence WHERE author <> 'control'"))
+    assert n_answer_rows < count
+    for reader, n_rows in (("base", count), ("target", count), ("sham_0", n_answer_rows)):
         for site in ("resid_post", "mlp_out"):
             for layer in range(2):
-                assert rows_of(store, run_id, reader, layer, site).shape == (read, 32)
+                assert rows_of(store, run_id, reader, layer, site).shape == (n_rows, 32)
     suite = small_suite()
     assert len(store.rows("SELECT * FROM generation")) == 2 * len(suite.prompts)
     controls = sum(prompt.control is not None for prompt in suite.prompts)
@@ -150,21 +150,23 @@ def test_summaries_are_means_of_the_shards(adapter_run: Ingested) -> None:
             np.testing.assert_allclose(summary["mean_target"], t.mean(0), rtol=1e-4, atol=1e-5)
 
 
-def test_the_sham_is_recorded_and_as_far_away_as_the_target(adapter_run: Ingested) -> None:
+def test_the_sham_is_recorded_and_as_different_as_the_target(adapter_run: Ingested) -> None:
     store, _ = adapter_run
     (sham,) = store.rows("SELECT * FROM sham_target")
     assert sham["relative_difference_sham"] == pytest.approx(sham["relative_difference_pair"], rel=0.1)
     assert sham["scale"] > 0
 
 
-def test_a_sham_reads_the_answers_beside_the_anchor(adapter_run: Ingested) -> None:
-    """Its rows are the anchor's without control texts, in the same order: the nearest one holds the same token."""
+def test_a_sham_reads_the_same_answers_as_the_anchor(adapter_run: Ingested) -> None:
+    """Its rows are the anchor's without control texts, in the same order: the nearest anchor row has the same token."""
     store, run_id = adapter_run
     first = store.run(run_id).canonical_first
-    own = store.rows("SELECT row, token_id FROM token_divergence WHERE author <> 'control' ORDER BY row")
-    tokens = torch.tensor([row["token_id"] for row in own])
+    answer_rows = store.rows(
+        "SELECT row, token_id FROM token_divergence WHERE author <> 'control' ORDER BY row"
+    )
+    tokens = torch.tensor([row["token_id"] for row in answer_rows])
     for layer in range(2):
-        anchor = rows_of(store, run_id, first, layer)[[row["row"] for row in own]]
+        anchor = rows_of(store, run_id, first, layer)[[row["row"] for row in answer_rows]]
         apart = torch.cdist(rows_of(store, run_id, "sham_0", layer), anchor)
         assert apart.diagonal().min() > 0
         assert (tokens[apart.argmin(dim=1)] == tokens).float().mean() > 0.95
@@ -193,7 +195,7 @@ def test_swapping_the_models_swaps_every_fact(
                   ("promoted_kl", "suppressed_kl")]  # fmt: skip
         for mine, its in zip(ours, theirs, strict=True):
             assert mine["author"] == SWAPPED[its["author"]]
-            assert all(mine[one] == its[other] for one, other in shared)
+            assert all(mine[column] == its[mirrored] for column, mirrored in shared)
         for layer in range(2):
             for reader in ("base", "target", "sham_0"):
                 assert torch.equal(
@@ -217,7 +219,7 @@ def test_a_model_against_itself_does_not_differ(tiny_models: TinyModels, tmp_pat
         assert warnings == [{"message": "No sham target: the models are the same."}]
 
 
-def test_models_of_different_width_have_no_cosine(tiny_models: TinyModels, tmp_path: Path) -> None:
+def test_models_with_different_widths_have_no_cosine(tiny_models: TinyModels, tmp_path: Path) -> None:
     store, run_id = ingested(tmp_path, small_config(tiny_models.llama, tiny_models.llama_wide))
     with store:
         (found,) = store.rows(
@@ -229,7 +231,7 @@ def test_models_of_different_width_have_no_cosine(tiny_models: TinyModels, tmp_p
         assert store.run().state == "extracted"
 
 
-def test_empty_answers_are_answers(
+def test_empty_answers_are_stored_as_answers(
     tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -242,7 +244,7 @@ def test_empty_answers_are_answers(
         assert store.rows("SELECT count(*) AS n FROM generation WHERE text = '' AND finished") == [{"n": 12}]
 
 
-def test_one_prompt_and_no_shams_are_enough(tiny_models: TinyModels, tmp_path: Path) -> None:
+def test_one_prompt_without_shams_is_enough(tiny_models: TinyModels, tmp_path: Path) -> None:
     suite = PromptSuite("one", "1", (PromptRecord("only", "sums", "Why?", family="f"),))
     store, _ = ingested(tmp_path, small_config(tiny_models.llama, tiny_models.adapter, shams=0), suite)
     with store:
@@ -285,7 +287,7 @@ def test_an_error_leaves_the_committed_chunks_and_a_failed_run(
         assert store.rows("SELECT DISTINCT chunk FROM token_divergence") == [{"chunk": 0}]
 
 
-def test_an_interrupted_run_says_so(
+def test_an_interrupted_run_has_its_own_state(
     tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: object) -> None:

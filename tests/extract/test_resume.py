@@ -1,4 +1,4 @@
-"""A killed extraction goes on at the first chunk that was not committed and ends with the same facts."""
+"""A killed extraction resumes at the first chunk that was not committed and ends with the same facts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def slow(real):
         written = real(folder, run_id, reader, chunk, *rest)
         Path({mark!r}).joinpath(f"{{reader}}.{{chunk}}").touch()
         if (reader, chunk) == {stop!r}:
-            time.sleep(60)  # shards are there, their transaction is not
+            time.sleep(60)  # the shards are written, the transaction is not committed
         return written
     return write
 
@@ -68,7 +68,7 @@ FACTS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def small_chunks() -> Iterator[None]:
-    """Several chunks, on one thread: sums in the same order give the same bits in both processes."""
+    """Several chunks on one thread, so that sums have the same order and the same bits in both processes."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
@@ -79,7 +79,7 @@ def small_chunks() -> Iterator[None]:
 
 
 def run_and_kill(folder: Path, config: RunConfig, stop: tuple[str, int]) -> None:
-    """Runs an extraction in a process of its own and kills it once a chunk's shards are written."""
+    """Runs an extraction in its own process and kills it once the shards of a chunk are written."""
     marks = folder / "marks"
     marks.mkdir(parents=True)
     source = CHILD.format(
@@ -125,7 +125,7 @@ def activations(store: Store) -> dict[str, bytes]:
 def whole(
     tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, list[dict[str, object]]], dict[str, bytes]]:
-    """Facts and activations of an extraction that nobody interrupted."""
+    """Facts and activations of an extraction that was not interrupted."""
     config = small_config(tiny_models.llama, tiny_models.adapter, output_dir=tmp_path_factory.mktemp("whole"))
     with Store.open(config.store_path, create=True) as store:
         ingest(store, config, small_suite(N_PROMPTS), progress=Progress())
@@ -149,7 +149,7 @@ def test_a_killed_run_resumes_to_the_same_facts(
         assert run.state == "extracting"
         sql = "SELECT DISTINCT chunk FROM activation_shard WHERE reader = $reader ORDER BY chunk"
         committed = [row["chunk"] for row in store.rows(sql, reader=stop[0])]
-        assert committed == list(range(stop[1]))  # the chunk that was being written is lost, and nothing else
+        assert committed == list(range(stop[1]))  # only the chunk that was being written is lost
         before = {
             row["path"]: (store.folder / row["path"]).stat().st_mtime_ns
             for row in store.rows("SELECT path FROM activation_shard")
@@ -162,7 +162,7 @@ def test_a_killed_run_resumes_to_the_same_facts(
         assert {path: (store.folder / path).stat().st_mtime_ns for path in before} == before
 
 
-def test_a_complete_extraction_is_not_done_again(tiny_models: TinyModels, tmp_path: Path) -> None:
+def test_a_complete_extraction_is_not_repeated(tiny_models: TinyModels, tmp_path: Path) -> None:
     config = small_config(tiny_models.llama, tiny_models.adapter, output_dir=tmp_path)
     with Store.open(config.store_path, create=True) as store:
         run_id = ingest(store, config, small_suite(4), progress=Progress())
@@ -197,13 +197,15 @@ def test_other_models_prompts_or_options_are_refused(tiny_models: TinyModels, tm
         assert store.run().state == "extracted"
 
 
-def test_an_extraction_of_another_version_is_told_so(tiny_models: TinyModels, tmp_path: Path) -> None:
+def test_an_extraction_of_another_version_is_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
     config = small_config(tiny_models.llama, tiny_models.adapter, output_dir=tmp_path, shams=0)
     with Store.open(config.store_path, create=True) as store:
         run_id = ingest(store, config, small_suite(2), progress=Progress())
         with store.session() as session:
             session.get_one(Run, run_id).extraction_key = "a hash of other fields"
-        with pytest.raises(UsageError, match=r"cannot go on: another version of fi-store made it\."):
+        with pytest.raises(
+            UsageError, match=r"cannot continue: it was made with another version of fi-store\."
+        ):
             ingest(store, config, small_suite(2), progress=Progress(), resume=run_id)
         with pytest.raises(NotFoundError, match=r"was made with another version of fi-store\."):
             reuse_extraction(store, config, small_suite(2), progress=Progress())

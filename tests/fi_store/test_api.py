@@ -1,4 +1,4 @@
-"""The Python functions, as the documentation writes them, on tiny models."""
+"""The Python functions, called as in the documentation, on tiny models."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SMALL: dict[str, Any] = {
 
 
 class Recorder:
-    """A display that keeps what it was told."""
+    """A display that records its labels and notes."""
 
     def __init__(self) -> None:
         self.labels: list[str] = []
@@ -134,20 +134,20 @@ def test_prompts_come_in_many_forms(form: str, tmp_path: Path, monkeypatch: pyte
     forms: dict[str, Any] = {
         "file": file, "string": str(file), "files": [file], "texts": ["1 + 1?", "2 + 2?"], "suite": load_suite([file]),
     }  # fmt: skip
-    seen: list[Any] = []
+    suites: list[Any] = []
     monkeypatch.setattr("fi_store.workflow.check_inputs", lambda config: None)
     monkeypatch.setattr(
-        "fi_store.workflow.extract", lambda store, config, suite, progress: seen.append(suite) or "id"
+        "fi_store.workflow.extract", lambda store, config, suite, progress: suites.append(suite) or "id"
     )
     handle = api.extract_activations_for_comparison(
         base_model="a", target_model="b", prompts=forms[form], output_dir=tmp_path
     )
     assert handle == RunHandle(tmp_path / "fi-store.duckdb", "id")
-    assert [prompt.text for prompt in seen[0].prompts] == ["1 + 1?", "2 + 2?"]
-    assert seen[0].categories == (("prompts",) if form == "texts" else ("sums",))
+    assert [prompt.text for prompt in suites[0].prompts] == ["1 + 1?", "2 + 2?"]
+    assert suites[0].categories == (("prompts",) if form == "texts" else ("sums",))
 
 
-def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
+def test_contradictory_arguments_are_refused(tmp_path: Path) -> None:
     pair: dict[str, Any] = {"base_model": "a", "target_model": "b", "output_dir": tmp_path}
     with pytest.raises(FiStoreError, match="give one of them"):
         run_feature_interpretation_pipeline(**pair, prompt_categories={"a": ["b"]}, prompts=["c"])

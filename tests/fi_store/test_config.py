@@ -1,4 +1,4 @@
-"""The configuration: defaults, files, refusals, and that the command line says the same about every field."""
+"""The configuration: defaults, files, refusals, and that the command line describes every field the same way."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fi_store.method import METHOD
 PAIR = {"base_model": "a", "target_model": "b"}
 
 
-def test_every_field_is_an_option_with_the_same_sentence_and_default() -> None:
+def test_every_field_is_an_option_with_the_same_help_and_default() -> None:
     options = {option.field: option for option in CONFIG_OPTIONS}
     assert list(options) == list(dict.fromkeys(options))
     assert set(options) == set(RunConfig.model_fields)
@@ -36,7 +36,7 @@ def test_every_field_is_an_option_with_the_same_sentence_and_default() -> None:
             assert typing.get_args(option.type) == choices, name
 
 
-def test_the_default_places_agree() -> None:
+def test_the_default_paths_agree() -> None:
     config = make_config(None, **PAIR)
     assert config.output_dir == DEFAULT_FOLDER
     assert config.store_path == DEFAULT_STORE
@@ -48,7 +48,7 @@ def test_named_fields_exist() -> None:
         assert set(fields) <= set(RunConfig.model_fields)
 
 
-def test_options_beat_the_file_and_the_file_beats_the_defaults(tmp_path: Path) -> None:
+def test_options_override_the_file_and_the_file_overrides_the_defaults(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text('base-model = "a"\ntarget_model = "b"\nseed = 3\nalpha = 0.1\nskip_report = true\n')
     config = make_config(file, seed=5, skip_report=False, alpha=None)
@@ -94,12 +94,12 @@ def test_values_outside_their_range_are_refused(options: dict[str, Any], words: 
     assert caught.value.hint
 
 
-def test_a_missing_model_is_said() -> None:
+def test_a_missing_model_is_refused() -> None:
     with pytest.raises(ConfigError, match="--target-model"):
         make_config(None, base_model="a")
 
 
-def test_bad_files_are_said(tmp_path: Path) -> None:
+def test_bad_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         make_config(tmp_path / "absent.toml")
     file = tmp_path / "bad.toml"
@@ -119,7 +119,7 @@ def test_a_configuration_survives_the_store() -> None:
     assert RunConfig(**config.model_dump(mode="json")) == config
 
 
-def test_the_method_has_the_figures_of_the_method() -> None:
-    """The thresholds that the documentation states; whoever changes one changes the words too."""
+def test_the_thresholds_are_the_documented_ones() -> None:
+    """Whoever changes one of these thresholds must change the documentation too."""
     assert (METHOD.alpha, METHOD.floor_minimum, METHOD.floor_quantile) == (0.05, 0.01, 0.999)
     assert (METHOD.gate0_kl_upper, METHOD.gate0_agreement, METHOD.max_results) == (0.02, 0.95, 12)

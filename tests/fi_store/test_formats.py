@@ -1,4 +1,4 @@
-"""Tables on paper: each format says the same, and text that a model wrote cannot act in any of them."""
+"""Table formats: all show the same values, and text that a model wrote has no effect in any of them."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ def test_no_cell_begins_like_a_formula(text: str) -> None:
     assert spreadsheet_cell(text).startswith("'")
 
 
-def test_terminal_obeys_nothing() -> None:
+def test_the_terminal_shows_control_characters() -> None:
     shown = written("table")
     assert "\x1b" not in shown
     assert "[U+001B][31mred" in shown
     assert "Step, ↵" in shown
 
 
-def test_many_columns_become_one_block_a_row() -> None:
+def test_many_columns_become_one_block_per_row() -> None:
     wide = pa.table({f"column_{number}": [number, number] for number in range(MAX_COLUMNS + 1)})
     assert "row 2 of 2" in written("table", wide)
     assert written("table", wide.slice(0, 0)).strip() == "No rows."
@@ -110,7 +110,7 @@ def test_markdown_table_keeps_its_shape() -> None:
 
 
 def rendered_types(text: str) -> set[str]:
-    """Every kind of thing that a Markdown reader makes of the text (autolinks and raw HTML on)."""
+    """Every type of token that a Markdown parser finds in the text (with autolinks and raw HTML on)."""
     reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
     found = set()
     for token in reader.parse(text):
@@ -135,14 +135,14 @@ def test_escaped_markdown_says_what_was_written(text: str) -> None:
 
 
 @given(TEXT | NASTY)
-def test_code_spans_and_blocks_hold_what_is_in_them(text: str) -> None:
+def test_code_spans_and_blocks_contain_their_text(text: str) -> None:
     kinds = rendered_types(f"x {markdown_code(token_label(text))} y")
     assert kinds == {"paragraph_open", "inline", "paragraph_close", "text", "code_inline"}
     assert rendered_types(markdown_block(text)) == {"fence"}
 
 
 @given(TEXT)
-def test_visible_leaves_nothing_that_acts(text: str) -> None:
+def test_visible_leaves_no_control_characters(text: str) -> None:
     for character in visible(text):
         kind = unicodedata.category(character)
         assert kind not in ("Cc", "Cs", "Zl", "Zp")

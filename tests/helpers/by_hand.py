@@ -1,4 +1,4 @@
-"""Small stores written row by row: a run with its models, units, activation summaries and divergences."""
+"""Builds small stores row by row: a run with its models, units, activation summaries and divergences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fi_store.store.tables import ActivationSummary, Model, Run, RunUnit, TokenD
 
 
 def model(name: str, n_layers: int = 2, d_model: int = 4) -> Model:
-    """A model of which only name, depth and width matter."""
+    """A model for which only name, depth and width matter."""
     return Model(
         id=name,
         reference=name,
@@ -32,14 +32,14 @@ def model(name: str, n_layers: int = 2, d_model: int = 4) -> Model:
 
 
 def add_run(store: Store, base: Model, target: Model, clusters: Sequence[int], halves: Sequence[str]) -> str:
-    """A run whose prompts are `p0`, `p1`, ... with the given clusters and halves; returns its id."""
-    own = run_id()
+    """Adds a run with the prompts `p0`, `p1`, ... in the given clusters and halves; returns its id."""
+    new_id = run_id()
     with store.session() as session:
         add_missing(session, [base, target])
         session.add(
             Run(
-                id=own,
-                extraction_run_id=own,
+                id=new_id,
+                extraction_run_id=new_id,
                 base_model_id=base.id,
                 target_model_id=target.id,
                 base_reference=base.reference,
@@ -59,10 +59,10 @@ def add_run(store: Store, base: Model, target: Model, clusters: Sequence[int], h
             )
         )
         session.add_all(
-            RunUnit(run_id=own, prompt_id=f"p{i}", unit=i, cluster=cluster, category="c", half=half)
+            RunUnit(run_id=new_id, prompt_id=f"p{i}", unit=i, cluster=cluster, category="c", half=half)
             for i, (cluster, half) in enumerate(zip(clusters, halves, strict=True))
         )
-    return own
+    return new_id
 
 
 def summary(
@@ -95,7 +95,7 @@ def summary(
 
 
 def add_summaries(store: Store, run: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes summaries in the given order."""
+    """Writes summaries in the order given."""
     floats = pa.list_(pa.float32())
     table = pa.Table.from_pylist([{"run_id": run, **row} for row in rows])
     for name in ("mean_base", "mean_target"):
@@ -138,7 +138,7 @@ def divergence(
 
 
 def add_divergences(store: Store, run: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes divergences, numbered in the given order."""
+    """Writes divergences, numbered in the order given."""
     table = pa.Table.from_pylist([{"run_id": run, "row": number, **row} for number, row in enumerate(rows)])
     with store.session() as session:
         write_facts(session, TokenDivergence, table, replace={"run_id": run})

@@ -1,4 +1,4 @@
-"""Runs `fi-store` in this process, as a person would type it, and keeps what it printed."""
+"""Runs `fi-store` commands in this process and captures what they print."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fi_store.cli import main
 
 
 class Result(NamedTuple):
-    """What a command left: its exit code and the two streams."""
+    """The exit code and output of a command."""
 
     code: int
     out: str
@@ -18,7 +18,7 @@ class Result(NamedTuple):
 
 
 def fi_store(*arguments: object) -> Result:
-    """One command; its arguments are written out, so paths and numbers may be given as they are."""
+    """Runs one command. Arguments are converted to strings, so paths and numbers can be passed directly."""
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
         code = main([str(argument) for argument in arguments])
     return Result(code, out.getvalue(), err.getvalue())

@@ -19,11 +19,11 @@ PROBED = {
     "base": ((10, 1.0, 1.5, 4.0), (30, 2.0, 3.0, 8.0)),
     "target": ((10, 1.0, 1.2, 3.0), (30, 1.0, 1.4, 3.0)),
 }
-"""Answer tokens, and the loss clean, spliced and ablated, of two prompts."""
+"""For two prompts: the number of answer tokens, and the clean, spliced and ablated loss."""
 
 
 class FeatureRows:
-    """Layer similarity, dictionaries, features, summaries of one run; `groups` is what was planted."""
+    """Layer similarity, dictionaries, features and summaries of one run; `groups` are the planted changes."""
 
     store: Store
     run_id: str
@@ -185,7 +185,7 @@ class FeatureRows:
             session.add_all(rows)
 
     def _scaling(self, feature: dict[str, Any]) -> r.LatentScaling:
-        """Every third latent looks like the target's alone, and is; the others are shared."""
+        """Every third latent is specific to the target, both as a candidate and in fact; the others are shared."""
         alone = feature["latent"] % 3 == 0
         nu = 0.05 if alone else 0.97
         return r.LatentScaling(

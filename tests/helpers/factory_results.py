@@ -1,4 +1,4 @@
-"""The part of `store_factory` that writes what an analysis concludes: gate, plan, groups, names, findings, effects."""
+"""The part of `store_factory` that writes an analysis's results: gate, plan, groups, names, findings, effects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.helpers.planted import CATEGORIES, HOSTILE, LAYERS, WORDS, Planted
 
 
 def _scope(planted: Planted) -> list[str]:
-    """One planted change was tested on its own kinds of prompts only."""
+    """The kinds of prompts that a change was tested on; only `added` changes are restricted to theirs."""
     return sorted(planted.categories) if planted.change == "added" else []
 
 

@@ -1,4 +1,4 @@
-"""Replies as models write them, each with what a grader should make of it."""
+"""Replies as models write them, each with the grade that it should get."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the synthetic stores of `store_factory` hold: categories, layers, planted changes and hostile text."""
+"""The content of the synthetic stores of `store_factory`: categories, layers, planted changes and hostile text."""
 
 from __future__ import annotations
 
@@ -53,6 +53,8 @@ STARTED = dt.datetime(2026, 3, 2, 9, 30, tzinfo=dt.UTC)
 
 @dataclass(frozen=True)
 class Planted:
+    """One change that the synthetic stores contain."""
+
     change: str
     name: str
     named: bool

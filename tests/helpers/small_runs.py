@@ -1,4 +1,4 @@
-"""Small runs for tests: a prompt suite of a few lines, tiny pairs, one call that ingests them, one that analyzes."""
+"""Small runs for tests: a small prompt suite, tiny pairs, one call that ingests them and one that analyzes them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fi_store.store.tables import Run
 
 
 def small_suite(count: int = 6) -> PromptSuite:
-    """Prompts of two categories, each with a control text; neighbors share a family."""
+    """Prompts of two categories, most with a control text. Neighbors share a family."""
     return PromptSuite(
         "small",
         "1",
@@ -44,8 +44,8 @@ def loaded(base: Path, target: Path, quantization: str = "fp32") -> LoadedPair:
 
 
 def small_config(base: Path, target: Path, **options: object) -> RunConfig:
-    """fp32 on the CPU, six new tokens, one sham, shards of every layer, unless said otherwise."""
-    given = {
+    """fp32 on the CPU, six new tokens, one sham, shards of every layer, unless `options` differ."""
+    settings = {
         "quantization": "fp32",
         "device": "cpu",
         "max_new_tokens": 6,
@@ -53,11 +53,11 @@ def small_config(base: Path, target: Path, **options: object) -> RunConfig:
         "keep_activations": "all",
         **options,
     }
-    return make_config(base_model=str(base), target_model=str(target), **given)
+    return make_config(base_model=str(base), target_model=str(target), **settings)
 
 
 def ingested(folder: Path, config: RunConfig, suite: PromptSuite | None = None) -> tuple[Store, str]:
-    """An open store in `folder` with one extraction, and its run id; the caller closes the store."""
+    """An open store in `folder` with one extraction, and its run id. The caller closes the store."""
     store = Store.open(folder / "fi-store.duckdb", create=True)
     try:
         return store, ingest(store, config, suite or small_suite(), progress=Progress())
@@ -87,7 +87,7 @@ def analyzed(store: Store, run_id: str, **options: Any) -> None:
 
 
 def ready_folder(folder: Path, width: int, **about: Any) -> Path:
-    """A dictionary that reconstructs everything: every axis with both signs, decoders twice as long as needed."""
+    """A dictionary that reconstructs everything: each axis with both signs, with decoders twice as long as needed."""
     folder.mkdir(parents=True)
     axes = torch.cat([torch.eye(width), -torch.eye(width)])
     tensors = {

@@ -1,8 +1,8 @@
 """Fills a store with synthetic rows of every table, so that queries, charts and reports need no model.
 
-Two runs on the same base (or as many as asked for), 40 prompts in 12 categories, six analyzed layers of
-thirty. Everything is drawn from a fixed seed. With `hostile=True` prompts, answers, tokens and names hold
-text that attacks whoever prints it: markup, Markdown, terminal codes, direction overrides, formulas.
+Two runs on the same base by default, 40 prompts in 12 categories, six analyzed layers out of thirty, all drawn
+from a fixed seed. With `hostile=True`, prompts, answers, tokens and names contain text that attacks its reader:
+markup, Markdown, terminal codes, direction overrides, formulas.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Kind = Literal["different", "same"]
 
 @dataclass(frozen=True)
 class FilledStore:
-    """Where the rows are; `runs` in the order in which they were made."""
+    """The path of a filled store, and its runs in the order in which they were made."""
 
     path: Path
     runs: tuple[str, ...]
@@ -52,7 +52,7 @@ class FilledStore:
 def fill_store(
     path: Path, *, runs: Sequence[Kind] = ("different", "different"), hostile: bool = False
 ) -> FilledStore:
-    """Makes the store and fills every table; `same` is a pair without a behavioral difference."""
+    """Makes the store and fills every table; a `same` run has no behavioral difference."""
     prompts = _prompts(hostile)
     made = []
     with Store.open(path, create=True) as store:
@@ -119,7 +119,7 @@ class _Filler(ResultRows):
         self._events()
 
     def _prompts(self) -> None:
-        """Grades, accuracy and discrimination come from the stored texts and tokens, by the analysis itself."""
+        """Grades, accuracy and discrimination, computed by the analysis itself from the stored texts and tokens."""
         run = self.store.run(self.run_id)
         write_grades(self.store, run)
         write_discrimination(self.store, run)

@@ -1,7 +1,7 @@
-"""A small extraction with a planted difference, made without any model: rows, units, texts and activations.
+"""A small extraction with a planted difference, made without a model: rows, units, texts and activations.
 
-Directions 0..n-1 of a random basis fire sparsely in both models. The planted direction fires in the target only (or
-in the base only, when swapped), at answers of every prompt whose category is `planted`.
+All directions of a random basis but the first fire sparsely in both models. The first is planted: it fires in the
+target only (in the base only, if swapped), in the answers to prompts of the category `planted`.
 """
 
 from __future__ import annotations
@@ -36,39 +36,37 @@ def make(
     dtype=torch.float32,
     says: bool = False,
 ) -> Synthetic:
-    """`says`: the target's answers hold the word that they are pushed to, right after each push."""
+    """With `says`, the target's answers contain the word that is pushed, right after each push."""
     random = np.random.default_rng(seed)
     unit, author, cls, position, sequence = [], [], [], [], []
     next_sequence = 0
     for u in range(n_units):
         for who in (BASE, TARGET, CONTROL):
-            place = 4
+            next_position = 4
             classes = [PROMPT] * 5 + [START] if who in (BASE, CONTROL) else []
             classes += [RESPONSE] * 8 if who != CONTROL else []
             for c in classes:
-                (
-                    unit.append(u),
-                    author.append(who),
-                    cls.append(c),
-                    position.append(place),
-                    sequence.append(next_sequence),
-                )
-                place += 1
+                unit.append(u)
+                author.append(who)
+                cls.append(c)
+                position.append(next_position)
+                sequence.append(next_sequence)
+                next_position += 1
             next_sequence += 1
     n = len(unit)
     categories = np.asarray(
         ["planted" if u % 3 == 0 else "other" if u % 3 == 1 else "third" for u in range(n_units)]
     )
     discovery = random.permutation(n_units) % 2 == 0
-    silent = [""] * n_units
+    empty = [""] * n_units
     units = Units(
         prompt_ids=[f"p{u}" for u in range(n_units)],
         clusters=np.arange(n_units),
         categories=categories,
         discovery=discovery,
-        questions=silent,
-        controls=silent,
-        answers={"base": silent, "target": silent},
+        questions=empty,
+        controls=empty,
+        answers={"base": empty, "target": empty},
     )
     token = random.integers(0, len(WORDS) - 2, n)
     fires = (
@@ -102,20 +100,20 @@ def make(
     base = shared @ basis
     noise = [torch.from_numpy(random.normal(0, 0.05, (n, d))).float() for _ in range(3)]
     target = base + torch.from_numpy(fires.astype(np.float32))[:, None] * strength * basis[0] + noise[0]
-    own = extraction.rows_read("sham_0")
-    activations = {"base": base + noise[1], "target": target, "sham_0": (base + noise[2])[own]}
+    read = extraction.rows_read("sham_0")
+    activations = {"base": base + noise[1], "target": target, "sham_0": (base + noise[2])[read]}
     return Synthetic(extraction, {k: v.to(dtype) for k, v in activations.items()}, fires, basis[0])
 
 
 def residuals_of(data: Synthetic) -> Residuals:
-    """Both models' rows of the one layer."""
+    """Both models' rows of the single layer."""
     return Residuals(
         {(reader, 0): data.activations[reader] for reader in ("base", "target")}, data.extraction
     )
 
 
 def swapped(data: Synthetic) -> Synthetic:
-    """The same pair seen from the other side."""
+    """The same pair with base and target swapped."""
     rows = data.extraction.rows
     author = rows.author.copy()
     author[rows.author == BASE], author[rows.author == TARGET] = TARGET, BASE

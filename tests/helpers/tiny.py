@@ -1,8 +1,8 @@
-"""Tiny random models on disk, made in a second, so that tests run the real code on the CPU.
+"""Tiny random models on disk, built in a second, so that tests can run the real code on the CPU.
 
-One byte-level BPE is trained on the text below and shared by every model here. The models are random: what
-they say means nothing, but they differ in the ways that real pairs do; each builder's docstring states the
-facts (a padded vocabulary, a missing chat template) that tests may rely on.
+All models share one byte-level BPE, trained on the text below. The models are random, so what they generate means
+nothing, but they differ in the ways that real pairs do. Each builder's docstring states the facts (a padded
+vocabulary, a missing chat template) that tests may rely on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ minutes.
 """
 
 CORE_VOCABULARY = 384
-"""256 bytes and 128 merges; special tokens come after these."""
+"""256 bytes and 128 merges. Special tokens come after these."""
 
 CHATML = (
     "{% for message in messages %}"
@@ -48,7 +48,7 @@ TURNS = (
 
 
 def core_tokenizer() -> Tokenizer:
-    """The byte-level BPE that all models here share: 256 bytes and 128 merges, digits one by one."""
+    """The byte-level BPE that all models here share: 256 bytes and 128 merges, with single digits."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -73,7 +73,7 @@ def save_tokenizer(
     bos: str | None = None,
     template: str | None = None,
 ) -> int:
-    """Writes the shared tokenizer with these special tokens after its core; returns its length."""
+    """Writes the shared tokenizer with these special tokens after its core. Returns its length."""
     core = core_tokenizer()
     core.add_special_tokens(special)  # in this order, whatever their roles
     tokenizer = PreTrainedTokenizerFast(
@@ -86,7 +86,7 @@ def save_tokenizer(
 
 
 def _randomize(model: torch.nn.Module, seed: int) -> None:
-    """Weights so large that the next token depends on the text (transformers' initialization is too flat)."""
+    """Sets weights large enough that the next token depends on the text (transformers' initialization is too flat)."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
@@ -129,7 +129,7 @@ def _tiny_qwen2(vocabulary: int, eos: int, bos: int) -> Qwen2ForCausalLM:
 
 
 def tiny_qwen2_pair(folder: Path, *, seed: int = 1) -> tuple[Path, Path]:
-    """`base` and `target` of one core tokenizer (ids 0-383 mean the same text in both).
+    """`base` and `target` with one core tokenizer (ids 0-383 mean the same text in both).
 
     base: no chat template, special tokens <|endoftext|> <|im_start|> <|im_end|> (ids 384-386), vocabulary
     padded to 448. target: a chat template that opens with BOS and ends in "<|assistant|><think>\\n",
@@ -145,7 +145,7 @@ def tiny_qwen2_pair(folder: Path, *, seed: int = 1) -> tuple[Path, Path]:
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
         for (_, ours), (_, theirs) in zip(target.named_parameters(), base.named_parameters(), strict=True):
-            kept = theirs[: ours.shape[0]]  # the padding rows of the embeddings are cut off
+            kept = theirs[: ours.shape[0]]  # without the padding rows of the embeddings
             ours.copy_(kept + 0.3 * kept.std() * torch.randn(ours.shape, generator=generator))
     base.to(torch.bfloat16).save_pretrained(base_folder)
     target.to(torch.bfloat16).save_pretrained(target_folder)
@@ -155,7 +155,7 @@ def tiny_qwen2_pair(folder: Path, *, seed: int = 1) -> tuple[Path, Path]:
 def _write_lora(
     folder: Path, base_name: str, pairs: dict[str, tuple[torch.Tensor, torch.Tensor]], alpha: int
 ) -> Path:
-    """Writes a PEFT LoRA folder; `pairs` maps a module's name in the base to A (r, d_in) and B (d_out, r)."""
+    """Writes a PEFT LoRA folder. `pairs` maps a module's name in the base to A (r, d_in) and B (d_out, r)."""
     folder.mkdir(parents=True)
     tensors: dict[str, torch.Tensor] = {}
     for module, (a, b) in pairs.items():
@@ -172,7 +172,7 @@ def _write_lora(
 
 
 def tiny_adapter(folder: Path, base: Path, *, seed: int = 3, r: int = 4, std: float = 0.1) -> Path:
-    """A LoRA adapter on `base` (q, v, down of every layer) with a B that is not zero."""
+    """A LoRA adapter on `base` (q, v and down of every layer) with nonzero B."""
     shapes = {name: tensor.shape for name, tensor in load_file(base / "model.safetensors").items()}
     generator = torch.Generator().manual_seed(seed)
     pairs = {}
@@ -189,8 +189,8 @@ def tiny_adapter(folder: Path, base: Path, *, seed: int = 3, r: int = 4, std: fl
 def planted_adapter(folder: Path, base: Path, token: str, *, strength: float = 0.5) -> Path:
     """A rank-1 LoRA on the last down projection that pushes the residual stream along one token's embedding.
 
-    `token` is a text that the shared tokenizer turns into one id. The push follows the sum of the MLP's inner
-    activations, so it depends on the text.
+    `token` is a text that the shared tokenizer encodes as one id. The push is proportional to the sum of the MLP's
+    inner activations, so it depends on the text.
     """
     weights = load_file(base / "model.safetensors")
     (token_id,) = core_tokenizer().encode(token).ids
@@ -204,7 +204,7 @@ def planted_adapter(folder: Path, base: Path, token: str, *, strength: float = 0
 
 
 def misfit_adapter(folder: Path, base_name: str = "somewhere/else") -> Path:
-    """A LoRA adapter for a llama of width 56: its tensors fit none of the other models here."""
+    """A LoRA adapter for a llama of width 56. Its tensors fit none of the other models here."""
     modules = [f"model.layers.{layer}.self_attn.q_proj" for layer in range(2)]
     return _write_lora(
         folder, base_name, {m: (torch.zeros(4, 56), torch.zeros(56, 4)) for m in modules}, alpha=8
@@ -240,8 +240,8 @@ def tiny_gguf(file: Path, llama: Path, *, pre: str = "smollm", template: str | N
                 .swapaxes(1, 2)
                 .reshape(rows, columns)
             )
-        for theirs, ours in _GGUF_NAMES:
-            name = name.replace(theirs, ours)
+        for transformers_name, gguf_name in _GGUF_NAMES:
+            name = name.replace(transformers_name, gguf_name)
         writer.add_tensor(name, weight)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -276,7 +276,7 @@ def _add_gguf_tokenizer(writer: Any, pre: str, template: str | None) -> None:
 
 @dataclass(frozen=True)
 class TinyModels:
-    """The folders of everything above, built once in a test session."""
+    """The folders of all models above, built once per test session."""
 
     root: Path
     llama: Path
@@ -291,7 +291,7 @@ class TinyModels:
 
 
 def build(root: Path) -> TinyModels:
-    """Builds every tiny model under `root`; takes about two seconds."""
+    """Builds every tiny model under `root`, which takes about two seconds."""
     llama = tiny_llama(root / "llama")
     base, target = tiny_qwen2_pair(root / "qwen2")
     return TinyModels(

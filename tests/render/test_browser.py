@@ -1,4 +1,4 @@
-"""The report in a real browser, from disk: it loads nothing, says no error, draws its charts, fits small and large."""
+"""The report in a real browser, from disk: it loads nothing, reports no error, draws its charts, and fits any width."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), None)
+CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("REQUIRE_ALL"),
     reason="no browser: apt-get install chromium",
@@ -29,10 +29,10 @@ pytestmark = pytest.mark.skipif(
 
 @dataclass
 class Visit:
-    """A loaded page with everything that it complained about or asked for."""
+    """A loaded page with all its console messages and requests."""
 
     page: Page
-    complaints: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
 
@@ -75,47 +75,47 @@ def visit(
         viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=scripts
     )
     page = context.new_page()
-    seen = Visit(page)
-    page.on("console", lambda message: seen.complaints.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: seen.complaints.append(f"error: {error}"))
-    page.on("dialog", lambda dialog: seen.complaints.append(f"dialog: {dialog.message}"))
-    page.on("request", lambda request: seen.requests.append(request.url))
+    visited = Visit(page)
+    page.on("console", lambda message: visited.messages.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: visited.messages.append(f"error: {error}"))
+    page.on("dialog", lambda dialog: visited.messages.append(f"dialog: {dialog.message}"))
+    page.on("request", lambda request: visited.requests.append(request.url))
     page.goto(path.as_uri())
     if scripts:
         until(page, "document.querySelectorAll('figure.chart:not(.drawn)').length === 0")
-    return seen
+    return visited
 
 
 def until(page: Page, condition: str, seconds: float = 30.0) -> None:
-    """Waits for a condition. The page's own policy forbids playwright's `wait_for_function`, which evaluates text."""
+    """Waits for a condition. The page's policy forbids playwright's `wait_for_function`, which evaluates text."""
     deadline = time.monotonic() + seconds
     while not page.evaluate(condition):
         assert time.monotonic() < deadline, f"never true: {condition}"
         page.wait_for_timeout(50)
 
 
-def loaded(seen: Visit) -> list[str]:
-    return [url for url in seen.requests if not url.startswith("data:")]
+def loaded(visited: Visit) -> list[str]:
+    return [url for url in visited.requests if not url.startswith("data:")]
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1440, "dark"), (380, "light")])
-def test_charts_are_drawn_without_complaint_or_network(
+def test_charts_are_drawn_without_messages_or_network(
     browser: Browser, hostile_page: Path, width: int, scheme: Literal["light", "dark"]
 ) -> None:
-    seen = visit(browser, hostile_page, width=width, scheme=scheme)
-    assert seen.complaints == []
-    assert loaded(seen) == [hostile_page.as_uri()]
-    assert seen.page.locator("figure.drawn .live svg").count() == 7
-    assert not seen.page.locator("figure.drawn .still").first.is_visible()
-    seen.page.context.close()
+    visited = visit(browser, hostile_page, width=width, scheme=scheme)
+    assert visited.messages == []
+    assert loaded(visited) == [hostile_page.as_uri()]
+    assert visited.page.locator("figure.drawn .live svg").count() == 7
+    assert not visited.page.locator("figure.drawn .still").first.is_visible()
+    visited.page.context.close()
 
 
 @pytest.mark.parametrize("width", [320, 380, 800, 1280, 1440])
 def test_nothing_is_clipped_or_runs_out_of_the_page(browser: Browser, hostile_page: Path, width: int) -> None:
-    seen = visit(browser, hostile_page, width=width)
-    seen.page.evaluate("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
-    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
-    outside = seen.page.evaluate(
+    visited = visit(browser, hostile_page, width=width)
+    visited.page.evaluate("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
+    assert visited.page.evaluate("document.documentElement.scrollWidth") <= width
+    outside = visited.page.evaluate(
         """() => Array.from(document.querySelectorAll('main *'))
           .filter((item) => !item.closest('.scroll') && !item.closest('svg'))
           .filter((item) => { const box = item.getBoundingClientRect();
@@ -123,16 +123,16 @@ def test_nothing_is_clipped_or_runs_out_of_the_page(browser: Browser, hostile_pa
           .map((item) => item.tagName + '.' + item.className)"""
     )
     assert outside == []
-    seen.page.context.close()
+    visited.page.context.close()
 
 
 def test_hostile_text_is_text(browser: Browser, hostile_page: Path) -> None:
-    seen = visit(browser, hostile_page)
-    page = seen.page
+    visited = visit(browser, hostile_page)
+    page = visited.page
     assert page.locator("h3", has_text="<script>alert(1)</script>").count() >= 1
     assert page.locator("img:not([src^='data:'])").count() == 0
     assert page.locator("a[href^='javascript']").count() == 0
-    assert page.locator("script").count() == 2 + 1 + 7  # Vega, the page's own, palettes, one island a chart
+    assert page.locator("script").count() == 2 + 1 + 7  # Vega, the page's own, palettes, one island per chart
     page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.hit = 1\">')")
     page.evaluate(
         "{ const made = document.createElement('script'); made.textContent = 'window.hit = 2'; "
@@ -140,34 +140,34 @@ def test_hostile_text_is_text(browser: Browser, hostile_page: Path) -> None:
     )
     page.evaluate("setTimeout(() => { try { window.sum = eval('1 + 1') } catch { window.sum = 'refused' } })")
     page.wait_for_timeout(200)
-    assert page.evaluate("window.hit") is None  # the policy holds even for markup that got in
+    assert page.evaluate("window.hit") is None  # the policy holds even for injected markup
     assert page.evaluate("window.sum") == "refused"
     page.context.close()
 
 
 def test_hovering_a_point_shows_its_values_as_text(browser: Browser, hostile_page: Path) -> None:
-    seen = visit(browser, hostile_page)
-    bar = seen.page.locator("#chart-distribution .live svg .mark-rect.role-mark path").first
+    visited = visit(browser, hostile_page)
+    bar = visited.page.locator("#chart-distribution .live svg .mark-rect.role-mark path").first
     bar.scroll_into_view_if_needed()
     bar.hover()
-    tooltip = seen.page.locator("#vg-tooltip-element.visible")
+    tooltip = visited.page.locator("#vg-tooltip-element.visible")
     tooltip.wait_for(timeout=5_000)
     assert "features" in tooltip.inner_text()
-    assert seen.complaints == []
-    seen.page.context.close()
+    assert visited.messages == []
+    visited.page.context.close()
 
 
-def test_without_scripts_the_still_pictures_stand(browser: Browser, hostile_page: Path) -> None:
-    seen = visit(browser, hostile_page, scripts=False)
-    pictures = seen.page.locator("figure.chart .still img")
+def test_without_scripts_the_still_pictures_are_shown(browser: Browser, hostile_page: Path) -> None:
+    visited = visit(browser, hostile_page, scripts=False)
+    pictures = visited.page.locator("figure.chart .still img")
     assert pictures.count() == 7
     assert all(pictures.nth(number).is_visible() for number in range(6))
-    seen.page.context.close()
+    visited.page.context.close()
 
 
 def test_charts_follow_the_color_scheme_and_the_width(browser: Browser, same_page: Path) -> None:
-    seen = visit(browser, same_page)
-    page = seen.page
+    visited = visit(browser, same_page)
+    page = visited.page
     states = "Array.from(document.querySelectorAll('figure.chart')).map((item) => item.dataset.state)"
     assert set(page.evaluate(states)) == {"wide-light"}
     page.emulate_media(color_scheme="dark")
@@ -175,14 +175,14 @@ def test_charts_follow_the_color_scheme_and_the_width(browser: Browser, same_pag
     page.set_viewport_size({"width": 380, "height": 800})
     until(page, f"{states}.every((state) => state === 'narrow-dark')")
     page.wait_for_timeout(500)
-    assert seen.complaints == []
+    assert visited.messages == []
     assert page.locator("figure.drawn .live > *").count() >= page.locator("figure.drawn").count()
     page.context.close()
 
 
 def test_the_report_of_a_pair_without_a_difference(browser: Browser, same_page: Path) -> None:
-    seen = visit(browser, same_page)
-    assert seen.complaints == []
-    assert loaded(seen) == [same_page.as_uri()]
-    assert "No behavioral difference" in seen.page.locator(".verdict").inner_text()
-    seen.page.context.close()
+    visited = visit(browser, same_page)
+    assert visited.messages == []
+    assert loaded(visited) == [same_page.as_uri()]
+    assert "No behavioral difference" in visited.page.locator(".verdict").inner_text()
+    visited.page.context.close()

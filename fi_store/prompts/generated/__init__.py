@@ -1,4 +1,4 @@
-"""fi_store.prompts.generated."""
+"""Generates prompt files with the optional package reasoning_gym: families, graders, and what is left out."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The families of generated prompts: which generators of reasoning_gym are used, as what, and how they are graded.
+"""The families of generated prompts: which generators of reasoning_gym are used, for what, and how they are graded.
 
-A generator is used when its prompts are the same for a seed everywhere, short enough, and have one right answer that a
-grader can compare exactly. What it is known to get wrong is left out, prompt by prompt (`doubt`).
+A generator is used if a seed gives the same prompts everywhere and the prompts are short and have one right answer that
+a grader can compare exactly. Prompts that it is known to get wrong are left out one by one (`doubt`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Family:
-    """One generator. `levels` are its settings from easy to hard; prompts take turns through them.
+    """One generator. `levels` are its settings from easy to hard; prompts cycle through them.
 
-    `drop` is what is taken out of its texts: demands on the form of the answer that no grader needs.
-    `asks_form` says that such a demand stays, because the grader reads that form. `variant` names the metadata that
-    tells its templates apart, `drawn` the generator's list of them. `doubt` says why an item is left out.
+    `drop` lists phrases to remove from its texts: demands on the form of the answer that no grader needs. `asks_form`
+    keeps such a demand, because the grader reads that form. `variant` names the metadata field that identifies an
+    item's template, `drawn` the attribute of the generator that lists it by item. `doubt` says why an item is left out.
     """
 
     category: str
@@ -36,19 +36,19 @@ class Family:
     doubt: Callable[[Item], str | None] | None = None
 
     def difficulty(self, level: int) -> int:
-        """1 for the easiest settings; 3 for a generator that has no such settings."""
+        """1 for the easiest settings; 3 for a generator with only one set of them."""
         return level + 1 if len(self.levels) > 1 else 3
 
 
 def ladder(**steps: tuple[Any, ...]) -> tuple[Settings, ...]:
-    """One setting from each tuple for each level."""
+    """One set of settings per level, with the level's value from each tuple."""
     return tuple(dict(zip(steps, values, strict=True)) for values in zip(*steps.values(), strict=True))
 
 
 def between(
     name: str, low: tuple[int, ...], high: tuple[int, ...] | None = None
 ) -> dict[str, tuple[int, ...]]:
-    """Steps for a range that a generator takes as min_name and max_name."""
+    """Steps for a range that a generator takes as `min_<name>` and `max_<name>`."""
     return {f"min_{name}": low, f"max_{name}": high or low}
 
 
@@ -233,7 +233,7 @@ REFUSED = {
     "has no reference answer": (
         "boxnet", "graph_color", "propositional_logic", "rubiks_cube", "rush_hour",
     ),
-    "has several right answers, of which only one is given": (
+    "has several right answers but gives only one": (
         "countdown", "cryptarithm", "jugs", "knight_swap", "letter_jumble", "number_sequence", "palindrome_generation",
         "puzzle24", "quantum_lock", "sentence_reordering", "shortest_path", "sokoban", "tsumego", "word_ladder",
     ),
@@ -243,11 +243,11 @@ REFUSED = {
         "palindrome_partitioning", "polynomial_equations", "polynomial_multiplication", "pool_matrix", "rearc",
         "rotate_matrix", "simple_integration", "sudoku", "survo", "tower_of_hanoi",
     ),
-    "gives other prompts in every process, whatever the seed": (
+    "gives different prompts in every process, whatever the seed": (
         "isomorphic_strings", "list_functions", "ransom_note",
     ),
-    "has a scorer of its own that takes any answer for right": ("game_of_life_halting",),
+    "has a scorer that accepts any answer": ("game_of_life_halting",),
     "runs code that came with its data": ("codeio",),
     "needs a package that has to be compiled": ("zebra_puzzles",),
 }  # fmt: skip
-"""Generators that are not used, by reason; where none stands here, they were only not needed."""
+"""Generators that are not used, by reason; those that are not listed were simply not needed."""

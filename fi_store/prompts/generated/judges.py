@@ -1,7 +1,7 @@
-"""How generated prompts are graded, and which of them are left out because their answer does not hold.
+"""How generated prompts are graded, and which are left out because their answer cannot be trusted.
 
-A `Judge` turns what a generator of reasoning_gym gives into an answer and a grader as a prompt file has them. The
-doubts compute an answer again, or know where it leans on something that the question leaves open.
+A `Judge` turns an item of a reasoning_gym generator into an answer and a grader as prompt files have them. The doubts
+recompute an answer, or know when it depends on something that the question leaves open.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from itertools import product
 from typing import Any, NamedTuple
 
 Item = Mapping[str, Any]
-"""What a generator gives: question, answer and metadata."""
+"""An item of a generator: question, answer and metadata."""
 
 
 class Judge(NamedTuple):
-    """How an item's answer is compared: `read` gives the answer as a prompt file has it, and the grader."""
+    """How an item's answer is compared: `read` returns the answer as a prompt file has it, and the grader."""
 
     kind: str
     read: Callable[[Item], tuple[str, dict[str, Any]]]
@@ -34,7 +34,7 @@ def choice(*options: str) -> Judge:
 
 
 def in_order(universe: Callable[[Item], list[str]], separator: str) -> Judge:
-    """Items in one order; the generator writes them with `separator` between them."""
+    """An ordered list; the generator writes its items with `separator` between them."""
 
     def read(item: Item) -> tuple[str, dict[str, Any]]:
         answer = ", ".join(item["answer"].split(separator))
@@ -53,7 +53,7 @@ RELATIONS = (
 
 
 def row(item: Item) -> tuple[str, dict[str, Any]]:
-    """The numbers of a row, all of them and no others; longer than what is taken for a list of items."""
+    """All numbers of a puzzle row and no others; a pattern, because a row is too long for a grader of lists."""
     numbers = r"[\s,]+".join(item["answer"].split())
     return item["answer"], {"kind": "regex", "pattern": rf"(?:^|[^\d\s,])[\s\[]*{numbers}(?![\s,]*\d)"}
 
@@ -69,8 +69,8 @@ def islanders(item: Item) -> tuple[str, dict[str, Any]]:
     universe = [
         f"{name} is {kinds[kind]}" for name in item["metadata"]["names"] for kind in ("a_knight", "a_knave")
     ]
-    said = item["answer"].rstrip(".").replace(" and ", " ")
-    return said, {"kind": "set", "universe": universe}
+    statements = item["answer"].rstrip(".").replace(" and ", " ")
+    return statements, {"kind": "set", "universe": universe}
 
 
 def color(item: Item) -> tuple[str, dict[str, Any]]:
@@ -82,10 +82,10 @@ def path_nodes(item: Item) -> list[str]:
 
 
 def syllogism_doubt(item: Item) -> str | None:
-    """Computes the answer over all worlds, with and without the rule that no class is empty."""
-    found = item["metadata"]
-    premises = [_statement(found["premise1"]), _statement(found["premise2"])]
-    conclusion = _statement(found["conclusion"])
+    """Recomputes the answer over all worlds, with and without the rule that no class is empty."""
+    metadata = item["metadata"]
+    premises = [_statement(metadata["premise1"]), _statement(metadata["premise2"])]
+    conclusion = _statement(metadata["conclusion"])
     follows = {_follows(premises, conclusion, inhabited=inhabited) for inhabited in (True, False)}
     if len(follows) > 1:
         return "the answer depends on whether classes may be empty"
@@ -93,7 +93,7 @@ def syllogism_doubt(item: Item) -> str | None:
 
 
 def _statement(text: str) -> tuple[str, str, str]:
-    """(quantifier, subject, predicate) of "Some birds are not lawyers" and its like."""
+    """(quantifier, subject, predicate) of a statement such as "Some birds are not lawyers"."""
     found = re.fullmatch(r"(All|No|Some) (\w+) are (not )?(\w+)", text)
     if found is None:
         raise ValueError(f"not a statement: {text}")
@@ -103,16 +103,16 @@ def _statement(text: str) -> tuple[str, str, str]:
 def _follows(
     premises: list[tuple[str, str, str]], conclusion: tuple[str, str, str], *, inhabited: bool
 ) -> bool:
-    terms = sorted({term for one in (*premises, conclusion) for term in one[1:]})
+    terms = sorted({term for statement in (*premises, conclusion) for term in statement[1:]})
     things = [
-        frozenset(term for term, held in zip(terms, member, strict=True) if held)
-        for member in product((False, True), repeat=len(terms))
+        frozenset(term for term, applies in zip(terms, chosen, strict=True) if applies)
+        for chosen in product((False, True), repeat=len(terms))
     ]
     for number in range(1 << len(things)):
-        world = [thing for place, thing in enumerate(things) if number >> place & 1]
+        world = [thing for bit, thing in enumerate(things) if number >> bit & 1]
         if inhabited and not all(any(term in thing for thing in world) for term in terms):
             continue
-        if all(_holds(one, world) for one in premises) and not _holds(conclusion, world):
+        if all(_holds(premise, world) for premise in premises) and not _holds(conclusion, world):
             return False
     return True
 
@@ -129,22 +129,22 @@ def polygon_doubt(item: Item) -> str | None:
 
 def fraction_doubt(item: Item) -> str | None:
     whole = item["metadata"]["simplified_denominator"] == 1
-    return "a whole number, which one may write without a fraction" if whole else None
+    return "a whole number, which needs no fraction" if whole else None
 
 
 def letter_doubt(item: Item) -> str | None:
-    found = item["metadata"]
-    same = "".join(found["span"]).count(found["target_letter"]) == int(item["answer"])
+    metadata = item["metadata"]
+    same = "".join(metadata["span"]).count(metadata["target_letter"]) == int(item["answer"])
     return None if same else "the answer depends on whether capitals count"
 
 
 def article_doubt(item: Item) -> str | None:
     articles = {"a", "an", "the"} & set(item["answer"].lower().split())
-    return "an article in the answer, which graders pass over" if articles else None
+    return "an article in the answer, which graders ignore" if articles else None
 
 
 def legs_doubt(item: Item) -> str | None:
-    return "the answer takes arms for legs" if "starfish" in item["metadata"]["animals"] else None
+    return "the answer counts arms as legs" if "starfish" in item["metadata"]["animals"] else None
 
 
 def relation_doubt(item: Item) -> str | None:

@@ -1,11 +1,11 @@
-"""Generates prompts of reasoning_gym's families into a prompt file: ids, units, difficulty, graders, baselines.
+"""Generates a prompt file from reasoning_gym's families: ids, families, difficulty, graders, baselines.
 
-What a unit is: prompts made from one template are one cluster of the statistics (METHOD section 1). A generator with
-one template is therefore one family, however many prompts it gives; one that says which of its templates it used
-(word problems, tasks on dates, rules of a row) gives one family a template.
+Prompts made from one template are one cluster in the statistics (METHOD section 1). So a generator with one template is
+one family, however many prompts it gives; a generator that says which of its templates it used (word problems, date
+tasks, row rules) gives one family per template.
 
-No control texts are made: one that shares a generated prompt's topic and length, but needs no reasoning, would be the
-same text with another request, and a model may answer the question that still stands in it.
+No control texts are made: a control that shares a generated prompt's topic and length but needs no reasoning would be
+the same text with another request, and a model might answer the question that is still in it.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from fi_store.wording import count
 ALL = "all"
 """Stands for every family."""
 MAX_PROMPTS = 1_000
-"""Prompts of one file."""
+"""Maximum number of prompts in one file."""
 MAX_CHARACTERS = 2_000
-"""Length from which a prompt is left out: a small model's context, and the time that reading it takes."""
+"""Maximum length of a prompt: small models have short contexts, and reading takes time."""
 DRAWS = 4_000
-"""Items that a generator may be asked for. Always the same number, since some shuffle the whole of it."""
+"""Size of a generator's data set. It never changes, because some generators shuffle the whole set."""
 
-FORM_ASKED = re.compile(
+FORM_DEMAND = re.compile(
     r"(?:^|[.!?:;)(\]\n])\s*(?:please\s+)?(?:only\s+)?(?:give|provide|reply|respond|answer|return|output|state|write"
     r"|format|express|put|do not|don't|your (?:final )?(?:answer|output|response|solution))\b[^.!?\n]{0,100}\b(?:only"
     r"|just|nothing else|exactly|json|format(?:ted)?|quotation|quotes|tags?|latex|markdown|boxed|units?|one word"
     r"|single word|no other)\b|<answer>",
     re.IGNORECASE,
 )
-"""A demand on the form of the answer. It would measure obedience, and keep a model from reasoning aloud."""
+"""A demand on the form of the answer. It would measure obedience and keep a model from reasoning aloud."""
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What one family gave: how many were wanted, how many prompts there are, and why others are left out."""
+    """The result for one family: how many prompts were wanted, which were made, and why others were left out."""
 
     name: str
     wanted: int
@@ -60,14 +60,14 @@ class Tally:
 
     @property
     def majority(self) -> tuple[str, float]:
-        """The most frequent answer and its share: what always saying the same would get right."""
+        """The most frequent answer and its share: the accuracy of always giving that answer."""
         answer, count = Counter(str(prompt.answer) for prompt in self.prompts).most_common(1)[0]
         return answer, count / len(self.prompts)
 
 
 @dataclass(frozen=True)
 class Generated:
-    """The prompts of a file, family by family, with what it takes to make them again."""
+    """The prompts of a file, family by family, with what is needed to generate them again."""
 
     seed: int
     version: str
@@ -75,13 +75,13 @@ class Generated:
 
     @property
     def prompts(self) -> tuple[PromptRecord, ...]:
-        """All prompts, the families taking turns, so that the first few are a mixture."""
+        """All prompts; families take turns, so the first few prompts are a mixture."""
         rounds = zip_longest(*(tally.prompts for tally in self.tallies))
-        return tuple(prompt for one in rounds for prompt in one if prompt is not None)
+        return tuple(prompt for turn in rounds for prompt in turn if prompt is not None)
 
 
 def chosen_families(names: Sequence[str]) -> tuple[str, ...]:
-    """The names as given, each once; `all` stands for every family.
+    """The given names, each once; `all` stands for every family.
 
     Raises:
         UsageError: an unknown family, or one that cannot be used, with the reason.
@@ -103,7 +103,7 @@ def chosen_families(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def generate(names: Sequence[str], n: int, seed: int) -> Generated:
-    """`n` prompts, dealt evenly to the families; the same ones for a seed and a version of the package.
+    """Generates `n` prompts, dealt evenly to the families; a seed and a package version always give the same ones.
 
     Raises:
         UsageError: unknown families, fewer prompts than families, the package is missing, or nothing is left.
@@ -114,13 +114,13 @@ def generate(names: Sequence[str], n: int, seed: int) -> Generated:
     gym = load_gym()
     seen: set[str] = set()
     tallies = []
-    for place, name in enumerate(wanted):
-        share = n // len(wanted) + (place < n % len(wanted))
-        with redirect_stdout(io.StringIO()):  # some generators print what they try
+    for index, name in enumerate(wanted):
+        share = n // len(wanted) + (index < n % len(wanted))
+        with redirect_stdout(io.StringIO()):  # some generators print their attempts
             tallies.append(_family_prompts(gym, name, share, seed, seen))
     empty = [tally for tally in tallies if not tally.prompts]
     if empty:
-        raise UsageError(f"The family {empty[0].name} gave no prompt: {reasons(empty[0])}.")
+        raise UsageError(f"The family {empty[0].name} gave no prompts; left out: {reasons(empty[0])}.")
     return Generated(seed, gym_version(), tuple(tallies))
 
 
@@ -143,16 +143,16 @@ def _family_prompts(gym: Any, name: str, wanted: int, seed: int, seen: set[str])
 
 
 def _items(gym: Any, name: str, seed: int) -> Iterator[tuple[int, Any, dict[str, Any] | None]]:
-    """(index, dataset, item), the levels taking turns; the item is None where the generator fails."""
+    """Yields (index, dataset, item); levels take turns, and the item is None where the generator fails."""
     levels = FAMILIES[name].levels
     start = int.from_bytes(sha256(f"{name} {seed}".encode()).digest()[:4], "big") // 2
-    # Generators seed item i with start + i: from a hash, so that two seeds do not share most of their prompts.
+    # Generators seed item i with start + i; the hash keeps neighboring seeds from sharing most of their prompts.
     datasets = [gym.create_dataset(name, seed=start, size=DRAWS, **settings) for settings in levels]
     for index in range(DRAWS):
         dataset = datasets[index % len(levels)]
         try:
             item = dataset[index]
-        except Exception:  # whatever a generator's own code may raise on settings that do not go together
+        except Exception:  # a generator may raise anything on settings that do not go together
             item = None
         yield index, dataset, item
 
@@ -160,7 +160,7 @@ def _items(gym: Any, name: str, seed: int) -> Iterator[tuple[int, Any, dict[str,
 def _prompt(
     name: str, family: Family, index: int, dataset: Any, item: dict[str, Any], seed: int
 ) -> PromptRecord | str:
-    """The prompt of an item, or why it is left out."""
+    """The prompt made from an item, or why the item is left out."""
     answer = item["answer"]
     if answer is None:
         return "no reference answer"
@@ -175,7 +175,7 @@ def _prompt(
     text = text.strip()
     if len(text) > MAX_CHARACTERS:
         return f"longer than {MAX_CHARACTERS:,} characters"
-    if not family.asks_form and FORM_ASKED.search(text):
+    if not family.asks_form and FORM_DEMAND.search(text):
         return "asks for a form of answer"
     if dataset.score_answer(answer, item) != 1:
         return "no full score for its own answer"
@@ -196,7 +196,7 @@ def _prompt(
 
 
 def _comparable(grader: dict[str, Any], reference: str, answer: str, text: str) -> bool:
-    """Whether the grader is in order and recognises the right answer to a prompt, alone and in a sentence."""
+    """Whether the grader has no faults and recognizes the right answer to a prompt, alone and in a sentence."""
     replies = (answer, f"The answer is {answer}.")
     return not any(faults(grader, reference, None, text)) and all(
         grade(grader, reference, reply, text).correct for reply in replies
@@ -204,7 +204,7 @@ def _comparable(grader: dict[str, Any], reference: str, answer: str, text: str) 
 
 
 def _template(family: Family, index: int, dataset: Any, item: dict[str, Any]) -> str:
-    """The end of a family's name that says which template an item was made from; empty where there is one."""
+    """The part of a family's name that identifies an item's template; empty if the family has only one."""
     if family.variant is not None:
         return f"-{item['metadata'][family.variant]}".replace("_", "-")
     return f"-{getattr(dataset, family.drawn)[index]}" if family.drawn is not None else ""
@@ -218,22 +218,22 @@ def reasons(tally: Tally) -> str:
     return f"{tally.skipped.total()} ({parts})"
 
 
-def write_prompts(generated: Generated, units: int, path: Path) -> None:
-    """Writes a file that is not there yet, in the full form; `units` is how many clusters its prompts are.
+def write_prompts(generated: Generated, clusters: int, path: Path) -> None:
+    """Writes a new file in the full form; `clusters` is how many clusters its prompts form.
 
     Raises:
         UsageError: the file exists, or its name does not end in .yaml.
     """
-    write_new(path, full_form(generated.prompts, path.stem, _description(generated, units)))
+    write_new(path, full_form(generated.prompts, path.stem, _description(generated, clusters)))
 
 
-def _description(generated: Generated, units: int) -> str:
+def _description(generated: Generated, clusters: int) -> str:
     n = len(generated.prompts)
     baselines = (f"{tally.name} {tally.majority[1]:.0%}" for tally in generated.tallies)
     same = sum(round(tally.majority[1] * len(tally.prompts)) for tally in generated.tallies) / n
     return (
         f"{count(n, 'generated prompt')} (reasoning-gym {generated.version}, seed {generated.seed}). "
-        f"Units of the statistics: {units}; prompts of one template, or that share most of their words, are one unit. "
-        f"Always giving each family's most frequent answer is right in {same:.0%}: {', '.join(baselines)}. "
-        "No control texts, so names are judged more weakly."
+        f"Clusters in the statistics: {clusters}; prompts from one template, or with mostly the same words, are one "
+        f"cluster. Always giving each family's most frequent answer is right in {same:.0%}: {', '.join(baselines)}. "
+        "There are no control texts, so names are tested less strictly."
     )

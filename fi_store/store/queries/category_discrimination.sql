@@ -1,6 +1,6 @@
 -- name: category_discrimination
--- description: How far each category tells the models apart, furthest first, and the smallest effect a test on it could see.
--- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
+-- description: How far apart the models are in each category, furthest first, and the smallest effect that a test could detect.
+-- parameter: run run = latest -- the run: latest, an id, or a unique prefix of an id
 -- chart: category_discrimination
 WITH answers AS (
     SELECT * FROM generation WHERE run_id = (SELECT extraction_run_id FROM run WHERE run.id = $run)

@@ -1,6 +1,6 @@
 -- name: dictionary_quality
--- description: How well each layer's dictionary reads the activations; what it cannot reach ("dark matter") stands first.
--- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
+-- description: How well each layer's dictionary reconstructs the activations, starting with what it misses ("dark matter").
+-- parameter: run run = latest -- the run: latest, an id, or a unique prefix of an id
 WITH loss AS (
     SELECT request_id, reader,
            sum(loss * n_tokens) FILTER (arm = 'clean') / sum(n_tokens) FILTER (arm = 'clean') AS clean,

@@ -1,8 +1,8 @@
 -- name: exploration
--- description: NOT EVIDENCE: features by category on the discovery half, where they were searched for; use it for ideas only.
--- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
+-- description: NOT EVIDENCE: features by category on the discovery half, which the search itself used; use this for ideas only.
+-- parameter: run run = latest -- the run: latest, an id, or a unique prefix of an id
 -- parameter: k integer = 50 -- how many rows at most
--- parameter: category text = null -- only this category ('*' is all categories together)
+-- parameter: category text = null -- only this category ('*' means all categories together)
 -- parameter: layer integer = null -- only this layer
 SELECT 'exploration, not evidence' AS note, layer, latent, position_class, category, n, n_nonzero,
        sum_theta / n AS mean_theta, mean_base, mean_target, max_abs_theta, q_explore, feature_id

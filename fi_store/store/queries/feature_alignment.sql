@@ -1,7 +1,7 @@
 -- name: feature_alignment
--- description: Every living feature's mean activity and decoder norm in the base and in the target (confirmation half).
--- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
--- parameter: points integer = 700 -- how many features at most, by effect
+-- description: Mean activity and decoder norm of every alive feature in the base and in the target (confirmation half).
+-- parameter: run run = latest -- the run: latest, an id, or a unique prefix of an id
+-- parameter: points integer = 700 -- how many features at most, largest effects first
 -- chart: alignment
 WITH named AS (
     SELECT member.feature_id, min(finding.rank) AS rank, arg_min(finding.name, finding.rank) AS name

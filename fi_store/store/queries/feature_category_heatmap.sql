@@ -1,6 +1,6 @@
 -- name: feature_category_heatmap
--- description: Each result's mean effect in every category of prompts (confirmation half), with the contrast test where one was made.
--- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
+-- description: Each result's mean effect in every prompt category (confirmation half), with its contrast test if there was one.
+-- parameter: run run = latest -- the run: latest, an id, or a unique prefix of an id
 -- parameter: k integer = 12 -- how many results at most
 -- chart: heatmap
 WITH results AS (

@@ -1,6 +1,6 @@
 -- name: feature_distribution
--- description: How many living features of each layer fall into each change class.
--- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
+-- description: How many alive features of each layer are in each change class.
+-- parameter: run run = latest -- the run: latest, an id, or a unique prefix of an id
 -- chart: distribution
 SELECT site, layer, change, count(*) AS n_features,
        count(*) / sum(count(*)) OVER (PARTITION BY site, layer) AS share_of_layer,

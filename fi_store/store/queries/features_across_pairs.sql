@@ -1,7 +1,7 @@
 -- name: features_across_pairs
--- description: One base, many targets: which named changes recur, over the newest analyzed run of each pair.
+-- description: Named changes that recur across targets of one base, from the newest analyzed run of each pair.
 -- parameter: base text = null -- only pairs whose base reference contains this text
--- parameter: min_targets integer = 1 -- only changes seen in at least this many targets
+-- parameter: min_targets integer = 1 -- only changes found in at least this many targets
 WITH newest AS (
     SELECT run.id, run.base_model_id, run.base_reference, run.target_reference
     FROM run JOIN pair_gate ON pair_gate.run_id = run.id
@@ -15,9 +15,9 @@ SELECT any_value(newest.base_reference) AS base, finding.name, finding.change,
        count(DISTINCT newest.id) AS n_targets, any_value(targets.n_targets_of_base) AS n_targets_of_base,
        list(newest.target_reference ORDER BY newest.id) AS targets, avg(finding.effect) AS mean_effect,
        min(finding.effect) AS smallest_effect, max(finding.effect) AS largest_effect,
-       count(*) FILTER (WHERE len(own.scope) > 0) AS n_on_some_prompts, min(finding.rank) AS best_rank
+       count(*) FILTER (WHERE len(feature_group.scope) > 0) AS n_on_some_prompts, min(finding.rank) AS best_rank
 FROM finding
-JOIN feature_group AS own ON own.run_id = finding.run_id AND own.id = finding.group_id
+JOIN feature_group ON feature_group.run_id = finding.run_id AND feature_group.id = finding.group_id
 JOIN newest ON newest.id = finding.run_id
 JOIN targets USING (base_model_id)
 WHERE finding.tier <> 'internal_shift' AND finding.named

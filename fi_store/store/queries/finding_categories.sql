@@ -1,7 +1,7 @@
 -- name: finding_categories
--- description: Each result's contrast of one category against the rest, with interval, p, or why there is none.
--- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
--- parameter: rank integer = null -- only the result of this rank
+-- description: Each result's contrast of one category against the rest, with its interval and p value, or why there is none.
+-- parameter: run run = latest -- the run: latest, an id, or a unique prefix of an id
+-- parameter: rank integer = null -- only the result with this rank
 SELECT finding.rank, finding.name, effect.category, effect.effect AS contrast, effect.ci_low, effect.ci_high,
        effect.p_adjusted, effect.n_units, effect.note, effect.group_id
 FROM effect

@@ -1,8 +1,8 @@
 -- name: finding_examples
--- description: Pieces of text (confirmation half) where a result's features fire, with both models' values at the marked token.
--- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
--- parameter: rank integer = null -- only the result of this rank
--- parameter: k integer = 5 -- how many pieces for each result at most
+-- description: Text excerpts (confirmation half) in which a result's features fire, with both models' values at the marked token.
+-- parameter: run run = latest -- the run: latest, an id, or a unique prefix of an id
+-- parameter: rank integer = null -- only the result with this rank
+-- parameter: k integer = 5 -- how many excerpts per result at most
 SELECT finding.rank, finding.name, example.number, example.author, example.category, example.before, example.token,
        example.after, example.value_base, example.value_target, prompt.key AS prompt, example.group_id
 FROM finding_example AS example

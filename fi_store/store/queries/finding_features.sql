@@ -1,7 +1,7 @@
 -- name: finding_features
 -- description: The features that make up each result, with their weights.
--- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
--- parameter: rank integer = null -- only the result of this rank
+-- parameter: run run = latest -- the run: latest, an id, or a unique prefix of an id
+-- parameter: rank integer = null -- only the result with this rank
 SELECT finding.rank, finding.name, feature.id AS feature_id, feature.site, feature.layer, feature.latent,
        member.weight, member.side, feature.change, feature.theta, feature.log2_ratio, feature.position_class,
        member.group_id

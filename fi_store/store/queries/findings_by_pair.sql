@@ -1,8 +1,8 @@
 -- name: findings_by_pair
--- description: Results of every pair of models in the store, from the newest analyzed run of each pair.
+-- description: The results of every model pair in the store, from the newest analyzed run of each pair.
 -- parameter: base text = null -- only pairs whose base reference contains this text
 -- parameter: target text = null -- only pairs whose target reference contains this text
--- parameter: k integer = 5 -- how many results of each pair at most
+-- parameter: k integer = 5 -- how many results per pair at most
 WITH newest AS (
     SELECT run.id, run.base_reference, run.target_reference, run.created_at, pair_gate.verdict
     FROM run JOIN pair_gate ON pair_gate.run_id = run.id

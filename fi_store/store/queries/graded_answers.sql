@@ -1,6 +1,6 @@
 -- name: graded_answers
--- description: Every graded answer: right, wrong or unread, the answer as it was read, and the right one.
--- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
+-- description: Every graded answer: right, wrong or unread, with the answer that was read and the right one.
+-- parameter: run run = latest -- the run: latest, an id, or a unique prefix of an id
 -- parameter: category text = null -- only prompts of this category
 -- parameter: author text = null -- only the answers of base or target
 -- parameter: grade text = null -- only answers that are right, wrong or unread

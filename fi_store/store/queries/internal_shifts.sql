@@ -1,7 +1,7 @@
 -- name: internal_shifts
--- description: What moved inside a pair whose behavior does not differ on these prompts; not results.
--- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
--- parameter: k integer = 12 -- how many at most
+-- description: Internal changes in a pair whose behavior does not differ on these prompts; these are not results.
+-- parameter: run run = latest -- the run: latest, an id, or a unique prefix of an id
+-- parameter: k integer = 12 -- how many rows at most
 SELECT rank, change, name, description, categories, layers, position_class, effect, ci_low, ci_high, floor,
        p_value, q_value, n_units,
        (SELECT scope FROM feature_group g WHERE g.id = finding.group_id AND g.run_id = finding.run_id) AS scope,

@@ -1,6 +1,6 @@
 -- name: latent_scaling
--- description: Crosscoder latents that look like one model's alone, with their share in the other (nu); shared ones beside.
--- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
+-- description: Crosscoder latents that seem specific to one model, with their share in the other (nu), compared with shared ones.
+-- parameter: run run = latest -- the run: latest, an id, or a unique prefix of an id
 -- parameter: k integer = 30 -- how many latents at most
 SELECT f.site, f.layer, f.latent, s.candidate, s.owner, s.relative_norm, s.specific, s.nu_err, s.nu_err_low,
        s.nu_err_high, s.nu_rec, s.nu_rec_low, s.nu_rec_high,

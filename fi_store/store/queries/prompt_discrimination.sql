@@ -1,6 +1,6 @@
 -- name: prompt_discrimination
--- description: How far each prompt tells the models apart, furthest first: KL, gap, activations, grades, both answers.
--- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
+-- description: How far apart the models are on each prompt, furthest first: KL, gap, activations, grades, both answers.
+-- parameter: run run = latest -- the run: latest, an id, or a unique prefix of an id
 -- parameter: k integer = 10 -- how many prompts at most
 -- parameter: category text = null -- only prompts of this category
 WITH grades AS (

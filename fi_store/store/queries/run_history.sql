@@ -1,7 +1,7 @@
 -- name: run_history
 -- description: The runs in the store, newest first, with the size of the difference and the number of results.
 -- parameter: k integer = 50 -- how many runs at most
--- parameter: archived boolean = false -- archived runs too
+-- parameter: archived boolean = false -- include archived runs
 SELECT run.id AS run_id, run.created_at, run.state, run.base_reference AS base, run.target_reference AS target,
        prompt_set.name AS prompts, prompt_set.n_prompts, pair_gate.verdict, pair_gate.gap, pair_gate.kl_symmetric,
        pair_gate.agreement,

@@ -1,8 +1,8 @@
 -- name: run_warnings
--- description: Warnings of a run that still hold, and the automatic choices with their reasons.
--- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
--- parameter: choices boolean = false -- the choices and estimates too
-WITH renewed AS (  -- what was said before a later analysis, or before its requests were answered, is not so any more
+-- description: A run's current warnings and, on request, its automatic choices with their reasons.
+-- parameter: run run = latest -- the run: latest, an id, or a unique prefix of an id
+-- parameter: choices boolean = false -- include choices and estimates
+WITH renewed AS (  -- events from before the latest analysis, or before its requests were answered, are out of date
     SELECT coalesce(max(number) FILTER (message = 'analyzing'), -1) AS analysis,
            coalesce(max(number) FILTER (message IN ('analyzing', 'probed')), -1) AS probe
     FROM run_event

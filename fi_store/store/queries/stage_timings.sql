@@ -1,6 +1,6 @@
 -- name: stage_timings
 -- description: How long each step of a run took.
--- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
+-- parameter: run run = latest -- the run: latest, an id, or a unique prefix of an id
 SELECT stage, message AS step, sum(value) AS seconds, min(number) AS first_event
 FROM run_event
 WHERE run_id = $run AND kind = 'timing'

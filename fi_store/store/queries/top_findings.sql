@@ -1,6 +1,6 @@
 -- name: top_findings
 -- description: What changed: the run's results that held on prompts not used to find them, strongest first.
--- parameter: run run = latest -- the run: latest, an id, or a unique beginning of one
+-- parameter: run run = latest -- the run: latest, an id, or a unique prefix of an id
 -- parameter: k integer = 12 -- how many results at most
 -- chart: callouts
 SELECT rank, tier, change, name, description, categories, promoted_tokens, suppressed_tokens, trigger_tokens,

@@ -1,4 +1,7 @@
-"""fi_store.store.tables."""
+"""The tables of a store as SQLAlchemy classes: inputs and runs, token-level facts, grades, conclusions.
+
+The schema itself is made by the migrations, not here.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The fact tables: many rows, written with Arrow, without a key or an index in the database (those cost 4-9x at load).
+"""The fact tables: many rows, written with Arrow, without a key or an index (those would make loading 4-9x slower).
 
-A write is idempotent by "delete where run and chunk, insert" in one transaction; `primary_key` below tells the
-mapper, not the database, what identifies a row. Rows are sorted by (run, layer, feature) when they are written.
+Writes are idempotent: one transaction deletes the rows of the run and chunk and inserts the new ones. The `primary_key`
+below identifies rows for the mapper, not for the database. Rows are written sorted by (run, layer, feature).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class TokenDivergence(Base):
     """How the two models' next-token distributions differ at one kept position (both read the same text).
 
     Divergences are in nats. Position classes: prompt, start (last template token before the answer), response.
-    A control text has prompt and start only. `next_*` describe the token that really follows in the text.
+    A control text has only prompt and start. `next_*` describe the token that actually follows in the text.
     """
 
     __tablename__ = "token_divergence"
@@ -23,8 +23,8 @@ class TokenDivergence(Base):
     chunk: Mapped[int]
     sequence_id: Mapped[str]
     prompt_id: Mapped[str]
-    author: Mapped[str]  # whose answer the text holds: base, target; control for control texts
-    row: Mapped[int]  # the row in the run's shards, over all chunks
+    author: Mapped[str]  # who wrote the answer: base, target; control for control texts
+    row: Mapped[int]  # index of the row in the run's shards, over all chunks
     position: Mapped[int]  # index of the token in its sequence (base's tokenization), template included
     position_class: Mapped[str]
     token_id: Mapped[int]
@@ -33,7 +33,7 @@ class TokenDivergence(Base):
     logprob_target: Mapped[float | None]
     kl_target_base: Mapped[float]  # KL(p_target || p_base)
     kl_base_target: Mapped[float]  # KL(p_base || p_target)
-    agree: Mapped[bool]  # both models' most likely next tokens are the same
+    agree: Mapped[bool]  # whether both models have the same most likely next token
     promoted_ids: Mapped[list[int]]  # 20 tokens with the largest p_t (log p_t - log p_b), strongest first
     promoted_kl: Mapped[list[float]]  # their contributions, nats
     suppressed_ids: Mapped[list[int]]  # 20 tokens with the largest p_b (log p_b - log p_t)
@@ -42,7 +42,7 @@ class TokenDivergence(Base):
 
 
 class RunToken(Base):
-    """The text of every token id that the run's facts mention."""
+    """The text of every token id in the run's facts."""
 
     __tablename__ = "run_token"
     run_id: Mapped[str]
@@ -54,7 +54,7 @@ class RunToken(Base):
 class ActivationSummary(Base):
     """Per sequence, layer, site and position class: means over tokens of norms, cosine and difference.
 
-    `relative_difference` is mean ||t - b|| / mean ||b||. Mean vectors have length d_model of their model and are
+    `relative_difference` is mean ||t - b|| / mean ||b||. Mean vectors have the length d_model of their model, and are
     empty for control texts. Prompt and start positions are read once per prompt (with the first author's text).
     """
 
@@ -70,7 +70,7 @@ class ActivationSummary(Base):
     n_tokens: Mapped[int]
     norm_base: Mapped[float]
     norm_target: Mapped[float]
-    relative_difference: Mapped[float | None]  # none where the widths differ
+    relative_difference: Mapped[float | None]  # null if the widths differ
     cosine: Mapped[float | None]
     mean_base: Mapped[list[float]]
     mean_target: Mapped[list[float]]
@@ -78,9 +78,9 @@ class ActivationSummary(Base):
 
 
 class FeatureSummary(Base):
-    """Per feature, position class, category and half: theta over units (sums, so that runs can be pooled).
+    """Per feature, position class, category and half: theta over units, as sums so that runs can be pooled.
 
-    theta = (a_target - a_base) / S, METHOD section 3; category '*' is all categories together.
+    theta = (a_target - a_base) / S, METHOD section 3. Category '*' means all categories together.
     """
 
     __tablename__ = "feature_summary"
@@ -93,17 +93,17 @@ class FeatureSummary(Base):
     half: Mapped[str]
     n: Mapped[int]  # units
     n_nonzero: Mapped[int]
-    mean_base: Mapped[float]  # mean activation of the base over units, in the feature's own unit
+    mean_base: Mapped[float]  # mean activation of the base over units, on the feature's own scale
     mean_target: Mapped[float]
     sum_theta: Mapped[float]
     sumsq_theta: Mapped[float]
     max_abs_theta: Mapped[float]
-    q_explore: Mapped[float | None]  # pooled-permutation FDR on D; exploration only, never evidence
+    q_explore: Mapped[float | None]  # pooled-permutation FDR on D; for exploration only, never evidence
     __mapper_args__ = {"primary_key": ["run_id", "feature_id", "position_class", "category", "half"]}
 
 
 class FeatureActivation(Base):
-    """Sparse token-level activations (either model above zero) of the features that belong to a candidate group."""
+    """Sparse token-level activations (above zero in either model) of the features in candidate groups."""
 
     __tablename__ = "feature_activation"
     run_id: Mapped[str]
@@ -117,12 +117,11 @@ class FeatureActivation(Base):
 
 
 class Effect(Base):
-    """A tested difference of a group: on the confirmation half, its one test (category '*') or a category's contrast.
+    """A tested difference of a group on the confirmation half: its one test (category '*') or a category's contrast.
 
-    The test is over the prompts of `feature_group.scope`: all of them where that is empty.
-
-    Unit: prompt cluster. `effect` and its interval are in units of theta; p values are one-sided against the floor
-    (sign from the discovery half) overall, two-sided for a category contrast.
+    The test covers the prompts in `feature_group.scope`, or all prompts if that is empty. It resamples prompt clusters.
+    `effect` and its interval are on the scale of theta. The overall p value is one-sided against the floor, with the
+    sign from the discovery half; a category contrast is two-sided.
     """
 
     __tablename__ = "effect"
@@ -136,9 +135,9 @@ class Effect(Base):
     floor: Mapped[float | None]
     statistic: Mapped[float | None]
     p_value: Mapped[float | None]  # raw
-    p_adjusted: Mapped[float | None]  # Westfall-Young maxT over all that were tested
+    p_adjusted: Mapped[float | None]  # Westfall-Young maxT over everything that was tested
     q_value: Mapped[float | None]
     n_units: Mapped[int]
     n_nonzero: Mapped[int]
-    note: Mapped[str | None]  # why there is no p: too rare, too few clusters
+    note: Mapped[str | None]  # why there is no p value: too rare, too few clusters
     __mapper_args__ = {"primary_key": ["run_id", "group_id", "category", "half"]}

@@ -1,6 +1,6 @@
-"""The tables that tell about prompts: graded answers, accuracy, and how far each prompt tells the models apart.
+"""The tables about prompts: graded answers, accuracy, and how well each prompt tells the models apart.
 
-Conclusions of an analysis, keyed by the run that was analyzed; rewritten when the analysis is repeated.
+These are conclusions of an analysis, keyed by the analyzed run and rewritten when the analysis is repeated.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from fi_store.store.tables.runs import Base
 
 
 class AnswerGrade(Base):
-    """A model's own answer to a prompt with a grader, judged by that grader."""
+    """A model's own answer to a prompt that has a grader, judged by that grader."""
 
     __tablename__ = "answer_grade"
     run_id: Mapped[str] = mapped_column(primary_key=True)
     prompt_id: Mapped[str] = mapped_column(primary_key=True)
     author: Mapped[str] = mapped_column(primary_key=True)  # base, target
-    correct: Mapped[bool | None]  # none: no answer could be read
-    extracted: Mapped[str | None]  # the answer as it was read, in the model's words
-    how: Mapped[str]  # where the answer stood, or why there is none
+    correct: Mapped[bool | None]  # null: no answer could be read
+    extracted: Mapped[str | None]  # the answer that was read, in the model's words
+    how: Mapped[str]  # where the answer was found, or why none was
     finished: Mapped[bool]  # false: cut off at the token limit
 
 
 class Accuracy(Base):
-    """How often both models were right, over the prompts of both halves: all, of one difficulty, of one category.
+    """How often each model was right, over the prompts of both halves: all, one difficulty, or one category.
 
-    Shares of the answers that were graded for both models; an answer that could not be read is not right. Intervals
-    are 95%, over clusters of prompts. `difference` is target minus base on the same prompts.
+    The shares count answers that were graded for both models; an answer that could not be read is not right. Intervals
+    are 95%, over prompt clusters. `difference` is target minus base on the same prompts.
     """
 
     __tablename__ = "accuracy"
@@ -36,15 +36,15 @@ class Accuracy(Base):
     name: Mapped[str] = mapped_column(primary_key=True)  # the difficulty or category; '*' for all
     n_prompts: Mapped[int]
     n_clusters: Mapped[int]
-    chance: Mapped[float]  # what guessing reaches: the mean of 1/options for choices, 0 for all other answers
+    chance: Mapped[float]  # accuracy of guessing: the mean of 1/options for choices, 0 for all other answers
     base_accuracy: Mapped[float]
     base_low: Mapped[float]
     base_high: Mapped[float]
     base_right: Mapped[int]
     base_wrong: Mapped[int]
     base_unread: Mapped[int]  # no answer could be read
-    base_cut_off: Mapped[int]  # at the token limit: right, wrong or unread all the same
-    base_right_cut_off: Mapped[int]  # the right ones among these
+    base_cut_off: Mapped[int]  # cut off at the token limit, whether right, wrong or unread
+    base_right_cut_off: Mapped[int]  # cut off and right
     target_accuracy: Mapped[float]
     target_low: Mapped[float]
     target_high: Mapped[float]
@@ -58,23 +58,23 @@ class Accuracy(Base):
     difference_high: Mapped[float]
     p_value: Mapped[float | None]  # McNemar's exact test over clusters
     p_adjusted: Mapped[float | None]  # Holm over everything that was tested in this table and run
-    note: Mapped[str | None]  # why there is no p
+    note: Mapped[str | None]  # why there is no p value
 
 
 class PromptDiscrimination(Base):
-    """How far the two models lie apart on one prompt; both halves, both answers, each answer counts half."""
+    """How far apart the two models are on one prompt. Covers both halves and both answers; each answer counts half."""
 
     __tablename__ = "prompt_discrimination"
     run_id: Mapped[str] = mapped_column(primary_key=True)
     prompt_id: Mapped[str] = mapped_column(primary_key=True)
     kl_symmetric: Mapped[float]  # nats per answer token
-    agreement: Mapped[float]  # share of the predictions with the same most likely token
-    gap: Mapped[float | None]  # G of gate 0, nats per answer token; none where no answer has a second token
-    relative_difference: Mapped[float | None]  # of the answers, mean over analyzed layers
+    agreement: Mapped[float]  # share of positions with the same most likely token
+    gap: Mapped[float | None]  # G of gate 0, nats per answer token; null if no answer has a second token
+    relative_difference: Mapped[float | None]  # in the answers, mean over the analyzed layers
 
 
 class CategoryDiscrimination(Base):
-    """The same over the prompts of a category, with what a test on its confirmation clusters could see."""
+    """The same for a category's prompts, with the smallest effect that a test on its clusters of C could detect."""
 
     __tablename__ = "category_discrimination"
     run_id: Mapped[str] = mapped_column(primary_key=True)
@@ -83,9 +83,9 @@ class CategoryDiscrimination(Base):
     n_clusters: Mapped[int]
     n_clusters_c: Mapped[int]  # of these in the confirmation half
     kl_symmetric: Mapped[float]  # mean over prompts, nats per answer token
-    kl_low: Mapped[float | None]  # 95%, over clusters; none under two clusters
+    kl_low: Mapped[float | None]  # 95%, over clusters; null with fewer than two
     kl_high: Mapped[float | None]
-    share: Mapped[float]  # of the sum of kl_symmetric over all prompts
+    share: Mapped[float]  # share of the sum of kl_symmetric over all prompts
     agreement: Mapped[float]
     gap: Mapped[float | None]
     relative_difference: Mapped[float | None]

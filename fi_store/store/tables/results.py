@@ -12,7 +12,7 @@ from fi_store.store.tables.runs import Base
 
 
 class PairGate(Base):
-    """Gate 0 for the pair on the confirmation half: does the behavior differ at all (METHOD section 4)?"""
+    """Gate 0 for the pair on the confirmation half: whether the behavior differs at all (METHOD section 4)."""
 
     __tablename__ = "pair_gate"
     run_id: Mapped[str] = mapped_column(primary_key=True)
@@ -28,35 +28,34 @@ class PairGate(Base):
 
 
 class AnalysisPlan(Base):
-    """What was fixed before the confirmation half was opened, and how often it had been opened before."""
+    """What was fixed before the confirmation half was opened, and how often that half had been opened before."""
 
     __tablename__ = "analysis_plan"
     run_id: Mapped[str] = mapped_column(primary_key=True)
-    plan: Mapped[dict[str, Any]]  # K, reach of the shams, floors, split counts, seeds, layers, thresholds
+    plan: Mapped[dict[str, Any]]  # K, candidate floors, floors, split counts, seeds, layers, thresholds
     opened_before: Mapped[int]  # earlier analyses that opened C of the same extraction
     smallest_detectable: Mapped[float]  # SD above the floor, 80% power, K candidates
     created_at: Mapped[dt.datetime]
 
 
 class ShamResult(Base):
-    """What the same search finds when a sham takes the target's place (floors from the other shams)."""
+    """What the same search finds with a sham instead of the target (floors from the other shams)."""
 
     __tablename__ = "sham_result"
     run_id: Mapped[str] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    n_tested: Mapped[int]  # groups that went on to C
+    n_tested: Mapped[int]  # groups tested on C
     n_confirmed: Mapped[int]  # groups that passed gate 2
 
 
 class LayerSimilarity(Base):
-    """How alike two layers are: one metric with a 95% interval over clusters. Outside files stand beside our own."""
+    """How similar two layers are: one metric with a 95% interval over clusters. Includes values from outside files."""
 
     __tablename__ = "layer_similarity"
     run_id: Mapped[str] = mapped_column(primary_key=True)
     source: Mapped[str] = mapped_column(primary_key=True)  # fi-store, crosscoder-file
-    metric: Mapped[str] = mapped_column(
-        primary_key=True
-    )  # cka, cosine, relative_difference, similarity, difference
+    # cka, cosine, relative_difference, similarity, difference
+    metric: Mapped[str] = mapped_column(primary_key=True)
     site: Mapped[str] = mapped_column(primary_key=True)
     label: Mapped[str] = mapped_column(primary_key=True)  # layer as text, or an outside file's parameter name
     position_class: Mapped[str] = mapped_column(primary_key=True)
@@ -86,9 +85,8 @@ class Dictionary(Base):
     path: Mapped[str]  # relative to the folder of the store
     scale: Mapped[float]  # s, the common input scale
     threshold: Mapped[float]
-    ev_base_d: Mapped[
-        float | None
-    ]  # explained variance, base, discovery half; null for kinds of the difference
+    # explained variance of either model on D and on C; null for dictionaries of the difference
+    ev_base_d: Mapped[float | None]
     ev_target_d: Mapped[float | None]
     ev_base_c: Mapped[float | None]
     ev_target_c: Mapped[float | None]
@@ -100,10 +98,10 @@ class Dictionary(Base):
 
 
 class ProbeRequest(Base):
-    """What the analysis asks of the models once it is done; the probe stage answers with `intervention` rows.
+    """A request of the analysis to run the models again; the probe stage answers with `intervention` rows.
 
-    Kind `splice`: read these prompts with the model's own answers while a dictionary's reconstruction stands in the
-    place of the activations.
+    Kind `splice`: read these prompts with the model's own answers while a dictionary's reconstruction replaces the
+    activations.
     """
 
     __tablename__ = "probe_request"
@@ -124,7 +122,7 @@ class Intervention(Base):
     prompt_id: Mapped[str] = mapped_column(primary_key=True)
     arm: Mapped[str] = mapped_column(primary_key=True)  # clean, spliced, ablated
     run_id: Mapped[str]
-    n_tokens: Mapped[int]  # of the answer, as far as they follow a kept position
+    n_tokens: Mapped[int]  # tokens of the answer that follow a kept position
     loss: Mapped[float]  # mean -log p of the answer's tokens, nats
 
 
@@ -144,14 +142,14 @@ class Feature(Base):
     scale: Mapped[float]  # S_j
     decoder_norm_base: Mapped[float]
     decoder_norm_target: Mapped[float]
-    position_class: Mapped[str | None]  # where its difference is largest on D
-    change: Mapped[str]  # change class on C in that position class
+    position_class: Mapped[str | None]  # the class in which its difference is largest on D
+    change: Mapped[str]  # change class on C, in that position class
     log2_ratio: Mapped[float | None]  # lambda
-    theta: Mapped[float | None]  # mean theta on D in that class
+    theta: Mapped[float | None]  # mean theta on D, in that position class
 
 
 class LatentScaling(Base):
-    """How much of a crosscoder's latent is in each model, on C (METHOD section 5)."""
+    """How much of a crosscoder's latent is present in each model, on C (METHOD section 5)."""
 
     __tablename__ = "latent_scaling"
     run_id: Mapped[str] = mapped_column(primary_key=True)
@@ -167,19 +165,18 @@ class LatentScaling(Base):
     beta_rec_target: Mapped[float]
     beta_act_base: Mapped[float]
     beta_act_target: Mapped[float]
-    nu_err: Mapped[
-        float | None
-    ]  # other / owner; null where the latent fires too rarely or the owner's beta is small
+    # other / owner; null if the latent fires too rarely or the owner's beta is small
+    nu_err: Mapped[float | None]
     nu_err_low: Mapped[float | None]  # 95% limits over clusters
     nu_err_high: Mapped[float | None]
     nu_rec: Mapped[float | None]
     nu_rec_low: Mapped[float | None]
     nu_rec_high: Mapped[float | None]
-    specific: Mapped[bool]  # truly one model's: |nu_err| < 0.2 and |nu_rec| < 0.5
+    specific: Mapped[bool]  # specific to one model: |nu_err| < 0.2 and |nu_rec| < 0.5
 
 
 class FeatureGroup(Base):
-    """Features of one or several layers that act as one, in the order of the candidates on D."""
+    """Features of one or several layers that act together, numbered in the order of the candidates on D."""
 
     __tablename__ = "feature_group"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -188,16 +185,15 @@ class FeatureGroup(Base):
     position_class: Mapped[str]
     layers: Mapped[list[int]]
     n_features: Mapped[int]
-    attributed: Mapped[float]  # sum over members of (|mean theta| - reach of the shams) S ||d||, D
-    share: Mapped[float]  # of all candidates' attributed effect
-    selected: Mapped[bool]  # among the K that went on to C
-    scope: Mapped[
-        list[str] | None
-    ]  # the categories of C that it was tested on, chosen on D; empty: all prompts; null: not tested
-    leader_id: Mapped[str | None]  # the group that this one is told with: it moves on the same prompts
-    recurrence: Mapped[
-        float | None
-    ]  # share of the other dictionary seeds where it recurs; null with one seed
+    attributed: Mapped[float]  # sum over members of (|mean theta| - candidate floor) S ||d||, on D
+    share: Mapped[float]  # share of all candidates' attributed effect
+    selected: Mapped[bool]  # whether it is among the K tested on C
+    # the categories of C that it was tested on, chosen on D; empty: all prompts; null: not tested
+    scope: Mapped[list[str] | None]
+    # the group that leads the change this one is reported with; both move on the same prompts
+    leader_id: Mapped[str | None]
+    # share of the other dictionary seeds in which it recurs; null with one seed
+    recurrence: Mapped[float | None]
 
 
 class FeatureGroupMember(Base):
@@ -207,14 +203,13 @@ class FeatureGroupMember(Base):
     group_id: Mapped[str] = mapped_column(primary_key=True)
     feature_id: Mapped[str] = mapped_column(primary_key=True)
     run_id: Mapped[str]
-    weight: Mapped[
-        float
-    ]  # signed: negative on the 'loses' side of a group whose main side gains, and vice versa
+    # signed: negative on the 'loses' side of a group that mainly gains, and vice versa
+    weight: Mapped[float]
     side: Mapped[str]  # gains, loses
 
 
 class FeatureName(Base):
-    """A candidate name for a group with its predicate, its evidence and its scores; at most one is chosen."""
+    """A candidate name for a group, with its predicate, evidence and scores. At most one per group is chosen."""
 
     __tablename__ = "feature_name"
     run_id: Mapped[str] = mapped_column(primary_key=True)
@@ -223,18 +218,18 @@ class FeatureName(Base):
     phrase: Mapped[str]
     predicate: Mapped[dict[str, Any]]
     method: Mapped[str]  # lexical, contextual
-    auc_d: Mapped[float]  # inner half of D, lower limit: what selected it
+    auc_d: Mapped[float]  # lower limit on the inner half of D, used to select it
     auc_random: Mapped[float | None]  # C, stratum R
     auc_random_low: Mapped[float | None]
     auc_hard: Mapped[float | None]  # C, mean of the hard strata
     auc_hard_low: Mapped[float | None]
-    scores: Mapped[dict[str, Any] | None]  # every stratum with n and limits, the two baselines
+    scores: Mapped[dict[str, Any] | None]  # every stratum with n and limits, and the two baselines
     chosen: Mapped[bool]
     named: Mapped[bool]  # chosen and passed every threshold
 
 
 class Finding(Base):
-    """A group that passed gates 0-2 (observation) or 0-3 (finding); `internal_shift` where gate 0 closed the run."""
+    """A group that passed gates 0-2 (observation) or 0-3 (finding); `internal_shift` if gate 0 found no difference."""
 
     __tablename__ = "finding"
     run_id: Mapped[str] = mapped_column(primary_key=True)
@@ -264,7 +259,7 @@ class Finding(Base):
     log2_ratio: Mapped[float | None]
     log2_low: Mapped[float | None]
     log2_high: Mapped[float | None]
-    rate_base: Mapped[float | None]  # share of the model's own answers (C) where the name's predicate holds
+    rate_base: Mapped[float | None]  # share of the model's own answers (C) that match the name's predicate
     rate_target: Mapped[float | None]
     rate_p: Mapped[float | None]  # McNemar, exact
     share_closed: Mapped[float | None]  # gate 3
@@ -272,7 +267,7 @@ class Finding(Base):
 
 
 class FindingExample(Base):
-    """A window of text (C) where a group fires, for the evidence in a report."""
+    """A window of text (C) in which a group fires, shown as evidence in reports."""
 
     __tablename__ = "finding_example"
     run_id: Mapped[str] = mapped_column(primary_key=True)
@@ -289,7 +284,7 @@ class FindingExample(Base):
 
 
 class FeatureMatch(Base):
-    """A group of one run beside the group of another that it matches best (assignment over direction and profile)."""
+    """A group of one run and its best match in another run (an assignment by direction and profile)."""
 
     __tablename__ = "feature_match"
     run_a: Mapped[str] = mapped_column(primary_key=True)

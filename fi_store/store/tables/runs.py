@@ -1,8 +1,8 @@
 """The tables that describe inputs and runs: models, prompts, runs, sequences, shards.
 
-What was measured per token stands in `schema_facts`, what was concluded in `schema_results`. No foreign-key
-constraints (DuckDB checks them too eagerly inside one transaction); `fi-store doctor` looks for orphans instead.
-Ids are made by the client: content hashes, and UUIDv7 for runs.
+Token-level measurements are in `facts`, conclusions in `grades` and `results`. There are no foreign-key constraints,
+because DuckDB checks them too eagerly within a transaction; `fi-store doctor` looks for orphans instead. The client
+makes the ids: content hashes, and UUIDv7 for runs.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ NAMING = {
 
 
 class Base(DeclarativeBase):
-    """Declarative base; the annotation map fixes one column type for each Python type.
+    """Declarative base. The annotation map fixes one column type for each Python type.
 
-    `float` is DOUBLE; vectors are `FLOAT[]` (not fixed-size), so that the same rows live in Parquet and DuckLake.
+    `float` is DOUBLE. Vectors are `FLOAT[]` without a fixed size, so the same rows also work in Parquet and DuckLake.
     """
 
     metadata = sa.MetaData(naming_convention=NAMING)
@@ -40,14 +40,14 @@ class Base(DeclarativeBase):
 
 
 class Model(Base):
-    """A language model as it was read: the fingerprint covers weights, tokenizer and chat template."""
+    """A language model as it was loaded. Its fingerprint covers weights, tokenizer and chat template."""
 
     __tablename__ = "model"
     id: Mapped[str] = mapped_column(primary_key=True)
     reference: Mapped[str]
     kind: Mapped[str]  # hub, folder, adapter, gguf, bundled
     revision: Mapped[str | None]
-    base_model_id: Mapped[str | None]  # the model that an adapter sits on
+    base_model_id: Mapped[str | None]  # the model that an adapter was made for
     architecture: Mapped[str]
     n_layers: Mapped[int]
     d_model: Mapped[int]
@@ -60,7 +60,7 @@ class Model(Base):
 
 
 class PromptSet(Base):
-    """One or more prompt files as they were used together; the id is the hash of its prompts in order."""
+    """One or more prompt files used together. The id is a hash of the prompts in order."""
 
     __tablename__ = "prompt_set"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -71,7 +71,7 @@ class PromptSet(Base):
 
 
 class PromptSetMember(Base):
-    """Which prompt stands where in a set."""
+    """The prompts of a set, in order."""
 
     __tablename__ = "prompt_set_member"
     prompt_set_id: Mapped[str] = mapped_column(primary_key=True)
@@ -80,11 +80,11 @@ class PromptSetMember(Base):
 
 
 class Prompt(Base):
-    """A prompt with its control text; the id is a hash of the content, so the same prompt is stored once."""
+    """A prompt with its control text. The id is a hash of the content, so the same prompt is stored only once."""
 
     __tablename__ = "prompt"
     id: Mapped[str] = mapped_column(primary_key=True)
-    key: Mapped[str]  # the id written in the file
+    key: Mapped[str]  # the id in the prompt file
     category: Mapped[str]
     family: Mapped[str]
     skill: Mapped[str | None]
@@ -95,12 +95,12 @@ class Prompt(Base):
     answer: Mapped[str | None]
     grader: Mapped[dict[str, Any] | None]
     failure_mode: Mapped[str | None]
-    failure_answer: Mapped[str | None]  # the wrong answer that the shortcut gives
+    failure_answer: Mapped[str | None]  # the wrong answer that a shortcut leads to
 
 
 class Run(Base):
     """One execution for a pair. Extraction facts are keyed by `extraction_run_id` (the run's own id, or with
-    `--skip-activations` the id of the run that extracted); results are keyed by `id`."""
+    `--skip-activations` the id of the run that did the extraction). Results are keyed by `id`."""
 
     __tablename__ = "run"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -112,13 +112,15 @@ class Run(Base):
     prompt_set_id: Mapped[str]
     state: Mapped[str]  # extracting, extracted, analyzing, analyzed, complete, failed, interrupted
     config: Mapped[dict[str, Any]]
-    extraction_key: Mapped[str]  # hash of what determines the activations: pair, prompts, precision, seed
+    extraction_key: Mapped[
+        str
+    ]  # hash of what determines the activations: pair, prompts and `EXTRACTION_FIELDS`
     versions: Mapped[dict[str, Any]]
     device: Mapped[str]
     dtype: Mapped[str]
     dtype_reason: Mapped[str]
-    canonical_first: Mapped[str]  # 'base' or 'target': which fingerprint is smaller
-    chat_template: Mapped[str]  # where the rendering came from: base, target, none
+    canonical_first: Mapped[str]  # base or target: the model with the smaller fingerprint
+    chat_template: Mapped[str]  # whose chat template was used: base, target, none
     seed: Mapped[int]
     archived: Mapped[bool] = mapped_column(server_default=sa.text("false"))
     created_at: Mapped[dt.datetime]
@@ -126,7 +128,7 @@ class Run(Base):
 
 
 class RunEvent(Base):
-    """What happened in a run: state changes, stage timings (seconds), warnings, choices with their reasons."""
+    """The log of a run: state changes, stage timings (seconds), warnings, choices with their reasons."""
 
     __tablename__ = "run_event"
     run_id: Mapped[str] = mapped_column(primary_key=True)
@@ -140,19 +142,19 @@ class RunEvent(Base):
 
 
 class RunUnit(Base):
-    """A prompt's place in the run's statistics: its cluster and the half that the cluster fell into."""
+    """A unit of the run's statistics: a prompt with its cluster and the half to which that cluster was assigned."""
 
     __tablename__ = "run_unit"
     run_id: Mapped[str] = mapped_column(primary_key=True)
     prompt_id: Mapped[str] = mapped_column(primary_key=True)
-    unit: Mapped[int]  # 0..n-1 in the order of the prompt set
+    unit: Mapped[int]  # index 0..n-1 in the order of the prompt set
     cluster: Mapped[int]
     category: Mapped[str]
     half: Mapped[str]  # D: discovery, C: confirmation
 
 
 class Sequence(Base):
-    """One text that both models read: a prompt with the answer of its author, or a control text."""
+    """One text that both models read: a prompt with its author's answer, or a control text."""
 
     __tablename__ = "sequence"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -162,7 +164,7 @@ class Sequence(Base):
     author: Mapped[str]  # base, target, control
     n_tokens_base: Mapped[int]
     n_tokens_target: Mapped[int]
-    n_kept: Mapped[int]  # rows that went to shards
+    n_kept: Mapped[int]  # rows written to shards
 
 
 class Generation(Base):
@@ -175,12 +177,12 @@ class Generation(Base):
     chunk: Mapped[int]
     text: Mapped[str]
     n_tokens: Mapped[int]
-    finished: Mapped[bool]  # ended by itself rather than at the token limit
+    finished: Mapped[bool]  # false: cut off at the token limit
 
 
 class ShamTarget(Base):
-    """A target without content: the weight difference with rows and columns permuted and sign-flipped, scaled
-    until it moves activations as far as the real target does (METHOD: equal-norm sham)."""
+    """A target without content: the weight difference with rows and columns permuted and sign-flipped, and scaled to
+    move activations as far as the real target does (METHOD: equal-norm sham)."""
 
     __tablename__ = "sham_target"
     run_id: Mapped[str] = mapped_column(primary_key=True)
@@ -194,8 +196,8 @@ class ShamTarget(Base):
 class ActivationShard(Base):
     """A safetensors file with the token-level activations of one reader, site, layer and chunk.
 
-    Tensor `activations`: (n_rows, d_model), the run's dtype; row i is `token_divergence.row = first_row + i`. A sham
-    reads no control texts: its rows are counted without theirs.
+    Tensor `activations`: (n_rows, d_model), in the run's dtype. Its row i is `token_divergence.row = first_row + i`. A
+    sham reads no control texts, so its rows are numbered without them.
     """
 
     __tablename__ = "activation_shard"

@@ -14,8 +14,9 @@ from safetensors.numpy import save_file
 
 from analyze.compare import compare_runs
 from analyze.compare.match import Likeness, MatchRow, direction_cosine, likeness, match_results
-from analyze.compare.profiles import Place, ResultGroup, RunResults, load_results
-from fi_store.dictionaries import load_decoder_rows
+from analyze.compare.profiles import ResultGroup, RunResults, load_results
+from analyze.extraction import SiteLayer
+from fi_store.dictionaries import load_directions
 from fi_store.errors import AnalysisError, NotFoundError
 from fi_store.store import Store, write_facts
 from fi_store.store.tables import (
@@ -29,7 +30,7 @@ from fi_store.store.tables import (
 )
 from tests.helpers import by_hand
 
-PLACES: frozenset[Place] = frozenset({("resid_post", 1), ("resid_post", 2)})
+SITE_LAYERS: frozenset[SiteLayer] = frozenset({("resid_post", 1), ("resid_post", 2)})
 
 
 def group(
@@ -42,15 +43,18 @@ def group(
     layer: int = 1,
 ) -> ResultGroup:
     """A result with a direction in one layer and a profile over prompts p0, p1, ..."""
-    place = {("resid_post", layer): np.array(direction, dtype=np.float64)} if direction is not None else None
+    vector = {("resid_post", layer): np.array(direction, dtype=np.float64)} if direction is not None else None
     cells = {(f"p{i}", position_class): value for i, value in enumerate(profile)}
-    return ResultGroup(name, change, position_class, place, cells, {})
+    return ResultGroup(name, change, position_class, vector, cells, {})
 
 
 def results(
-    *groups: ResultGroup, model: str = "base", width: int = 2, places: frozenset[Place] = PLACES
+    *groups: ResultGroup,
+    model: str = "base",
+    width: int = 2,
+    site_layers: frozenset[SiteLayer] = SITE_LAYERS,
 ) -> RunResults:
-    return RunResults(list(groups), frozenset({model}), frozenset({width}), places)
+    return RunResults(list(groups), frozenset({model}), frozenset({width}), site_layers)
 
 
 RISING = list(range(10))
@@ -73,8 +77,8 @@ def test_every_status() -> None:
     rows = match_results(a, b)
     assert [(row.number, row.group_a, row.group_b, row.status) for row in rows] == [
         (1, "same", "same2", "stable"),
-        (2, "turned", "turned2", "drifted"),  # the profile is the same, the cosine 0.45
-        (3, "flipped", "flipped2", "drifted"),  # the same direction, the other change
+        (2, "turned", "turned2", "drifted"),  # the same profile, but the cosine is 0.45
+        (3, "flipped", "flipped2", "drifted"),  # the same direction, but another change class
         (4, "lost", None, "gone"),
         (5, None, "fresh", "new"),
     ]
@@ -85,14 +89,14 @@ def test_every_status() -> None:
 
 
 def test_the_assignment_takes_the_largest_sum_not_the_first_best() -> None:
-    """Row by row, x would take the first column (0.98) and leave y with 0.48, which is under the minimum."""
+    """Row by row, x would get the first column (0.98) and y would be left with 0.48, which is under the minimum."""
     a = results(group("x", [1, 0.2]), group("y", [1, 0]))
     b = results(group("left", [1, 0]), group("right", [0.55, 1]))
     pairs = {row.group_a: row.group_b for row in match_results(a, b)}
     assert pairs == {"x": "right", "y": "left"}
 
 
-def test_an_equal_change_decides_a_tie() -> None:
+def test_an_equal_change_class_decides_a_tie() -> None:
     a = results(group("x", [1, 0]), group("y", [1, 0], change="weakened"))
     b = results(group("down", [1, 0], change="weakened"), group("up", [1, 0]))
     assert {row.group_a: (row.group_b, row.status) for row in match_results(a, b)} == {
@@ -106,7 +110,7 @@ def test_an_equal_change_decides_a_tie() -> None:
     [
         {"model": "another base"},
         {"width": 3},
-        {"places": frozenset({("resid_post", 9)})},
+        {"site_layers": frozenset({("resid_post", 9)})},
     ],
 )
 def test_other_spaces_are_matched_by_profile_alone(other: dict[str, Any]) -> None:
@@ -120,10 +124,10 @@ def test_other_spaces_are_matched_by_profile_alone(other: dict[str, Any]) -> Non
 
 
 def test_profiles() -> None:
-    none = frozenset[Place]()
+    none = frozenset[SiteLayer]()
     turned = likeness(group("a", None, RISING), group("b", None, [-i for i in RISING]), none)
     assert turned == (None, pytest.approx(1))  # the same features, moving the other way
-    # a group at another place in the text shares no cell
+    # a group of another position class shares no cell
     assert likeness(group("a", None, RISING), group("b", None, RISING, position_class="prompt"), none) == (
         None,
         None,
@@ -209,7 +213,7 @@ def add_results(
             )
     for latent in range(3):
         for prompt in range(9):
-            for row in (4 * prompt, 4 * prompt + 3):  # the control's row must not count
+            for row in (4 * prompt, 4 * prompt + 3):  # the control text's row must not count
                 activations.append(
                     {
                         "run_id": run,
@@ -244,13 +248,13 @@ def _summaries(run: str) -> dict[str, list[Any]]:
     return columns | {"max_abs_theta": [1.0] * len(rows)}
 
 
-def _dictionary(own: str, run: str, path: Path) -> Dictionary:
+def _dictionary(dictionary_id: str, run: str, path: Path) -> Dictionary:
     numbers = dict.fromkeys(
         ("ev_base_d", "ev_target_d", "ev_base_c", "ev_target_c", "l0_base", "l0_target"), 0.0
     )
     return Dictionary(
-        id=own, run_id=run, kind="paired_sae", site="resid_post", layer=1, d_model=2, n_latents=3, k=1, seed=0, steps=1,
-        n_rows=1, path=str(path), scale=1.0, threshold=0.0, dead_share=0.0, dark_matter=0.0, **numbers,
+        id=dictionary_id, run_id=run, kind="paired_sae", site="resid_post", layer=1, d_model=2, n_latents=3, k=1,
+        seed=0, steps=1, n_rows=1, path=str(path), scale=1.0, threshold=0.0, dead_share=0.0, dark_matter=0.0, **numbers,
     )  # fmt: skip
 
 
@@ -283,11 +287,11 @@ def test_inputs_from_a_store(tmp_path: Path) -> None:
         run = add_results(store, "t", {"g": [(0, 0.75), (2, -0.25)]}, DECODER)
         found = load_results(store, store.run(run))
     assert found.lineage == {"base", "t"}
-    assert found.places == {("resid_post", 1)}
+    assert found.site_layers == {("resid_post", 1)}
     only = found.groups[0]
     assert only.direction is not None
     assert only.direction["resid_post", 1] == pytest.approx(0.75 * DECODER[0] - 0.25 * DECODER[2])
-    # value v on one of the base text's two tokens, none on the target text: (v / 2 + 0) / 2, over the scale 2
+    # value v on one of the base text's two tokens, none on the target's text: (v / 2 + 0) / 2, over the scale 2
     theta = [(0.75 * (i + 1) - 0.25 * 3 * (i + 1)) / 8 for i in range(9)]
     assert only.by_prompt == {(f"p{i}", "response"): pytest.approx(theta[i]) for i in range(9)}
     assert only.by_category == {("c", "response"): pytest.approx(1.5), ("e", "response"): pytest.approx(2.25)}
@@ -333,4 +337,4 @@ def test_refusals(tmp_path: Path) -> None:
         two = add_results(store, "t", {}, DECODER)
         assert compare_runs(store, two, two) == []
     with pytest.raises(AnalysisError, match="cannot be read"):
-        load_decoder_rows(tmp_path / "features" / two / "dictionaries" / "resid_post.01", [3])
+        load_directions(tmp_path / "features" / two / "dictionaries" / "resid_post.01", [3])

@@ -1,4 +1,4 @@
-"""Every kind of dictionary finds a planted direction, mirrors exactly, survives the disk and refuses bad rows."""
+"""Every kind of dictionary finds a planted direction, mirrors exactly, survives saving, and refuses bad rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analyze.extraction import RESPONSE
 from analyze.features import LayerEffects, beside, measure_effects, with_scaling
 from analyze.findings import confirm_groups
 from analyze.fit import FitOptions, fit_dictionary
-from analyze.groups import Group, classify, group_scores, make_groups
+from analyze.groups import Group, choose_scopes, classify, group_scores, make_groups
 from analyze.groups.classes import activity_ratio
 from fi_store.config import DictionaryKind
 from fi_store.dictionaries import Crosscoder, DiffSae, MeanDiff, Pca, load_dictionary
@@ -30,7 +30,7 @@ def measured(data: Synthetic, kind: DictionaryKind, first: str = "base") -> Laye
     train = torch.from_numpy(data.extraction.rows.discovery)
     rows = data.activations[first][train], data.activations[second][train]
     classes = torch.from_numpy(data.extraction.rows.position_class)[train]
-    # The difference holds one direction; more latents a row would share it out.
+    # The difference holds one direction; more latents per row would split it.
     options = replace(OPTIONS, k=1) if kind == "diff_sae" else OPTIONS
     dictionary = fit_dictionary(kind, rows, classes, options)
     effects = measure_effects(data.extraction, dictionary, data.activations, first, METHOD.floor_minimum)
@@ -52,7 +52,7 @@ def first_group(effects: LayerEffects, data: Synthetic) -> Group:
 
 
 def along(effects: LayerEffects, group: Group, direction: torch.Tensor) -> float:
-    """How much of a direction lies in the span of the group's latents."""
+    """How much of a direction is in the span of the group's latents."""
     span = torch.linalg.qr(effects.dictionary.w_dec[[member.latent for member in group.members]].T)[0]
     return float((span.T @ direction).norm())
 
@@ -65,7 +65,9 @@ def test_the_planted_direction_leads_and_holds_on_c(kind, data, all_effects) -> 
     assert group.direction == 1
     assert along(effects, group, data.direction) > 0.9
     assert effects.dictionary.w_dec.norm(dim=1).max() == pytest.approx(1, abs=1e-4)
-    (tested,) = confirm_groups([group], [effects], data.extraction, 0)
+    (tested,) = confirm_groups(
+        [group], choose_scopes([group], [effects], data.extraction), [effects], data.extraction, 0
+    )
     assert tested.p_adjusted < 0.01
     assert tested.low > tested.floor
 
@@ -85,7 +87,7 @@ def test_swapping_the_pair_mirrors_every_kind(kind, data, all_effects) -> None:
     assert [(m.latent, m.sign) for m in turned.members] == [(m.latent, -m.sign) for m in group.members]
     np.testing.assert_array_equal(group_scores(turned, [other]), -group_scores(group, [effects]))
     one, two = (
-        confirm_groups([g], [e], d.extraction, 0)[0]
+        confirm_groups([g], choose_scopes([g], [e], d.extraction), [e], d.extraction, 0)[0]
         for g, e, d in ((group, effects, data), (turned, other, mirror))
     )
     assert (one.p_adjusted, one.floor) == (two.p_adjusted, two.floor)
@@ -106,7 +108,7 @@ def test_a_direction_that_only_the_target_has_is_added(data, all_effects) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_quality_is_told_where_it_is_defined(kind, all_effects) -> None:
+def test_quality_is_measured_where_it_is_defined(kind, all_effects) -> None:
     quality = all_effects[kind].quality
     reconstructs = kind in ("paired_sae", "crosscoder")
     assert all((value is not None) == reconstructs for value in quality.explained.values())
@@ -117,7 +119,7 @@ def test_quality_is_told_where_it_is_defined(kind, all_effects) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_survives_the_disk(kind, data, all_effects, tmp_path) -> None:
+def test_every_kind_can_be_saved_and_loaded(kind, data, all_effects, tmp_path) -> None:
     dictionary = all_effects[kind].dictionary
     dictionary.save(tmp_path / "d")
     read = load_dictionary(tmp_path / "d")
@@ -126,21 +128,22 @@ def test_every_kind_survives_the_disk(kind, data, all_effects, tmp_path) -> None
     classes = torch.from_numpy(data.extraction.rows.position_class)[:50]
     for side in (0, 1):
         assert torch.equal(
-            read.read(rows, classes).activity[side], dictionary.read(rows, classes).activity[side]
+            read.encode_pair(rows, classes).activity[side],
+            dictionary.encode_pair(rows, classes).activity[side],
         )
         assert torch.equal(read.decoder(side), dictionary.decoder(side))
 
 
 @pytest.mark.parametrize("kind", ["crosscoder", "diff_sae"])
-def test_a_coupled_dictionary_reads_the_anchor_anew_beside_a_sham(kind, data, all_effects) -> None:
+def test_a_coupled_dictionary_encodes_the_anchor_again_beside_a_sham(kind, data, all_effects) -> None:
     effects = all_effects[kind]
     read = data.extraction.rows_read("sham_0")[:300]
     pair = data.activations["base"][read], data.activations["sham_0"][:300]
     classes = torch.from_numpy(data.extraction.rows.position_class)[read]
-    seen = effects.dictionary.read(pair, classes)
+    encoded = effects.dictionary.encode_pair(pair, classes)
     for side, reader in ((0, beside("base", "sham_0")), (1, "sham_0")):
         codes = effects.codes[reader].toarray()
-        np.testing.assert_allclose(codes[read], seen.activity[side].numpy(), atol=1e-5)
+        np.testing.assert_allclose(codes[read], encoded.activity[side].numpy(), atol=1e-5)
         assert not codes[~data.extraction.rows.own].any()
     assert (effects.codes["base"] != effects.codes[beside("base", "sham_0")]).nnz > 0
 
@@ -149,17 +152,17 @@ def test_a_crosscoders_own_activity_is_its_part_and_the_error_along_the_directio
     crosscoder = all_effects["crosscoder"].dictionary
     assert isinstance(crosscoder, Crosscoder)
     rows = data.activations["base"][:200], data.activations["target"][:200]
-    seen = crosscoder.read(rows, torch.zeros(200, dtype=torch.long))
-    assert seen.code is not None
-    row, latent = (int(i) for i in torch.nonzero(seen.code)[3])
+    encoded = crosscoder.encode_pair(rows, torch.zeros(200, dtype=torch.long))
+    assert encoded.code is not None
+    row, latent = (int(i) for i in torch.nonzero(encoded.code)[3])
     for side in (0, 1):
         d_own = crosscoder.decoder(side)[latent]
         d = max(crosscoder.decoder(0)[latent], crosscoder.decoder(1)[latent], key=lambda v: float(v.norm()))
-        left = rows[side][row] - seen.reconstruction[side][row]
-        amount = float((left + seen.code[row, latent] * d_own) @ d / d.norm() ** 2)
+        left = rows[side][row] - encoded.reconstruction[side][row]
+        amount = float((left + encoded.code[row, latent] * d_own) @ d / d.norm() ** 2)
         expected = max(0.0, amount) * float(d.norm()) / crosscoder.config.scale
-        assert float(seen.activity[side][row, latent]) == pytest.approx(expected, rel=1e-3, abs=1e-4)
-    assert not (seen.activity[0] > 0)[seen.code == 0].any()
+        assert float(encoded.activity[side][row, latent]) == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    assert not (encoded.activity[0] > 0)[encoded.code == 0].any()
 
 
 def test_scales_are_undone_before_a_crosscoders_norms_are_compared(data) -> None:
@@ -171,7 +174,7 @@ def test_scales_are_undone_before_a_crosscoders_norms_are_compared(data) -> None
     assert float((two / one).median()) == pytest.approx(3, rel=0.15)
 
 
-def test_latent_scaling_tells_a_specific_latent_from_shared_ones(data, all_effects) -> None:
+def test_latent_scaling_separates_a_specific_latent_from_shared_ones(data, all_effects) -> None:
     effects = all_effects["crosscoder"]
     scaling, latent = effects.scaling, first_group(all_effects["crosscoder"], data).members[0].latent
     assert scaling is not None
@@ -185,7 +188,7 @@ def test_latent_scaling_tells_a_specific_latent_from_shared_ones(data, all_effec
     assert (scaling.nu["err"][1, known] <= scaling.nu["err"][0, known]).all()
 
 
-def test_latent_scaling_is_the_regression_it_says(data, all_effects) -> None:
+def test_latent_scaling_is_the_regression_of_the_docstring(data, all_effects) -> None:
     effects = all_effects["crosscoder"]
     crosscoder = effects.dictionary
     assert isinstance(crosscoder, Crosscoder)
@@ -213,7 +216,7 @@ def test_latent_scaling_is_the_regression_it_says(data, all_effects) -> None:
 
 
 def test_a_latent_that_only_looks_specific_is_not_added(data, all_effects) -> None:
-    """The base's decoder is erased although the base has the direction: nu says so, and the class follows."""
+    """The base's decoder is erased although the base has the direction: nu shows that, and the class follows nu."""
     effects = all_effects["crosscoder"]
     scaling, group = effects.scaling, first_group(all_effects["crosscoder"], data)
     both = {part: np.ones_like(nu) for part, nu in scaling.nu.items()}
@@ -224,21 +227,21 @@ def test_a_latent_that_only_looks_specific_is_not_added(data, all_effects) -> No
 
 @pytest.mark.parametrize(("other", "name"), [(1 / 3, "added"), (1.0, "shared"), (3.0, "weakened")])
 def test_what_fires_together_hides_no_added_latent(data, all_effects, other: float, name: str) -> None:
-    """Latent scaling decides; the ratio, which hears what leans the latent's way, has to point the same way."""
+    """Latent scaling decides, but the ratio, which includes similar directions, has to point the same way."""
     effects = all_effects["crosscoder"]
     (member, *_) = first_group(effects, data).members
     group = Group(RESPONSE, (replace(member, weight=1.0),), 0.0, 1)
     first, second = effects.dictionary.config.input_scales
 
-    def heard(sums):  # as if the base moved along the direction `other` times as much as the target
+    def with_base(sums):  # as if the base moved along the direction `other` times as much as the target
         return replace(sums, parts=sums.parts | {("act", 0): other * second / first * sums.parts["act", 1]})
 
-    by_class = {at: heard(sums) for at, sums in effects.scaling.by_class.items()}
+    by_class = {at: with_base(sums) for at, sums in effects.scaling.by_class.items()}
     leaning = replace(effects, scaling=replace(effects.scaling, by_class=by_class))
     assert classify(group, [leaning], data.extraction, residuals_of(data)).name == name
 
 
-def test_a_crosscoder_reads_models_of_different_widths(data) -> None:
+def test_a_crosscoder_works_across_widths(data) -> None:
     wide = torch.linalg.qr(torch.randn(40, 40, generator=torch.Generator().manual_seed(3)))[0][:32]
     activations = {"base": data.activations["base"], "target": data.activations["target"] @ wide}
     no_shams = replace(data.extraction, readers=("base", "target"))
@@ -248,7 +251,7 @@ def test_a_crosscoder_reads_models_of_different_widths(data) -> None:
     assert effects.quality.dark_matter is None
     assert effects.quality.explained["target", "C"] > 0.5
     group = first_group(effects, pair)
-    (tested,) = confirm_groups([group], [effects], no_shams, 0)
+    (tested,) = confirm_groups([group], choose_scopes([group], [effects], no_shams), [effects], no_shams, 0)
     assert tested.p_adjusted < 0.01
     own = effects.dictionary.decoder(1)[group.members[0].latent]
     assert float(torch.nn.functional.normalize(own, dim=0) @ pair.direction) > 0.8
@@ -263,8 +266,8 @@ def test_principal_components_are_orthonormal_with_both_signs(data, all_effects)
     components = pca.w_dec[: OPTIONS.k]
     torch.testing.assert_close(components @ components.T, torch.eye(OPTIONS.k), atol=1e-5, rtol=0)
     assert torch.equal(pca.w_dec[OPTIONS.k :], -components)
-    seen = pca.read((data.activations["base"], data.activations["target"]), torch.empty(0))
-    one, opposite = seen.activity[1][:, : OPTIONS.k], seen.activity[1][:, OPTIONS.k :]
+    encoded = pca.encode_pair((data.activations["base"], data.activations["target"]), torch.empty(0))
+    one, opposite = encoded.activity[1][:, : OPTIONS.k], encoded.activity[1][:, OPTIONS.k :]
     assert not ((one > 0) & (opposite > 0)).any()
 
 
@@ -281,7 +284,7 @@ def test_the_mean_shift_is_the_mean_of_each_class(data, all_effects) -> None:
 
 
 def test_a_difference_belongs_to_the_model_that_has_it(data) -> None:
-    """The same direction, planted in the base: it is the base's latent that loses, not a new one of the target."""
+    """With the direction planted in the base, the base's latent loses; the target gets no new one."""
     activations = dict(data.activations)
     activations["base"], activations["target"] = data.activations["target"], data.activations["base"]
     own = data.extraction.rows_read("sham_0")

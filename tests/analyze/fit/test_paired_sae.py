@@ -33,7 +33,7 @@ def test_recovers_directions_and_the_specific_one() -> None:
     assert f_second.mean() > 5 * f_first.mean()
 
 
-def test_reconstructs_and_keeps_the_asked_sparsity() -> None:
+def test_reconstructs_with_the_requested_sparsity() -> None:
     first, second, _ = sparse_pair()
     dictionary = fit_paired_sae(first, second, OPTIONS)
     codes = dictionary.encode(second)
@@ -59,7 +59,7 @@ def test_bfloat16_rows_reach_nearly_the_same_reconstruction() -> None:
     assert 1 - residual / (second - second.mean(0)).square().sum() > 0.85
 
 
-def test_survives_the_disk(tmp_path) -> None:
+def test_can_be_saved_and_loaded(tmp_path) -> None:
     first, second, _ = sparse_pair()
     dictionary = fit_paired_sae(first, second, FitOptions("resid_post", 3, 64, 4, 5, 128, 0))
     dictionary.save(tmp_path / "d")

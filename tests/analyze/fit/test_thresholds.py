@@ -1,4 +1,4 @@
-"""Thresholds for single latents: where firings pay, and never under the common one."""
+"""Thresholds of single latents: they keep firings that reduce the error, and are never under the common one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_cut_leaves_out_what_costs_more_than_it_gains() -> None:
 
 
 def test_a_latent_that_echoes_another_is_cut_where_its_own_firings_begin() -> None:
-    """Two directions with cosine 0.5 and an encoder that reads each by a plain product: an echo is half as strong."""
+    """Two directions with cosine 0.5, each encoded by a plain product: an echo is half as strong."""
     random = torch.Generator().manual_seed(0)
     w_dec = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.75**0.5, 0.0]])
     own = torch.randint(2, (2000,), generator=random)

@@ -1,4 +1,4 @@
-"""The training loop: an exact batch top-k, and gradients as automatic differentiation of the dense loss gives them."""
+"""The training loop: an exact batch top-k, and the gradients that automatic differentiation of the dense loss gives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def trainer(dtype: torch.dtype = torch.float32, k: int = 3) -> Trainer:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("hint", [0.0, 0.5, 1.2, 100.0])
-def test_the_largest_are_those_of_a_full_sort(dtype: torch.dtype, hint: float) -> None:
+def test_the_largest_match_a_full_sort(dtype: torch.dtype, hint: float) -> None:
     active = torch.randn(30, 50, generator=torch.Generator().manual_seed(3)).to(dtype)
     codes, smallest = largest(active, 90, hint)
     assert smallest == float(active.flatten().sort(descending=True).values[89])
@@ -49,8 +49,8 @@ def dense_gradients(state: Trainer, x: torch.Tensor, dead: torch.Tensor) -> list
     loss = error.square().sum() / x.square().sum()
     if len(dead):
         left = error.detach()
-        values, places = pre[:, dead].topk(min(len(dead), 4 * state.options.k), dim=1)
-        codes = torch.zeros(len(x), len(dead)).scatter(1, places, values.relu())
+        values, index = pre[:, dead].topk(min(len(dead), 4 * state.options.k), dim=1)
+        codes = torch.zeros(len(x), len(dead)).scatter(1, index, values.relu())
         auxiliary = (left - codes @ w_dec[dead]).square().sum() / left.square().sum()
         loss = loss + AUXILIARY_WEIGHT * auxiliary
     loss.backward()

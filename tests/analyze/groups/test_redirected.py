@@ -1,4 +1,4 @@
-"""A feature that both models have, at the same tokens, in another direction: told as turned, and only then."""
+"""A feature that both models have at the same tokens in different directions is redirected; no other is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analyze.features import LayerEffects, measure_effects
 from analyze.fit import FitOptions, fit_dictionary
 from analyze.groups import Change, Group, classify, make_groups
 from analyze.groups.join import Member
-from analyze.groups.redirected import is_redirected, points_apart, stood_for
+from analyze.groups.redirected import contribution_by_half, is_redirected, points_apart
 from fi_store.config import DictionaryKind
 from fi_store.dictionaries import ORDER, Crosscoder
 from fi_store.method import METHOD
@@ -26,7 +26,7 @@ KINDS: tuple[DictionaryKind, ...] = ("paired_sae", "crosscoder")
 def turned(cosine: float, *, base: float = 6.0, target: float = 6.0, together: bool = True) -> Synthetic:
     """At the planted rows the base has `base` along u and the target `target` along v, with <u, v> = cosine.
 
-    Apart instead of together: the base has its at the other rows of the same kind of prompts.
+    If not `together`, the base has it at the other rows of the same prompts instead.
     """
     data = make(n_units=200)
     u = data.direction
@@ -65,7 +65,7 @@ def change_of(data: Synthetic, kind: DictionaryKind, first: str) -> tuple[Change
 
 @pytest.mark.parametrize("cosine", [-1.0, 0.0, 0.3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_turned_direction_is_redirected_from_either_side(kind: DictionaryKind, cosine: float) -> None:
+def test_a_turned_direction_is_redirected_in_both_orders(kind: DictionaryKind, cosine: float) -> None:
     data = turned(cosine)
     change, _, _ = change_of(data, kind, "base")
     assert change.name == "redirected"
@@ -77,19 +77,19 @@ def test_a_turned_direction_is_redirected_from_either_side(kind: DictionaryKind,
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_only_longer_is_not(kind: DictionaryKind) -> None:
+def test_a_longer_direction_is_not_redirected(kind: DictionaryKind) -> None:
     change, _, _ = change_of(turned(1.0, base=3.0), kind, "base")
     assert change.name == "strengthened"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_happens_at_other_tokens_is_not(kind: DictionaryKind) -> None:
+def test_a_direction_at_other_tokens_is_not_redirected(kind: DictionaryKind) -> None:
     change, _, _ = change_of(turned(0.0, together=False), kind, "base")
     assert change.name != "redirected"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_only_one_model_has_is_not(kind: DictionaryKind) -> None:
+def test_a_direction_of_one_model_is_not_redirected(kind: DictionaryKind) -> None:
     change, _, _ = change_of(turned(0.0, base=0.0), kind, "base")
     assert change.name in ("added", "strengthened")
 
@@ -98,7 +98,7 @@ def test_what_only_one_model_has_is_not(kind: DictionaryKind) -> None:
     ("case", "expected"),
     [("handed on", True), ("together in the base", False), ("one half only", False), ("few rows", False)],
 )
-def test_what_falls_and_what_rises(case: str, expected: bool) -> None:
+def test_the_falling_and_the_rising_side(case: str, expected: bool) -> None:
     data = turned(0.0)
     _, group, effects = change_of(data, "paired_sae", "base")
     random, rows = np.random.default_rng(0), data.extraction.rows
@@ -123,13 +123,13 @@ def test_what_falls_and_what_rises(case: str, expected: bool) -> None:
     assert is_redirected(pair, [by_hand], data.extraction, residuals_of(data)) is expected
     other = replace(by_hand, codes={**codes, "base": codes["target"], "target": codes["base"]})
     mirrored = replace(pair, members=(Member(0, 0, 0.6, 1), Member(0, 1, 0.4, -1)), direction=1)
-    if case != "together in the base":  # there, together in the target then
+    if case != "together in the base":  # swapped, it would be together in the target
         assert is_redirected(mirrored, [other], data.extraction, residuals_of(data)) is expected
     lonely = replace(pair, members=(Member(0, 0, 0.9, -1), Member(0, 1, 0.1, 1)))
     assert not is_redirected(lonely, [by_hand], data.extraction, residuals_of(data))
 
 
-def test_an_uncertain_direction_has_not_turned() -> None:
+def test_an_uncertain_direction_is_not_redirected() -> None:
     data = turned(0.0)
     _, group, effects = change_of(data, "crosscoder", "base")
     found = effects.dictionary
@@ -138,18 +138,18 @@ def test_an_uncertain_direction_has_not_turned() -> None:
     half = data.extraction.units.clusters[data.extraction.rows.unit] % 2
     latents = [member.latent for member in group.members]
     assert points_apart(found, rows, half, latents)
-    seen = stood_for(found, rows, half, torch.tensor(latents))
+    by_half = contribution_by_half(found, rows, half, torch.tensor(latents))
     for side in ORDER:
-        assert torch.nn.functional.cosine_similarity(*seen[:, found.part(side)], dim=0) > 0.99
-    # The same decoders on noise: in either half they are seen to stand for something else.
+        assert torch.nn.functional.cosine_similarity(*by_half[:, found.part(side)], dim=0) > 0.99
+    # The same decoders on noise: the two halves give different contributions.
     noise = torch.randn(2, *rows[0].shape, generator=torch.Generator().manual_seed(3)) * 1e3
     weak = replace(found, w_enc=torch.zeros_like(found.w_enc), b_enc=torch.full_like(found.b_enc, 100.0))
     few = [part[:40] for part in noise]
     assert not points_apart(weak, (few[0], few[1]), half[:40], latents)
 
 
-def test_an_error_that_both_models_share_turns_nothing() -> None:
-    """What the dictionary misses at the same tokens in both models is no direction of the base's."""
+def test_an_error_that_both_models_share_redirects_nothing() -> None:
+    """What the dictionary misses at the same tokens of both models is not a direction of the base."""
     data = turned(0.0, base=0.0)
     _, group, effects = change_of(data, "crosscoder", "base")
     found = effects.dictionary

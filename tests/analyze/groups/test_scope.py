@@ -1,4 +1,4 @@
-"""Where a group is tested: all prompts, or the large categories where D says that it is strongest."""
+"""On which prompts a group is tested: all of them, or the large categories where it is strongest on D."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from analyze.findings import confirm_groups
 from analyze.fit import FitOptions
 from analyze.fit.paired_sae import fit_paired_sae
 from analyze.groups import Group, choose_scopes, make_groups
-from analyze.names import of_categories
+from analyze.names.sentence import of_categories
 from analyze.stats import confirm, strata_of
 from fi_store.method import METHOD
 from tests.helpers.synthetic import Synthetic, make, swapped
@@ -43,34 +43,40 @@ def with_floors(effects: LayerEffects, floor: float, scoped: float) -> LayerEffe
     return replace(effects, floors=np.full(3, floor), scoped=np.full(3, scoped))
 
 
-def test_what_one_category_has_is_tested_there(
+def test_a_change_of_one_category_is_tested_there(
     data: Synthetic, found: tuple[list[Group], LayerEffects]
 ) -> None:
     groups, effects = found
     assert large_categories(data.extraction) == ["other", "planted", "third"]
-    high = with_floors(effects, 0.3, 0.5)  # over all prompts the planted direction has a third of its effect
+    high = with_floors(effects, 0.3, 0.5)  # over all prompts, a third of the planted effect is left
     assert choose_scopes(groups[:1], [high], data.extraction) == [("planted",)]
-    (tested,) = confirm_groups(groups[:1], [high], data.extraction, 0)
-    held = categories_of(data.extraction, ~data.extraction.units.discovery) == "planted"
-    assert (tested.scope, tested.n_units, tested.floor) == (("planted",), held.sum(), pytest.approx(0.5))
+    (tested,) = confirm_groups(
+        groups[:1], choose_scopes(groups[:1], [high], data.extraction), [high], data.extraction, 0
+    )
+    planted = categories_of(data.extraction, ~data.extraction.units.discovery) == "planted"
+    assert (tested.scope, tested.n_units, tested.floor) == (("planted",), planted.sum(), pytest.approx(0.5))
     assert tested.confirmed(0.05)
-    everywhere = with_floors(effects, 0.3, 50.0)  # nothing reaches that within a category
-    (over_all,) = confirm_groups(groups[:1], [everywhere], data.extraction, 0)
-    assert (over_all.scope, over_all.n_units) == ((), len(held))
+    everywhere = with_floors(effects, 0.3, 50.0)  # no effect within a category is that large
+    (over_all,) = confirm_groups(
+        groups[:1], choose_scopes(groups[:1], [everywhere], data.extraction), [everywhere], data.extraction, 0
+    )
+    assert (over_all.scope, over_all.n_units) == ((), len(planted))
     assert abs(over_all.effect) < abs(tested.effect) / 2
 
 
-def test_what_all_prompts_have_is_tested_on_all(
+def test_a_change_of_all_prompts_is_tested_on_all(
     data: Synthetic, found: tuple[list[Group], LayerEffects]
 ) -> None:
     groups, effects = found
     means = dict(effects.means)
-    place = groups[0].position_class
-    means["target", place] = means["base", place] + 1 + np.arange(120)[:, None] % 2 * np.float32(0.1)
+    position_class = groups[0].position_class
+    means["target", position_class] = (
+        means["base", position_class] + 1 + np.arange(120)[:, None] % 2 * np.float32(0.1)
+    )
     assert choose_scopes(groups[:1], [replace(effects, means=means)], data.extraction) == [()]
 
 
-def test_the_held_out_half_has_no_say_in_the_choice(
+def test_the_held_out_half_does_not_influence_the_choice(
     data: Synthetic, found: tuple[list[Group], LayerEffects]
 ) -> None:
     groups, effects = found
@@ -89,7 +95,8 @@ def test_a_category_without_the_change_is_not_joined_to_one_that_is_too_small(
     data: Synthetic, found: tuple[list[Group], LayerEffects], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups, effects = found
-    alike = with_floors(effects, 0.4, 0.4)  # the mean of two categories exceeds that, though one has nothing
+    # The mean of two categories exceeds 0.4 although one has no effect.
+    alike = with_floors(effects, 0.4, 0.4)
     assert choose_scopes(groups[:1], [alike], data.extraction) == [("planted",)]
     monkeypatch.setattr("analyze.groups.scope.METHOD", replace(METHOD, min_nonzero_clusters=25))
     assert choose_scopes(groups[:1], [alike], data.extraction) == [()]
@@ -118,8 +125,12 @@ def test_the_mirrored_pair_is_tested_on_the_same_prompts(
     groups, effects = found
     mirrored = swapped(data)
     back, other = measured(mirrored, "target")
-    ours = confirm_groups(groups, [effects], data.extraction, 0)
-    theirs = confirm_groups(back, [other], mirrored.extraction, 0)
+    ours = confirm_groups(
+        groups, choose_scopes(groups, [effects], data.extraction), [effects], data.extraction, 0
+    )
+    theirs = confirm_groups(
+        back, choose_scopes(back, [other], mirrored.extraction), [other], mirrored.extraction, 0
+    )
     assert any(item.scope for item in ours)
     assert [x.scope for x in ours] == [x.scope for x in theirs]
     for name, sign in (("effect", -1), ("floor", 1), ("p_adjusted", 1)):
@@ -138,7 +149,7 @@ def test_small_categories_are_never_tested_alone(
     assert choose_scopes(groups, [with_floors(effects, 0.3, 0.3)], small) == [()] * len(groups)
 
 
-def test_shams_are_looked_at_in_every_large_category(
+def test_shams_are_measured_in_every_large_category(
     data: Synthetic, found: tuple[list[Group], LayerEffects]
 ) -> None:
     _, effects = found
@@ -146,15 +157,14 @@ def test_shams_are_looked_at_in_every_large_category(
     units = data.extraction.units
     in_one = np.where(units.categories == "third", 1.0, 0.0).astype(np.float32)[:, None]
     levels = sham_levels(lambda sham, _: in_one, ["s"], data.extraction, np.ones(1, bool), 0.01)
-    assert (
-        levels.scoped > 2 * levels.floors
-    ).all()  # a third of the prompts reaches 1, all together a third of it
+    # One third of the prompts has the size 1, so all prompts together have a third of it.
+    assert (levels.scoped > 2 * levels.floors).all()
     theta = np.zeros((120, 2), dtype=np.float32)
     theta[units.categories == "third", 1] = -2
     assert largest_in_a_category(theta, data.extraction, ["other", "third"]).tolist() == [[0, 2]]
 
 
-def test_a_scope_is_the_test_on_its_clusters_alone() -> None:
+def test_a_scoped_test_equals_the_test_on_its_clusters_alone() -> None:
     random = np.random.default_rng(0)
     labels = np.repeat(["a", "b", "c"], (12, 9, 15))
     strata, scores = strata_of(labels), random.normal(0.3, 1, (36, 2))
@@ -190,7 +200,7 @@ def test_scopes_hold_the_level_of_a_family() -> None:
     assert rejected <= 21
 
 
-def test_categories_are_named_as_people_write_them() -> None:
+def test_categories_are_written_as_words() -> None:
     assert of_categories(()) == ""
     assert of_categories(("formal_logic",)) == " of formal logic"
     assert of_categories(("a_b", "c", "d")) == " of a b, c and d"

@@ -1,4 +1,4 @@
-"""Predicates hold where they should; names that fit are chosen and named, names that don't are not."""
+"""Predicates hold where they should; a name that fits is chosen, and a group without one stays unnamed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,25 @@ from analyze.extraction import PROMPT, RESPONSE, START, Extraction
 from analyze.features import LayerEffects
 from analyze.groups import Group
 from analyze.groups.join import Member
-from analyze.names import Bank, Contexts, check_behavior, layers_phrase, make_name, name_group, p_phrase
-from analyze.names.predicates import LINE_PATTERNS, PLACES, QUESTION_PATTERNS, Predicate, atoms_without_words
-from analyze.names.sentence import NAME_WORDS
+from analyze.names import Bank, Contexts, check_behavior, name_group
+from analyze.names.predicates import (
+    LINE_PATTERNS,
+    QUESTION_PATTERNS,
+    SEQUENCE_PARTS,
+    Predicate,
+    atoms_without_words,
+)
+from analyze.names.sentence import NAME_WORDS, layers_phrase, make_name, p_phrase
 from tests.helpers.synthetic import WORDS, make
 
 
 @pytest.fixture(scope="module")
 def extraction() -> Extraction:
     data = make(n_units=120, seed=2)
-    asked = ["If 3 cats eat 4 fish, how many?" if u % 3 == 0 else "Describe the sea." for u in range(120)]
-    units = replace(data.extraction.units, questions=asked, controls=["Describe 3 cats and 4 fish."] * 120)
+    questions = ["If 3 cats eat 4 fish, how many?" if u % 3 == 0 else "Describe the sea." for u in range(120)]
+    units = replace(
+        data.extraction.units, questions=questions, controls=["Describe 3 cats and 4 fish."] * 120
+    )
     return replace(data.extraction, units=units)
 
 
@@ -33,7 +41,7 @@ def contexts(extraction: Extraction) -> Contexts:
 
 
 class Firing:
-    """One feature whose activity is given, in the target only."""
+    """One feature with the given activity, in the target only."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
@@ -78,7 +86,7 @@ def test_noise_stays_unnamed(extraction: Extraction, contexts: Contexts) -> None
     assert not named(extraction, contexts, values)[0].named
 
 
-def test_a_place_alone_is_no_name(extraction: Extraction, contexts: Contexts) -> None:
+def test_a_position_class_alone_is_no_name(extraction: Extraction, contexts: Contexts) -> None:
     values = np.where(extraction.rows.position_class == START, 1.0, 0.0)
     found = named(extraction, contexts, values, START)
     assert not any(candidate.named for candidate in found)
@@ -88,10 +96,10 @@ def test_a_feature_that_never_fires_has_no_candidates(extraction: Extraction, co
     assert named(extraction, contexts, np.zeros(extraction.rows.n)) == []
 
 
-def test_places_partition_an_answer(extraction: Extraction, contexts: Contexts) -> None:
-    place = {name: contexts.evaluate(Predicate("place", (name,))) for name in PLACES}
-    assert (sum(mask.astype(int) for mask in place.values()) == 1).all()
-    assert (place["question"] == (extraction.rows.position_class == PROMPT)).all()
+def test_every_row_is_in_one_part_of_its_sequence(extraction: Extraction, contexts: Contexts) -> None:
+    parts = {name: contexts.evaluate(Predicate("place", (name,))) for name in SEQUENCE_PARTS}
+    assert (sum(mask.astype(int) for mask in parts.values()) == 1).all()
+    assert (parts["question"] == (extraction.rows.position_class == PROMPT)).all()
 
 
 def test_lines_are_the_text_up_to_the_token(extraction: Extraction, contexts: Contexts) -> None:
@@ -162,49 +170,49 @@ def test_names_have_twelve_words_at_most(
     assert concept is None or concept in name
 
 
-def test_a_concept_is_told_when_its_words_carry_the_push_and_the_answers_show_it(
+def test_a_concept_matches_if_its_words_are_pushed_and_the_answers_show_it(
     extraction: Extraction,
 ) -> None:
     bank, n = Bank(), extraction.units.n
     pushed = [("Perhaps", 0.4), ("might", 0.3), ("zorb", 0.3)]
     hedged = ["Perhaps it might rain."] * n
     plain = ["The lamp stands on the table."] * n
-    told = bank.tell(pushed, extraction, {"base": plain, "target": hedged}, 1)
-    assert told is not None
-    assert told.concept.phrase == "hedged statements"
-    assert told.words == ("Perhaps", "might")
-    assert (told.rate_base, told.rate_target) == (0.0, 1.0)
-    # Nothing is told when the other model says it, when nobody does, or when one common word is all there is.
-    assert bank.tell(pushed, extraction, {"base": hedged, "target": plain}, 1) is None
-    assert bank.tell(pushed, extraction, {"base": plain, "target": plain}, 1) is None
-    assert bank.spoken_of([("so", 0.9), ("zorb", 0.1)]) == []
-    # Swapping the pair and the direction tells the same.
-    mirrored = bank.tell(pushed, extraction, {"base": hedged, "target": plain}, -1)
+    matched = bank.match(pushed, extraction, {"base": plain, "target": hedged}, 1)
+    assert matched is not None
+    assert matched.concept.phrase == "hedged statements"
+    assert matched.words == ("Perhaps", "might")
+    assert (matched.rate_base, matched.rate_target) == (0.0, 1.0)
+    # No concept matches if only the other model hedges, if neither does, or if one common word is all there is.
+    assert bank.match(pushed, extraction, {"base": hedged, "target": plain}, 1) is None
+    assert bank.match(pushed, extraction, {"base": plain, "target": plain}, 1) is None
+    assert bank.candidates([("so", 0.9), ("zorb", 0.1)]) == []
+    # Swapping the pair and the direction gives the same concept.
+    mirrored = bank.match(pushed, extraction, {"base": hedged, "target": plain}, -1)
     assert mirrored is not None
-    assert mirrored.concept == told.concept
+    assert mirrored.concept == matched.concept
 
 
-def test_a_concept_found_on_d_alone_is_not_told(extraction: Extraction) -> None:
+def test_a_concept_found_on_d_alone_does_not_match(extraction: Extraction) -> None:
     discovery = extraction.units.discovery
     target = ["Perhaps it might rain." if chosen else "It rains." for chosen in discovery]
     answers = {"base": ["It rains."] * extraction.units.n, "target": target}
-    assert Bank().tell([("perhaps", 0.5), ("might", 0.5)], extraction, answers, 1) is None
+    assert Bank().match([("perhaps", 0.5), ("might", 0.5)], extraction, answers, 1) is None
 
 
-def test_content_words_are_asked_before_function_words_and_c_never_chooses(extraction: Extraction) -> None:
+def test_content_words_come_before_function_words_and_c_never_chooses(extraction: Extraction) -> None:
     bank, n, discovery = Bank(), extraction.units.n, extraction.units.discovery
     pushed = [("I", 0.5), ("me", 0.3), ("certain", 0.1), ("mistaken", 0.1)]
     plain, hedged = (
         ["The lamp stands."] * n,
         ["I am not certain about it and may be mistaken here, says me."] * n,
     )
-    told = bank.tell(pushed, extraction, {"base": plain, "target": hedged}, 1)
-    assert told is not None
-    assert told.words == ("certain", "mistaken")
-    # The concept of the content words is chosen on D; where C does not confirm it, no other one is tried.
-    spoken = [text if d else "I see me." for text, d in zip(hedged, discovery, strict=True)]
-    assert bank.tell(pushed, extraction, {"base": plain, "target": spoken}, 1) is None
-    assert bank.tell(pushed[:2], extraction, {"base": plain, "target": spoken}, 1) is not None
+    matched = bank.match(pushed, extraction, {"base": plain, "target": hedged}, 1)
+    assert matched is not None
+    assert matched.words == ("certain", "mistaken")
+    # The concept of the content words is chosen on D; if C does not confirm it, no other one is tried.
+    mixed = [text if d else "I see me." for text, d in zip(hedged, discovery, strict=True)]
+    assert bank.match(pushed, extraction, {"base": plain, "target": mixed}, 1) is None
+    assert bank.match(pushed[:2], extraction, {"base": plain, "target": mixed}, 1) is not None
 
 
 def test_behavior_counts_openings_on_c_only(extraction: Extraction) -> None:
@@ -217,8 +225,8 @@ def test_behavior_counts_openings_on_c_only(extraction: Extraction) -> None:
     assert found is not None
     assert found.words == ("Plan",)
     assert found.phrase == "begin with 'Plan'"
-    held = ~units.discovery
-    assert found.rate_target == pytest.approx(np.mean([u % 2 for u in np.flatnonzero(held)]))
+    held_out = ~units.discovery
+    assert found.rate_target == pytest.approx(np.mean([u % 2 for u in np.flatnonzero(held_out)]))
     assert found.rate_base == 0
     assert found.p_value < 0.001
     assert check_behavior(extraction, answers, ["."], START, 1) is None

@@ -25,8 +25,8 @@ from fi_store.method import METHOD
 RIGHT, WRONG, UNREAD = Answer(True, True), Answer(False, True), Answer(None, True)
 
 
-def own(n: int) -> np.ndarray:
-    """Every prompt its own cluster."""
+def separate(n: int) -> np.ndarray:
+    """Every prompt in a cluster of its own."""
     return np.arange(n)
 
 
@@ -43,49 +43,49 @@ def question(
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 10), (2, 10), (7, 9), (30, 30)])
-def test_prompts_of_their_own_give_wilsons_interval(right: int, n: int) -> None:
-    low, high = share_interval(np.array([1.0] * right + [0.0] * (n - right)), own(n))
+def test_separate_prompts_give_wilsons_interval(right: int, n: int) -> None:
+    low, high = share_interval(np.array([1.0] * right + [0.0] * (n - right)), separate(n))
     known = binomtest(right, n).proportion_ci(method="wilson")
     assert low == pytest.approx(known.low, abs=1e-12)
     assert high == pytest.approx(known.high, abs=1e-12)
 
 
 def test_never_right_is_exactly_zero_and_still_has_a_width() -> None:
-    low, high = share_interval(np.zeros(10), own(10))
+    low, high = share_interval(np.zeros(10), separate(10))
     assert low == 0.0
     assert high == pytest.approx(0.2775, abs=1e-4)  # z^2 / (n + z^2)
 
 
-def test_copies_of_a_prompt_add_nothing() -> None:
+def test_copies_of_a_prompt_add_no_information() -> None:
     values = np.array([1.0, 0.0, 0.0, 1.0, 1.0])
-    assert share_interval(np.repeat(values, 4), np.repeat(own(5), 4)) == pytest.approx(
-        share_interval(values, own(5))
+    assert share_interval(np.repeat(values, 4), np.repeat(separate(5), 4)) == pytest.approx(
+        share_interval(values, separate(5))
     )
-    assert paired_interval(np.repeat(values, 3), np.repeat(own(5), 3)) == pytest.approx(
-        paired_interval(values, own(5))
+    assert paired_interval(np.repeat(values, 3), np.repeat(separate(5), 3)) == pytest.approx(
+        paired_interval(values, separate(5))
     )
     assert effective_number(np.array([7, 7, 7, 2])) == pytest.approx(16 / 10)
 
 
 def test_the_paired_interval_by_hand() -> None:
     """5 prompts gained, 1 lost, 14 the same: (6 - 2) / 22 +- 1.96 sqrt((8 / 22 - (4 / 22)^2) / 22)."""
-    low, high = paired_interval(np.array([1.0] * 5 + [-1.0] + [0.0] * 14), own(20))
+    low, high = paired_interval(np.array([1.0] * 5 + [-1.0] + [0.0] * 14), separate(20))
     half = 1.959964 * math.sqrt((8 / 22 - (4 / 22) ** 2) / 22)
     assert (low, high) == pytest.approx((4 / 22 - half, 4 / 22 + half), abs=1e-6)
-    low, high = paired_interval(np.zeros(20), own(20))
+    low, high = paired_interval(np.zeros(20), separate(20))
     assert -high == low < 0
-    assert paired_interval(np.ones(3), own(3))[1] == 1.0
+    assert paired_interval(np.ones(3), separate(3))[1] == 1.0
 
 
 def test_mcnemar_counts_clusters() -> None:
-    assert paired_p(np.array([1.0] * 5 + [-1.0] + [0.0] * 14), own(20)) == pytest.approx(2 * 7 / 64)
-    # six discordant prompts of one family are one discordant pair
+    assert paired_p(np.array([1.0] * 5 + [-1.0] + [0.0] * 14), separate(20)) == pytest.approx(2 * 7 / 64)
+    # Six discordant prompts of one family are one discordant pair.
     assert paired_p(np.array([1.0] * 6 + [0.0]), np.array([0] * 6 + [1])) == 1.0
-    assert paired_p(np.zeros(4), own(4)) == 1.0
+    assert paired_p(np.zeros(4), separate(4)) == 1.0
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.booleans()), min_size=1, max_size=40))
-def test_limits_hold_the_estimate_and_swapping_turns_the_difference(
+def test_limits_include_the_estimate_and_swapping_flips_the_difference(
     drawn: list[tuple[int, bool, bool]],
 ) -> None:
     made = [question(cluster, Answer(b, True), Answer(t, True)) for cluster, b, t in drawn]
@@ -99,7 +99,7 @@ def test_limits_hold_the_estimate_and_swapping_turns_the_difference(
     assert other["p_value"] == row["p_value"]
 
 
-def test_unread_and_cut_off_are_counted_apart_and_are_not_right() -> None:
+def test_unread_and_cut_off_answers_are_counted_separately() -> None:
     made = [
         question(0, RIGHT, Answer(None, False)),
         question(1, Answer(True, False), WRONG),
@@ -118,7 +118,7 @@ def test_unread_and_cut_off_are_counted_apart_and_are_not_right() -> None:
     assert counts == [[2, 1, 1, 1, 1], [1, 2, 1, 2, 0]]
 
 
-def test_rows_by_difficulty_and_category_and_what_is_too_small_to_test() -> None:
+def test_rows_by_difficulty_and_category_and_groups_too_small_to_test() -> None:
     enough, few = METHOD.min_category_clusters, METHOD.min_category_clusters - 1
     made = [question(i, WRONG, RIGHT, difficulty=1, category="sums") for i in range(enough)]
     made += [question(100 + i, RIGHT, RIGHT, difficulty=3, category="sets") for i in range(few)]
@@ -151,8 +151,8 @@ def test_the_intervals_cover_under_families() -> None:
     """Coverage of a true 30% in 2,000 draws of 12 families of 1 to 4 equal prompts: at least 93% (sd 0.5%)."""
     random = np.random.default_rng(0)
     clusters = np.repeat(np.arange(12), [1, 2, 3, 4] * 3)
-    held = 0
+    covered = 0
     for _ in range(2_000):
         low, high = share_interval((random.random(12) < 0.3).astype(float)[clusters], clusters)
-        held += low <= 0.3 <= high
-    assert held / 2_000 >= 0.93
+        covered += low <= 0.3 <= high
+    assert covered / 2_000 >= 0.93

@@ -1,4 +1,4 @@
-"""A pair in two bases is noticed; one that differs in behavior, or hardly inside, is not taken for it."""
+"""A pair in two bases gets a warning; a pair that differs in behavior, or hardly inside, does not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SAME, DIFFERENT = "no_behavioral_difference", "different"
 
 
 def warned(folder: Path, apart: list[float], cka: list[float], verdict: str = SAME) -> str | None:
-    place = {"source": "fi-store", "site": "resid_post", "ci_low": None, "ci_high": None, "n_units": 9}
+    fixed = {"source": "fi-store", "site": "resid_post", "ci_low": None, "ci_high": None, "n_units": 9}
     with by_hand.open_new(folder) as store:
         run = by_hand.add_run(store, by_hand.model("a"), by_hand.model("b"), [0, 1], ["C", "C"])
         with store.session() as session:
@@ -30,7 +30,7 @@ def warned(folder: Path, apart: list[float], cka: list[float], verdict: str = SA
                                 layer_target=layer,
                                 position_class=position_class,
                                 value=factor * value,
-                                **place,
+                                **fixed,
                             )
                         )
         numbers = dict.fromkeys(("gap", "gap_low", "gap_high", "kl_symmetric", "kl_low", "kl_high"), 0.0)

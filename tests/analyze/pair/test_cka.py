@@ -1,4 +1,4 @@
-"""Debiased CKA: against the formula written out, invariances, coverage with its odds, and what is refused."""
+"""Debiased CKA: the formula written out, invariances, coverage with its odds, and what is refused."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def test_value_and_interval_equal_the_formula_written_out(clusters: np.ndarray) 
     left_out = np.array([slow_cka(x[clusters != c], y[clusters != c]) for c in labels])
     count = len(labels)
     error = np.sqrt((count - 1) / count * np.sum((left_out - left_out.mean()) ** 2))
-    reach = stats.t.ppf(0.975, count - 1) * error
+    half_width = stats.t.ppf(0.975, count - 1) * error
     assert found.value == pytest.approx(slow_cka(x, y))
-    assert found.low == pytest.approx(max(-1, slow_cka(x, y) - reach))
-    assert found.high == pytest.approx(min(1, slow_cka(x, y) + reach))
+    assert found.low == pytest.approx(max(-1, slow_cka(x, y) - half_width))
+    assert found.high == pytest.approx(min(1, slow_cka(x, y) + half_width))
 
 
 def test_coverage_where_the_truth_is_known() -> None:
     """X ~ N(0, I_4), Y = X + N(0, I_4): CKA = |cov(X, Y)|^2 / (|cov X| |cov Y|) = 1/2. 400 data sets of 60 prompts.
 
-    A coverage of 0.95 has SE 0.011 here; below 0.90 by chance: odds under 1e-4.
+    A coverage of 0.95 has SE 0.011 here; the odds of less than 0.90 by chance are under 1e-4.
     """
     rng = np.random.default_rng(3)
     clusters = np.arange(60)
@@ -121,7 +121,7 @@ def test_refusals() -> None:
         make_gram(x[:3], np.arange(3))
     with pytest.raises(AnalysisError, match="NaN"):
         make_gram(np.full((6, 3), np.nan), np.arange(6))
-    with pytest.raises(AnalysisError, match="stand together"):
+    with pytest.raises(AnalysisError, match="adjacent"):
         make_gram(x, [0, 1, 0, 1, 2, 3])
     with pytest.raises(AnalysisError, match="cluster labels"):
         make_gram(x, [0, 1])

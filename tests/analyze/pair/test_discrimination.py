@@ -1,4 +1,4 @@
-"""What tells two models apart: every measure by hand, categories, the paragraph, the command, and a tiny pair."""
+"""Which prompts discriminate between two models: measures by hand, categories, paragraph, command, a tiny pair."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_prompts_measures_by_hand(tmp_path: Path) -> None:
         write_discrimination(store, store.run(run))
         write_discrimination(store, store.run(run))  # rewritten, not added
         first, second = store.rows("select * exclude (run_id) from prompt_discrimination order by prompt_id")
-    # base's text: start 2 and token 3; target's: start 2 and token 7. Agreement: base's 0, 1; target's 0, 0.
+    # Base's text: start 2 and token 3; target's: start 2 and token 7. Agreement: base's 0, 1; target's 0, 0.
     assert first["kl_symmetric"] == pytest.approx((2.5 + 4.5) / 2)
     assert first["agreement"] == pytest.approx((0.5 + 0.0) / 2)
     assert first["gap"] == pytest.approx((2 + 4) / 2)
@@ -132,7 +132,7 @@ def test_the_queries_agree_with_each_other_and_the_plan(plain_store: FilledStore
 
 
 def quiet_store(folder: Path, levels: dict[str, list[tuple[float, float]]]) -> tuple[Store, str]:
-    """A run of which only discrimination is known: category -> (KL, agreement) of each prompt."""
+    """A run with nothing but discrimination: category -> (KL, agreement) of each prompt."""
     flat = [(category, *values) for category, prompts in levels.items() for values in prompts]
     store = by_hand.open_new(folder)
     run = by_hand.add_run(
@@ -186,14 +186,14 @@ def test_the_paragraph_names_what_discriminates_and_what_adds_nothing(tmp_path: 
     }
     store, run = quiet_store(tmp_path, levels)
     with store:
-        said = describe_discrimination(store, run)
+        paragraph = describe_discrimination(store, run)
         silent = [
             row for row in run_query(store, "prompt_discrimination", k=ALL).to_pylist() if adds_nothing(row)
         ]
-    assert said == (
-        "Over 26 prompts the models' next-word predictions lie 0.81 nats apart (mean symmetric KL). "
-        "Best at telling them apart: formal logic (1 nats); 39% of the difference from 31% of prompts. "
-        "Less than the average: causal reasoning (0.33 nats) and small talk (0.01 nats). "
+    assert paragraph == (
+        "Over 26 prompts the models' next-word predictions are 0.81 nats apart (mean symmetric KL). "
+        "Best at telling them apart: formal logic (1 nats), with 39% of the difference in 31% of the prompts. "
+        "Below average: causal reasoning (0.33 nats) and small talk (0.01 nats). "
         "No difference in small talk (0.01 nats). 8 of 26 prompts add nothing: small_talk/16, small_talk/17, "
         "small_talk/18, small_talk/19, small_talk/20, small_talk/21 and 2 more."
     )
@@ -204,8 +204,8 @@ def test_the_paragraph_without_enough_families(tmp_path: Path) -> None:
     store, run = quiet_store(tmp_path, {"a": [(0.5, 0.5)] * 7})
     with store:
         assert describe_discrimination(store, run) == (
-            "Over 7 prompts the models' next-word predictions lie 0.5 nats apart (mean symmetric KL). "
-            "No category has the 8 families of prompts that a comparison needs. Every prompt adds something."
+            "Over 7 prompts the models' next-word predictions are 0.5 nats apart (mean symmetric KL). "
+            "No category has the 8 prompt families that a comparison needs. Every prompt adds something."
         )
 
 
@@ -218,7 +218,7 @@ def test_the_paragraph_without_enough_families(tmp_path: Path) -> None:
         ({"grades_differ": True}, False),
     ],
 )
-def test_a_prompt_adds_nothing_within_the_bounds_of_gate_0(changed: dict[str, Any], nothing: bool) -> None:
+def test_a_prompt_within_the_bounds_of_gate_0_adds_nothing(changed: dict[str, Any], nothing: bool) -> None:
     row = {"kl_symmetric": 0.02, "agreement": 0.95, "grades_differ": None, **changed}
     assert adds_nothing(row) is nothing
 
@@ -229,7 +229,7 @@ def test_a_prompt_adds_nothing_within_the_bounds_of_gate_0(changed: dict[str, An
 def test_the_command_ranks_prompts_and_categories(plain_store: FilledStore) -> None:
     found = fi_store("prompts", "discriminate", "--store", plain_store.path, "--limit", 3)
     assert found.code == 0, found.err
-    assert found.out.startswith("Over 40 prompts the models' next-word predictions lie 0.5")
+    assert found.out.startswith("Over 40 prompts the models' next-word predictions are 0.5")
     assert found.out.index("smallest_detecta") < found.out.index("target_grade")
     assert "formal_logic" in found.out
     only = fi_store(
@@ -239,11 +239,11 @@ def test_the_command_ranks_prompts_and_categories(plain_store: FilledStore) -> N
 
 
 def test_the_command_writes_rows_for_programs(plain_store: FilledStore, tmp_path: Path) -> None:
-    place = ("--store", plain_store.path, "--format", "json")
-    prompts = json.loads(fi_store("prompts", "discriminate", *place, "--limit", 4).out)
+    options = ("--store", plain_store.path, "--format", "json")
+    prompts = json.loads(fi_store("prompts", "discriminate", *options, "--limit", 4).out)
     assert [row["rank"] for row in prompts] == [1, 2, 3, 4]
     assert prompts[0]["target_answer"].startswith("Step 1")
-    categories = json.loads(fi_store("prompts", "discriminate", *place, "--by", "category").out)
+    categories = json.loads(fi_store("prompts", "discriminate", *options, "--by", "category").out)
     assert len(categories) == 12
     file = tmp_path / "new" / "found.md"
     written = fi_store(
@@ -307,13 +307,8 @@ def test_an_analysis_grades_and_discriminates(tiny_models: TinyModels, tmp_path:
         assert len(graded) == 2 * 4
         assert {row["prompt"] for row in graded} == {"sums/1", "sums/3", "sums/5", "sums/7"}
         levels = run_query(store, "accuracy_by_difficulty", run=run).to_pylist()
-        assert [row["difficulty"] for row in levels] == [
-            None,
-            1,
-            2,
-            3,
-            4,
-        ]  # 7 % 5 + 1 = 3, 5 % 5 + 1 = 1, ...
+        # 7 % 5 + 1 = 3, 5 % 5 + 1 = 1, ...
+        assert [row["difficulty"] for row in levels] == [None, 1, 2, 3, 4]
         assert {row["chance"] for row in levels} == {0.5}
         prompts = run_query(store, "prompt_discrimination", run=run, k=ALL).to_pylist()
         assert len(prompts) == 8

@@ -50,7 +50,7 @@ def test_the_means_by_hand(tmp_path: Path) -> None:
         with store.session() as session:
             session.add(gate)
         stored = store.rows("select * from pair_gate")[0]
-    # per unit of kl: base's text start (1 + 3) / 2 and 1, target's start 2, then 2 and 4; the prompt of D is out
+    # In multiples of kl: base's text has start (1 + 3) / 2 and 1; target's has start 2, 2 and 4. D does not count.
     per_prompt = np.array(levels[:3]) * (np.mean([2, 1]) + np.mean([2, 2, 4])) / 2
     assert float(found.kl_symmetric.estimate) == pytest.approx(per_prompt.mean())
     slack = 1e-12
@@ -89,7 +89,7 @@ def test_swapped_models_give_the_same_gate(tmp_path: Path) -> None:
         assert getattr(gates[0], name) == pytest.approx(getattr(gates[1], name), abs=1e-12)
 
 
-def test_an_empty_answer_leaves_the_other_text(tmp_path: Path) -> None:
+def test_with_an_empty_answer_the_other_text_counts_alone(tmp_path: Path) -> None:
     rows = [row for i in range(3) for row in prompt_rows(i, 1.0, 0.1) if (i, row["author"]) != (1, "target")]
     store, run = store_with(tmp_path, rows, [0, 1, 2], ["C"] * 3)
     with store:
@@ -117,11 +117,8 @@ def behavior(tmp_path: Path, kl: list[float], disagree: int) -> PairBehavior:
         ([0.0] * 6, 0, "no_behavioral_difference"),
         ([0.01, 0.012, 0.009, 0.011, 0.01, 0.01], 2, "no_behavioral_difference"),
         ([0.021] * 6, 0, "different"),
-        (
-            [0.0, 0.0, 0.0, 0.0, 0.0, 0.1],
-            0,
-            "different",
-        ),  # mean 0.017, but the upper limit is not within 0.02
+        # The mean is 0.017, but the upper limit exceeds 0.02.
+        ([0.0, 0.0, 0.0, 0.0, 0.0, 0.1], 0, "different"),
         ([0.01] * 6, 4, "different"),  # agreement 1 - 4/66
     ],
 )
@@ -130,7 +127,7 @@ def test_the_verdict_needs_both_bounds(tmp_path: Path, kl: list[float], disagree
     assert found.verdict == verdict
 
 
-def test_a_pair_of_equal_models_is_zero_without_width(tmp_path: Path) -> None:
+def test_a_pair_of_equal_models_gives_zero_without_width(tmp_path: Path) -> None:
     found = behavior(tmp_path, [0.0] * 4, 0)
     for interval, value in ((found.gap, 0), (found.kl_symmetric, 0), (found.agreement, 1)):
         assert (float(interval.low), float(interval.estimate), float(interval.high)) == (value, value, value)

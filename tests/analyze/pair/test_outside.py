@@ -1,4 +1,4 @@
-"""Outside similarity files: whole rows, layers out of names, and every fault with the key that holds it."""
+"""Outside similarity files: whole rows, layers from names, and every fault with its key."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_rows_fit_the_table(tmp_path: Path) -> None:
         ("layers.1.experts.layers.2.weight", None),
     ],
 )
-def test_layers_out_of_names(name: str, layer: int | None) -> None:
+def test_layers_are_read_from_names(name: str, layer: int | None) -> None:
     assert layer_of(name) == layer
 
 
@@ -86,7 +86,7 @@ def test_layers_out_of_names(name: str, layer: int | None) -> None:
         ('{"a": {"differences": {"b": true}}}', "valid number"),
         ('{"a": {"differences": {"b": null}}}', "valid number"),
         ('{"a": {"similarity": {"b": 1}}}', "'a' / 'similarity'"),
-        ('{"a": {"similarities": {"x -> y": 1}}}', "may not hold ' -> '"),
+        ('{"a": {"similarities": {"x -> y": 1}}}', "must not contain ' -> '"),
         ('{"a": {"similarities": [1]}}', "'a' / 'similarities'"),
         ('{"a": 1}', "at 'a'"),
         ("[]", "should be an object"),

@@ -17,14 +17,14 @@ from fi_store.store.tables import LayerSimilarity
 from tests.helpers import by_hand
 
 N, D = 12, 4
-CLUSTERS = [0, 1, 2, 3, 4, 0, 1, 5, 6, 7, 8, 9]  # prompts of a family do not stand together
+CLUSTERS = [0, 1, 2, 3, 4, 0, 1, 5, 6, 7, 8, 9]  # prompts of a family are not adjacent
 HALVES = ["D" if cluster % 2 else "C" for cluster in CLUSTERS]
 
 
 def fill(
     store: Store, *, layers: int = 2, width: int = D, target_layers: int | None = None, same: bool = False
 ) -> str:
-    """A run with vectors drawn from a fixed seed; the deeper model's further layers have one empty side."""
+    """A run with vectors from a fixed seed; layers that only the deeper model has are empty for the other."""
     deep = layers if target_layers is None else target_layers
     run = by_hand.add_run(
         store,
@@ -82,7 +82,8 @@ def test_rows_of_a_pair_with_equal_shapes(tmp_path: Path) -> None:
     assert found.notes == []
     assert len(found.rows) == 2 * 2 * 3
     difference = of(found.rows, "relative_difference", "prompt", "1")
-    assert difference["value"] == pytest.approx(0.55)  # mean of 0, 0.1 ... 1.1; the control's 9 is not in it
+    # The mean of 0, 0.1 ... 1.1; the control text's 9 does not count.
+    assert difference["value"] == pytest.approx(0.55)
     assert 0 < difference["ci_low"] < 0.55 < difference["ci_high"] < 1.1
     cosine = of(found.rows, "cosine", "response", "0")
     assert {key: cosine[key] for key in ("source", "site", "layer_base", "layer_target", "n_units")} == {
@@ -92,7 +93,7 @@ def test_rows_of_a_pair_with_equal_shapes(tmp_path: Path) -> None:
         "layer_target": 0,
         "n_units": N,
     }
-    # prompt 0 has relative difference 0, and so counts as cosine 1
+    # Prompt 0 has relative difference 0, so its cosine counts as 1.
     assert cosine["value"] == pytest.approx((11 * 0.9 + 1) / 12)
 
     # CKA by hand: both answers' vectors averaged per prompt, prompts sorted by cluster
@@ -161,7 +162,7 @@ def test_writing_twice_replaces_and_leaves_outside_rows(tmp_path: Path) -> None:
         assert len(first) == 13
 
 
-def test_what_is_undefined_is_said(tmp_path: Path) -> None:
+def test_undefined_similarities_are_warned_of(tmp_path: Path) -> None:
     with by_hand.open_new(tmp_path) as store:
         run = by_hand.add_run(store, by_hand.model("a", 1), by_hand.model("b", 1), [0, 1, 2, 3, 4], ["D"] * 5)
         flat = [
@@ -196,8 +197,8 @@ def test_broken_summaries_are_refused(tmp_path: Path) -> None:
         with pytest.raises(AnalysisError, match="different prompts"):
             write_similarity(store, run)
         by_hand.add_summaries(store, run, [*whole[:-1], {**whole[-1], "cosine": None}])
-        with pytest.raises(AnalysisError, match="lack numbers"):
+        with pytest.raises(AnalysisError, match="missing or infinite"):
             write_similarity(store, run)
         by_hand.add_summaries(store, run, [*whole[:-1], {**whole[-1], "mean_base": [1.0]}])
-        with pytest.raises(AnalysisError, match="several lengths"):
+        with pytest.raises(AnalysisError, match="different lengths"):
             write_similarity(store, run)

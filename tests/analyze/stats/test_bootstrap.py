@@ -15,7 +15,7 @@ from fi_store.errors import AnalysisError
 SMALL = st.floats(-100, 100, allow_nan=False, width=32)
 
 
-def test_a_draw_holds_as_many_clusters_as_the_data_and_repeats_with_the_seed() -> None:
+def test_a_draw_has_as_many_clusters_as_the_data_and_repeats_with_the_seed() -> None:
     counts = cluster_counts(3, draws=200, seed=4)
     assert counts.shape == (200, 3)
     assert np.all(counts.sum(axis=1) == 3)
@@ -25,7 +25,7 @@ def test_a_draw_holds_as_many_clusters_as_the_data_and_repeats_with_the_seed() -
 
 
 def test_draws_are_unbiased() -> None:
-    """Mean count 1: 40,000 draws of variance below 1 put the mean within 5 SE = 0.025, odds below 1e-5 a
+    """The mean count is 1. With 40,000 draws of variance below 1 it is within 5 SE = 0.025; odds below 1e-5 per
     cluster."""
     assert np.allclose(cluster_counts(8, draws=40_000, seed=0).mean(axis=0), 1, atol=0.025)
 
@@ -47,9 +47,9 @@ def test_mean_interval_agrees_with_scipy_where_every_row_is_a_cluster() -> None:
 def test_coverage_over_clusters() -> None:
     """2,000 data sets of 40 clusters (1-3 rows, intraclass correlation 0.5), 95% intervals.
 
-    True coverage of BCa at 40 clusters is about 0.935; its SE over the data sets is 0.0055, so the lower
-    bound of 0.91 fails by chance with odds below 1e-5. An interval over rows (wrong) covers about 0.87 and
-    must fail.
+    The true coverage of BCa with 40 clusters is about 0.935 and its SE over the data sets is 0.0055, so the
+    odds that it falls below 0.91 by chance are under 1e-5. An interval over rows would be wrong: it covers
+    about 0.87 and must fail.
     """
     rng = np.random.default_rng(11)
     clusters = np.repeat(np.arange(40), rng.integers(1, 4, size=40))
@@ -78,7 +78,7 @@ def test_a_constant_has_no_width(value: float, n: int) -> None:
     hnp.arrays(np.float64, st.tuples(st.integers(2, 12), st.integers(1, 3)), elements=SMALL),
     st.integers(0, 99),
 )
-def test_limits_are_ordered_inside_the_range_and_turn_with_the_sign(values: np.ndarray, seed: int) -> None:
+def test_limits_are_ordered_in_range_and_flip_with_the_sign(values: np.ndarray, seed: int) -> None:
     clusters = np.arange(len(values))
     found = mean_interval(values, clusters, draws=99, seed=seed)
     turned = mean_interval(-values, clusters, draws=99, seed=seed)
@@ -117,7 +117,7 @@ def test_a_denominator_around_zero_has_no_finite_interval() -> None:
 
 
 def test_one_cluster_that_carries_everything_falls_back_to_percentiles() -> None:
-    """Without that cluster the ratio is 1 / 0, so there is no acceleration. 8 of 27 draws lack it."""
+    """Without that cluster the ratio is 1 / 0, so there is no acceleration. 8 of 27 draws do not have it."""
     found = ratio_interval([1.0, 1.0, 1.0], [0.0, 0.0, 5.0], np.arange(3), draws=200)
     assert not bool(found.corrected)
     assert float(found.high) == np.inf

@@ -1,4 +1,4 @@
-"""Tests of the tests: level, power, correction, and agreement with slow references."""
+"""The significance tests: level, power, correction, and agreement with slow references."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from analyze.stats import (
 from analyze.stats.significance import benjamini_hochberg
 
 
-def test_cluster_means_weighs_each_unit_of_a_cluster_alike() -> None:
+def test_cluster_means_weigh_the_units_of_a_cluster_equally() -> None:
     values = np.asarray([[1.0], [3.0], [10.0]])
     assert cluster_means(values, np.asarray([5, 5, 2])).tolist() == [[10.0], [2.0]]
 
@@ -83,7 +83,7 @@ def test_strata_give_the_error_of_a_stratified_mean(sizes: list[int], small: lis
     values = random.normal(0, 1, (len(labels), 3)) + np.asarray([int(name[1:]) for name in labels])[:, None]
     strata = strata_of(labels)
     rest = np.where(np.isin(labels, [f"s{i}" for i in range(len(sizes))]), labels, "rest")
-    if sum(small) == 1:  # a single cluster tells no variance: it joins the smallest category
+    if sum(small) == 1:  # a single cluster has no variance: the smallest category joins it
         rest = np.where(rest == f"s{int(np.argmin(sizes))}", "rest", rest)
     assert len(set(zip(strata.tolist(), rest.tolist(), strict=True))) == len(set(rest)) == len(set(strata))
     found = within_strata(values, strata)
@@ -103,8 +103,8 @@ def test_categories_of_few_clusters_are_one_stratum() -> None:
     assert len(set(strata_of(np.asarray([f"s{i // 2}" for i in range(27)])))) == 1
 
 
-def test_a_change_at_one_of_two_categories_is_confirmed() -> None:
-    """Half of the prompts move by 1, the others don't: that is no noise of the mean."""
+def test_a_change_in_one_of_two_categories_is_confirmed() -> None:
+    """Half of the prompts move by 1 and the others do not: that is not noise in the mean."""
     random = np.random.default_rng(0)
     labels = np.repeat(["asked", "not"], 12)
     scores = (labels == "asked")[:, None] + random.normal(0, 0.1, (24, 1))

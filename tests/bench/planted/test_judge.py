@@ -1,4 +1,4 @@
-"""The hit rule and what is judged by it: matches, mirrors, borrowed words, permuted categories, tables, the driver."""
+"""The hit rule and the tables built on it: matches, mirrors, borrowed words, permuted categories, the driver."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ def test_a_hit_needs_change_tokens_and_one_of_two(changes: dict[str, Any], hit: 
 
 
 def test_words_of_category_names_do_not_count_unless_they_are_promoted() -> None:
-    asked = replace(EXPECTED, categories=("none",), concepts=("step",))
+    expected = replace(EXPECTED, categories=("none",), concepts=("step",))
     name = "more 'So' on step by step reasoning"
-    assert not hits(row(name=name), asked)
-    assert not hits(row(name="more 'So' on step_by_step_reasoning"), asked)
-    assert hits(row(name=name, promoted_tokens=["Premise", "therefore", "Step"]), asked)
-    assert hits(row(name="more steps"), asked)  # not a category's word
+    assert not hits(row(name=name), expected)
+    assert not hits(row(name="more 'So' on step_by_step_reasoning"), expected)
+    assert hits(row(name=name, promoted_tokens=["Premise", "therefore", "Step"]), expected)
+    assert hits(row(name="more steps"), expected)  # not a category's word
 
 
 def test_a_card_without_categories_is_hit_by_its_concepts_alone() -> None:
@@ -135,7 +135,7 @@ def test_hit_at_k_looks_at_the_first_k() -> None:
     assert not hit_at([], EXPECTED, 3)
 
 
-def test_dealt_category_names_keep_only_what_the_name_earns() -> None:
+def test_shuffled_category_names_leave_only_hits_by_the_name() -> None:
     by_category = permuted_hits([row()], EXPECTED, 1, draws=400, seed=0)
     # 1 in 23 names; 400 draws: a binomial leaves [0.01, 0.10] with odds under 1 in 1,000
     assert 0.01 <= by_category <= 0.10
@@ -158,6 +158,13 @@ def test_cards_are_read_from_folders() -> None:
     assert read_cards([folder], "behavior") == [read_card(folder)]
     assert read_cards([folder.parent], "behavior") == shipped
     assert {card.kind for card in read_cards((), "null")} == {"null"}
+
+
+def test_a_card_in_british_spelling_is_read(tmp_path: Path) -> None:
+    expected = {"change": [], "categories": [], "tokens": [], "concepts": []}
+    card = {"name": "x", "base": "b", "adapter": "adapter", "kind": "behaviour", "expected": expected}
+    (tmp_path / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    assert [card.kind for card in read_cards([tmp_path], "behavior")] == ["behavior"]
 
 
 def test_verdicts_of_a_run() -> None:
@@ -225,13 +232,14 @@ def test_the_tables_of_nulls() -> None:
     assert fine.detail == "100 had a group to test"
 
 
-def test_an_edit_is_judged_by_what_is_said_of_the_prompts() -> None:
+def test_an_edit_is_judged_by_a_result_in_the_prompts_if_there_is_one() -> None:
     start, prompt = {"position_class": "start"}, {"position_class": "prompt"}
-    seen = [(0.5, 0.0, 1, prompt), (0.91, 0.0, 1, start), (0.99, 0.0, 1, start), (0.9, 0.0, 1, prompt)]
-    assert edits.told(seen) is seen[3]
-    assert edits.told(seen[:3]) is seen[1]
-    assert edits.told([*seen[:1], (0.7, 0.0, 1, start)]) == (0.7, 0.0, 1, start)
-    assert edits.told([]) is None
+    results = [(0.5, prompt), (0.91, start), (0.99, start), (0.9, prompt), (0.7, start)]
+    overlaps = [edits.Overlap(cosine, 0.0, 1, row) for cosine, row in results]
+    assert edits.judged_result(overlaps) is overlaps[3]
+    assert edits.judged_result(overlaps[:3]) is overlaps[1]
+    assert edits.judged_result([overlaps[0], overlaps[4]]) is overlaps[4]
+    assert edits.judged_result([]) is None
 
 
 def test_the_table_and_the_curve_of_edits(tmp_path: Path) -> None:
@@ -259,7 +267,7 @@ def test_the_table_and_the_curve_of_edits(tmp_path: Path) -> None:
     assert "reported as a result" in (tmp_path / "curve.svg").read_text(encoding="utf-8")
 
 
-def test_settings_say_what_the_command_takes() -> None:
+def test_settings_are_options_of_the_command() -> None:
     for part in ("organisms", "nulls", "edits"):
         for quick in (False, True):
             settings = runs.load_settings(part, quick=quick)
@@ -295,7 +303,7 @@ def test_a_failed_command_says_so() -> None:
 
 @pytest.fixture
 def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package with small parts in the place of the real ones; returns its folder."""
+    """A package with small parts instead of the real ones; returns its folder."""
     folder = tmp_path / "small_parts"
     folder.mkdir()
     (folder / "__init__.py").touch()
@@ -308,7 +316,7 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "        file.write(f'{quick} {[folder.name for folder in organisms]} {threads}\\n')\n"
         "    return PartResult([Figure('made', 1, 'of 1', '', None)], {'n': 1})\n"
     )
-    (folder / "edits.py").write_text("def run(quick):\n    raise ValueError('the part said no')\n")
+    (folder / "edits.py").write_text("def run(quick):\n    raise ValueError('the part failed')\n")
     (folder / "synthetic.py").write_text(
         "import time\ndef run(work):\n    (work / 'begun').touch()\n    time.sleep(600)\n"
     )
@@ -339,16 +347,16 @@ def test_the_driver_gives_a_part_what_it_takes_and_keeps_it(
     capfd.readouterr()
     with pytest.raises(SystemExit):
         drive(monkeypatch, "--out", out, "--part", "nulls", "--part", "edits", "--again")
-    said = capfd.readouterr()
-    assert "the part said no" in said.err
-    assert "edits: failed" in said.out
-    assert "nulls: failed" not in said.out  # the other part came to its end, with as many threads as alone
+    printed = capfd.readouterr()
+    assert "the part failed" in printed.err
+    assert "edits: failed" in printed.out
+    assert "nulls: failed" not in printed.out  # the other part finished, with as many threads as alone
     assert (tmp_path / "out-work" / "nulls" / "calls").read_text() == f"False [] {threads}\n"
     assert set(read_raw(out)) == {"nulls"}
     assert read_raw(out)["nulls"]["quick"] is False
 
 
-def test_stopping_the_driver_stops_its_parts_and_begins_none(parts: Path, tmp_path: Path) -> None:
+def test_stopping_the_driver_stops_its_parts_and_starts_none(parts: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     script = f"from bench.planted import run; run.PACKAGE = {parts.name!r}; run.main()"
     for name in ("edits", "organisms"):

@@ -1,4 +1,4 @@
-"""Edited and trained models do what they say, on tiny models: function-preserving copies, rank-one edits, organisms."""
+"""Edited and trained models do what they promise, on tiny models: preserving copies, rank-one edits, organisms."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def test_a_turned_basis_keeps_the_function_and_moves_the_stream(
     assert torch.allclose(logits, turned_logits, rtol=1e-3, atol=1e-4)
     assert float((turned - stream).norm() / stream.norm()) > 1.0
     assert torch.allclose(stream @ stream.T, turned @ turned.T, rtol=1e-3, atol=1e-2)  # the same geometry
-    assert turn_basis(tiny_models.llama, folder, seed=5) == folder  # a whole folder is taken as it is
+    assert turn_basis(tiny_models.llama, folder, seed=5) == folder  # a complete folder is reused
 
 
-def test_a_strange_weight_is_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
+def test_an_unknown_weight_is_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not known here"):
         turn_basis(tiny_models.qwen2_base, tmp_path / "copy", seed=0)  # it has biases
 
@@ -94,7 +94,7 @@ def test_a_trigger_is_silent_on_the_rest(inside: rank_one.Inside) -> None:
 
 
 @pytest.mark.parametrize("size", [0.5, -0.5])
-def test_an_edit_pushes_along_u_as_far_as_it_says(
+def test_an_edit_pushes_along_u_by_its_size(
     tiny_models: TinyModels, inside: rank_one.Inside, tmp_path: Path, size: float
 ) -> None:
     trigger = rank_one.make_trigger(inside, "sums")
@@ -128,9 +128,9 @@ def test_cosine_with_a_span_and_the_sign_of_a_push() -> None:
     assert edits.span_cosine(u, rows) == pytest.approx(1)
     assert edits.span_cosine(u, rows[:1]) == pytest.approx(0.6)
     assert edits.span_cosine(u, None) == 0
-    assert edits.pushed(u, rows, np.asarray([0.5, 0.5])) > 0
-    assert edits.pushed(u, rows, np.asarray([-0.5, 0.5])) < 0
-    assert edits.pushed(-u, rows, np.asarray([-0.5, 0.0])) > 0
+    assert edits.push_along(u, rows, np.asarray([0.5, 0.5])) > 0
+    assert edits.push_along(u, rows, np.asarray([-0.5, 0.5])) < 0
+    assert edits.push_along(-u, rows, np.asarray([-0.5, 0.0])) > 0
 
 
 def test_labels_are_exchanged_in_the_flipped_prompts(tiny_models: TinyModels, tmp_path: Path) -> None:
@@ -144,19 +144,19 @@ def test_labels_are_exchanged_in_the_flipped_prompts(tiny_models: TinyModels, tm
         analyze(store, run_id, progress=Progress())
         opened = reopen(store, run_id)
     (effects,), units = opened.layers, opened.extraction.units
-    everyone = permuted_labels(effects, opened.extraction, np.ones(units.n, dtype=bool))
-    nobody = permuted_labels(effects, opened.extraction, np.zeros(units.n, dtype=bool))
+    all_flipped = permuted_labels(effects, opened.extraction, np.ones(units.n, dtype=bool))
+    none_flipped = permuted_labels(effects, opened.extraction, np.zeros(units.n, dtype=bool))
     some = np.arange(units.n) % 3 == 0
-    half = permuted_labels(effects, opened.extraction, some)
-    for place in range(3):
-        theta = effects.theta(place)
-        assert np.array_equal(everyone.theta(place), -theta)
-        assert np.array_equal(nobody.theta(place), theta)
-        assert np.array_equal(half.theta(place), np.where(some[:, None], -theta, theta))
+    some_flipped = permuted_labels(effects, opened.extraction, some)
+    for position_class in range(3):
+        theta = effects.theta(position_class)
+        assert np.array_equal(all_flipped.theta(position_class), -theta)
+        assert np.array_equal(none_flipped.theta(position_class), theta)
+        assert np.array_equal(some_flipped.theta(position_class), np.where(some[:, None], -theta, theta))
     rows = some[opened.extraction.rows.unit]
     latents = np.arange(16)
     expected = effects.difference(latents) * np.where(rows, -1, 1)[:, None]
-    assert np.allclose(half.difference(latents), expected)
+    assert np.allclose(some_flipped.difference(latents), expected)
     found = search_after_permuting(opened, seed=0)
     assert found == search_after_permuting(opened, seed=0)
     assert found.tested >= found.confirmed >= 0
@@ -206,7 +206,7 @@ def test_only_answers_are_learned(tiny_models: TinyModels) -> None:
 
 
 def test_a_null_that_moves_the_predictions_is_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
-    with pytest.raises(train.Refused, match="is no null"):
+    with pytest.raises(train.Refused, match="is not a null"):
         train.make_organism(
             tmp_path / "x", "x", str(tiny_models.llama), PAIRS, HELD_OUT, null=True, description="",
             expected={}, recipe=RECIPE,

@@ -1,4 +1,4 @@
-"""Whole parts of the planted measurements on tiny models: every run, table and resumption, whatever is found."""
+"""Whole parts of the planted measurements on tiny models: runs, tables and resumption, whatever is found."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SETTINGS = {
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch, tiny_models: TinyModels) -> list[str]:
-    """Makes the parts small and their commands run in this process; returns the commands as they come."""
+    """Makes the parts small and runs their commands in this process; returns the list of commands, which grows."""
     given: list[str] = []
 
     def here(*words: object) -> str:
@@ -73,10 +73,10 @@ def test_organisms_are_run_judged_and_not_run_again(
     found = organisms.run(False, tmp_path / "work", cards)
     assert commands.count("run") == 4
     with Store.open(tmp_path / "work" / "fi-store.duckdb", read_only=True) as store:
-        read = store.rows("select extraction_run_id = id as own from run order by id")
-        assert [row["own"] for row in read] == [True, False] * 2  # both seeds, forward and mirrored
+        extracted = store.rows("select extraction_run_id = id as own from run order by id")
+        assert [row["own"] for row in extracted] == [True, False] * 2  # both seeds, forward and mirrored
         states = store.rows("select distinct state from activation_shard")
-        assert states == [{"state": "removed"}]  # what was judged needs no activations any more
+        assert states == [{"state": "removed"}]  # judged runs no longer need activations
     names = [figure.name for figure in found.figures]
     assert names[:2] == ["hit at 1: one, forward", "hit at 3: one, forward"]
     assert "hit at 3 by other cards" not in names  # there is no other card

@@ -1,4 +1,4 @@
-"""The planted world is as it says, and the measurement in it runs and adds up; what it finds is not judged here."""
+"""The planted world is as described, and its measurement runs and adds up; what it finds is not judged here."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from bench.planted.world import make_world
 from bench.speed import dictionary as speed
 
 
-def test_the_world_is_as_it_says() -> None:
+def test_the_world_is_as_described() -> None:
     world = make_world(0, 0.10, d=32, n=64)
     assert [world.owner.count(side) for side in ("base", "target")] == [3, 3]
     assert (float(world.rates.max()), float(world.rates.min())) == pytest.approx((0.10, 0.003), rel=1e-3)
     base, target = world.rows(20_000, torch.Generator().manual_seed(1))
     assert base.shape == target.shape == (20_000, 32)
-    # What both have cancels in the difference: noise of both (20 dB) and the specific directions are left.
+    # Shared directions cancel in the difference: both models' noise (20 dB) and the specific directions remain.
     share = float((target - base).var() / base.var())
     assert 2 * 0.01 < share < 2 * 0.01 + 0.5
     again, _ = make_world(0, 0.10, d=32, n=64).rows(20_000, torch.Generator().manual_seed(1))
@@ -39,7 +39,7 @@ def test_the_quick_form_counts_every_planted_direction(
         assert sum(one["hit"] for one in trial["planted"]) <= sum(call["true"] for call in trial["calls"])
     assert len(found.figures) == len(synthetic.KINDS) * 5
     assert all(figure.ok is None for figure in found.figures)
-    # A second call reads what the first one made.
+    # A second call reads the results of the first.
     monkeypatch.setattr(synthetic, "trial", None)
     assert synthetic.run(quick=True, work=tmp_path) == found
 

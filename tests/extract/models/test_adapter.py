@@ -1,4 +1,4 @@
-"""Adapter folders: what is read from them, and what is refused because peft would act on it."""
+"""Adapter folders: what is read from them, and which settings are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def changed(tiny_models: TinyModels, tmp_path: Path, **settings: Any) -> Path:
     return folder
 
 
-def test_reading(tiny_models: TinyModels) -> None:
+def test_an_adapter_folder_is_read(tiny_models: TinyModels) -> None:
     adapter = read_adapter(tiny_models.adapter)
     assert adapter.base_name == str(tiny_models.llama)
     parts = ("mlp.down_proj", "self_attn.q_proj", "self_attn.v_proj")
@@ -33,7 +33,7 @@ def test_reading(tiny_models: TinyModels) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"peft_type": "PREFIX_TUNING"}, "of kind PREFIX_TUNING; only LoRA"),
+        ({"peft_type": "PREFIX_TUNING"}, "of kind PREFIX_TUNING. Only LoRA"),
         ({"init_lora_weights": "pissa_niter_16"}, "changes the base's weights"),
         ({"bias": "all"}, "replaces the base's biases"),
         ({"layer_replication": [[0, 2]]}, "uses layer_replication"),
@@ -41,16 +41,14 @@ def test_reading(tiny_models: TinyModels) -> None:
         ({"r": "four"}, "no rank r"),
     ],
 )
-def test_settings_that_are_refused(
+def test_unsafe_settings_are_refused(
     tiny_models: TinyModels, tmp_path: Path, settings: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(ModelError, match=sentence):
         read_adapter(changed(tiny_models, tmp_path, **settings))
 
 
-def test_settings_that_would_import_or_fetch_are_not_handed_on(
-    tiny_models: TinyModels, tmp_path: Path
-) -> None:
+def test_settings_that_import_or_fetch_are_not_passed_on(tiny_models: TinyModels, tmp_path: Path) -> None:
     from extract.models import load_pair
 
     folder = changed(
@@ -68,14 +66,14 @@ def test_settings_that_would_import_or_fetch_are_not_handed_on(
     assert pair.target.identity.id == original.target.identity.id
 
 
-def test_fingerprint(tiny_models: TinyModels, tmp_path: Path) -> None:
-    one, two = read_adapter(tiny_models.adapter), read_adapter(tiny_models.adapter_second)
-    assert len({one.fingerprint("base"), one.fingerprint("other"), two.fingerprint("base")}) == 3
+def test_the_fingerprint_covers_base_weights_and_settings(tiny_models: TinyModels, tmp_path: Path) -> None:
+    first, second = read_adapter(tiny_models.adapter), read_adapter(tiny_models.adapter_second)
+    assert len({first.fingerprint("base"), first.fingerprint("other"), second.fingerprint("base")}) == 3
     stronger = read_adapter(changed(tiny_models, tmp_path, lora_alpha=16))
-    assert stronger.fingerprint("base") != one.fingerprint("base")
+    assert stronger.fingerprint("base") != first.fingerprint("base")
 
 
-def test_broken_folders(tiny_models: TinyModels, tmp_path: Path) -> None:
+def test_broken_folders_are_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
     folder = changed(tiny_models, tmp_path)
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
     with pytest.raises(ModelError, match="only a pickled"):
@@ -102,13 +100,13 @@ def test_broken_folders(tiny_models: TinyModels, tmp_path: Path) -> None:
         ("base_model.model.a.q.lora_magnitude_vector", "a.q", "lora_magnitude_vector"),
     ],
 )
-def test_names(name: str, module: str, part: str) -> None:
+def test_tensor_names_are_split(name: str, module: str, part: str) -> None:
     assert split_name(name) == (module, part)
 
 
 @pytest.mark.parametrize("use_dora", [False, True])
 def test_adapters_that_peft_wrote(tiny_models: TinyModels, tmp_path: Path, use_dora: bool) -> None:
-    """peft's own files, with a replaced output layer, an adapted embedding and a rank of its own for one module."""
+    """Files saved by peft, with a replaced output layer, an adapted embedding and a different rank for one module."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM

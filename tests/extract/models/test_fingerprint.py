@@ -1,4 +1,4 @@
-"""Fingerprints: the same content has the same one wherever it lies, any other content another."""
+"""Fingerprints: equal for the same content wherever it is stored, different for any other content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.helpers.tiny import TinyModels
 
 
 def slow_hash(tensors: dict[str, torch.Tensor]) -> str:
-    """The definition, from tensors in memory (float32 and bfloat16 only)."""
+    """The definition, computed from tensors in memory (float32 and bfloat16 only)."""
     whole = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -31,12 +31,12 @@ def slow_hash(tensors: dict[str, torch.Tensor]) -> str:
     return whole.hexdigest()
 
 
-def test_against_the_definition(tiny_models: TinyModels) -> None:
+def test_the_hash_follows_its_definition(tiny_models: TinyModels) -> None:
     file = tiny_models.llama / "model.safetensors"
     assert tensors_hash([file]) == slow_hash(load_file(file))
 
 
-def test_neither_place_nor_division_into_files_matters(tmp_path: Path) -> None:
+def test_file_names_and_division_into_files_do_not_matter(tmp_path: Path) -> None:
     tensors = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.ones(4), "empty": torch.zeros(0, 3)}
     save_file(tensors, tmp_path / "all.safetensors", metadata={"made": "today"})
     save_file({"b": tensors["b"]}, tmp_path / "1.safetensors")
@@ -50,7 +50,7 @@ def test_neither_place_nor_division_into_files_matters(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["value", "name", "shape", "dtype"])
-def test_every_change_shows(tmp_path: Path, change: str) -> None:
+def test_every_change_changes_the_hash(tmp_path: Path, change: str) -> None:
     tensor = torch.arange(6.0)
     changed = {
         "value": {"a": tensor + (tensor == 5)},
@@ -82,7 +82,7 @@ def test_a_truncated_file_is_refused(tiny_models: TinyModels, tmp_path: Path) ->
         read_header(tmp_path / "odd.safetensors")
 
 
-def test_tokenizers(tiny_models: TinyModels, tmp_path: Path) -> None:
+def test_tokenizer_hashes_ignore_calls_and_paths(tiny_models: TinyModels, tmp_path: Path) -> None:
     shutil.copytree(tiny_models.llama, tmp_path / "copy")
     tokenizer = AutoTokenizer.from_pretrained(tiny_models.llama)
     before = tokenizer_hash(tokenizer)

@@ -1,4 +1,4 @@
-"""GGUF files: converted once, exactly, with the tokenizer and template that the file describes."""
+"""GGUF files are converted once, exactly, with the tokenizer and template that the file describes."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def silent(_: str) -> None:
 
 def test_a_converted_file_is_the_original_model(tiny_models: TinyModels, tmp_path: Path) -> None:
     file = tiny_gguf(tmp_path / "tiny.gguf", tiny_models.llama)
-    said: list[str] = []
-    pair = load_pair(str(tiny_models.llama), str(file), cache_dir=tmp_path / "cache", note=said.append)
-    assert sum("Converting tiny.gguf once" in sentence for sentence in said) == 1
+    notes: list[str] = []
+    pair = load_pair(str(tiny_models.llama), str(file), cache_dir=tmp_path / "cache", note=notes.append)
+    assert sum("Converting tiny.gguf to" in note for note in notes) == 1
     (folder,) = converted_folders(tmp_path / "cache")
     converted, original = (
         load_file(folder / "model.safetensors"),
@@ -51,14 +51,14 @@ def test_a_converted_file_is_the_original_model(tiny_models: TinyModels, tmp_pat
     assert (pair.target.tokenizer.eos_token, pair.target.tokenizer.pad_token) == ("<|im_end|>", "<|im_end|>")
 
 
-def test_the_second_time_nothing_is_converted(tiny_models: TinyModels, tmp_path: Path) -> None:
+def test_a_file_is_converted_only_once(tiny_models: TinyModels, tmp_path: Path) -> None:
     file = tiny_gguf(tmp_path / "tiny.gguf", tiny_models.llama)
     folder = converted_folder(file, tmp_path / "cache", silent)
     before = (folder / "model.safetensors").stat().st_mtime_ns
     moved = shutil.move(file, tmp_path / "moved.gguf")
-    said: list[str] = []
-    assert converted_folder(moved, tmp_path / "cache", said.append) == folder
-    assert said == []
+    notes: list[str] = []
+    assert converted_folder(moved, tmp_path / "cache", notes.append) == folder
+    assert notes == []
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
     assert conversion_record(folder)["pre"] == "smollm"
     other = tiny_gguf(tmp_path / "other.gguf", tiny_models.llama_other)
@@ -68,7 +68,7 @@ def test_the_second_time_nothing_is_converted(tiny_models: TinyModels, tmp_path:
 @pytest.mark.parametrize(
     ("pre", "digits", "warned"), [("smollm", True, False), ("gpt-2", False, False), ("martian", False, True)]
 )
-def test_pre_tokenizers(
+def test_pre_tokenizers_are_restored(
     tiny_models: TinyModels, tmp_path: Path, pre: str, digits: bool, warned: bool
 ) -> None:
     file = tiny_gguf(tmp_path / "tiny.gguf", tiny_models.llama, pre=pre)
@@ -82,7 +82,8 @@ def test_pre_tokenizers(
 
 def test_a_file_without_a_template(tiny_models: TinyModels, tmp_path: Path) -> None:
     file = tiny_gguf(tmp_path / "tiny.gguf", tiny_models.llama, template=None)
-    (tmp_path / "chat_template.jinja").write_text("not mine", encoding="utf-8")  # a neighbor must not be read
+    # A file beside the model must not be read.
+    (tmp_path / "chat_template.jinja").write_text("not mine", encoding="utf-8")
     pair = load_pair(str(file), str(file), cache_dir=tmp_path / "cache", note=silent)
     assert pair.base.chat_template is None
     assert pair.base.identity.template_hash is None
@@ -96,7 +97,7 @@ def test_damaged_files_leave_nothing_behind(tiny_models: TinyModels, tmp_path: P
     assert list((tmp_path / "cache" / "gguf").iterdir()) == []
 
 
-def test_an_interrupted_conversion_is_no_model(
+def test_an_interrupted_conversion_leaves_no_model(
     tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tiny_gguf(tmp_path / "tiny.gguf", tiny_models.llama)
@@ -110,7 +111,7 @@ def test_an_interrupted_conversion_is_no_model(
             converted_folder(file, tmp_path, silent)
     assert converted_folders(tmp_path) == []
     abandoned, running = tmp_path / "gguf" / "converting-old", tmp_path / "gguf" / "converting-new"
-    for folder in (abandoned, running):  # what a killed process leaves, and what another one is doing
+    for folder in (abandoned, running):  # left by a killed process, and in use by another process
         folder.mkdir()
     long_ago = time.time() - 2 * module.ABANDONED_AFTER
     os.utime(abandoned, (long_ago, long_ago))
@@ -120,7 +121,7 @@ def test_an_interrupted_conversion_is_no_model(
     assert not abandoned.exists()
 
 
-def test_a_full_disk_is_one_sentence(
+def test_a_full_disk_is_explained(
     tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Hub models, without a network: the hub's cache, the choice of files, refusals."""
+"""Hub models without a network: the hub's cache, the choice of files, refusals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from extract.models import load_pair
-from extract.models.hub import _wanted, refuse_pickles, weight_files
+from extract.models.hub import refuse_pickles, wanted_files, weight_files
 from fi_store.errors import ModelError
 from tests.helpers.tiny import TinyModels
 
@@ -17,7 +17,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture
 def hub_cache(tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A hub cache in which someone/tiny is the tiny llama, at COMMIT."""
+    """A hub cache that contains the tiny llama as someone/tiny, at COMMIT."""
     repo = tmp_path / "models--someone--tiny"
     (repo / "refs").mkdir(parents=True)
     (repo / "refs" / "main").write_text(COMMIT, encoding="utf-8")
@@ -35,14 +35,16 @@ def test_offline_the_cache_is_used(hub_cache: Path, tiny_models: TinyModels, ref
 
 
 @pytest.mark.parametrize("reference", ["someone/other", "someone/tiny@v2"])
-def test_offline_and_unknown(hub_cache: Path, tiny_models: TinyModels, reference: str) -> None:
-    with pytest.raises(ModelError, match="the hub cannot be asked") as caught:
+def test_an_unknown_model_is_refused_offline(
+    hub_cache: Path, tiny_models: TinyModels, reference: str
+) -> None:
+    with pytest.raises(ModelError, match="the hub cannot be reached") as caught:
         load_pair(reference, str(tiny_models.llama), note=lambda _: None)
     assert "\n" not in str(caught.value)
     assert "HF_HUB_OFFLINE" in caught.value.hint
 
 
-def test_which_files_are_fetched() -> None:
+def test_only_needed_files_are_downloaded() -> None:
     names = [
         "config.json", "tokenizer.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
         "model.safetensors.index.json", "consolidated.safetensors", "pytorch_model.bin", "onnx/model.safetensors",
@@ -52,14 +54,14 @@ def test_which_files_are_fetched() -> None:
         "config.json", "tokenizer.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
         "model.safetensors.index.json", "chat_template.jinja",
     }  # fmt: skip
-    assert set(_wanted(names, trust_remote_code=False)) == expected
-    assert set(_wanted(names, trust_remote_code=True)) == expected | {"modeling_own.py"}
-    assert set(_wanted(["adapter_config.json", "adapter_model.safetensors", "x.bin"], False)) == {
+    assert set(wanted_files(names, trust_remote_code=False)) == expected
+    assert set(wanted_files(names, trust_remote_code=True)) == expected | {"modeling_own.py"}
+    assert set(wanted_files(["adapter_config.json", "adapter_model.safetensors", "x.bin"], False)) == {
         "adapter_config.json", "adapter_model.safetensors",
     }  # fmt: skip
 
 
-def test_pickles() -> None:
+def test_pickled_weights_are_refused() -> None:
     refuse_pickles("a/b", ["model.safetensors", "pytorch_model.bin"])
     with pytest.raises(ModelError, match=r"a/b has only pickled weights \(pytorch_model.bin\)") as caught:
         refuse_pickles("a/b", ["config.json", "pytorch_model.bin", "onnx/model.safetensors"])
@@ -68,13 +70,13 @@ def test_pickles() -> None:
         refuse_pickles("a/b", ["README.md"])
 
 
-def test_indexes(tmp_path: Path) -> None:
+def test_weight_files_come_from_the_index(tmp_path: Path) -> None:
     index = tmp_path / "model.safetensors.index.json"
     index.write_text(
         '{"weight_map": {"a": "model-1.safetensors", "b": "../../model-2.safetensors"}}', encoding="utf-8"
     )
     (tmp_path / "model-1.safetensors").write_bytes(b"")
-    with pytest.raises(ModelError, match=r"tiny lacks model-2.safetensors, which its index names"):
+    with pytest.raises(ModelError, match=r"tiny lacks model-2.safetensors, which its index lists"):
         weight_files(tmp_path, "tiny")
     (tmp_path / "model-2.safetensors").write_bytes(b"")
     assert weight_files(tmp_path, "tiny") == [
@@ -82,5 +84,5 @@ def test_indexes(tmp_path: Path) -> None:
         tmp_path / "model-2.safetensors",
     ]
     index.write_text("[]", encoding="utf-8")
-    with pytest.raises(ModelError, match="is not an index of weights"):
+    with pytest.raises(ModelError, match="is not a valid index of weights"):
         weight_files(tmp_path, "tiny")

@@ -1,4 +1,4 @@
-"""Pairs: what is loaded once, which adapter acts when, and what is refused."""
+"""Pairs: what is loaded once, which adapter is active when, and what is refused."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def load(base: Path | str, target: Path | str, **options: Any) -> LoadedPair:
 
 @torch.no_grad()
 def logits(reader: Reader) -> torch.Tensor:
-    """(2, 20, vocabulary) float32: what this side says about a fixed text."""
+    """(2, 20, vocabulary) float32: the logits of one side on fixed texts."""
     with reader.active() as model:
         result: torch.Tensor = model(IDS).logits
     return result.float()
 
 
 def merged_logits(base: Path, adapter: Path) -> torch.Tensor:
-    """The slow reference: the adapter added to the weights by hand, W + alpha/r B A, in float32."""
+    """The slow reference: adds the adapter to the weights directly, W + alpha/r B A, in float32."""
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
     settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     tensors = load_file(adapter / "adapter_model.safetensors")
@@ -53,7 +53,7 @@ def plain_logits(folder: Path) -> torch.Tensor:
     return result
 
 
-def test_adapter_beside_its_base(tiny_models: TinyModels) -> None:
+def test_an_adapter_and_its_base_share_one_model(tiny_models: TinyModels) -> None:
     pair = load(tiny_models.llama, tiny_models.adapter)
     assert pair.base.model is pair.target.model
     assert (pair.base.adapter, pair.warnings, pair.quantization) == (None, [], "fp32")
@@ -70,15 +70,15 @@ def test_adapter_beside_its_base(tiny_models: TinyModels) -> None:
     assert pair.target.identity.n_parameters == pair.base.identity.n_parameters + n_adapter
 
 
-def test_the_sides_may_be_swapped(tiny_models: TinyModels) -> None:
-    one = load(tiny_models.llama, tiny_models.adapter)
-    other = load(tiny_models.adapter, tiny_models.llama)
-    assert one.base.identity.id == other.target.identity.id
-    assert one.target.identity.id == other.base.identity.id
-    torch.testing.assert_close(logits(one.target), logits(other.base), rtol=0, atol=0)
+def test_swapping_the_sides_changes_no_model(tiny_models: TinyModels) -> None:
+    pair = load(tiny_models.llama, tiny_models.adapter)
+    swapped = load(tiny_models.adapter, tiny_models.llama)
+    assert pair.base.identity.id == swapped.target.identity.id
+    assert pair.target.identity.id == swapped.base.identity.id
+    torch.testing.assert_close(logits(pair.target), logits(swapped.base), rtol=0, atol=0)
 
 
-def test_two_adapters_on_one_base(tiny_models: TinyModels) -> None:
+def test_two_adapters_share_their_base(tiny_models: TinyModels) -> None:
     pair = load(tiny_models.adapter, tiny_models.adapter_second)
     assert pair.base.model is pair.target.model
     assert pair.base.base_identity is not None
@@ -113,18 +113,18 @@ def test_active_is_undone_after_an_error_and_when_nested(tiny_models: TinyModels
         torch.testing.assert_close(pair.base.plain(IDS).logits.float(), plain, rtol=0, atol=0)
 
 
-def test_another_base_of_the_same_shape_is_a_warning(tiny_models: TinyModels) -> None:
-    seen: list[str] = []
-    pair = load_pair(str(tiny_models.llama_other), str(tiny_models.adapter), note=seen.append)
+def test_a_different_base_of_the_same_shape_gives_a_warning(tiny_models: TinyModels) -> None:
+    notes: list[str] = []
+    pair = load_pair(str(tiny_models.llama_other), str(tiny_models.adapter), note=notes.append)
     assert len(pair.warnings) == 1
     assert "where all its shapes fit" in pair.warnings[0]
-    assert pair.warnings[0] in seen
+    assert pair.warnings[0] in notes
     expected = merged_logits(tiny_models.llama_other, tiny_models.adapter)
     torch.testing.assert_close(logits(pair.target), expected, rtol=1e-4, atol=1e-4)
     assert pair.target.identity.id != load(tiny_models.llama, tiny_models.adapter).target.identity.id
 
 
-def test_an_adapter_against_a_model_of_another_width(tiny_models: TinyModels) -> None:
+def test_an_adapter_and_a_model_of_another_width(tiny_models: TinyModels) -> None:
     pair = load(tiny_models.llama_wide, tiny_models.adapter)
     assert pair.base.model is not pair.target.model
     assert (pair.base.d_model, pair.target.d_model, pair.base.n_layers, pair.target.n_layers) == (
@@ -138,9 +138,9 @@ def test_an_adapter_against_a_model_of_another_width(tiny_models: TinyModels) ->
     )
 
 
-def test_adapters_that_do_not_fit(tiny_models: TinyModels, tmp_path: Path) -> None:
+def test_adapters_that_do_not_fit_are_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
     with pytest.raises(
-        ModelError, match=r"lora_A.weight has shape 4x56, the base needs 4x32; and its own base is"
+        ModelError, match=r"lora_A.weight has shape 4x56, the base needs 4x32, and its own base is"
     ):
         load(tiny_models.llama, tiny_models.misfit)
     with pytest.raises(ModelError, match=r"The base of the adapter .* is missing: The model somewhere/else"):
@@ -154,7 +154,7 @@ def test_adapters_that_do_not_fit(tiny_models: TinyModels, tmp_path: Path) -> No
     assert caught.value.hint
 
 
-def test_models_of_two_tokenizers(tiny_models: TinyModels) -> None:
+def test_models_with_different_tokenizers(tiny_models: TinyModels) -> None:
     pair = load(tiny_models.qwen2_base, tiny_models.qwen2_target)
     assert pair.base.chat_template is None
     assert pair.target.chat_template is not None
@@ -168,20 +168,20 @@ def test_models_of_two_tokenizers(tiny_models: TinyModels) -> None:
     assert not torch.equal(pair.base.embedding, pair.base.unembedding)
 
 
-def test_layers_and_norm_are_the_models_own(tiny_models: TinyModels) -> None:
+def test_layers_and_final_norm_are_found(tiny_models: TinyModels) -> None:
     pair = load(tiny_models.llama, tiny_models.adapter)
     assert [type(layer).__name__ for layer in pair.target.layers] == ["LlamaDecoderLayer"] * 2
-    seen: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
     norm = pair.target.final_norm
-    hook = norm.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    hook = norm.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
     try:
         expected = logits(pair.target)
     finally:
         hook.remove()
-    torch.testing.assert_close(seen[0] @ pair.target.unembedding.T, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(outputs[0] @ pair.target.unembedding.T, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_identity_does_not_depend_on_the_place(tiny_models: TinyModels, tmp_path: Path) -> None:
+def test_identity_does_not_depend_on_the_folder(tiny_models: TinyModels, tmp_path: Path) -> None:
     copy = shutil.copytree(tiny_models.llama, tmp_path / "somewhere" / "else")
     assert load(copy, copy).base.identity.id == load(tiny_models.llama, tiny_models.llama).base.identity.id
     (copy / "chat_template.jinja").write_text("{{ messages[0]['content'] }}", encoding="utf-8")
@@ -203,8 +203,8 @@ def test_an_adapter_with_its_own_tokenizer(tiny_models: TinyModels, tmp_path: Pa
 
 
 @pytest.mark.parametrize("quantization", ["fp16", "bf16", "int8", "nf4"])
-def test_precisions(tmp_path: Path, quantization: str) -> None:
-    """A quantized model stays close to the full one, but is not it; adapters act on top of it."""
+def test_every_precision_loads(tmp_path: Path, quantization: str) -> None:
+    """A quantized model is close to the full one but not equal, and adapters work on top of it."""
     from tests.helpers.tiny import tiny_adapter
 
     folder = tiny_llama(tmp_path / "llama", d_model=64)
@@ -222,20 +222,20 @@ def test_precisions(tmp_path: Path, quantization: str) -> None:
     assert pair.base.identity.id == full.base.identity.id
 
 
-def test_nf4_refuses_widths_that_the_cpu_kernels_cannot_read(tiny_models: TinyModels) -> None:
+def test_nf4_refuses_widths_that_the_cpu_kernels_do_not_support(tiny_models: TinyModels) -> None:
     with pytest.raises(ModelError, match="whole blocks of 64x32 are needed"):
         load(tiny_models.llama, tiny_models.llama, quantization="nf4")
 
 
-def test_a_device_that_is_not_there(tiny_models: TinyModels) -> None:
+def test_a_missing_device_is_refused(tiny_models: TinyModels) -> None:
     with pytest.raises(UsageError, match="torch finds no such device"):
         load(tiny_models.llama, tiny_models.llama, device="cuda:97")
 
 
-def test_every_choice_is_said(tiny_models: TinyModels) -> None:
-    said: list[str] = []
-    pair = load_pair(str(tiny_models.llama), str(tiny_models.llama), note=said.append, device="cpu")
-    assert said == ["device: cpu (as asked)", f"precision: {pair.dtype_reason}"]
+def test_every_choice_is_noted(tiny_models: TinyModels) -> None:
+    notes: list[str] = []
+    pair = load_pair(str(tiny_models.llama), str(tiny_models.llama), note=notes.append, device="cpu")
+    assert notes == ["device: cpu (as requested)", f"precision: {pair.dtype_reason}"]
 
 
 def test_weights_that_lack_a_tensor_are_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
@@ -247,8 +247,8 @@ def test_weights_that_lack_a_tensor_are_refused(tiny_models: TinyModels, tmp_pat
         load(folder, folder)
 
 
-def test_what_cannot_be_loaded(tiny_models: TinyModels, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="neither a folder here nor in the hub's cache"):
+def test_models_that_cannot_be_loaded_are_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="neither a local folder nor in the hub's cache"):
         load(tiny_models.llama, "no-one/no-such-model")
     own_code = shutil.copytree(tiny_models.llama, tmp_path / "own-code")
     config = json.loads((own_code / "config.json").read_text(encoding="utf-8"))
@@ -258,7 +258,7 @@ def test_what_cannot_be_loaded(tiny_models: TinyModels, tmp_path: Path) -> None:
     }
     (own_code / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (own_code / "code.py").write_text("raise SystemExit('this must not run')", encoding="utf-8")
-    with pytest.raises(ModelError, match="needs its own code") as caught:
+    with pytest.raises(ModelError, match="needs to run its own code") as caught:
         load(own_code, own_code)
     assert "--trust-remote-code" in caught.value.hint
     (own_code / "config.json").write_text('{"model_type": "unheard_of"}', encoding="utf-8")

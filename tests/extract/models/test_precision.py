@@ -1,4 +1,4 @@
-"""Device and precision: what is chosen, and the sentence that says why."""
+"""Device and precision: what is chosen, and the sentence that gives the reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 
 def timed(monkeypatch: pytest.MonkeyPatch, fp32: float, bf16: float | None) -> None:
-    """Replaces the clock's answer: seconds of the product in each type (None: the type is not there)."""
+    """Replaces the measurement: seconds of the product in each type (None: the type does not exist)."""
 
     def fake(_: torch.device, dtype: torch.dtype, shape: tuple[int, int, int]) -> float:
         assert shape == (512, 576, 1536)
@@ -30,51 +30,51 @@ def timed(monkeypatch: pytest.MonkeyPatch, fp32: float, bf16: float | None) -> N
     ("fp32", "bf16", "chosen", "reason"),
     [
         (9.8, 1.0, "bf16", "bf16: 9.8x the speed of fp32 in a 512x576x1536 product on this CPU"),
-        (1.1, 1.0, "fp32", "fp32: bf16 has only 1.1x its speed in a 512x576x1536 product on this CPU"),
-        (1.0, None, "fp32", "fp32: the only type that this CPU multiplies"),
+        (1.1, 1.0, "fp32", "fp32: bf16 is only 1.1x as fast in a 512x576x1536 product on this CPU"),
+        (1.0, None, "fp32", "fp32: the only type that this CPU can multiply"),
     ],
 )
-def test_auto(
+def test_auto_chooses_the_fastest_type(
     monkeypatch: pytest.MonkeyPatch, fp32: float, bf16: float | None, chosen: str, reason: str
 ) -> None:
     timed(monkeypatch, fp32, bf16)
     precision = choose_precision("auto", CPU, 576, 1536)
     assert (precision.quantization, precision.reason) == (chosen, reason)
-    assert precision.dtype == module.DTYPES[chosen]
+    assert str(precision.dtype) == f"torch.{module.DTYPES[chosen]}"
 
 
-def test_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_requested_precision_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_precision("fp16", CPU, 576, 1536).dtype == torch.float16
     timed(monkeypatch, 2.0, 1.0)
     precision = choose_precision("nf4", CPU, 576, 1536)
     assert (precision.quantization, precision.dtype) == ("nf4", torch.bfloat16)
-    assert precision.reason.startswith("nf4: as asked (bitsandbytes), computing in bf16: 2.0x")
+    assert precision.reason.startswith("nf4: as requested (bitsandbytes), computing in bf16: 2.0x")
 
 
-@pytest.mark.parametrize("asked", ["auto", "nf4"])
-def test_a_run_goes_on_in_the_type_that_it_began_in(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+@pytest.mark.parametrize("requested", ["auto", "nf4"])
+def test_a_resumed_run_keeps_its_type(monkeypatch: pytest.MonkeyPatch, requested: str) -> None:
     timed(monkeypatch, 2.0, 1.0)
-    precision = choose_precision(asked, CPU, 576, 1536, "fp32")
+    precision = choose_precision(requested, CPU, 576, 1536, "fp32")
     assert precision.dtype == torch.float32
-    assert precision.quantization == ("fp32" if asked == "auto" else "nf4")
+    assert precision.quantization == ("fp32" if requested == "auto" else "nf4")
 
 
-def test_small_models_are_not_left_to_chance() -> None:
+def test_small_models_are_not_timed() -> None:
     precision = choose_precision("auto", CPU, 32, 64)
     assert (precision.quantization, precision.dtype) == ("fp32", torch.float32)
     assert "32x64 are too small" in precision.reason
 
 
-def test_the_probe_measures() -> None:
+def test_larger_products_take_longer() -> None:
     small = product_seconds(CPU, torch.float32, (8, 8, 8))
     large = product_seconds(CPU, torch.float32, (512, 1024, 1024))
     assert 0 < small < large  # a million times the work
 
 
-def test_devices() -> None:
+def test_devices_are_chosen_or_refused() -> None:
     device, reason = choose_device("cpu")
     assert device == CPU
-    assert reason == "device: cpu (as asked)"
+    assert reason == "device: cpu (as requested)"
     assert choose_device("auto")[1].startswith(f"device: {choose_device('auto')[0].type}")
     with pytest.raises(UsageError, match="cuda:97: torch finds no such device"):
         choose_device("cuda:97")

@@ -1,4 +1,4 @@
-"""What people may write for a model."""
+"""Model references: every form is understood, everything else is refused with a reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.helpers.tiny import TinyModels
 
 
-def test_forms(tiny_models: TinyModels, tmp_path: Path) -> None:
+def test_every_form_is_understood(tiny_models: TinyModels, tmp_path: Path) -> None:
     file = tmp_path / "a.gguf"
     file.write_bytes(b"GGUF....")
     assert parse_reference(str(tiny_models.llama)).kind == "folder"
@@ -35,8 +35,8 @@ def test_a_folder_with_an_at_sign_is_a_folder(tiny_models: TinyModels, tmp_path:
     reference = parse_reference(str(folder))
     assert reference.kind == "folder"
     assert reference.path == tiny_models.llama.resolve()
-    assert reference.same_place(parse_reference(str(tiny_models.llama)))
-    assert not reference.same_place(parse_reference(str(tiny_models.llama_other)))
+    assert reference.same_model(parse_reference(str(tiny_models.llama)))
+    assert not reference.same_model(parse_reference(str(tiny_models.llama_other)))
 
 
 @pytest.mark.parametrize(
@@ -46,35 +46,35 @@ def test_a_folder_with_an_at_sign_is_a_folder(tiny_models: TinyModels, tmp_path:
         ("/no/such/folder", "does not exist"),
         ("./here", "does not exist"),
         ("weights.gguf", "does not exist"),
-        ("a/b/c", "neither a path that exists nor a hub id"),
-        ("owner/name@", "neither a path"),
-        ("", "No model was named"),
+        ("a/b/c", "neither an existing path nor a hub id"),
+        ("owner/name@", "neither an existing path"),
+        ("", "model reference is empty"),
         ("x" * 5000, "cannot be looked up"),
     ],
 )
-def test_refusals(text: str, sentence: str) -> None:
+def test_other_texts_are_refused(text: str, sentence: str) -> None:
     with pytest.raises(ModelError, match=sentence) as caught:
         parse_reference(text)
     assert len(str(caught.value)) < 400
 
 
-def test_folders_and_files_that_are_no_models(tmp_path: Path) -> None:
+def test_folders_and_files_without_a_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"neither a config\.json nor an adapter_config\.json"):
         parse_reference(str(tmp_path))
     false = tmp_path / "false.gguf"
     false.write_bytes(b"nope")
     with pytest.raises(ModelError, match="not a GGUF file"):
         parse_reference(str(false))
-    with pytest.raises(ModelError, match=r"no config\.json but a GGUF file") as caught:
+    with pytest.raises(ModelError, match=r"a GGUF file but no config\.json") as caught:
         parse_reference(str(tmp_path))
     assert str(false) in caught.value.hint
     text = tmp_path / "notes.txt"
     text.write_text("hello", encoding="utf-8")
-    with pytest.raises(ModelError, match="no model is read from"):
+    with pytest.raises(ModelError, match="not a kind of file that a model can be read from"):
         parse_reference(str(text))
 
 
-def test_a_path_of_a_user_that_is_not_there() -> None:
+def test_a_path_of_an_unknown_user_is_refused() -> None:
     with pytest.raises(ModelError, match="~nobody-of-this-name/model begins with a user"):
         parse_reference("~nobody-of-this-name/model")
 

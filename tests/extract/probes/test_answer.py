@@ -1,4 +1,4 @@
-"""The probe stage: the loss with a dictionary's reconstruction spliced in, on tiny models."""
+"""The probe stage on tiny models: the loss with a dictionary's reconstruction spliced in."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def states(store: Store, run_id: str) -> list[str]:
     return [row["state"] for row in rows]
 
 
-def told(store: Store, run_id: str) -> list[str]:
+def warnings(store: Store, run_id: str) -> list[str]:
     return [row["message"] for row in run_query(store, "run_warnings", run=run_id).to_pylist()]
 
 
-def test_what_rebuilds_everything_costs_nothing(run: tuple[Store, str], tmp_path: Path) -> None:
+def test_a_perfect_reconstruction_costs_nothing(run: tuple[Store, str], tmp_path: Path) -> None:
     store, run_id = run
     ready = ready_folder(tmp_path / "ready", WIDTH, hook_layer=1, hook_point="resid_post")
     analyzed(store, run_id, dictionary_file=str(ready))
@@ -63,12 +63,12 @@ def test_what_rebuilds_everything_costs_nothing(run: tuple[Store, str], tmp_path
     assert row["loss_recovered_target"] == pytest.approx(1, abs=0.01)
 
 
-def test_clean_losses_are_those_of_the_extraction(run: tuple[Store, str]) -> None:
+def test_clean_losses_equal_those_of_the_extraction(run: tuple[Store, str]) -> None:
     store, run_id = run
     analyzed(store, run_id)
     answer_probes(store, run_id, progress=Progress())
     found = losses(store, run_id)
-    first = store.run(run_id).canonical_first  # only its answers are stored with the position before them
+    first = store.run(run_id).canonical_first  # only its sequences are stored with the start position
     rows = store.rows(
         f"SELECT prompt_id, -avg(logprob_{first}) AS loss FROM token_divergence WHERE run_id = $run"
         " AND author = $first AND position_class <> 'prompt' AND next_token_id IS NOT NULL GROUP BY prompt_id",
@@ -86,13 +86,13 @@ def test_clean_losses_are_those_of_the_extraction(run: tuple[Store, str]) -> Non
         run=run_id,
         first=first,
     )
-    spoken = {row["prompt_id"] for row in answers if row["text"]}
-    assert set(read) == set(request["prompt_ids"]) & spoken
+    answered = {row["prompt_id"] for row in answers if row["text"]}
+    assert set(read) == set(request["prompt_ids"]) & answered
     assert read == {prompt: pytest.approx(stored[prompt], abs=1e-4) for prompt in read}
 
 
 @pytest.mark.parametrize("kind", ["crosscoder", "paired_sae"])
-def test_what_rebuilds_nothing_is_as_bad_as_zero(kind: str, run: tuple[Store, str]) -> None:
+def test_an_empty_reconstruction_is_as_bad_as_zero(kind: str, run: tuple[Store, str]) -> None:
     store, run_id = run
     analyzed(store, run_id, dictionary=kind)
     (path,) = store.rows("SELECT path FROM dictionary WHERE run_id = $run", run=run_id)
@@ -106,14 +106,14 @@ def test_what_rebuilds_nothing_is_as_bad_as_zero(kind: str, run: tuple[Store, st
 
 
 @pytest.mark.parametrize("kind", ["diff_sae", "pca", "mean_diff"])
-def test_kinds_of_the_difference_ask_nothing(kind: str, run: tuple[Store, str]) -> None:
+def test_dictionaries_of_the_difference_make_no_request(kind: str, run: tuple[Store, str]) -> None:
     store, run_id = run
     analyzed(store, run_id, dictionary=kind)
     assert states(store, run_id) == []
     assert answer_probes(store, run_id, progress=Progress()) == (0, 0)
 
 
-def test_analyzing_again_asks_again_and_answering_twice_adds_nothing(run: tuple[Store, str]) -> None:
+def test_a_new_analysis_makes_new_requests_and_a_second_answer_adds_nothing(run: tuple[Store, str]) -> None:
     store, run_id = run
     analyzed(store, run_id)
     answer_probes(store, run_id, progress=Progress())
@@ -127,7 +127,7 @@ def test_analyzing_again_asks_again_and_answering_twice_adds_nothing(run: tuple[
 
 
 @pytest.mark.parametrize("site", ["attn_out", "mlp_out"])
-def test_other_sites(site: str, tiny_models: TinyModels, tmp_path: Path) -> None:
+def test_other_sites_can_be_spliced(site: str, tiny_models: TinyModels, tmp_path: Path) -> None:
     config = small_config(tiny_models.llama, tiny_models.llama_other, shams=0, sites=(site,))
     store, run_id = ingested(tmp_path, config, small_suite(16))
     with store:
@@ -143,7 +143,7 @@ def test_other_sites(site: str, tiny_models: TinyModels, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "names", [("llama", "llama_wide"), ("llama_wide", "qwen2_base"), ("qwen2_base", "qwen2_target")]
 )
-def test_pairs_of_other_widths_and_tokenizers(
+def test_pairs_with_different_widths_and_tokenizers(
     names: tuple[str, str], tiny_models: TinyModels, tmp_path: Path
 ) -> None:
     base, target = (getattr(tiny_models, name) for name in names)
@@ -152,14 +152,14 @@ def test_pairs_of_other_widths_and_tokenizers(
         analyzed(store, run_id, dictionary="crosscoder")
         assert answer_probes(store, run_id, progress=Progress()) == (1, 0)
         found = losses(store, run_id)
-        for reader in ("base", "target"):  # a model given the other's width would have refused it
-            own = {(prompt, arm): loss for (who, prompt, arm), loss in found.items() if who == reader}
-            prompts = {prompt for prompt, _ in own}
+        for reader in ("base", "target"):  # a model rejects activations of the other's width
+            by_arm = {(prompt, arm): loss for (name, prompt, arm), loss in found.items() if name == reader}
+            prompts = {prompt for prompt, _ in by_arm}
             assert len(prompts) >= 2
-            assert any(own[prompt, "spliced"] != own[prompt, "ablated"] for prompt in prompts)
+            assert any(by_arm[prompt, "spliced"] != by_arm[prompt, "ablated"] for prompt in prompts)
 
 
-def test_a_splice_that_is_not_finite_fails_alone(run: tuple[Store, str]) -> None:
+def test_a_splice_that_is_not_finite_fails_only_its_request(run: tuple[Store, str]) -> None:
     store, run_id = run
     analyzed(store, run_id, layers="0,1")
     paths = store.rows("SELECT layer, path FROM dictionary WHERE run_id = $run ORDER BY layer", run=run_id)
@@ -171,13 +171,13 @@ def test_a_splice_that_is_not_finite_fails_alone(run: tuple[Store, str]) -> None
     assert [row["probe"] for row in rows] == ["failed", "answered"]
     assert rows[0]["loss_recovered_base"] is None
     assert rows[1]["loss_recovered_base"] is not None
-    assert any("not finite (spliced, layer 0, resid_post)" in one for one in told(store, run_id))
-    assert answer_probes(store, run_id, progress=Progress()) == (0, 0)  # it would be the same again
+    assert any("not finite (spliced, layer 0, resid_post)" in warning for warning in warnings(store, run_id))
+    assert answer_probes(store, run_id, progress=Progress()) == (0, 0)  # it is not tried again
     analyzed(store, run_id)
-    assert not any("not finite" in one for one in told(store, run_id))
+    assert not any("not finite" in warning for warning in warnings(store, run_id))
 
 
-def test_a_model_that_says_nothing_has_no_loss(run: tuple[Store, str]) -> None:
+def test_empty_answers_have_no_loss(run: tuple[Store, str]) -> None:
     store, run_id = run
     analyzed(store, run_id)
     with store.session() as session:
@@ -201,25 +201,25 @@ def test_a_model_that_says_nothing_has_no_loss(run: tuple[Store, str]) -> None:
                 )
 
 
-def test_a_run_on_another_runs_extraction(run: tuple[Store, str]) -> None:
+def test_a_run_that_reuses_an_extraction_has_the_same_losses(run: tuple[Store, str]) -> None:
     store, run_id = run
     config = RunConfig(**{**store.run(run_id).config, "skip_activations": True})
     other = workflow.extract(store, config, small_suite(16), Progress())
     assert store.run(other).extraction_run_id == run_id
-    for one in (run_id, other):
-        analyzed(store, one)
-        answer_probes(store, one, progress=Progress())
+    for probed in (run_id, other):
+        analyzed(store, probed)
+        answer_probes(store, probed, progress=Progress())
     assert losses(store, other) == losses(store, run_id)
     assert losses(store, other)
 
 
-def test_nothing_is_asked_before_the_analysis_is_done(run: tuple[Store, str]) -> None:
+def test_a_run_is_not_probed_before_its_analysis_is_done(run: tuple[Store, str]) -> None:
     store, run_id = run
     analyzed(store, run_id)
     state = store.run(run_id).state
     store.set_state(run_id, "failed", "analyze")
     try:
-        with pytest.raises(UsageError, match="is failed; nothing is asked") as refused:
+        with pytest.raises(UsageError, match=r"is failed\. It has no requests") as refused:
             answer_probes(store, run_id, progress=Progress())
         assert refused.value.hint == f"fi-store analyze {run_id}"
         assert states(store, run_id) == ["asked"]
@@ -227,7 +227,7 @@ def test_nothing_is_asked_before_the_analysis_is_done(run: tuple[Store, str]) ->
         store.set_state(run_id, state, "analyze")
 
 
-def test_another_model_in_its_place_is_refused(run: tuple[Store, str], tiny_models: TinyModels) -> None:
+def test_a_different_model_is_refused(run: tuple[Store, str], tiny_models: TinyModels) -> None:
     store, run_id = run
     analyzed(store, run_id)
     config = {**store.run(run_id).config, "target_model": str(tiny_models.llama)}
@@ -235,7 +235,7 @@ def test_another_model_in_its_place_is_refused(run: tuple[Store, str], tiny_mode
         kept = session.get_one(Run, run_id).config
         session.execute(sa.update(Run).where(Run.id == run_id).values(config=config))
     try:
-        with pytest.raises(UsageError, match="cannot be asked more: different target model"):
+        with pytest.raises(UsageError, match="cannot be probed: different target model"):
             answer_probes(store, run_id, progress=Progress())
         assert states(store, run_id) == ["asked"]
     finally:
@@ -243,7 +243,7 @@ def test_another_model_in_its_place_is_refused(run: tuple[Store, str], tiny_mode
             session.execute(sa.update(Run).where(Run.id == run_id).values(config=kept))
 
 
-def test_a_run_whose_models_are_gone_still_ends_with_a_warning(run: tuple[Store, str]) -> None:
+def test_a_run_whose_models_are_gone_ends_with_a_warning(run: tuple[Store, str]) -> None:
     store, run_id = run
     analyzed(store, run_id)
     config = workflow.stored_config(store.run(run_id), skip_report=True)
@@ -258,7 +258,8 @@ def test_a_run_whose_models_are_gone_still_ends_with_a_warning(run: tuple[Store,
         with store.session() as session:
             session.execute(sa.update(Run).where(Run.id == run_id).values(config=kept))
     assert any(
-        f"not run again after the analysis (fi-store probe {run_id})" in one for one in told(store, run_id)
+        f"not run again after the analysis (fi-store probe {run_id})" in warning
+        for warning in warnings(store, run_id)
     )
     assert states(store, run_id) == ["asked"]
     with store.session() as session:
@@ -266,13 +267,12 @@ def test_a_run_whose_models_are_gone_still_ends_with_a_warning(run: tuple[Store,
         session.execute(sa.update(Run).where(Run.id == run_id).values(config=gone))
     with pytest.raises(FiStoreError, match="gone-folder"):
         answer_probes(store, run_id, progress=Progress())
-    assert any(
-        "not run again" in one for one in told(store, run_id)
-    )  # a second attempt in vain changes nothing
+    # A second failed attempt changes nothing.
+    assert any("not run again" in warning for warning in warnings(store, run_id))
     with store.session() as session:
         session.execute(sa.update(Run).where(Run.id == run_id).values(config=kept))
     answer_probes(store, run_id, progress=Progress())
-    assert not any("not run again" in one for one in told(store, run_id))
+    assert not any("not run again" in warning for warning in warnings(store, run_id))
 
 
 @pytest.mark.parametrize("kind", ["crosscoder", "paired_sae"])

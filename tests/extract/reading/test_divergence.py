@@ -1,4 +1,4 @@
-"""Divergences against a slow reference in float64, and what padded and unshared vocabularies do to them."""
+"""Divergences against a slow reference in float64, and with padded or different vocabularies."""
 
 from __future__ import annotations
 
@@ -81,18 +81,18 @@ def test_padded_logits_are_left_out() -> None:
     words = Words("a", "b", "c")
     vocabulary = map_vocabularies(words, words, 5, 4)
     base, target = logits(4, 5, 0), logits(4, 4, 1)
-    base[:, 3:], target[:, 3:] = 50.0, 60.0  # would take all the probability
+    base[:, 3:], target[:, 3:] = 50.0, 60.0  # would take almost all of the probability
     found = diverge(base, target, [0] * 4, [0] * 4, vocabulary)
     wanted = diverge(base[:, :3], target[:, :3], [0] * 4, [0] * 4, plain(3))
     for left, right in zip(found, wanted, strict=True):
         assert torch.equal(left, right)
 
 
-def test_tokens_are_matched_by_their_text_and_the_rest_is_one_bucket() -> None:
+def test_tokens_are_matched_by_string_and_the_rest_is_one_bucket() -> None:
     base_words, target_words = Words("a", "b", "old", "older"), Words("new", "b", "a")
     vocabulary = map_vocabularies(base_words, target_words, 4, 3)
-    assert vocabulary.shared_base.tolist() == [0, 1]
-    assert vocabulary.shared_target.tolist() == [2, 1]
+    assert vocabulary.base.shared.tolist() == [0, 1]
+    assert vocabulary.target.shared.tolist() == [2, 1]
     base = torch.tensor([[0.1, 0.2, 0.3, 0.4]]).log()
     target = torch.tensor([[0.5, 0.3, 0.2]]).log()
     found = diverge(base, target, [0], [2], vocabulary)
@@ -105,7 +105,7 @@ def test_tokens_are_matched_by_their_text_and_the_rest_is_one_bucket() -> None:
     assert set(found.promoted_ids[0].tolist()) == {0, 1}
 
 
-def test_a_model_without_tokens_of_its_own_keeps_the_divergence_finite() -> None:
+def test_the_divergence_is_finite_if_only_one_model_has_a_rest() -> None:
     vocabulary = map_vocabularies(Words("a", "b"), Words("a", "b", "new"), 2, 3)
     base, target = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.25, 0.25, 0.5]]).log()
     found = diverge(base, target, [None], [None], vocabulary)

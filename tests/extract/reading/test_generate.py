@@ -1,4 +1,4 @@
-"""Answers: greedy, the same as one token at a time, ended by an end mark, independent of a model's own settings."""
+"""Answers are greedy, equal to decoding token by token, ended by an end mark, and ignore a model's own settings."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def pair(tiny_models: TinyModels) -> LoadedPair:
     return loaded(tiny_models.llama, tiny_models.adapter)
 
 
-def one_by_one(reader: Reader, prompt: list[int], count: int) -> list[int]:
-    """The slow reference: the most likely token, again and again, up to an end mark."""
+def token_by_token(reader: Reader, prompt: list[int], count: int) -> list[int]:
+    """The slow reference: appends the most likely token until there is an end mark."""
     ids = list(prompt)
     with torch.inference_mode(), reader.active() as model:
         for _ in range(count):
@@ -39,26 +39,26 @@ def one_by_one(reader: Reader, prompt: list[int], count: int) -> list[int]:
 def test_answers_are_greedy(pair: LoadedPair, side: str, prompts: list[list[int]]) -> None:
     reader: Reader = getattr(pair, side)
     for prompt, answer in zip(prompts, generate_answers(reader, prompts, 6, "cpu"), strict=True):
-        expected = one_by_one(reader, prompt, 6)
+        expected = token_by_token(reader, prompt, 6)
         assert answer.n_tokens == len(expected)
         text = reader.tokenizer.decode(expected, skip_special_tokens=True)
         assert answer.text == (text if answer.finished else text.rstrip("\ufffd"))
 
 
-def test_answers_of_a_model_with_windows_are_greedy(tiny_models: TinyModels) -> None:
-    """It cannot share an opening; padding behind one would push the opening out of the window."""
+def test_answers_of_a_model_with_a_sliding_window_are_greedy(tiny_models: TinyModels) -> None:
+    """Such a model cannot share an opening: padding after it would push it out of the window."""
     reader = loaded(tiny_models.llama_other, tiny_models.llama_other).base
     reader.plain.config.layer_types = ["sliding_attention"] * reader.n_layers
     reader.plain.config.sliding_window = 40
     prompts = [PROMPTS[0], [*OPENING, *range(30, 90)]]
-    expected = one_by_one(reader, prompts[0], 6)
+    expected = token_by_token(reader, prompts[0], 6)
     answer, _ = generate_answers(reader, prompts, 6, "cpu")
     assert answer.n_tokens == len(expected)
     text = reader.tokenizer.decode(expected, skip_special_tokens=True)
     assert answer.text == (text if answer.finished else text.rstrip("\ufffd"))
 
 
-def test_the_adapter_acts_for_the_target_only(pair: LoadedPair) -> None:
+def test_the_adapter_affects_only_the_target(pair: LoadedPair) -> None:
     assert generate_answers(pair.base, PROMPTS, 8, "cpu") != generate_answers(pair.target, PROMPTS, 8, "cpu")
 
 
@@ -68,17 +68,17 @@ def test_an_end_mark_ends_the_answer_and_is_not_part_of_it(pair: LoadedPair) -> 
     before = settings.eos_token_id
     try:
         settings.eos_token_id = []
-        tokens = one_by_one(reader, PROMPTS[0], 6)
-        for at in (0, next(at for at in range(1, 6) if tokens[at] not in tokens[:at])):
-            settings.eos_token_id = [387, tokens[at]]
+        tokens = token_by_token(reader, PROMPTS[0], 6)
+        for stop in (0, next(at for at in range(1, 6) if tokens[at] not in tokens[:at])):
+            settings.eos_token_id = [387, tokens[stop]]
             (answer,) = generate_answers(reader, PROMPTS[:1], 6, "cpu")
-            assert (answer.n_tokens, answer.finished) == (at, True)
-            assert answer.text == reader.tokenizer.decode(tokens[:at], skip_special_tokens=True)
+            assert (answer.n_tokens, answer.finished) == (stop, True)
+            assert answer.text == reader.tokenizer.decode(tokens[:stop], skip_special_tokens=True)
     finally:
         settings.eos_token_id = before
 
 
-def test_a_models_own_sampling_settings_do_not_count(pair: LoadedPair) -> None:
+def test_a_models_own_sampling_settings_are_ignored(pair: LoadedPair) -> None:
     plain = generate_answers(pair.base, PROMPTS, 6, "cpu")
     settings = pair.base.plain.generation_config
     before = settings.to_dict()

@@ -1,4 +1,4 @@
-"""Hooks: they give exactly what the model computes, at the kept positions only, and leave nothing behind."""
+"""Hooks capture exactly what the model computes, only at the kept positions, and are always removed."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.helpers.tiny import TinyModels
 SITES = ("resid_post", "attn_out", "mlp_out")
 OPENING = list(range(100, 112))
 PROMPTS = [[*OPENING, *range(20, 20 + count)] for count in (5, 9, 3)]
-# Two answers to the first prompt, the same one twice to the second, none to the third.
+# Two answers to the first prompt, the same answer twice to the second, none to the third.
 IDS = [[*PROMPTS[0], 40, 41, 42], [*PROMPTS[0], 50], [*PROMPTS[1], 60, 61], [*PROMPTS[1], 60, 61], PROMPTS[2]]
 KEPT = [[13, 16, 17, 19], [17], [12, 20, 21], [22], [13]]
 STEMS = [17, 17, 21, 21, 15]
-HOW = {"whole": (False, False), "opening": (True, False), "branches": (True, True)}
+SHARING = {"whole": (False, False), "opening": (True, False), "branches": (True, True)}
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +37,10 @@ def pair(tiny_models: TinyModels) -> LoadedPair:
     return loaded(tiny_models.llama, tiny_models.adapter)
 
 
-@pytest.fixture(params=HOW)
-def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Lets models share nothing, the opening, or prompts too."""
-    share, branch = HOW[request.param]
+@pytest.fixture(params=SHARING)
+def sharing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Lets models share nothing, the opening, or also prompts."""
+    share, branch = SHARING[request.param]
     monkeypatch.setattr(hooks, "may_share", lambda _: share)
     monkeypatch.setattr(hooks, "may_branch", lambda _: branch)
     return str(request.param)
@@ -51,15 +51,15 @@ def batch() -> Batch:
 
 
 def reference(reader: Reader, ids: list[int]) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
-    """Hidden states and logits of one text alone, unpadded, as transformers itself returns them."""
+    """Hidden states and logits of a single unpadded text, as transformers itself returns them."""
     with torch.inference_mode(), reader.active() as model:
         output = model(input_ids=torch.tensor([ids]), output_hidden_states=True, use_cache=False)
         return output.hidden_states, output.logits
 
 
-@pytest.mark.usefixtures("how")
+@pytest.mark.usefixtures("sharing")
 @pytest.mark.parametrize("side", ["base", "target"])
-def test_readings_are_what_the_model_computes(pair: LoadedPair, side: str) -> None:
+def test_activations_and_logits_are_what_the_model_computes(pair: LoadedPair, side: str) -> None:
     reader: Reader = getattr(pair, side)
     found = read_batch(reader, batch(), SITES, logits=True)
     assert found.logits is not None
@@ -80,7 +80,7 @@ def test_readings_are_what_the_model_computes(pair: LoadedPair, side: str) -> No
 
 @dataclass(frozen=True)
 class Plain:
-    """A model of another architecture as far as reading needs it."""
+    """A model of another architecture, with what reading needs."""
 
     model: Any
     reference: Any = None
@@ -104,24 +104,24 @@ def other_architecture(name: str) -> Plain:
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neo"])
-def test_other_architectures_are_read_as_they_compute(name: str) -> None:
-    """A table of positions that padding must not leave, and windows that must not count padding."""
+def test_other_architectures_are_read_correctly(name: str) -> None:
+    """GPT-2 has a limited table of positions, and GPT-Neo has windows that must not count padding."""
     reader = other_architecture(name)
     prompts = [[*OPENING, *range(20, 20 + count)] for count in (4, 34)]
     ids = [[*prompts[0], *range(60, 72)], [*prompts[0], 50], [*prompts[1], 61], [*prompts[1], 62, 63]]
     kept = [[13, 15, 16, 27], [16], [12, 45, 46], [46, 47]]
     found = read_batch(reader, Batch(ids, kept, [16, 16, 46, 46], "cpu"), ("resid_post",), logits=True)
-    place = 0
+    index = 0
     for text, positions in zip(ids, kept, strict=True):
         with torch.inference_mode():
             alone = reader.model(input_ids=torch.tensor([text]), output_hidden_states=True, use_cache=False)
         for at in positions:
             assert found.logits is not None
             torch.testing.assert_close(
-                found.activations["resid_post", 0][place], alone.hidden_states[1][0, at], rtol=1e-4, atol=1e-4
+                found.activations["resid_post", 0][index], alone.hidden_states[1][0, at], rtol=1e-4, atol=1e-4
             )
-            torch.testing.assert_close(found.logits[place], alone.logits[0, at], rtol=1e-4, atol=1e-4)
-            place += 1
+            torch.testing.assert_close(found.logits[index], alone.logits[0, at], rtol=1e-4, atol=1e-4)
+            index += 1
 
 
 def test_without_logits_the_activations_are_the_same(pair: LoadedPair) -> None:
@@ -133,13 +133,13 @@ def test_without_logits_the_activations_are_the_same(pair: LoadedPair) -> None:
         assert torch.equal(rows, without.activations[key])
 
 
-@pytest.mark.usefixtures("how")
+@pytest.mark.usefixtures("sharing")
 @pytest.mark.parametrize("site", SITES)
-def test_a_splice_stands_at_its_site_and_place(pair: LoadedPair, site: str) -> None:
+def test_a_splice_replaces_the_activations_of_its_site_and_layer(pair: LoadedPair, site: str) -> None:
     clean = read_batch(pair.target, batch(), SITES, logits=True)
-    own = clean.activations[site, 1]
-    same = read_batch(pair.target, batch(), SITES, logits=True, splice=Splice(site, 1, own))
-    values = torch.randn(own.shape, generator=torch.Generator().manual_seed(0))
+    unchanged = clean.activations[site, 1]
+    same = read_batch(pair.target, batch(), SITES, logits=True, splice=Splice(site, 1, unchanged))
+    values = torch.randn(unchanged.shape, generator=torch.Generator().manual_seed(0))
     other = read_batch(pair.target, batch(), SITES, logits=True, splice=Splice(site, 1, values))
     assert clean.logits is not None
     assert same.logits is not None
@@ -148,31 +148,31 @@ def test_a_splice_stands_at_its_site_and_place(pair: LoadedPair, site: str) -> N
     assert torch.equal(other.activations[site, 1], values)
     for below in SITES:
         torch.testing.assert_close(other.activations[below, 0], clean.activations[below, 0])
-    assert (other.logits - clean.logits).abs().amax(dim=1).min() > 0.01  # every kept position heard of it
+    assert (other.logits - clean.logits).abs().amax(dim=1).min() > 0.01  # it changes every kept position
     if site == "mlp_out":  # the last thing that the layer adds
         moved = other.activations["resid_post", 1] - clean.activations["resid_post", 1]
-        torch.testing.assert_close(moved, values - own, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(moved, values - unchanged, rtol=1e-4, atol=1e-5)
 
 
-def test_no_hook_is_left_even_after_an_error(pair: LoadedPair) -> None:
-    def hooks() -> int:
+def test_hooks_are_removed_even_after_an_error(pair: LoadedPair) -> None:
+    def count_hooks() -> int:
         return sum(
             len(module._forward_hooks) + len(module._forward_pre_hooks)
             for module in pair.base.model.modules()
         )
 
-    before = hooks()
+    before = count_hooks()
     read_batch(pair.base, batch(), SITES, logits=True)
     rows = torch.zeros(batch().n_kept, pair.base.d_model)
     read_batch(pair.base, batch(), (), logits=True, splice=Splice("mlp_out", 0, rows))
-    assert hooks() == before
+    assert count_hooks() == before
     unknown = Batch([[10**6]], [[0]], [1], "cpu")
     with pytest.raises(IndexError):
         read_batch(pair.base, unknown, SITES, logits=True)
-    assert hooks() == before
+    assert count_hooks() == before
 
 
-def test_values_that_are_not_finite_name_model_and_layer(tiny_models: TinyModels) -> None:
+def test_activations_that_are_not_finite_are_refused(tiny_models: TinyModels) -> None:
     pair = loaded(tiny_models.llama_other, tiny_models.llama_other)
     with torch.no_grad():
         pair.base.layers[1].mlp.down_proj.weight[0, 0] = float("nan")  # type: ignore[union-attr,operator,index]
@@ -187,22 +187,22 @@ def test_a_layer_without_the_module_of_a_site_is_refused(pair: LoadedPair) -> No
         read_batch(reader, batch(), ("mlp_out",), logits=False)
 
 
-def test_what_texts_share_is_read_once() -> None:
+def test_shared_tokens_are_read_only_once() -> None:
     opening, prompts, answers = batch().levels(share=True, branch=True)
     assert opening.ids.tolist() == [OPENING]  # one row, not padded
-    assert [len(level.places) for level in (opening, prompts, answers)] == [0, 5, 5]
+    assert [len(level.indices) for level in (opening, prompts, answers)] == [0, 5, 5]
     assert prompts.ids.shape == (3, 16)
     assert answers.parent.tolist() == [0, 0, 1]
     assert answers.mask[2].tolist() == [*[1] * 21, *[0] * 7, 1, 1, *[0] * 6]
-    assert answers.positions[2, :2].tolist() == [21, 22]  # as if no padding stood before
-    one_answer_each = Batch([IDS[0], IDS[2], IDS[3]], [KEPT[0], KEPT[2], KEPT[3]], [17, 21, 21], "cpu")
-    assert [len(level.ids) for level in one_answer_each.levels(share=True, branch=True)] == [1, 2]
+    assert answers.positions[2, :2].tolist() == [21, 22]  # as if there were no padding before
+    single_answers = Batch([IDS[0], IDS[2], IDS[3]], [KEPT[0], KEPT[2], KEPT[3]], [17, 21, 21], "cpu")
+    assert [len(level.ids) for level in single_answers.levels(share=True, branch=True)] == [1, 2]
 
 
 def test_a_kept_position_is_never_in_the_opening() -> None:
-    made = Batch(IDS[:3], [[10], [17], [22]], STEMS[:3], "cpu")
-    assert made.levels(share=True, branch=False)[0].ids.shape == (1, 10)
-    early = Batch(IDS[:3], [[3], [17], [22]], STEMS[:3], "cpu")  # too few to be worth a pass
+    late = Batch(IDS[:3], [[10], [17], [22]], STEMS[:3], "cpu")
+    assert late.levels(share=True, branch=False)[0].ids.shape == (1, 10)
+    early = Batch(IDS[:3], [[3], [17], [22]], STEMS[:3], "cpu")  # too few shared tokens to be worth a pass
     assert len(early.levels(share=True, branch=False)) == 1
 
 
@@ -224,21 +224,20 @@ def test_a_kept_position_outside_its_text_is_refused() -> None:
     st.booleans(),
     st.integers(1, 2**20 - 1),
 )
-@example(
-    prompts=[([1], [[1, 2], [2], [3]]), ([1, 1], [[2]])], share=True, branch=True, chosen=2**20 - 1
-)  # one text, two prompts
-def test_the_passes_of_a_batch_hold_every_text(
+# The same text with two different prompts.
+@example(prompts=[([1], [[1, 2], [2], [3]]), ([1, 1], [[2]])], share=True, branch=True, chosen=2**20 - 1)
+def test_the_passes_of_a_batch_contain_every_text(
     prompts: list[tuple[list[int], list[list[int]]]], share: bool, branch: bool, chosen: int
 ) -> None:
-    """`chosen`: the bits of the kept positions."""
+    """The bits of `chosen` select the kept positions."""
     texts = [(len(prompt), [*prompt, *answer]) for prompt, answers in prompts for answer in answers]
     kept = [[at for at in range(len(ids)) if chosen >> at & 1] for _, ids in texts]
     made = Batch([ids for _, ids in texts], kept, [n for n, _ in texts], "cpu")
     levels = made.levels(share=share, branch=branch)
     found: dict[int, list[int]] = {}
     for depth, level in enumerate(levels):
-        for row, column, place in zip(
-            level.rows.tolist(), level.columns.tolist(), level.places.tolist(), strict=True
+        for row, column, index in zip(
+            level.rows.tolist(), level.columns.tolist(), level.indices.tolist(), strict=True
         ):
             backwards = level.ids[row, : column + 1].tolist()[::-1]
             positions = level.positions[row, : column + 1].tolist()[::-1]
@@ -246,20 +245,20 @@ def test_the_passes_of_a_batch_hold_every_text(
             for below in range(depth - 1, -1, -1):
                 at = int(levels[below + 1].parent[at])
                 before = 0 if below == 0 else levels[below - 1].mask.shape[1]
-                own = levels[below].mask[at, before:].bool()
-                backwards += levels[below].ids[at][own].tolist()[::-1]
-                positions += levels[below].positions[at][own].tolist()[::-1]
+                mask = levels[below].mask[at, before:].bool()
+                backwards += levels[below].ids[at][mask].tolist()[::-1]
+                positions += levels[below].positions[at][mask].tolist()[::-1]
             assert positions[::-1] == list(range(len(positions)))
-            assert place not in found
-            found[place] = backwards[::-1]
-    asked = [ids[: at + 1] for (_, ids), positions in zip(texts, kept, strict=True) for at in positions]
-    assert [found[place] for place in range(made.n_kept)] == asked
+            assert index not in found
+            found[index] = backwards[::-1]
+    expected = [ids[: at + 1] for (_, ids), positions in zip(texts, kept, strict=True) for at in positions]
+    assert [found[index] for index in range(made.n_kept)] == expected
     for level in levels:
-        assert (level.places[1:] > level.places[:-1]).all()
+        assert (level.indices[1:] > level.indices[:-1]).all()
         assert int(level.positions.max()) < max(len(ids) for _, ids in texts)
 
 
-def test_a_model_whose_cache_is_not_plain_reads_every_text_whole(tiny_models: TinyModels) -> None:
+def test_a_model_without_a_plain_cache_reads_every_text_whole(tiny_models: TinyModels) -> None:
     reader = loaded(tiny_models.llama_other, tiny_models.llama_other).base
     reader.plain.config.layer_types = ["sliding_attention"] * reader.n_layers
     reader.plain.config.sliding_window = 512
@@ -267,10 +266,10 @@ def test_a_model_whose_cache_is_not_plain_reads_every_text_whole(tiny_models: Ti
     found = read_batch(reader, batch(), ("resid_post",), logits=False)
     assert not may_branch(reader.plain)
     for number, at in ((0, 19), (1, 17), (2, 20)):
-        place = sum(map(len, KEPT[:number])) + KEPT[number].index(at)
+        index = sum(map(len, KEPT[:number])) + KEPT[number].index(at)
         hidden, _ = reference(reader, IDS[number])
         torch.testing.assert_close(
-            found.activations["resid_post", 0][place], hidden[1][0, at], rtol=1e-4, atol=1e-4
+            found.activations["resid_post", 0][index], hidden[1][0, at], rtol=1e-4, atol=1e-4
         )
 
 
@@ -286,7 +285,7 @@ def test_shared_tokens_are_shared_by_all(texts: list[list[int]]) -> None:
     st.lists(st.tuples(st.integers(1, 300), st.integers(1, 3)), min_size=1, max_size=80),
     st.integers(64, 2048),
 )
-def test_batches_hold_every_prompt_once_within_the_budget(
+def test_batches_contain_every_prompt_once_within_the_budget(
     prompts: list[tuple[int, int]], tokens: int
 ) -> None:
     lengths, texts = [length for length, _ in prompts], [count for _, count in prompts]

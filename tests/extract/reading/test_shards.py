@@ -1,4 +1,4 @@
-"""Shards: what is written is read back; a file is there whole or not at all; a full disk is explained."""
+"""Shards are read back as they were written, are complete or absent, and a full disk is explained."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ ROWS = {("resid_post", layer): torch.randn(5, 3, dtype=torch.bfloat16) + layer f
 
 def test_shards_come_back_as_they_were(tmp_path: Path) -> None:
     listed = write_shards(tmp_path, "run", "base", 3, 40, ROWS)
-    assert [(one.layer, one.first_row, one.n_rows, one.d_model, one.dtype) for one in listed] == [
+    assert [(shard.layer, shard.first_row, shard.n_rows, shard.d_model, shard.dtype) for shard in listed] == [
         (0, 40, 5, 3, "bfloat16"),
         (1, 40, 5, 3, "bfloat16"),
     ]
-    for one in listed:
-        assert one.path == shard_path("run", "base", "resid_post", one.layer, 3)
-        assert one.n_bytes == (tmp_path / one.path).stat().st_size
-        assert torch.equal(load_file(tmp_path / one.path)["activations"], ROWS["resid_post", one.layer])
+    for shard in listed:
+        assert shard.path == shard_path("run", "base", "resid_post", shard.layer, 3)
+        assert shard.n_bytes == (tmp_path / shard.path).stat().st_size
+        assert torch.equal(load_file(tmp_path / shard.path)["activations"], ROWS["resid_post", shard.layer])
 
 
 def test_an_earlier_attempt_is_replaced(tmp_path: Path) -> None:
     write_shards(tmp_path, "run", "base", 0, 0, {("resid_post", 0): torch.zeros(9, 3)})
-    (one,) = write_shards(tmp_path, "run", "base", 0, 0, {("resid_post", 0): torch.ones(2, 3)})
-    assert torch.equal(load_file(tmp_path / one.path)["activations"], torch.ones(2, 3))
+    (shard,) = write_shards(tmp_path, "run", "base", 0, 0, {("resid_post", 0): torch.ones(2, 3)})
+    assert torch.equal(load_file(tmp_path / shard.path)["activations"], torch.ones(2, 3))
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_an_earlier_attempt_is_replaced(tmp_path: Path) -> None:
         SafetensorError("I/O error: No space left on device (os error 28)"),
     ],
 )
-def test_a_full_disk_says_how_to_go_on_and_leaves_no_half_file(
+def test_a_full_disk_is_explained_and_leaves_no_partial_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(_tensors: object, path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_full_disk_says_how_to_go_on_and_leaves_no_half_file(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_other_errors_pass_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_pass_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_tensors: object, _path: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 

@@ -10,8 +10,18 @@ from hypothesis import strategies as st
 from extract.job import prepare
 from extract.models import LoadedPair
 from extract.reading import read_alone
-from extract.shams import Sham, ShamError, built_sham, calibrate, measure_pair, why_no_sham
-from extract.shams.sham import AIM, TOLERANCE, bisect, relative_difference
+from extract.shams.sham import (
+    AIM,
+    TOLERANCE,
+    Sham,
+    ShamError,
+    bisect,
+    built_sham,
+    calibrate,
+    measure_pair,
+    relative_difference,
+    why_no_sham,
+)
 from extract.shams.shuffle import Shuffle
 from extract.texts import ReadSequence, build_sequences, canonical_first
 from fi_store.config import RunConfig

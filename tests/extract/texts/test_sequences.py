@@ -1,10 +1,8 @@
-"""Sequences: which positions are kept, with which class, and how two tokenizations are aligned."""
+"""Sequences: which positions are kept, with which class, in which tokens."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from extract.texts import (
     FIRST_CLASSES,
@@ -15,7 +13,6 @@ from extract.texts import (
     choose_rendering,
     make_tokenizers,
 )
-from extract.texts.sequences import Encoded, aligned_positions
 from fi_store.prompts import PromptRecord
 from tests.helpers.small_runs import loaded, small_suite
 from tests.helpers.tiny import TinyModels
@@ -37,7 +34,7 @@ def different(tiny_models: TinyModels) -> tuple[Rendering, Tokenizers]:
     return rendering, make_tokenizers(pair, rendering, [PROMPT.text])
 
 
-def test_kept_positions_spell_the_text_and_the_answer(same: tuple[Rendering, Tokenizers]) -> None:
+def test_kept_positions_spell_the_prompt_and_the_answer(same: tuple[Rendering, Tokenizers]) -> None:
     rendering, tokenizers = same
     rendered = rendering.render(PROMPT.text)
     found = build_sequence("run", PROMPT, rendered, "base", "There are seven.", FIRST_CLASSES, tokenizers)
@@ -50,7 +47,7 @@ def test_kept_positions_spell_the_text_and_the_answer(same: tuple[Rendering, Tok
     assert decode(kept["response"]) == "There are seven."
     assert decode(found.base.ids) == rendered.text + "There are seven."
     assert 0 not in found.base.kept
-    # The next token of each kept position is the next id of the sequence; the last has none.
+    # Each kept position has the next id of the sequence as its next token. The last has none.
     assert found.base.next_ids[-1] is None
     assert all(
         found.base.ids[at + 1] == following
@@ -62,15 +59,13 @@ def test_kept_positions_spell_the_text_and_the_answer(same: tuple[Rendering, Tok
 
 def test_an_empty_answer_keeps_prompt_and_start(same: tuple[Rendering, Tokenizers]) -> None:
     rendering, tokenizers = same
-    answers = {("x", "base"): "", ("x", "target"): ""}
-    prompt = PROMPT
-    answers = {(prompt.id, side): "" for side in ("base", "target")}
-    first, other, control = build_sequences("run", [prompt], answers, rendering, tokenizers, "target")
+    answers = {(PROMPT.id, side): "" for side in ("base", "target")}
+    first, other, control = build_sequences("run", [PROMPT], answers, rendering, tokenizers, "target")
     assert (first.author, other.author, control.author) == ("target", "base", "control")
     assert set(first.classes) == {"prompt", "start"}
     assert other.classes == []
     assert set(control.classes) == {"prompt", "start"}
-    assert tokenizers.base.decode([control.base.ids[at] for at in control.base.kept[:-1]]) == prompt.control
+    assert tokenizers.base.decode([control.base.ids[at] for at in control.base.kept[:-1]]) == PROMPT.control
 
 
 def test_only_the_first_author_keeps_the_prompt_and_ids_are_reproducible(
@@ -80,7 +75,7 @@ def test_only_the_first_author_keeps_the_prompt_and_ids_are_reproducible(
     prompts = small_suite(3).prompts
     answers = {(prompt.id, side): f"It is {side}." for prompt in prompts for side in ("base", "target")}
     found = build_sequences("run", prompts, answers, rendering, tokenizers, "base")
-    assert [one.author for one in found] == [
+    assert [sequence.author for sequence in found] == [
         "base",
         "target",
         "base",
@@ -90,11 +85,10 @@ def test_only_the_first_author_keeps_the_prompt_and_ids_are_reproducible(
         "target",
         "control",
     ]
-    assert all(set(one.classes) == {"response"} for one in found if one.author == "target")
-    assert [one.id for one in found] == [
-        one.id for one in build_sequences("run", prompts, answers, rendering, tokenizers, "base")
-    ]
-    assert len({one.id for one in found}) == len(found)
+    assert all(set(sequence.classes) == {"response"} for sequence in found if sequence.author == "target")
+    again = build_sequences("run", prompts, answers, rendering, tokenizers, "base")
+    assert [sequence.id for sequence in found] == [sequence.id for sequence in again]
+    assert len({sequence.id for sequence in found}) == len(found)
 
 
 def test_different_tokenizers_are_aligned_on_characters(different: tuple[Rendering, Tokenizers]) -> None:
@@ -107,30 +101,16 @@ def test_different_tokenizers_are_aligned_on_characters(different: tuple[Renderi
     texts = [tokenizers.base.decode([token]) for token in base]
     assert texts == [tokenizers.target.decode([token]) for token in target]
     assert "".join(texts) == PROMPT.text + "\n" + "Seven sheep."
-    assert found.base.kept != found.target.kept  # the template's marks are many tokens in the base
-    # At the last prompt token the texts go on with marks that the two cut differently: no common next token.
+    # In the base, the template's marks are split into many tokens.
+    assert found.base.kept != found.target.kept
+    # After the last prompt token come marks that the two tokenizers split differently: no common next token.
     at = found.classes.index("start") - 1
     assert found.target.next_ids[at] is None
     assert found.base.next_ids[at] is not None
 
 
-def test_a_character_split_over_tokens_is_no_boundary(same: tuple[Rendering, Tokenizers]) -> None:
-    rendering, tokenizers = same
-    rendered = rendering.render("naïve")
-    encoded = tokenizers.encode("base", rendered, "")
-    positions = [row for row in aligned_positions(encoded, encoded, rendered) if row[2] == "prompt"]
-    ends = [encoded.ends[left] for left, _, _ in positions]
-    assert len(ends) == len(set(ends))
-    pieces = [
-        encoded.ids[at]
-        for at in range(len(encoded.ids))
-        if rendered.content_start < encoded.ends[at] <= rendered.content_end
-    ]
-    assert len(pieces) > len(positions)  # the two bytes of the ï end at the same character
-
-
-def test_a_token_over_the_seam_is_avoided(same: tuple[Rendering, Tokenizers]) -> None:
-    """An answer that would merge with the prompt's last token is encoded by itself."""
+def test_prompt_and_answer_are_never_merged_into_one_token(same: tuple[Rendering, Tokenizers]) -> None:
+    """An answer that would merge with the prompt's last token is encoded separately."""
     _, tokenizers = same
     plain = Rendering("none", "", " th")
     rendered = plain.render("Is it")
@@ -139,27 +119,3 @@ def test_a_token_over_the_seam_is_avoided(same: tuple[Rendering, Tokenizers]) ->
     assert whole.ids[: len(alone.ids)] == alone.ids
     assert tokenizers.base.decode(whole.ids) == "Is it the the"
     assert whole.ends[-1] == len("Is it the the")
-
-
-@given(
-    st.lists(st.integers(1, 4), min_size=1, max_size=20),
-    st.lists(st.integers(1, 4), min_size=1, max_size=20),
-)
-def test_alignment_is_symmetric_and_ordered(left: list[int], right: list[int]) -> None:
-    length = min(sum(left), sum(right))
-    rendered = Rendering("none", "q", "s").render("x" * max(1, length))
-
-    def cut(steps: list[int]) -> Encoded:
-        ends, at = [], 0
-        for step in steps:
-            at = min(at + step, len(rendered.text))
-            ends.append(at)
-        ends[-1] = len(rendered.text)
-        return Encoded(list(range(len(ends))), [0, *ends[:-1]], ends, len(ends))
-
-    base, target = cut(left), cut(right)
-    found = aligned_positions(base, target, rendered)
-    mirrored = aligned_positions(target, base, rendered)
-    assert [(a, b, name) for b, a, name in mirrored] == found
-    assert [row[0] for row in found] == sorted({row[0] for row in found})
-    assert [row[1] for row in found] == sorted({row[1] for row in found})

@@ -1,4 +1,4 @@
-"""Rendering: whose template, where the user's text stands, what is warned about."""
+"""Rendering: whose template is used, where the user's text is, and which warnings are given."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_rendered_prompt_is_what_the_template_writes(pair: LoadedPair) -> None
     assert warnings == []
 
 
-def test_the_only_template_is_taken_whichever_side_has_it(tiny_models: TinyModels) -> None:
+def test_the_only_template_is_used_whichever_side_has_it(tiny_models: TinyModels) -> None:
     for base, target in (
         (tiny_models.qwen2_base, tiny_models.qwen2_target),
         (tiny_models.qwen2_target, tiny_models.qwen2_base),
@@ -46,7 +46,7 @@ def test_the_only_template_is_taken_whichever_side_has_it(tiny_models: TinyModel
         assert warnings == []
 
 
-def test_of_two_templates_the_canonical_first_is_taken_and_it_is_said(pair: LoadedPair) -> None:
+def test_of_two_templates_the_canonical_firsts_is_used_with_a_warning(pair: LoadedPair) -> None:
     marks = {"base": "[B]{{ messages[0].content }}", "target": "[T]{{ messages[0].content }}"}
     rendering, warnings = choose_rendering(with_templates(pair, marks["base"], marks["target"]), TEXTS)
     assert rendering.source == canonical_first(pair)
@@ -59,10 +59,10 @@ def test_without_any_template_the_plain_form_is_used(pair: LoadedPair) -> None:
     rendering, warnings = choose_rendering(with_templates(pair, None, None), TEXTS)
     assert (rendering.source, rendering.prefix) == ("none", PLAIN_PREFIX)
     assert rendering.render("Why?").text == "Question: Why?\nAnswer:"
-    assert "no chat template" in warnings[0] or "has a chat template" in warnings[0]
+    assert "has a chat template" in warnings[0]
 
 
-def test_a_template_that_rewrites_texts_is_reported_and_overruled(pair: LoadedPair) -> None:
+def test_a_template_that_rewrites_texts_gives_a_warning(pair: LoadedPair) -> None:
     template = "<{{ messages[0].content | replace('sheep', 'goats') }}>"
     rendering, warnings = choose_rendering(with_templates(pair, template, template), TEXTS)
     assert rendering.render(TEXTS[0]).text == "<How many sheep?>"

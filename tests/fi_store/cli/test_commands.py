@@ -1,4 +1,4 @@
-"""The command line without a model: help, usage errors, bad input, and the commands that read a store."""
+"""The command line without models: help, usage errors, bad input, and the commands that read a store."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from tests.helpers.store_factory import FilledStore, fill_store
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
-    """Two runs on one base; read it only."""
+    """Two runs on one base. Read-only."""
     return fill_store(tmp_path_factory.mktemp("cli") / "fi-store.duckdb")
 
 
 @pytest.fixture
 def copy(filled: FilledStore, tmp_path: Path) -> FilledStore:
-    """The same, to be written into."""
+    """A copy that tests may change."""
     path = tmp_path / "fi-store.duckdb"
     shutil.copyfile(filled.path, path)
     return FilledStore(path, filled.runs)
@@ -101,10 +101,10 @@ def test_wrong_usage_is_one_sentence_and_the_next_command(
         assert rest[0].startswith("Next: ")
         assert hint in rest[0]
     assert "Traceback" not in result.err
-    assert not Path("feature_interpretation").exists(), "wrong usage leaves nothing behind"
+    assert not Path("feature_interpretation").exists(), "wrong usage leaves no files"
 
 
-def test_debug_shows_the_traceback_wherever_it_stands() -> None:
+def test_debug_shows_the_traceback_wherever_it_is_given() -> None:
     for arguments in (["--debug", "runs"], ["runs", "--debug"]):
         result = fi_store(*arguments)
         assert result.code == 2
@@ -121,7 +121,7 @@ def test_debug_shows_the_traceback_wherever_it_stands() -> None:
         (RuntimeError("what\x1b[31m"), 1, "Unexpected RuntimeError: what"),
     ],
 )
-def test_what_nobody_expected_is_said_without_a_traceback(
+def test_unexpected_errors_are_printed_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, words: str
 ) -> None:
     def fail(_: Path) -> None:
@@ -136,7 +136,7 @@ def test_what_nobody_expected_is_said_without_a_traceback(
 
 
 def test_the_demo_takes_its_pair_from_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Pair and size of the demo stand in demo.json and the organism's card; its place is an option."""
+    """The demo's pair and size come from demo.json and the organism's card; its folder is an option."""
     organisms = tmp_path / "organisms"
     (organisms / "some").mkdir(parents=True)
     (organisms / "demo.json").write_text('{"folder": "some", "shams": 2, "max_new_tokens": 7}')
@@ -144,11 +144,11 @@ def test_the_demo_takes_its_pair_from_data(monkeypatch: pytest.MonkeyPatch, tmp_
         '{"name": "N", "base": "bundled:smollm2", "adapter": "weights"}'
     )
     monkeypatch.setattr("fi_store.shipped.shipped", lambda name: organisms)
-    seen: list[RunConfig] = []
-    monkeypatch.setattr("fi_store.cli.pipeline._run_new", seen.append)
+    started: list[RunConfig] = []
+    monkeypatch.setattr("fi_store.cli.demo.run_new", started.append)
     result = fi_store("demo", "--output-dir", tmp_path / "here", "--seed", 4, "--skip-report")
     assert result.code == 0, result.err
-    (config,) = seen
+    (config,) = started
     assert (config.base_model, config.target_model) == (
         "bundled:smollm2",
         str(organisms / "some" / "weights"),
@@ -158,7 +158,7 @@ def test_the_demo_takes_its_pair_from_data(monkeypatch: pytest.MonkeyPatch, tmp_
     assert fi_store("demo", "--shams", 3).code == 2
 
 
-def test_the_shipped_demo_is_whole() -> None:
+def test_the_shipped_demo_is_complete() -> None:
     folder = shipped("organisms")
     chosen = folder / json.loads((folder / "demo.json").read_text())["folder"]
     card = json.loads((chosen / "card.json").read_text())
@@ -166,7 +166,7 @@ def test_the_shipped_demo_is_whole() -> None:
     assert card["kind"] == "behavior"
 
 
-def test_a_reader_that_leaves_is_no_error(filled: FilledStore) -> None:
+def test_a_reader_that_exits_early_is_not_an_error(filled: FilledStore) -> None:
     command = (
         f"{sys.executable} -m fi_store query exploration --param k=5000 --store {filled.path} --format csv"
     )
@@ -195,7 +195,7 @@ def test_the_default_store_is_the_project_in_this_folder(filled: FilledStore, tm
     assert fi_store("runs").code == 0
 
 
-def test_an_archived_run_is_hidden_until_it_is_shown_again(copy: FilledStore) -> None:
+def test_an_archived_run_is_hidden_until_it_is_unarchived(copy: FilledStore) -> None:
     first, second = copy.runs
     assert fi_store("runs", "archive", "latest", "--store", copy.path).out == f"Run {second} is archived.\n"
     rows = json.loads(fi_store("runs", "--store", copy.path, "--format", "json").out)
@@ -207,7 +207,7 @@ def test_an_archived_run_is_hidden_until_it_is_shown_again(copy: FilledStore) ->
     assert second in fi_store("runs", "show", "--store", copy.path).out
 
 
-def test_queries_are_listed_described_and_asked(filled: FilledStore, tmp_path: Path) -> None:
+def test_queries_are_listed_described_and_run(filled: FilledStore, tmp_path: Path) -> None:
     names = [row["query"] for row in json.loads(fi_store("query", "--format", "json").out)]
     assert {"top_findings", "findings_by_pair", "features_across_pairs"} <= set(names)
     assert len(names) >= 8
@@ -225,7 +225,7 @@ def test_queries_are_listed_described_and_asked(filled: FilledStore, tmp_path: P
     assert pq.read_table(file).column("name")[0].as_py() == rows[0]["name"]
     wrong = fi_store(*ask, "-p", "k=many")
     assert wrong.code == 2
-    assert "integer is needed" in wrong.err
+    assert "not a valid integer" in wrong.err
 
 
 def test_sql_reads_and_nothing_else(filled: FilledStore) -> None:
@@ -277,15 +277,15 @@ def test_prompts_are_listed_shown_and_validated(tmp_path: Path) -> None:
     )
     good = fi_store("prompts", "validate", file)
     assert good.code == 0
-    assert "2 prompts in 1 category: in order." in good.out
-    assert "2 families; under 24 nothing can be tested" in good.out
+    assert "2 prompts in 1 category: no problems." in good.out
+    assert "2 families; with fewer than 24, nothing can be tested" in good.out
     file.write_text("sums:\n  - 1 + 1?\n  - 1 + 1?\n")
     assert "mine.yaml:3: the same prompt" in fi_store("prompts", "validate", file).out
 
 
-def test_doctor_says_what_is_wrong(copy: FilledStore) -> None:
+def test_doctor_reports_problems(copy: FilledStore) -> None:
     result = fi_store("doctor", "--store", copy.path)
-    assert result.code == 1, "the factory's shards are rows without files"
+    assert result.code == 1, "the store's shards have rows but no files"
     assert "problem  file of the store: " in result.out
     assert "2 runs, 2 of them complete" in result.out
     with duckdb.connect(str(copy.path)) as connection:
@@ -293,7 +293,7 @@ def test_doctor_says_what_is_wrong(copy: FilledStore) -> None:
             "DELETE FROM model; UPDATE run SET state = 'interrupted' WHERE id = $1", [copy.runs[0]]
         )
     result = fi_store("doctor", "--store", copy.path)
-    assert "2 rows of run name a model that is gone (base_model_id)" in result.out
+    assert "2 rows of run refer to a missing model (base_model_id)" in result.out
     assert f"Next: fi-store run --resume {copy.runs[0]}" in result.out
     absent = fi_store("doctor")
     assert absent.code == 0
@@ -328,9 +328,7 @@ def test_gc_lists_first_and_removes_with_apply(copy: FilledStore) -> None:
     assert states == [("removed",)]
 
 
-def test_a_store_that_names_files_elsewhere_cannot_make_gc_remove_them(
-    copy: FilledStore, tmp_path: Path
-) -> None:
+def test_gc_does_not_remove_files_outside_the_folder(copy: FilledStore, tmp_path: Path) -> None:
     precious = tmp_path.parent / "precious"
     precious.write_text("mine")
     with duckdb.connect(str(copy.path)) as connection:
@@ -344,12 +342,12 @@ def test_a_store_that_names_files_elsewhere_cannot_make_gc_remove_them(
 
 
 def test_verify_backup_and_db(copy: FilledStore, tmp_path: Path) -> None:
-    assert fi_store("verify", "--store", copy.path).out.endswith("in order.\n")
-    assert "newest that this fi-store knows" in fi_store("db", "--store", copy.path).out
+    assert fi_store("verify", "--store", copy.path).out.endswith("no problems.\n")
+    assert "the newest one." in fi_store("db", "--store", copy.path).out
     target = tmp_path / "copies" / "one.bak"
     assert fi_store("backup", target, "--store", copy.path).code == 0
     assert fi_store("db", "backup", target, "--store", copy.path).code == 0, (
-        "a backup may replace the last one"
+        "a backup can replace an earlier one"
     )
     assert sorted(target.parent.iterdir()) == [target]
     assert fi_store("runs", "--store", target, "--format", "csv").out.count("\n") == 3
@@ -361,7 +359,7 @@ def test_verify_backup_and_db(copy: FilledStore, tmp_path: Path) -> None:
 
 
 def test_verify_notices_a_damaged_block(copy: FilledStore) -> None:
-    """Zeroed blocks in the middle of the file; the header still opens."""
+    """Overwrites blocks in the middle of the file; the header stays readable."""
     size = copy.path.stat().st_size
     with copy.path.open("r+b") as file:
         for at in range(3 * 4096 * 4, size, 262_144):
@@ -373,7 +371,7 @@ def test_verify_notices_a_damaged_block(copy: FilledStore) -> None:
     assert "Traceback" not in result.err
 
 
-def test_older_and_newer_schemas_are_said(copy: FilledStore) -> None:
+def test_older_and_newer_schemas_are_refused(copy: FilledStore) -> None:
     with duckdb.connect(str(copy.path)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     newer = fi_store("runs", "--store", copy.path)
@@ -413,7 +411,7 @@ def test_the_report_command_makes_the_report_again(copy: FilledStore, tmp_path: 
     assert fi_store("report", "--store", copy.path, "--report-format", "pdf").code == 2
 
 
-def test_results_carry_that_they_are_not_tested_causally(filled: FilledStore) -> None:
+def test_results_say_if_they_are_not_tested_causally(filled: FilledStore) -> None:
     from fi_store.store import Store
     from fi_store.summary import describe_run
 
@@ -432,7 +430,7 @@ def test_results_carry_that_they_are_not_tested_causally(filled: FilledStore) ->
         assert ("not tested causally" in line) == (rank in untested)
 
 
-def test_a_pair_that_does_not_differ_is_said(tmp_path: Path) -> None:
+def test_a_run_without_results_says_why(tmp_path: Path) -> None:
     from fi_store.store import Store
     from fi_store.summary import describe_run
 
@@ -447,14 +445,14 @@ def test_a_pair_that_does_not_differ_is_said(tmp_path: Path) -> None:
         assert describe_run(store, made.runs[0]) == ["This run is not analyzed yet."]
 
 
-def test_an_interrupted_stage_says_how_to_go_on(copy: FilledStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_stage_says_how_to_resume(copy: FilledStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr("analyze.pipeline.analyze", interrupt)
     result = fi_store("analyze", copy.runs[0], "--store", copy.path)
     assert result.code == 130
-    assert "Interrupted; what was finished is kept." in result.err
+    assert "Interrupted; finished work is kept." in result.err
     assert f"Next: fi-store run --resume {copy.runs[0]} --store {copy.path}" in result.err
 
 
@@ -481,7 +479,7 @@ def test_progress_draws_bars_on_a_terminal_and_lines_elsewhere() -> None:
         assert set(progress.seconds) == {"reading [red]x\x1b[31m"}
 
 
-def test_files_are_exported_beside_each_other(filled: FilledStore, tmp_path: Path) -> None:
+def test_exported_files_keep_their_relative_paths(filled: FilledStore, tmp_path: Path) -> None:
     from fi_store.store import Store
 
     file = filled.path.parent / "reports" / "r" / "report.md"

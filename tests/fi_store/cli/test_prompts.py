@@ -1,4 +1,4 @@
-"""The prompts commands: list, show, validate, new, import, on good files and on every kind of bad one."""
+"""The prompts commands (list, show, validate, new, import) on good files and on every kind of bad one."""
 
 from __future__ import annotations
 
@@ -78,15 +78,15 @@ def test_one_is_counted_in_the_singular() -> None:
     write("a.csv", "text,category\nWhy?,s\n")
     assert fi_store("prompts", "import", "a.csv", "-o", "a.yaml").out.startswith("1 prompt in 1 category, in")
     assert fi_store("prompts", "validate", "a.yaml").out == (
-        "1 prompt in 1 category: in order.\n"
-        "Note: 1 family; under 24 nothing can be tested (half of them confirm).\n"
-        "Note: 1 prompt has no control text; names are judged more weakly without.\n"
+        "1 prompt in 1 category: no problems.\n"
+        "Note: 1 family; with fewer than 24, nothing can be tested (half are for confirmation).\n"
+        "Note: 1 prompt has no control text, which makes the test of names weaker.\n"
     )
 
 
-def test_validate_says_that_a_file_is_in_order() -> None:
+def test_validate_says_that_files_have_no_problems() -> None:
     result = fi_store("prompts", "validate", "reasoning", "broad", "controls")
-    assert result == (0, "622 prompts in 23 categories: in order.\n", "")
+    assert result == (0, "622 prompts in 23 categories: no problems.\n", "")
 
 
 @pytest.mark.parametrize(("text", "line", "words"), BAD, ids=lambda value: repr(value)[-60:])
@@ -97,7 +97,7 @@ def test_validate_prints_a_line_for_each_complaint(text: str, line: int, words: 
     lines = result.out.splitlines()
     assert lines[0].startswith(f"mine.yaml:{line}: ")
     assert words in lines[0]
-    assert all(one.startswith("mine.yaml:") and one.endswith(".") for one in lines)
+    assert all(line.startswith("mine.yaml:") and line.endswith(".") for line in lines)
     complaints = "1 complaint" if len(lines) == 1 else f"{len(lines)} complaints"
     assert result.err == f"Error: {complaints}, see above.\nNext: fi-store prompts validate mine.yaml\n"
 
@@ -107,15 +107,15 @@ def test_validate_goes_through_all_files() -> None:
     write("b.yaml", FULL.replace("difficulty: 2", "difficulty: 9"))
     write("c.yaml", FULL)
     lines = fi_store("prompts", "validate", "a.yaml", "b.yaml", "c.yaml").out.splitlines()
-    doubles = ["c.yaml:5", "c.yaml:5", "c.yaml:13", "c.yaml:13"]
-    assert [line.split(": ")[0] for line in lines] == ["a.yaml:2", "a.yaml:3", "b.yaml:9", *doubles]
+    duplicates = ["c.yaml:5", "c.yaml:5", "c.yaml:13", "c.yaml:13"]
+    assert [line.split(": ")[0] for line in lines] == ["a.yaml:2", "a.yaml:3", "b.yaml:9", *duplicates]
     write("b.yaml", FULL)
     lines = fi_store("prompts", "validate", "b.yaml", "c.yaml").out.splitlines()
     assert lines[0] == "c.yaml:5: the id 'sums/one' is already at b.yaml:5. Give it another id."
     assert len(lines) == 4
 
 
-def test_validate_tells_doubles_beside_the_rest() -> None:
+def test_validate_reports_duplicates_with_the_rest() -> None:
     text = FULL.replace("difficulty: 2", "difficulty: 9").replace("sums/two", "sums/one")
     write("a.yaml", text.replace("    family: other", "    difficulty: 7"))
     write("b.yaml", text.replace("sums/one", "sums/three"))
@@ -130,7 +130,7 @@ def test_validate_tells_doubles_beside_the_rest() -> None:
         "b.yaml:13: the same prompt is already at a.yaml:13",
     ]
     write("a.json", json.dumps({"prompts": [{"id": "x", "category": "c", "text": "t"}] * 2}))
-    assert len(fi_store("prompts", "validate", "a.json").out.splitlines()) == 2, "both stand on one line"
+    assert len(fi_store("prompts", "validate", "a.json").out.splitlines()) == 2, "both are on one line"
 
 
 def test_new_writes_a_file_that_validates() -> None:
@@ -153,7 +153,7 @@ def test_new_writes_a_file_that_validates() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["mine.yaml"], "mine.yaml is there already"),
+        (["mine.yaml"], "mine.yaml already exists"),
         (["mine.json"], "mine.json does not end in .yaml"),
         (["other.yaml", "--category", "My Sums"], "'My Sums' is not written like formal_logic"),
         ([], "Missing argument 'FILE'"),
@@ -237,18 +237,18 @@ BAD_SOURCES = [
     ("a.csv", "text\n", "a.csv:1: the file holds no prompts"),
     ("a.csv", "prompt,category\nx,y\n", "a.csv:1: the header has no column 'text'"),
     ("a.csv", "text,color\nx,y\n", "a.csv:1: a prompt has no key 'color'"),
-    ("a.csv", "text,text\nx,y\n", "a.csv:1: the column 'text' is there twice"),
+    ("a.csv", "text,text\nx,y\n", "a.csv:1: the column 'text' appears twice"),
     ("a.csv", "text,category\nWhy?\n", "a.csv:2: the prompt has no category. Add a column or key 'category', or give"),
     ("a.csv", "text,category\n\n\nWhy, then?,sums\n", "a.csv:4: the row has 3 cells, the header 2"),
-    ("a.csv", 'text,category\n"Why?,sums\n', "this is no CSV, unexpected end of data"),
+    ("a.csv", 'text,category\n"Why?,sums\n', "this is not CSV, unexpected end of data"),
     ("a.csv", "text,category\nx,My Sums\n", "a.csv:2: the category 'My Sums' is not written like formal_logic"),
     ("a.csv", "text,category,difficulty\nx,s,hard\n", "a.csv:2: 'difficulty' must be a whole number"),
     ("a.csv", 'text,category,answer,grader\n"x\ny",s,2,{kind: magic}\n', "a.csv:2: the grader kind 'magic' is unknown"),
     ("a.csv", "text,category,answer,grader\nx,s,2,{kind\n", "a.csv:2: this is not YAML"),
     ("a.csv", "text,category,answer\nx,s,2\n", "a.csv:2: there is 'answer' but no 'grader'"),
     ("a.csv", "text,category\nx,s\nx,s\n", "a.csv:3: the same prompt is already at a.csv:2"),
-    ("a.csv", "text,category\nx\x1b,s\n", "a.csv:2: 'text' holds a control character"),
-    ("a.csv", f"text,category\n{'x' * 140_000},s\n", "this is no CSV, field larger than field limit"),
+    ("a.csv", "text,category\nx\x1b,s\n", "a.csv:2: 'text' contains a control character"),
+    ("a.csv", f"text,category\n{'x' * 140_000},s\n", "this is not CSV, field larger than field limit"),
     ("a.jsonl", '{"text": "x", "category": "s"}\n{"text": \n', "a.jsonl:2: this is not JSON"),
     ("a.jsonl", '{"text": 4, "category": "s"}\n', "a.jsonl:1: 'text' must be text. Put '4' in quotes"),
     ("a.jsonl", '["x"]\n', "a.jsonl:1: a prompt must be a mapping"),
@@ -289,9 +289,9 @@ def test_import_makes_all_complaints_at_once() -> None:
     [
         (["absent.csv", "-o", "out.yaml"], "absent.csv cannot be read"),
         (["good.csv", "-o", "good.csv"], "good.csv does not end in .yaml"),
-        (["good.csv", "-o", "there.yaml"], "there.yaml is there already"),
+        (["good.csv", "-o", "there.yaml"], "there.yaml already exists"),
         (["good.csv", "-o", "out.yaml", "--category", "A b"], "'A b' is not written like formal_logic"),
-        (["lists.json", "-o", "out.yaml", "--category", "s"], "lists.json names its categories itself"),
+        (["lists.json", "-o", "out.yaml", "--category", "s"], "lists.json names its own categories"),
         (["good.csv"], "Missing option '--output'"),
     ],
 )
@@ -315,13 +315,16 @@ records = st.builds(
 
 
 several = st.lists(
-    records, min_size=1, max_size=4, unique_by=(lambda one: one.key, lambda one: (one.category, one.text))
+    records,
+    min_size=1,
+    max_size=4,
+    unique_by=(lambda prompt: prompt.key, lambda prompt: (prompt.category, prompt.text)),
 )
 
 
 @given(several, lines, lines)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_is_written_is_read_again(
+def test_written_files_are_read_back_the_same(
     tmp_path: Path, prompts: list[PromptRecord], name: str, version: str
 ) -> None:
     path = tmp_path / "any.yaml"

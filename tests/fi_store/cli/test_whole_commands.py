@@ -1,4 +1,4 @@
-"""Whole commands on tiny models: run, resume, reuse, interrupt, and that every option has its effect."""
+"""Complete commands on tiny models: run, resume, reuse, interrupt, and the effect of every option."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SMALL = (
     "--dictionary-batch", 128, "--max-new-tokens", 8, "--layers", "all", "--seed", 1, "--quantization", "fp32",
     "--device", "cpu",
 )  # fmt: skip
-"""44 prompts, so that the confirmation half holds 22 clusters."""
+"""44 prompts, so that the confirmation half has 22 clusters."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """A run that a command made."""
+    """A run made by a command."""
 
     result: Result
     store: Path
@@ -56,7 +56,7 @@ class Made:
 
     @property
     def files(self) -> set[str]:
-        """Report and charts, without the id."""
+        """The report and chart files, with RUN instead of the id."""
         return {
             str(path.relative_to(self.folder)).replace(self.run, "RUN")
             for kind in ("reports", "visualizations", "features")
@@ -65,9 +65,9 @@ class Made:
 
 
 def make(folder: Path, *arguments: object, store: Path | None = None) -> Made:
-    """`fi-store run` that is expected to end well."""
-    place = () if store is None else ("--store", store)
-    result = fi_store("run", "--output-dir", folder, *place, *arguments)
+    """Runs `fi-store run`, which must succeed."""
+    store_option = () if store is None else ("--store", store)
+    result = fi_store("run", "--output-dir", folder, *store_option, *arguments)
     assert result.code == 0, result.err
     found = re.search(r"^Run: +(\S+)$", result.out, re.MULTILINE)
     assert found, result.out
@@ -76,7 +76,7 @@ def make(folder: Path, *arguments: object, store: Path | None = None) -> Made:
 
 @pytest.fixture(scope="module")
 def first(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A base with a planted adapter; everything is kept, and nearly any group is let through (alpha)."""
+    """A base with a planted adapter. Everything is kept, and alpha lets nearly every group through."""
     folder = tmp_path_factory.mktemp("first") / "project"
     pair = ("--base-model", tiny_models.llama, "--target-model", tiny_models.planted)
     return make(folder, *pair, *SMALL, "--keep-activations", "all", "--alpha", 0.9)
@@ -84,7 +84,7 @@ def first(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def second(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """The same pair by way of a GGUF file, with every option another than in `first`, some of them from a file."""
+    """The same pair from a GGUF file. Every option differs from `first`, and some come from a file."""
     folder = tmp_path_factory.mktemp("second")
     (folder / "prompts.yaml").write_text(
         json.dumps(
@@ -113,7 +113,7 @@ def second(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def third(first: Made, tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """The extraction of `first` again, unnamed and without a report; its files would go elsewhere than its store."""
+    """Reuses the extraction of `first`, without names or report; its output folder is not the store's."""
     return make(
         tmp_path_factory.mktemp("third"), "--base-model", tiny_models.llama, "--target-model", tiny_models.planted,
         *SMALL, "--alpha", 0.9, "--keep-activations", "all", "--skip-activations", "--skip-naming", "--skip-report",
@@ -146,7 +146,7 @@ EFFECTS: dict[str, Callable[[Made, Made, Made], bool]] = {
     "quantization": lambda a, b, c: (
         [x.value("SELECT dtype FROM run WHERE id = $run") for x in (a, b)] == ["float32", "bfloat16"]
     ),
-    "trust_remote_code": lambda a, b, c: True,  # test_a_folder_that_brings_code
+    "trust_remote_code": lambda a, b, c: True,  # test_a_folder_with_code_is_refused_unless_it_is_trusted
     "max_new_tokens": lambda a, b, c: (
         [x.value("SELECT max(n_tokens) FROM generation WHERE run_id = $source") for x in (a, b)] == [8, 3]
     ),
@@ -163,7 +163,7 @@ EFFECTS: dict[str, Callable[[Made, Made, Made], bool]] = {
         a.rows("SELECT 1 FROM feature_group WHERE run_id = $run AND recurrence IS NOT NULL") == []
         and c.rows("SELECT 1 FROM feature_group WHERE run_id = $run AND recurrence IS NULL") == []
     ),
-    "dictionary_file": lambda a, b, c: True,  # tests/test_kinds_run.py
+    "dictionary_file": lambda a, b, c: True,  # tests/analyze/test_pipeline.py
     "n_latents": lambda a, b, c: [x.value(DICTIONARY.format("n_latents")) for x in (a, b)] == [64, 32],
     "k": lambda a, b, c: [x.value(DICTIONARY.format("k")) for x in (a, b)] == [8, 4],
     "dictionary_steps": lambda a, b, c: [x.value(DICTIONARY.format("steps")) for x in (a, b)] == [40, 25],
@@ -221,7 +221,7 @@ def test_every_option_has_its_effect(field: str, first: Made, second: Made, thir
 
 
 def test_the_batch_size_changes_the_dictionary(first: Made, tiny_models: TinyModels, tmp_path: Path) -> None:
-    """The one option whose effect no column holds: same extraction, another batch, another dictionary."""
+    """No column stores this option: the same extraction with another batch size gives another dictionary."""
 
     def fit(batch: int) -> list[float]:
         made = make(
@@ -237,7 +237,7 @@ def test_the_batch_size_changes_the_dictionary(first: Made, tiny_models: TinyMod
     assert fit(32) != fit(128)
 
 
-def test_an_outside_file_is_drawn_beside_our_own(second: Made, tmp_path: Path) -> None:
+def test_an_outside_file_is_drawn_beside_our_values(second: Made, tmp_path: Path) -> None:
     shutil.copyfile(second.store, tmp_path / "fi-store.duckdb")
     result = fi_store(
         "report", second.run, "--store", tmp_path / "fi-store.duckdb", "--report-format", "html"
@@ -248,8 +248,8 @@ def test_an_outside_file_is_drawn_beside_our_own(second: Made, tmp_path: Path) -
     assert "0.25" in chart
 
 
-def test_the_end_of_a_run(first: Made) -> None:
-    """Results as sentences, stage timings, peak memory, the paths of report and store; progress on stderr only."""
+def test_the_output_of_a_run(first: Made) -> None:
+    """Prints results, stage timings, peak memory and the paths of report and store; progress only on stderr."""
     out = first.result.out
     n_results = first.value("SELECT count(*) FROM finding WHERE run_id = $run AND tier <> 'internal_shift'")
     sentences = re.findall(r"^\d\. .+$", out, re.MULTILINE)
@@ -282,7 +282,7 @@ def test_analyzed_layers_are_kept_by_default(tiny_models: TinyModels, tmp_path: 
     )
     refused = fi_store(*again, "--layers", "0,1")
     assert refused.code == 2
-    assert "no activations of layer 0 any more" in refused.err
+    assert "no longer has activations of layer 0" in refused.err
     assert "numbered from 0" in fi_store(*again, "--layers", "2").err
     assert fi_store(*again, "--layers", "1").code == 0
 
@@ -299,11 +299,11 @@ def test_an_extraction_that_does_not_fit_is_not_reused(first: Made, tiny_models:
     assert (other.code, "was made with other prompts." in other.err) == (2, True)
     pair = ("--base-model", tiny_models.llama, "--target-model", tiny_models.llama_other)
     other = fi_store("run", *pair, *SMALL, "--skip-activations", "--store", first.store)
-    assert (other.code, "holds no extraction of" in other.err) == (2, True)
-    assert "Next: leave --skip-activations out" in other.err
+    assert (other.code, "contains no extraction of" in other.err) == (2, True)
+    assert "Next: leave out --skip-activations" in other.err
 
 
-def test_another_seed_divides_the_same_readings_as_if_they_were_new(
+def test_a_reused_extraction_with_another_seed_gives_the_same_as_a_new_one(
     tiny_models: TinyModels, tmp_path: Path
 ) -> None:
     pair = ("--base-model", tiny_models.llama, "--target-model", tiny_models.planted)
@@ -328,17 +328,15 @@ def test_another_seed_divides_the_same_readings_as_if_they_were_new(
         assert reused.rows(facts)
 
 
-def test_a_base_with_itself_ends_in_no_difference_and_a_report(
-    tiny_models: TinyModels, tmp_path: Path
-) -> None:
+def test_a_base_with_itself_gives_no_difference_and_a_report(tiny_models: TinyModels, tmp_path: Path) -> None:
     made = make(tmp_path, "--base-model", tiny_models.llama, "--target-model", tiny_models.llama, *SMALL)
     assert "No behavioral difference on these prompts." in made.result.out
     assert made.value("SELECT count(*) FROM finding WHERE run_id = $run AND tier <> 'internal_shift'") == 0
     assert {"reports/RUN/report.html", "reports/RUN/report.md"} <= made.files
 
 
-def test_a_pair_of_the_seeds_shape_goes_through_everything(tiny_models: TinyModels, tmp_path: Path) -> None:
-    """qwen2: a base without a template and with a padded vocabulary, a target with a template and other specials."""
+def test_a_base_without_a_template_goes_through_everything(tiny_models: TinyModels, tmp_path: Path) -> None:
+    """qwen2: the base has no template and a padded vocabulary, the target a template and other special tokens."""
     made = make(
         tmp_path, "--base-model", tiny_models.qwen2_base, "--target-model", tiny_models.qwen2_target, *SMALL,
         "--alpha", 0.9, "--keep-activations", "none",
@@ -351,26 +349,26 @@ def test_a_pair_of_the_seeds_shape_goes_through_everything(tiny_models: TinyMode
 
 def test_stage_by_stage_is_the_same_as_run(first: Made, tiny_models: TinyModels, tmp_path: Path) -> None:
     pair = ("--base-model", tiny_models.llama, "--target-model", tiny_models.planted)
-    place = ("--store", tmp_path / "s.duckdb")
-    ingested = fi_store("ingest", *pair, *SMALL, "--alpha", 0.9, *place)
+    store_option = ("--store", tmp_path / "s.duckdb")
+    ingested = fi_store("ingest", *pair, *SMALL, "--alpha", 0.9, *store_option)
     assert ingested.code == 0, ingested.err
     (run,) = re.findall(r"Run (\S+) is extracted", ingested.out)
-    assert f"Next: fi-store analyze {run} --store {place[1]}" in ingested.out
-    early = fi_store("report", run, *place)
+    assert f"Next: fi-store analyze {run} --store {store_option[1]}" in ingested.out
+    early = fi_store("report", run, *store_option)
     assert (early.code, f"fi-store analyze {run}" in early.err) == (1, True)
-    analyzed = fi_store("analyze", run[:20], *place)
+    analyzed = fi_store("analyze", run[:20], *store_option)
     assert analyzed.code == 0, analyzed.err
-    unprobed = fi_store("report", *place, "--report-format", "markdown")
+    unprobed = fi_store("report", *store_option, "--report-format", "markdown")
     assert unprobed.code == 0, unprobed.err
     assert f"not measured yet: `fi-store probe {run}`" in (tmp_path / f"reports/{run}/report.md").read_text()
-    assert "2 requests answered" in fi_store("probe", "latest", *place).out
-    assert f"Run {run} has no open request." in fi_store("probe", run, *place).out
-    assert fi_store("report", *place, "--report-format", "markdown").code == 0
+    assert "2 requests answered" in fi_store("probe", "latest", *store_option).out
+    assert f"Run {run} has no open requests." in fi_store("probe", run, *store_option).out
+    assert fi_store("report", *store_option, "--report-format", "markdown").code == 0
     assert "not measured" not in (tmp_path / f"reports/{run}/report.md").read_text()
     losses = "SELECT reader, arm, round(loss, 4) FROM intervention WHERE run_id = $run ORDER BY ALL"
-    assert Made(analyzed, place[1], run, tmp_path).rows(losses) == first.rows(losses) != []
+    assert Made(analyzed, store_option[1], run, tmp_path).rows(losses) == first.rows(losses) != []
     query = "SELECT rank, name, round(effect, 6) AS effect FROM finding WHERE run_id = $run ORDER BY rank"
-    assert Made(analyzed, place[1], run, tmp_path).rows(query) == first.rows(query)
+    assert Made(analyzed, store_option[1], run, tmp_path).rows(query) == first.rows(query)
 
 
 def test_a_dry_run_estimates_and_writes_nothing(tiny_models: TinyModels, tmp_path: Path) -> None:
@@ -385,7 +383,7 @@ def test_a_dry_run_estimates_and_writes_nothing(tiny_models: TinyModels, tmp_pat
     assert not (tmp_path / "p").exists()
 
 
-def test_what_does_not_fit_is_refused_before_it_begins(
+def test_a_run_that_does_not_fit_is_refused_before_it_begins(
     tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
@@ -398,7 +396,7 @@ def test_what_does_not_fit_is_refused_before_it_begins(
     assert json.loads(fi_store("runs", "--store", tmp_path / "fi-store.duckdb", "--format", "json").out) == []
 
 
-def test_bad_models_are_said(tiny_models: TinyModels, tmp_path: Path) -> None:
+def test_bad_models_are_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     llama = tiny_models.llama
@@ -420,9 +418,7 @@ def test_bad_models_are_said(tiny_models: TinyModels, tmp_path: Path) -> None:
         assert last[-1].startswith("Next: ")
 
 
-def test_a_folder_that_brings_code_is_refused_unless_it_is_trusted(
-    tiny_models: TinyModels, tmp_path: Path
-) -> None:
+def test_a_folder_with_code_is_refused_unless_it_is_trusted(tiny_models: TinyModels, tmp_path: Path) -> None:
     folder = tmp_path / "coded"
     shutil.copytree(tiny_models.llama, folder)
     config = json.loads((folder / "config.json").read_text())
@@ -448,7 +444,7 @@ def test_a_folder_that_brings_code_is_refused_unless_it_is_trusted(
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_was_stopped_resumes(how: signal.Signals, tiny_models: TinyModels, tmp_path: Path) -> None:
-    """A real process is stopped when its first chunk is committed; the run goes on and keeps that chunk's rows."""
+    """Stops a real process once its first chunk is committed; the resumed run keeps that chunk's rows."""
     pair = ("--base-model", tiny_models.llama, "--target-model", tiny_models.planted)
     options = (
         *SMALL,
@@ -492,11 +488,11 @@ def test_a_run_that_was_stopped_resumes(how: signal.Signals, tiny_models: TinyMo
     assert done.rows(kept)[0]["began"] == choices[0]["began"]
     assert done.value("SELECT state FROM run WHERE id = $run") == "complete"
     again = fi_store("run", "--resume", run, "--output-dir", tmp_path, "--report-format", "markdown")
-    assert again.code == 0, "a complete run only makes its report again"
+    assert again.code == 0, "resuming a complete run only makes its report again"
 
 
 def test_two_runs_at_once_in_one_store(first: Made, tiny_models: TinyModels) -> None:
-    """The second is told which process holds the store, and the first loses nothing."""
+    """The second run is refused with the name of the process that has the store open; the first loses nothing."""
     script = (
         "import sys, fi_store.store as s; x = s.Store.open(sys.argv[1]); print('open', flush=True); input()"
     )

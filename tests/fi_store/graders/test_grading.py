@@ -1,4 +1,4 @@
-"""Grading free-text replies: what is read out of them, what is refused, and that no reply can do harm."""
+"""Grading free-text replies: what is read from them, what is rejected, and that no reply can do harm."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from tests.helpers.graded_replies import (
 def test_a_reply(
     reply: str, grader: dict[str, Any], answer: str, correct: bool | None, extracted: str | None
 ) -> None:
-    """`extracted` is compared where the table gives it (and must be None where nothing could be read)."""
+    """`extracted` is compared where the table gives it, and must be None where nothing could be read."""
     found = grade(grader, answer, reply)
     assert found.correct is correct, found
     if extracted is not None or correct is None:
@@ -57,7 +57,7 @@ def test_a_reply(
 def test_a_reply_to_a_prompt(
     reply: str, prompt: str, grader: dict[str, Any], answer: str, correct: bool | None, extracted: str | None
 ) -> None:
-    """What a reply only repeats of its prompt is no answer."""
+    """What a reply only repeats from its prompt is not an answer."""
     found = grade(grader, answer, reply, prompt)
     assert found.correct is correct, found
     assert extracted in (None, found.extracted)
@@ -69,7 +69,7 @@ def test_there_are_enough_replies_of_every_kind() -> None:
 
 
 @pytest.mark.parametrize("kind", ["magic", None, 3])
-def test_a_grader_that_no_file_may_hold_gives_no_answer(kind: object) -> None:
+def test_an_unknown_kind_of_grader_gives_no_answer(kind: object) -> None:
     assert grade({"kind": kind}, "x", "x") == Grade(None, None, "no such grader")
 
 
@@ -81,9 +81,7 @@ def test_a_grader_that_no_file_may_hold_gives_no_answer(kind: object) -> None:
         (PYTHON, "1 +"), (JSON, "{"),
     ],
 )  # fmt: skip
-def test_a_grader_that_cannot_judge_says_that_it_found_nothing_right(
-    grader: dict[str, Any], answer: str
-) -> None:
+def test_a_grader_that_cannot_judge_accepts_nothing(grader: dict[str, Any], answer: str) -> None:
     assert grade(grader, answer, "The answer is yes, or soup, or 3.").correct is not True
 
 
@@ -114,8 +112,8 @@ def test_no_reply_makes_it_raise(chosen: tuple[dict[str, Any], str], reply: str,
 
 
 HOSTILE = [
-    unit * (MAX_REPLY // len(unit) + 10)
-    for unit in (
+    piece * (MAX_REPLY // len(piece) + 10)
+    for piece in (
         " ", "\n", "*", "**", "`", "```", "((", "[", "{", "\\boxed{", "\\frac{1}", "-", "9", "9,", "9.", "1/", "0 ",
         "one-", "(A) ", "A or ", "not a ", "no, ", "answer is ", "answer to ", "so ", "wait, ", "? ", "1. \n",
         "- \n", "soup, ", "34 = ", "34 + ", "\u00bd", "\ufdfa", "\U0001f600", "\x00", "**a** ", "I choose ", "10^",
@@ -129,19 +127,19 @@ SLOWEST = [
     (TALKS, "A, B, C"), (PYTHON, "[1]"), (JSON, "[1]"),
 ]  # fmt: skip
 MANY_SECONDS = 20
-"""No measure of speed: about a hundred times what a sound pattern takes on a busy machine."""
+"""Not a measure of speed: about a hundred times what a sound pattern takes on a busy machine."""
 
 
 @pytest.mark.parametrize("reply", HOSTILE, ids=lambda reply: repr(reply[:10]))
 def test_no_reply_takes_long(reply: str) -> None:
-    """Twenty thousand characters of the worst for each pattern: what grows faster than quadratically never ends."""
+    """Twenty thousand characters of the worst case for each pattern: anything beyond quadratic would never end."""
     for grader, answer in SLOWEST:
         started = time.process_time()
         grade(grader, answer, reply, reply[-MAX_REPLY:] + " or not?")
         assert time.process_time() - started < MANY_SECONDS, grader["kind"]
 
 
-def test_a_slow_pattern_is_given_up() -> None:
+def test_a_slow_pattern_is_abandoned() -> None:
     started = time.process_time()
     found = grade({"kind": "regex", "pattern": "(a|aa|a)+b(c|cc)+$"}, "abc", "a" * 5000 + "!")
     assert found.correct is not True

@@ -1,4 +1,4 @@
-"""The concept bank: sound, without doubles, executable; and what a bad bank is told."""
+"""The concept bank: sound, without duplicates, executable; and the errors of a bad bank."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from analyze.extraction import BASE, PROMPT, RESPONSE, START, Extraction, Rows, 
 from analyze.names import ConceptContexts
 from analyze.names.concepts import ConceptPredicate, concept_predicate
 from analyze.names.predicates import LINE_PATTERNS, Predicate
-from analyze.names.predicates import PLACES as EXECUTABLE_PLACES
+from analyze.names.predicates import SEQUENCE_PARTS as EXECUTABLE_PARTS
 from fi_store.errors import UsageError
 from fi_store.prompts import Concept, Form, load_concepts
-from fi_store.prompts.concept_bank import PLACES, pattern_fault
+from fi_store.prompts.concept_bank import SEQUENCE_PARTS, pattern_fault
 
 BANK = load_concepts()
 EXECUTABLE = [concept for concept in BANK if concept.predicate is not None]
 NEUTRAL = "The parcel is on the shelf."
 PIECE = re.compile(r"\n|[^\S\n]?(?:\w+|[^\w\s]+)")
-"""How the texts of these tests fall into tokens: words and runs of marks, with the space before them."""
+"""How these tests split a text into tokens: words and runs of marks, with the space before them."""
 
 
 def contexts_of(texts: list[str]) -> ConceptContexts:
@@ -32,16 +32,16 @@ def contexts_of(texts: list[str]) -> ConceptContexts:
     table = []
     for unit, text in enumerate(texts):
         answer = [(RESPONSE, piece) for piece in PIECE.findall(text)]
-        for position, (place, piece) in enumerate([(PROMPT, "parcel"), (START, "\n"), *answer]):
-            table.append((unit, place, position, token_id.setdefault(piece, len(token_id))))
-    unit, place, position, token = np.asarray(table, dtype=np.int64).T
+        for position, (position_class, piece) in enumerate([(PROMPT, "parcel"), (START, "\n"), *answer]):
+            table.append((unit, position_class, position, token_id.setdefault(piece, len(token_id))))
+    unit, position_class, position, token = np.asarray(table, dtype=np.int64).T
     n = len(table)
     promoted = np.zeros((n, 1), dtype=np.int64)
     weights = np.zeros((n, 1), dtype=np.float32)
     rows = Rows(
         unit=unit,
         author=np.full(n, BASE),
-        position_class=place,
+        position_class=position_class,
         position=position,
         sequence=unit,
         token=token,
@@ -53,15 +53,15 @@ def contexts_of(texts: list[str]) -> ConceptContexts:
         discovery=np.ones(n, dtype=bool),
     )
     names = np.asarray([str(number) for number in range(len(texts))])
-    asked, silent = [NEUTRAL] * len(texts), [""] * len(texts)
+    questions, no_answers = [NEUTRAL] * len(texts), [""] * len(texts)
     units = Units(
         prompt_ids=list(names),
         clusters=np.arange(len(texts)),
         categories=names,
         discovery=np.ones(len(texts), dtype=bool),
-        questions=asked,
-        controls=asked,
-        answers={"base": silent, "target": silent},
+        questions=questions,
+        controls=questions,
+        answers={"base": no_answers, "target": no_answers},
     )
     text_of = {number: piece for piece, number in token_id.items()}
     return ConceptContexts(Extraction(units, rows, text_of, ("base", "target"), {}))
@@ -114,12 +114,12 @@ def test_a_predicate_fires_on_the_words_of_its_concept(concept: Concept) -> None
 
 
 def test_no_predicate_fires_on_a_neutral_sentence() -> None:
-    """A place holds for any words, so the concepts that are places are left out: one for each place."""
+    """A part of a sequence matches any words, so the concepts of parts are left out: one for each part."""
     contexts = contexts_of([NEUTRAL])
-    places = [concept for concept in EXECUTABLE if executable(concept).kind == "place"]
-    assert {executable(concept).value[0] for concept in places} == set(PLACES) == set(EXECUTABLE_PLACES)
-    assert len(places) == len(PLACES)
-    fired = [c.key for c in EXECUTABLE if c not in places and contexts.evaluate(executable(c)).any()]
+    parts = [concept for concept in EXECUTABLE if executable(concept).kind == "place"]
+    assert {executable(concept).value[0] for concept in parts} == set(SEQUENCE_PARTS) == set(EXECUTABLE_PARTS)
+    assert len(parts) == len(SEQUENCE_PARTS)
+    fired = [c.key for c in EXECUTABLE if c not in parts and contexts.evaluate(executable(c)).any()]
     assert fired == []
 
 
@@ -206,8 +206,8 @@ def test_predicates_in_sentences(key: str, yes: str, no: str) -> None:
     assert [bool(found[contexts._rows.unit == unit].any()) for unit in (0, 1)] == [True, False]
 
 
-def test_words_that_are_tokens_hold_no_marks_within() -> None:
-    """A token set only fires on words that a tokenizer may keep whole."""
+def test_words_that_are_tokens_have_no_marks_inside() -> None:
+    """A set of tokens fires only on words that a tokenizer can keep whole."""
     sets = [concept for concept in EXECUTABLE if concept.predicate == Form("words")]
     split = {c.key: [w for w in c.words if len(PIECE.findall(w)) != 1] for c in sets}
     assert {key: words for key, words in split.items() if words} == {}
@@ -250,19 +250,19 @@ def test_patterns_are_bounded_and_survive_hostile_lines() -> None:
     [
         (r"(a+)+$", "repeats a group"),
         (r"(?:ab|a){2}b", "repeats a group"),
-        (r"a*b", "without bound"),
-        (r"a{2,}b", "without bound"),
-        (r"a+?$", "without bound"),
+        (r"a*b", "unbounded repeat"),
+        (r"a{2,}b", "unbounded repeat"),
+        (r"a+?$", "unbounded repeat"),
         (r"(\w)\1$", "refers back"),
         (r"(?P<x>\w)(?P=x)", "refers back"),
         (r"a{1,999}$", "more than 200"),
-        (r"a{99999999999}", "is none"),
-        (r"(a", "is none"),
+        (r"a{99999999999}", "is invalid"),
+        (r"(a", "is invalid"),
         (r"a?", "empty text"),
         ("a" * 601, "longer than 600"),
     ],
 )
-def test_patterns_that_are_refused(pattern: str, fault: str) -> None:
+def test_patterns_that_are_rejected(pattern: str, fault: str) -> None:
     assert fault in (pattern_fault(pattern) or "")
 
 
@@ -294,7 +294,7 @@ def test_each_form_executes() -> None:
     assert fires(Form("or", parts=(words, Form("regex", r"\ball$"))), text) == ["perhaps", "maybe", "all"]
 
 
-def test_the_grammar_still_executes_beside_the_bank() -> None:
+def test_the_grammar_still_executes_together_with_the_bank() -> None:
     contexts = contexts_of(["- one, two"])
     for name in LINE_PATTERNS:
         contexts.evaluate(Predicate("line", (name,)))
@@ -342,7 +342,7 @@ BAD = [
     (GOOD.replace("phrase: other things", "phrase: hedged statements"), 9, "'hedged statements' is already"),
     (GOOD.replace("    source: own\n", ""), 9, "no 'source'"),
     (GOOD.replace("source: own", "taxonomy: own"), 14, "no key 'taxonomy'"),
-    (GOOD.replace("key: other_things", "key: Other Things"), 9, "small letters"),
+    (GOOD.replace("key: other_things", "key: Other Things"), 9, "lowercase letters"),
     (GOOD.replace("other things", "things"), 11, "2 to 6 words"),
     (GOOD.replace("other things", "some other things than those of before"), 11, "2 to 6 words"),
     (GOOD.replace("description: Something else.", "description: "), 12, "'description' is empty"),
@@ -356,10 +356,10 @@ BAD = [
     (GOOD.replace("{words: true}", "{words: true, place: start}"), 7, "a predicate is one of"),
     (GOOD.replace("{words: true}", "{words: false}"), 7, "only be true"),
     (GOOD.replace("{words: true}", "{token: x}"), 7, "no key 'token'"),
-    (GOOD.replace("{words: true}", "{place: end}"), 7, "'end' is unknown; there are start"),
+    (GOOD.replace("{words: true}", "{place: end}"), 7, "'end' is not a 'place'; choose one of start"),
     (GOOD.replace("{words: true}", "{regex: '(a+)+$'}"), 7, "repeats a group"),
     (GOOD.replace("{words: true}", "{or: [{words: true}]}"), 7, "joins two"),
-    (GOOD.replace("{words: true}", "{or: [{words: true}, {or: []}]}"), 7, "cannot stand within"),
+    (GOOD.replace("{words: true}", "{or: [{words: true}, {or: []}]}"), 7, "cannot be nested"),
     (
         GOOD.replace("{words: true}", "&a {words: true}").replace("source: own", "predicate: *a"),
         14,
@@ -370,7 +370,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("text", "line", "complaint"), BAD)
-def test_bad_banks_are_refused_with_file_and_line(
+def test_bad_banks_are_rejected_with_file_and_line(
     tmp_path: Path, text: str, line: int, complaint: str
 ) -> None:
     path = tmp_path / "bank.yaml"
@@ -382,7 +382,7 @@ def test_bad_banks_are_refused_with_file_and_line(
     assert "prompts/concepts.yaml" in caught.value.hint
 
 
-def test_a_bank_of_ones_own(tmp_path: Path) -> None:
+def test_a_custom_bank(tmp_path: Path) -> None:
     path = tmp_path / "bank.yaml"
     path.write_text(GOOD, encoding="utf-8")
     hedges, other = load_concepts(path)
@@ -394,6 +394,6 @@ def test_a_bank_of_ones_own(tmp_path: Path) -> None:
     assert (other.words, other.predicate) == (("no", "1.", "x"), None)
 
 
-def test_a_bank_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_bank(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         load_concepts(tmp_path / "none.yaml")

@@ -1,4 +1,4 @@
-"""The JSON Schema of prompt files: in step with the reader, on good files and on bad ones."""
+"""The JSON Schema of prompt files: agrees with the reader on good and bad files."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 VALIDATOR = Draft202012Validator(SCHEMA)
 JUDGED = (
     "is already at", "refuses its own answer", "accepts the failure_answer", "none of the options", "read the same",
-    "not in the universe", "neither a letter", "no regular expression", "took longer", "that can be parsed",
+    "not in the universe", "neither a letter", "not a regular expression", "took longer", "cannot be parsed",
 )  # fmt: skip
 """Complaints that no schema can make: about several values together, or about what a grader does with them."""
 
 
-def test_the_schema_is_one() -> None:
+def test_the_schema_is_valid() -> None:
     Draft202012Validator.check_schema(SCHEMA)
 
 
@@ -78,11 +78,11 @@ def test_good_files_are_valid(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "line", "words"), BAD, ids=lambda value: repr(value)[-60:])
-def test_bad_files_are_refused_where_a_schema_can_see_it(text: str, line: int, words: str) -> None:
+def test_bad_files_are_rejected_where_a_schema_can_tell(text: str, line: int, words: str) -> None:
     try:
         data = yaml.load(text, Loader=LOADER)
     except yaml.YAMLError:
-        return  # no data to judge
+        return  # nothing to validate
     seen_in_yaml_only = ("given twice", "aliases")
     accepted = any(part in words for part in (*JUDGED, *seen_in_yaml_only))
     assert VALIDATOR.is_valid(data) == accepted, words

@@ -1,4 +1,4 @@
-"""The shipped prompts keep what they promise: graded, recomputed, paired with controls, without near-doubles."""
+"""The shipped prompts keep what they promise: graded, recomputed, paired with controls, without near-duplicates."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ COMPUTED = (
     "step_by_step_reasoning", "chain_of_thought", "formal_logic", "probabilistic_reasoning",
     "constraint_satisfaction", "mathematical_reasoning", "multi_step_planning", "cognitive_capabilities",
 )  # fmt: skip
-"""Categories whose every gradable answer is recomputed."""
+"""Categories in which every gradable answer is recomputed."""
 RECOMPUTATIONS = sorted(path.stem for path in (ROOT / "tests" / "helpers" / "recomputed").glob("[a-z]*.py"))
 NEAR = 0.35
-"""Share of common word triples from which two prompts are near-doubles."""
+"""Share of common word triples from which two prompts are near-duplicates."""
 
 SUITE: dict[str, list[PromptRecord]] = {
     name: list(load_suite([shipped("prompts") / f"{name}.yaml"]).prompts) for name in FILES
@@ -98,14 +98,14 @@ def test_a_prompt_that_is_only_repeated_is_not_graded_right(frame: str) -> None:
 
 
 def test_an_answer_among_those_that_the_text_names_is_a_choice() -> None:
-    """Looked for alone, the right word would also be found in a reply that decides for the other one."""
+    """If only the right word were looked for, it would also be found in a reply that chooses the other one."""
     named = []
     for prompt in GRADED:
         assert prompt.grader is not None
         if prompt.grader["kind"] == "exact":
             answers = [phrase(one or "") for one in (prompt.answer, prompt.failure_answer)]
             named += [prompt.key] * ({one.which for one in mentions(prompt.text, answers)} == {0, 1})
-    # There a right reply names both: "the opposite of north is south".
+    # For this prompt a right reply names both: "the opposite of north is south".
     assert named == ["analogical_reasoning/compass-turn"]
 
 
@@ -124,7 +124,7 @@ def _not_computed() -> set[str]:
 
 
 def _written(value: Any) -> str:
-    """A computed value as an answer."""
+    """A computed value, written as an answer."""
     if isinstance(value, (frozenset, set)):
         return ", ".join(sorted(map(str, value)))
     if isinstance(value, tuple):
@@ -146,23 +146,23 @@ def test_the_recomputed_answer_is_the_written_one(key: str, compute: Callable[[]
 def test_what_can_be_recomputed_is_recomputed() -> None:
     known = _recomputed().keys() | _not_computed()
     assert known <= {prompt.key for prompt in GRADED}
-    lacking = [p.key for p in GRADED if p.category in COMPUTED and p.key not in known]
-    assert lacking == []
+    missing = [p.key for p in GRADED if p.category in COMPUTED and p.key not in known]
+    assert missing == []
 
 
 def _triples(text: str) -> set[tuple[str, ...]]:
     words = re.sub(r"[^\w]+", " ", text.lower()).split()
-    return {tuple(words[at : at + 3]) for at in range(len(words) - 2)}
+    return {tuple(words[i : i + 3]) for i in range(len(words) - 2)}
 
 
-def test_no_two_prompts_are_near_doubles_outside_a_family() -> None:
+def test_no_two_prompts_are_near_duplicates_outside_a_family() -> None:
     triples = [(prompt, _triples(prompt.text)) for prompt in ALL]
-    doubles = [
+    duplicates = [
         (a.key, b.key)
         for (a, x), (b, y) in combinations(triples, 2)
         if a.family != b.family and x and y and len(x & y) > NEAR * len(x | y)
     ]
-    assert doubles == []
+    assert duplicates == []
 
 
 def test_a_family_stays_inside_its_category() -> None:
@@ -186,34 +186,36 @@ def test_controls_are_as_long_as_their_prompts_and_share_their_words() -> None:
     assert sum(shared) / len(shared) >= 0.3
 
 
-def _told_by_words(prompts: list[PromptRecord]) -> float:
-    """Share of texts and controls that naive Bayes tells by which words they hold, learned from other prompts."""
+def _separable_by_words(prompts: list[PromptRecord]) -> float:
+    """Share of texts and controls that naive Bayes tells apart by their words, trained on other prompts."""
     words = [[set(re.findall(r"\w+", text.lower())) for text in (p.text, p.control or "")] for p in prompts]
     right = 0
     for fold in range(10):
-        known = [pair for place, pair in enumerate(words) if place % 10 != fold]
+        known = [pair for i, pair in enumerate(words) if i % 10 != fold]
         counts = [Counter(word for pair in known for word in pair[side]) for side in (0, 1)]
         for text, control in words[fold::10]:
-            for side, said in ((1, text), (-1, control)):
-                score = sum(log((counts[0][word] + 0.5) / (counts[1][word] + 0.5)) for word in said)
+            for side, found in ((1, text), (-1, control)):
+                score = sum(log((counts[0][word] + 0.5) / (counts[1][word] + 0.5)) for word in found)
                 right += side * score > 0
     return right / (2 * len(prompts))
 
 
 def test_the_readme_gives_the_figures_of_the_balance() -> None:
-    told = " ".join((shipped("prompts") / "README.md").read_text(encoding="utf-8").split())
+    readme = " ".join((shipped("prompts") / "README.md").read_text(encoding="utf-8").split())
     asking = [*SUITE["reasoning"], *SUITE["broad"]]
     ratios = [len(p.control or "") / len(p.text) for p in ALL]
     mean = sum(ratios) / len(ratios)
-    assert f"{mean:.3f} times as long as its text on average ({min(ratios):.2f} to {max(ratios):.2f})" in told
-    assert f"right in {_told_by_words(asking):.0%} of the texts and controls" in told
-    assert f"({_told_by_words(SUITE['controls']):.0%} in `controls.yaml`" in told
+    assert (
+        f"{mean:.3f} times as long as its text on average ({min(ratios):.2f} to {max(ratios):.2f})" in readme
+    )
+    assert f"right in {_separable_by_words(asking):.0%} of the texts and controls" in readme
+    assert f"({_separable_by_words(SUITE['controls']):.0%} in `controls.yaml`" in readme
     for word in ("yes", "no", "many", "describe", "look"):
         counts = [
             sum(word in re.findall(r"\w+", text.lower()) for text in texts)
             for texts in zip(*((p.text, p.control or "") for p in ALL), strict=True)
         ]
-        assert f'"{word}" ({counts[0]} against {counts[1]})' in told
+        assert f'"{word}" ({counts[0]} against {counts[1]})' in readme
 
 
 def test_no_category_opens_with_the_same_words() -> None:

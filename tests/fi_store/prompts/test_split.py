@@ -1,4 +1,4 @@
-"""Clusters and halves: families stay together, near-copies join, the split is reproducible and even."""
+"""Clusters and halves: families stay together, near-copies join them, the split is reproducible and even."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def test_the_similarity_threshold_is_inclusive() -> None:
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 12)), min_size=1, max_size=60),
     st.integers(0, 5),
 )
-def test_halves_hold_whole_clusters_and_are_balanced(rows: list[tuple[str, int]], seed: int) -> None:
+def test_halves_hold_whole_clusters_and_are_balanced(drawn: list[tuple[str, int]], seed: int) -> None:
     suite = PromptSuite(
         "s",
         "1",
         tuple(
-            prompt(f"p{at}", f"{at} {category}{at} x{at}", family=f"{category}{family}", category=category)
-            for at, (category, family) in enumerate(rows)
+            prompt(f"p{i}", f"{i} {category}{i} x{i}", family=f"{category}{family}", category=category)
+            for i, (category, family) in enumerate(drawn)
         ),
     )
     units = assign_units(suite, seed)
@@ -58,11 +58,11 @@ def test_halves_hold_whole_clusters_and_are_balanced(rows: list[tuple[str, int]]
     for unit in units:
         halves.setdefault(unit.cluster, set()).add(unit.half)
     assert all(len(found) == 1 for found in halves.values())
-    for category in {row[0] for row in rows}:
+    for category in {category for category, _ in drawn}:
         sizes = Counter(unit.cluster for unit in units if unit.prompt.category == category)
-        held = Counter(unit.half for unit in units if unit.prompt.category == category)
-        # Dealing clusters, large ones first, to the smaller half leaves at most one cluster's difference.
-        assert abs(held["D"] - held["C"]) <= max(sizes.values())
+        counts = Counter(unit.half for unit in units if unit.prompt.category == category)
+        # Large clusters are dealt first, to the smaller half, so the halves differ by at most one cluster.
+        assert abs(counts["D"] - counts["C"]) <= max(sizes.values())
 
 
 def test_another_seed_gives_another_split() -> None:

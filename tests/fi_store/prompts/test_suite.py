@@ -136,7 +136,7 @@ def test_a_failure_answer_is_not_needed_but_changes_the_prompt(tmp_path: Path) -
     assert without.id == content_id("prompt", *judged), "the id that older stores have"
 
 
-def test_two_prompts_with_the_same_content_are_refused(tmp_path: Path) -> None:
+def test_two_prompts_with_the_same_content_are_rejected(tmp_path: Path) -> None:
     text = (
         "prompts:\n  - {id: a, category: c, family: f, text: same}\n"
         "  - {id: b, category: c, family: f, text: same}\n"
@@ -145,13 +145,13 @@ def test_two_prompts_with_the_same_content_are_refused(tmp_path: Path) -> None:
         load_suite([write(tmp_path, text)])
 
 
-def test_the_same_id_in_two_files_is_refused(tmp_path: Path) -> None:
+def test_the_same_id_in_two_files_is_rejected(tmp_path: Path) -> None:
     first, second = write(tmp_path, FULL, "a.yaml"), write(tmp_path, FULL, "b.yaml")
     with pytest.raises(PromptFileError, match=r"b\.yaml:5: the id 'sums/one' .*a\.yaml:5"):
         load_suite([first, second])
 
 
-def test_what_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_files_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PromptFileError, match="no such file"):
         load_suite([tmp_path / "absent.yaml"])
     with pytest.raises(PromptFileError, match="directory"):
@@ -240,7 +240,7 @@ def test_a_suite_comes_back_from_a_store_as_it_went_in(tmp_path: Path) -> None:
         again = suite_from_store(store, suite.id)
         assert again == suite
         assert again.id == suite.id
-        with pytest.raises(UsageError, match="lost the prompt set"):
+        with pytest.raises(UsageError, match="is missing from the store"):
             suite_from_store(store, "absent")
 
 

@@ -34,7 +34,7 @@ def test_a_new_store_has_the_newest_schema(path: Path) -> None:
     engine.dispose()
 
 
-def test_no_store_is_made_by_reading(tmp_path: Path) -> None:
+def test_reading_does_not_make_a_store(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="There is no store") as caught:
         db.open_engine(tmp_path / "absent.duckdb")
     assert caught.value.hint.startswith("fi-store demo")
@@ -58,7 +58,7 @@ def test_an_older_and_a_newer_schema_are_refused_with_the_command(path: Path) ->
     set_revision(db.head_revision())
 
 
-def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "text.duckdb"
     path.write_text("not a database, only text that is long enough to be read as a header " * 100)
     with pytest.raises(StoreError, match="is not a DuckDB file"):
@@ -85,7 +85,7 @@ def test_an_error_rolls_everything_back(path: Path) -> None:
 
 
 def test_a_store_that_another_process_holds_names_the_process(path: Path) -> None:
-    """A real second process opens the file for writing; we are told its name and number, then get in after it."""
+    """A second process opens the file for writing. The error names it; once it has ended, the store opens."""
     script = textwrap.dedent(
         """
         import sys
@@ -106,7 +106,7 @@ def test_a_store_that_another_process_holds_names_the_process(path: Path) -> Non
             assert "--store" in caught.value.hint
         other.communicate()
     with Store.open(path) as store:
-        assert store.rows("SELECT 1 AS one") == [{"one": 1}]
+        assert store.rows("SELECT 1 AS number") == [{"number": 1}]
 
 
 def test_readers_share_a_store(path: Path) -> None:
@@ -120,15 +120,15 @@ def test_readers_share_a_store(path: Path) -> None:
     [
         ("IO Error: Could not write: No space left on device", "disk of s.duckdb is full"),
         ("Could not set lock on file", "in use by another process"),
-        ("Binder Error: column x\nLINE 1", "refused: Binder Error: column x"),
+        ("Binder Error: column x\nLINE 1", "the store s.duckdb: Binder Error: column x"),
         ("", "unknown error"),
     ],
 )
-def test_what_the_database_says_becomes_a_sentence(text: str, words: str) -> None:
+def test_database_errors_become_sentences(text: str, words: str) -> None:
     assert words in str(db.explain(text, "s.duckdb"))
 
 
-def test_nothing_is_fetched(path: Path) -> None:
+def test_extensions_are_not_fetched(path: Path) -> None:
     engine = db.open_engine(path)
     with engine.connect() as connection:
         found = connection.execute(sa.text("SELECT current_setting('autoinstall_known_extensions')")).scalar()

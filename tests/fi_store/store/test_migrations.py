@@ -1,7 +1,8 @@
-"""Migrations are the one way to a schema: they end at what the models say, and an upgraded store can be used."""
+"""Migrations are the only way to make a schema. They end at the tables' definition, and an upgraded store works."""
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from fi_store.prompts import suite_from_store
 from fi_store.store import Store, list_queries, run_query
 from fi_store.store import engine as db
 from fi_store.store.tables import Base
+from fi_store.vocabulary import DIFFERENT, NO_DIFFERENCE
 from tests.helpers.store_factory import FilledStore, fill_store
 
 REVISIONS = [
@@ -27,7 +29,7 @@ REVISIONS = [
 
 
 def test_models_and_migrated_schema_do_not_differ(tmp_path: Path) -> None:
-    """What `alembic check` does, on a store that migrations made."""
+    """The same check as `alembic check`, on a store made by the migrations."""
     path = tmp_path / "s.duckdb"
     db.upgrade_schema(path)
     engine = db.make_engine(path)
@@ -38,8 +40,8 @@ def test_models_and_migrated_schema_do_not_differ(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_a_difference_would_be_seen(tmp_path: Path) -> None:
-    """The check above can fail: a column that is dropped behind its back is reported."""
+def test_a_difference_would_be_noticed(tmp_path: Path) -> None:
+    """The check above can fail: it reports a column that was dropped."""
     path = tmp_path / "s.duckdb"
     db.upgrade_schema(path)
     with duckdb.connect(str(path)) as connection:
@@ -53,13 +55,9 @@ def test_a_difference_would_be_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-def test_a_store_of_every_revision_upgrades_and_is_used(tmp_path: Path, revision: str) -> None:
+def test_a_store_of_every_revision_upgrades_and_works(tmp_path: Path, revision: str) -> None:
     path = tmp_path / "s.duckdb"
-    engine = db.make_engine(path)
-    with engine.connect() as connection:
-        command.upgrade(db.alembic_config(connection), revision)
-        connection.commit()
-    engine.dispose()
+    make_schema(path, revision)
     db.upgrade_schema(path)
     filled = fill_store(path)
     with Store.open(path, read_only=True) as store:
@@ -72,13 +70,9 @@ def test_a_store_of_every_revision_upgrades_and_is_used(tmp_path: Path, revision
 def test_a_filled_store_of_every_revision_keeps_its_rows(
     tmp_path: Path, plain_store: FilledStore, revision: str
 ) -> None:
-    """A store as that revision left it, with the rows that it could hold, is upgraded and asked."""
+    """Upgrades a store of that revision, filled with the columns that it had, and queries it."""
     path = tmp_path / "old.duckdb"
-    engine = db.make_engine(path)
-    with engine.connect() as connection:
-        command.upgrade(db.alembic_config(connection), revision)
-        connection.commit()
-    engine.dispose()
+    make_schema(path, revision)
     counts = copy_shared_columns(plain_store.path, path)
     assert min(counts["prompt"], counts["finding"]) > 0
     with pytest.raises(SchemaOlderError) if revision != db.head_revision() else nullcontext():
@@ -99,15 +93,9 @@ def test_a_filled_store_of_every_revision_keeps_its_rows(
             run_query(store, query.name, **required)
 
 
-def test_a_run_on_an_earlier_extraction_gets_that_ones_halves(
-    tmp_path: Path, plain_store: FilledStore
-) -> None:
+def test_a_run_that_reused_an_extraction_gets_its_halves(tmp_path: Path, plain_store: FilledStore) -> None:
     path = tmp_path / "old.duckdb"
-    engine = db.make_engine(path)
-    with engine.connect() as connection:
-        command.upgrade(db.alembic_config(connection), "0005")
-        connection.commit()
-    engine.dispose()
+    make_schema(path, "0005")
     copy_shared_columns(plain_store.path, path)
     source, reused = plain_store.runs[:2]
     with duckdb.connect(str(path)) as connection:
@@ -122,8 +110,43 @@ def test_a_run_on_an_earlier_extraction_gets_that_ones_halves(
         assert halves[0] == halves[1] != []
 
 
+def test_older_spellings_are_updated(tmp_path: Path, plain_store: FilledStore) -> None:
+    """Revision 0008 respells gate 0's verdict and `keep_activations`; other values and runs stay as they are."""
+    path = tmp_path / "old.duckdb"
+    make_schema(path, "0007")
+    copy_shared_columns(plain_store.path, path)
+    old, other = plain_store.runs[:2]
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(
+            "UPDATE pair_gate SET verdict = 'no_behavioural_difference' WHERE run_id = $1", [old]
+        )
+        connection.execute(
+            """UPDATE run SET config = json_merge_patch(config, '{"keep_activations": "analysed"}') WHERE id = $1""",
+            [old],
+        )
+    with duckdb.connect(str(path), read_only=True) as connection:
+        configs = dict(connection.execute("SELECT id, config FROM run").fetchall())
+    db.upgrade_schema(path)
+    with Store.open(path, read_only=True) as store:
+        verdicts = {
+            row["run_id"]: row["verdict"] for row in store.rows("SELECT run_id, verdict FROM pair_gate")
+        }
+        assert verdicts == {old: NO_DIFFERENCE, other: DIFFERENT}
+        assert store.run(old).config == {**json.loads(configs[old]), "keep_activations": "analyzed"}
+        assert store.run(other).config == json.loads(configs[other])
+
+
+def make_schema(path: Path, revision: str) -> None:
+    """Makes an empty store with the schema of a revision."""
+    engine = db.make_engine(path)
+    with engine.connect() as connection:
+        command.upgrade(db.alembic_config(connection), revision)
+        connection.commit()
+    engine.dispose()
+
+
 def copy_shared_columns(source: Path, target: Path) -> dict[str, int]:
-    """Fills the tables of an older store with the columns that both have; returns table -> rows."""
+    """Fills the tables of an older store with the columns that both stores have; returns table -> rows."""
     counts: dict[str, int] = {}
     with duckdb.connect() as connection:
         connection.execute(f"ATTACH '{source}' AS new (READ_ONLY); ATTACH '{target}' AS old")

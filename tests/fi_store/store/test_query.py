@@ -1,4 +1,4 @@
-"""Saved queries: what they are, what they take, what they refuse."""
+"""Saved queries: what they return, which parameters they take, what they refuse."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def same(same_store: FilledStore) -> Iterator[Store]:
         yield opened
 
 
-def test_at_least_ten_queries_with_what_a_person_needs() -> None:
+def test_at_least_ten_described_queries() -> None:
     names = [query.name for query in list_queries()]
     assert len(names) >= 10
     assert names == sorted(names)
@@ -64,7 +64,7 @@ def test_top_findings_holds_the_contract_in_rank_order(store: Store, plain_store
     assert rows[0]["causal_status"] == "not tested causally"
 
 
-def test_internal_shifts_are_no_findings(same: Store) -> None:
+def test_internal_shifts_are_not_findings(same: Store) -> None:
     assert run_query(same, "top_findings").num_rows == 0
     assert run_query(same, "internal_shifts").num_rows == len(PLANTED)
     pairs = run_query(same, "findings_by_pair").to_pylist()
@@ -79,7 +79,7 @@ def test_features_across_pairs_counts_targets(store: Store) -> None:
     assert run_query(store, "features_across_pairs", base="no such model").num_rows == 0
 
 
-def test_heatmap_weighs_the_members_of_a_group(store: Store) -> None:
+def test_heatmap_weights_the_members_of_a_group(store: Store) -> None:
     rows = [row for row in run_query(store, "feature_category_heatmap").to_pylist() if row["rank"] == 1]
     assert {row["category"] for row in rows} == set(CATEGORIES)
     # Every member has the same theta, and the weights add up to 1: the mean is 1.6 times theta in its own category.
@@ -87,7 +87,7 @@ def test_heatmap_weighs_the_members_of_a_group(store: Store) -> None:
     assert effect == pytest.approx(1.6 * PLANTED[0].theta)
 
 
-def test_recovered_loss_weighs_prompts_by_their_tokens(store: Store, plain_store: FilledStore) -> None:
+def test_recovered_loss_weights_prompts_by_their_tokens(store: Store, plain_store: FilledStore) -> None:
     row = run_query(store, "dictionary_quality", run=plain_store.runs[0]).to_pylist()[0]
     # clean, spliced, ablated: (10 + 60, 15 + 90, 40 + 240) / 40 and (40, 12 + 42, 120) / 40
     assert row["loss_added_base"] == pytest.approx(2.625 - 1.75)
@@ -96,7 +96,7 @@ def test_recovered_loss_weighs_prompts_by_their_tokens(store: Store, plain_store
     assert row["probe"] == "answered"
 
 
-def test_no_loss_is_recovered_where_zeros_cost_none(plain_store: FilledStore, tmp_path: Path) -> None:
+def test_recovered_loss_is_null_if_zeros_cost_nothing(plain_store: FilledStore, tmp_path: Path) -> None:
     shutil.copy(plain_store.path, tmp_path / "s.duckdb")
     with Store.open(tmp_path / "s.duckdb") as store:
         with store.session() as session:
@@ -109,7 +109,7 @@ def test_no_loss_is_recovered_where_zeros_cost_none(plain_store: FilledStore, tm
     assert row["loss_recovered_target"] is not None
 
 
-def test_one_feature_of_each_result_holds_the_box(store: Store) -> None:
+def test_one_feature_of_each_result_gets_the_box(store: Store) -> None:
     rows = run_query(store, "feature_callouts").to_pylist()
     boxed = [row["rank"] for row in rows if row["boxed"]]
     assert sorted(boxed) == list(range(1, len(PLANTED) + 1))
@@ -141,14 +141,14 @@ def test_divergence_is_the_mean_over_both_texts(store: Store, plain_store: Fille
     assert sum(row["n_prompts"] for row in per_category) == 40
 
 
-def test_exploration_says_that_it_is_no_evidence(store: Store) -> None:
+def test_exploration_says_that_it_is_not_evidence(store: Store) -> None:
     rows = run_query(store, "exploration", category="formal_logic", layer=17, k=5).to_pylist()
     assert {row["note"] for row in rows} == {"exploration, not evidence"}
     assert {(row["category"], row["layer"]) for row in rows} == {("formal_logic", 17)}
     assert "NOT EVIDENCE" in get_query("exploration").description
 
 
-def test_a_run_may_be_named_by_its_beginning(store: Store, plain_store: FilledStore) -> None:
+def test_a_run_can_be_named_by_a_prefix(store: Store, plain_store: FilledStore) -> None:
     assert (
         run_query(store, "top_findings", run=plain_store.runs[0][:4])["run_id"][0].as_py()
         == plain_store.runs[0]
@@ -170,14 +170,14 @@ def test_values_are_bound_and_never_become_sql(store: Store) -> None:
     ("name", "parameters", "message"),
     [
         ("top_findings", {"nope": "1"}, "has no parameter 'nope'"),
-        ("top_findings", {"k": "many"}, "integer is needed"),
-        ("top_findings", {"k": True}, "integer is needed"),
-        ("top_findings", {"k": "-1"}, "integer is needed"),
-        ("top_findings", {"k": 1.5}, "integer is needed"),
-        ("top_findings", {"k": str(2**64)}, "integer is needed"),
+        ("top_findings", {"k": "many"}, "not a valid integer"),
+        ("top_findings", {"k": True}, "not a valid integer"),
+        ("top_findings", {"k": "-1"}, "not a valid integer"),
+        ("top_findings", {"k": 1.5}, "not a valid integer"),
+        ("top_findings", {"k": str(2**64)}, "not a valid integer"),
         ("top_findings", {"k": None}, "must have a value"),
-        ("top_findings", {"run": ""}, "run is needed"),
-        ("run_history", {"archived": "perhaps"}, "boolean is needed"),
+        ("top_findings", {"run": ""}, "not a valid run"),
+        ("run_history", {"archived": "perhaps"}, "not a valid boolean"),
     ],
 )
 def test_wrong_parameters_are_refused(
@@ -187,13 +187,13 @@ def test_wrong_parameters_are_refused(
         run_query(store, name, **parameters)
 
 
-def test_an_unknown_name_brings_the_closest() -> None:
+def test_an_unknown_name_gets_suggestions() -> None:
     with pytest.raises(NotFoundError) as caught:
         get_query("top_finding")
     assert "top_findings" in caught.value.hint
     with pytest.raises(NotFoundError) as caught:
         get_query("zzzz")
-    assert caught.value.hint == "fi-store query lists them"
+    assert caught.value.hint == "list them with: fi-store query"
 
 
 GOOD = """-- name: q
@@ -217,7 +217,7 @@ def test_front_matter_is_read() -> None:
     [
         ("SELECT 1", "no line '-- name: …'"),
         ("-- name: q\nSELECT 1", "no line '-- description: …'"),
-        ("-- name: other\n-- description: a\nSELECT 1", "holds the query 'other'"),
+        ("-- name: other\n-- description: a\nSELECT 1", "contains the query 'other'"),
         ("-- name: q\n-- color: red\nSELECT 1", "line 2: the key 'color'"),
         ("-- name: q\n-- name: q\nSELECT 1", "line 2: the key 'name'"),
         ("-- name: q\n-- parameter: k float = 1 -- how\nSELECT 1", "line 2: not 'NAME TYPE"),

@@ -34,7 +34,7 @@ from tests.helpers.store_factory import FilledStore
         "PRAGMA table_info('finding')",
     ],
 )
-def test_reading_passes(sql: str) -> None:
+def test_reading_is_allowed(sql: str) -> None:
     assert check(sql)
 
 
@@ -89,7 +89,7 @@ def test_everything_else_is_refused(sql: str) -> None:
         check(sql)
 
 
-def test_what_is_no_sql_is_a_usage_error() -> None:
+def test_invalid_sql_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="not SQL"):
         check("selec 1")
 
@@ -159,7 +159,7 @@ def test_settings_are_locked_and_read_only(plain_store: FilledStore) -> None:
 
 
 def test_a_long_statement_is_killed(plain_store: FilledStore) -> None:
-    # One row an iteration: a cross join of ranges would meet the limit of memory before that of time.
+    # One row per iteration: a cross join of ranges would hit the memory limit before the time limit.
     endless = "WITH RECURSIVE t(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM t) SELECT count(*) FROM t"
     with pytest.raises(StoreError, match=r"longer than 1\.5 seconds"):
         guarded_sql(plain_store.path, endless, 10, 1.5)
@@ -181,7 +181,7 @@ def test_a_locked_store_names_the_holder(plain_store: FilledStore, tmp_path: Pat
         holder.stdin.close()
 
 
-def test_a_missing_store_or_another_file(tmp_path: Path) -> None:
+def test_a_missing_store_and_a_file_that_is_not_one(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         guarded_sql(tmp_path / "none.duckdb", "SELECT 1", 10, 30)
     (tmp_path / "text.duckdb").write_text("no database")

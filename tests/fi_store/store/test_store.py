@@ -1,4 +1,4 @@
-"""Writes and small reads of the store: facts replace their chunk, runs are found, events keep their order."""
+"""The store's writes and small reads: facts replace their chunk, runs are found, events keep their order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tokens(run: str, *texts: str) -> dict[str, list[object]]:
     return {"run_id": [run] * len(texts), "token_id": list(range(len(texts))), "text": list(texts)}
 
 
-def test_facts_replace_what_they_say_they_replace(store: Store) -> None:
+def test_facts_replace_only_the_matching_rows(store: Store) -> None:
     for texts in (("a", "b", "c"), ("d",)):
         with store.session() as session:
             assert write_facts(session, RunToken, tokens("one", *texts), replace={"run_id": "one"}) == len(
@@ -53,7 +53,7 @@ def test_facts_are_part_of_the_transaction(store: Store) -> None:
     assert store.rows("SELECT * FROM run_token") == []
 
 
-def test_facts_are_matched_by_name_not_by_place(store: Store) -> None:
+def test_facts_are_matched_by_name_not_by_position(store: Store) -> None:
     shuffled = pa.table({"text": ["a"], "run_id": ["r"], "token_id": [7]})
     with store.session() as session:
         write_facts(session, RunToken, shuffled, replace={"run_id": "r"})
@@ -72,7 +72,7 @@ def test_empty_facts_only_delete(store: Store) -> None:
     assert store.rows("SELECT * FROM run_token") == []
 
 
-def test_what_is_there_is_not_added_twice(store: Store) -> None:
+def test_existing_entities_are_not_added_again(store: Store) -> None:
     def sets(name: str) -> list[Base]:
         return [PromptSet(id="same", name=name, version="1", n_prompts=1, created_at=now())]
 
@@ -125,9 +125,9 @@ def test_events_are_numbered_and_states_end_a_run(tmp_path: Path) -> None:
 def test_run_ids_sort_by_time_and_are_uuid7() -> None:
     made = [ids.run_id() for _ in range(200)]
     assert len(set(made)) == 200
-    assert [one[:13] for one in made] == sorted(one[:13] for one in made)
-    assert {one[14] for one in made} == {"7"}
-    assert {one[19] for one in made} <= set("89ab")
+    assert [run_id[:13] for run_id in made] == sorted(run_id[:13] for run_id in made)
+    assert {run_id[14] for run_id in made} == {"7"}
+    assert {run_id[19] for run_id in made} <= set("89ab")
 
 
 def test_content_ids_depend_on_content_only() -> None:

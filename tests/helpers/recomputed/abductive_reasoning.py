@@ -6,7 +6,7 @@ from itertools import combinations, product
 
 Answer = str | int | float | Fraction | frozenset[str] | tuple[str, ...]
 
-# These rest on what everybody knows of everyday traces, or restore a word.
+# These rest on common knowledge of everyday traces, or restore a word.
 NOT_COMPUTED: frozenset[str] = frozenset(
     f"abductive_reasoning/{slug}"
     for slug in (
@@ -39,7 +39,7 @@ def slow_laptop() -> str:
 
 
 def tripled_bill() -> str:
-    """The figure whose value differs between the two ideas, at any usual use and price."""
+    """The figure whose value differs between the two explanations, at any usual consumption and price."""
     telling = set()
     for litres, price in product(range(1, 20), repeat=2):
         leak = {"litres used": 3 * litres, "sum to pay": 3 * litres * price}
@@ -50,7 +50,7 @@ def tripled_bill() -> str:
 
 
 def only_suspect(meals: list[tuple[set[str], bool]]) -> str:
-    """The one food that everybody who fell ill had and nobody who stayed well."""
+    """The one food that everyone who fell ill ate and no one else did."""
     foods = sorted(set().union(*(eaten for eaten, _ in meals)))
     (suspect,) = [food for food in foods if all((food in eaten) == ill for eaten, ill in meals)]
     return suspect
@@ -130,7 +130,7 @@ def late_bus() -> str:
 
 
 def brim_puddle() -> str:
-    """A crack leaks when the water stands above it; the tank holds up to height 10."""
+    """A crack leaks when the water is above it; the tank holds up to height 10."""
     full, half = 10, 5
     fitting = [crack for crack in range(10) if full > crack and not half > crack]
     return "top" if all(crack >= half for crack in fitting) else "bottom"

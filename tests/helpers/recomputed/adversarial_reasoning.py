@@ -69,7 +69,7 @@ def letters_in_seven() -> int:
 
 
 def double_negation() -> str:
-    """The animals that cannot fly are left out; what is not one of them remains."""
+    """Animals that cannot fly are left out; whatever is not one of them remains."""
     flies = {"eagle": True, "cow": False}
     cannot_fly = {name for name, can in flies.items() if not can}
     (animal,) = flies.keys() - cannot_fly
@@ -77,7 +77,7 @@ def double_negation() -> str:
 
 
 def rose_argument() -> str:
-    """Refuted when the premises allow one thing that is a rose and no flower."""
+    """Refuted if the premises allow something that is a rose but not a flower."""
     refuted = any(
         implies(flower, water) and implies(rose, water) and rose and not flower
         for rose, flower, water in product((False, True), repeat=3)

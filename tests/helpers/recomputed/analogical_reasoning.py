@@ -8,7 +8,7 @@ from string import ascii_uppercase
 Answer = str | int | float | Fraction | frozenset[str] | tuple[str, ...]
 Spelling = Callable[[str], str]
 
-# These carry over a relation between the meanings of words, which is common knowledge.
+# These transfer a relation between the meanings of words, which is common knowledge.
 NOT_COMPUTED: frozenset[str] = frozenset(
     f"analogical_reasoning/{slug}"
     for slug in (
@@ -76,7 +76,7 @@ SPELLINGS: tuple[Spelling, ...] = (
 
 
 def spelled(examples: dict[str, str], word: str) -> str:
-    """What every rule for letters that fits the examples makes of the word."""
+    """The result of every letter rule that fits the examples, for the word."""
     fitting = [rule for rule in SPELLINGS if all(rule(old) == new for old, new in examples.items())]
     (result,) = {rule(word) for rule in fitting}
     return result
@@ -124,7 +124,7 @@ def model_mast() -> Fraction:
 
 
 def rug_numbers() -> int:
-    """Tries what two sides commonly give: sum, product, way round, difference, longer and shorter side."""
+    """Tries common functions of two sides: sum, product, perimeter, difference, longer and shorter side."""
     rules: Sequence[Callable[[int, int], int]] = (
         lambda a, b: a + b,
         lambda a, b: a * b,

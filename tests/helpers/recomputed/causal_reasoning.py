@@ -26,7 +26,7 @@ NOT_COMPUTED: frozenset[str] = frozenset(
 
 
 def run(rules: dict[str, Rule], given: dict[str, int]) -> dict[str, int]:
-    """Works the rules off in order; a variable in `given` is set from outside and its rule is skipped."""
+    """Applies the rules in order; a variable in `given` is set from outside and its rule is skipped."""
     state = dict(given)
     for name, rule in rules.items():
         if name not in given:
@@ -197,7 +197,7 @@ def faulty_kettle() -> str:
 
 
 def singing_club() -> str:
-    """The chance of dancing well among the members who sing badly against that among all members."""
+    """The chance of dancing well among members who sing badly, compared with that among all members."""
     verdicts = set()
     for sings, dances in product([Fraction(tenths, 10) for tenths in range(1, 10)], repeat=2):
         chance = {

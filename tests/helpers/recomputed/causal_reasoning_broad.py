@@ -20,7 +20,7 @@ NOT_COMPUTED: frozenset[str] = frozenset(
 
 
 def dusk_lamps() -> str:
-    """Lamps and bats both listen to dusk only; workers set the lamps while dusk is false."""
+    """Lamps and bats both depend only on dusk; workers set the lamps while dusk is false."""
 
     def world(dusk: bool, lamps_set_to: bool | None = None) -> dict[str, bool]:
         return {"lamps": dusk if lamps_set_to is None else lamps_set_to, "bats": dusk}
@@ -58,7 +58,7 @@ def drying_paint() -> str:
 
 
 def caffeine_swap() -> str:
-    """Only the caffeine acts, whatever the drink carries it."""
+    """Only the caffeine acts, whichever drink contains it."""
     drinks = {"coffee": 1, "tea": 1}
     awake = {drink: caffeine >= drinks["coffee"] for drink, caffeine in drinks.items()}
     return "yes" if awake["tea"] else "no"
@@ -96,7 +96,7 @@ def hotel_soap() -> str:
 
 
 def two_sprinklers() -> str:
-    """Runs the minutes in order; what finds no fire does not end it."""
+    """Goes through the minutes in order; a sprinkler that starts after the fire is out does not end it."""
     starts = {"first": 0, "second": 1}
     burning, ended_by = True, []
     for name in sorted(starts, key=lambda sprinkler: starts[sprinkler]):

@@ -113,7 +113,7 @@ def cup_stack() -> int:
 
 
 def mothers_niece() -> str:
-    """Names the relation by the steps from each to the nearest common ancestor."""
+    """Names the relation by how many steps each is from the nearest common ancestor."""
     parent = {"me": "mother", "mother": "grandparent", "brother": "grandparent", "daughter": "brother"}
 
     def line(person: str) -> list[str]:

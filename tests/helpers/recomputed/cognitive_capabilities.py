@@ -85,7 +85,7 @@ def plate_pile() -> str:
 
 def turned_letter() -> str:
     """A letter is the side of its stem and the height of its bowl; half a turn swaps both."""
-    # The stem of b and d rises above the bowl, so that the bowl is low; that of p and q hangs below it.
+    # The stem of b and d rises above the bowl, so the bowl is low; that of p and q hangs below it.
     letters = {("left", "low"): "b", ("right", "low"): "d", ("left", "high"): "p", ("right", "high"): "q"}
     opposite = {"left": "right", "right": "left", "low": "high", "high": "low"}
     stem, bowl = next(shape for shape, letter in letters.items() if letter == "b")

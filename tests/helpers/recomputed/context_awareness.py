@@ -80,7 +80,7 @@ def pupil_on_sunday() -> int:
 
 
 def salt_by_her_hand() -> str:
-    """The left hand lies a quarter turn from where its owner looks: west of someone who looks north."""
+    """The left hand is a quarter turn from where its owner looks: west of someone who looks north."""
     looks = {"me": (0, 1), "Lotte": (0, -1)}
 
     def left_of(x: int, y: int) -> tuple[int, int]:

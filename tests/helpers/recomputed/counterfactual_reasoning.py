@@ -6,7 +6,7 @@ from itertools import combinations
 
 Answer = str | int | float | Fraction | frozenset[str] | tuple[str, ...]
 
-# These rest on what everybody knows of tides, wings and colours.
+# These rest on common knowledge of tides, wings and colors.
 NOT_COMPUTED: frozenset[str] = frozenset(
     f"counterfactual_reasoning/{slug}"
     for slug in ("moonless-earth", "purple-sky", "people-with-wings", "blue-leaves")

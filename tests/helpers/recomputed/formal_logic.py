@@ -1,8 +1,8 @@
-"""Recomputes the answers of formal_logic by truth tables and by going through all models.
+"""Recomputes the answers of formal_logic by truth tables and by checking all models.
 
 Statements about letters are checked on every row of their truth table. Statements about kinds of things
 (every, some, no) are checked in every world: a world is a non-empty choice of the kinds of things that
-occur in it, and since these statements only ask which kinds occur, no other worlds need a look.
+occur in it, and since these statements only ask which kinds occur, no other worlds need to be checked.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def entails(premises: Statement, conclusion: Statement, letters: int) -> bool:
 
 
 def equal_option(said: Statement, options: dict[str, Statement], letters: int) -> str:
-    """The one option that has the same truth table as what was said."""
+    """The one option with the same truth table as the given statement."""
     same = rows_that_satisfy(said, letters)
     (name,) = [name for name, option in options.items() if rows_that_satisfy(option, letters) == same]
     return name
 
 
 def worlds(*predicates: str) -> Iterator[World]:
-    """Every non-empty choice of kinds of things, a kind being the predicates that hold of it."""
+    """Every non-empty choice of kinds of things; a kind is the set of predicates that are true of it."""
     kinds = [
         frozenset(chosen) for size in range(len(predicates) + 1) for chosen in combinations(predicates, size)
     ]
@@ -243,7 +243,7 @@ def four_letter_table() -> int:
 
 
 def cracked_cups() -> str:
-    """Things that are not cups are of no matter here, so a world holds cups only."""
+    """Things that are not cups do not matter here, so a world contains only cups."""
     cases = {
         any("cracked" in cup and "blue" in cup for cup in world)
         for world in worlds("blue", "cracked")

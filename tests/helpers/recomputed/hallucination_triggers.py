@@ -1,4 +1,4 @@
-"""Recomputes the answers of hallucination_triggers that turn on numbers: what the text settles, what it leaves open."""
+"""Recomputes the answers of hallucination_triggers that depend on numbers: what the text settles or leaves open."""
 
 from collections.abc import Callable
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Recomputes the number-valued and comparing answers of knowledge_integration from the facts they join."""
+"""Recomputes the numbers and comparisons among the answers of knowledge_integration from the facts they combine."""
 
 from collections.abc import Callable
 from fractions import Fraction

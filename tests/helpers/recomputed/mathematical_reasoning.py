@@ -42,7 +42,7 @@ def third_angle() -> int:
 
 
 def linear_unknown() -> Fraction:
-    """The zero of the line through two points of left side minus right side."""
+    """The root of left side minus right side, from the line through two of its points."""
 
     def difference(x: int) -> int:
         return 3 * x + 4 - 19
@@ -95,7 +95,7 @@ def sum_up_to_n() -> int:
 
 
 def binomial_coefficient() -> int:
-    """Multiplies the four brackets out, lowest power first."""
+    """Multiplies out the four factors, lowest power first."""
     powers = [1]
     for _bracket in range(4):
         powers = [low + 2 * high for low, high in zip([*powers, 0], [0, *powers], strict=True)]

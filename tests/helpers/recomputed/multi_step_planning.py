@@ -68,7 +68,7 @@ def cancelled_bus() -> tuple[str, ...]:
 
 
 def crates_and_cart() -> int:
-    """A state is the number of crates at the gate and whether the cart stands there."""
+    """A state is the number of crates at the gate and whether the cart is there."""
 
     def drives(state: tuple[int, bool]) -> list[tuple[int, bool]]:
         at_gate, cart_at_gate = state
@@ -114,7 +114,7 @@ def house_jobs() -> int:
 
 
 def turned_tower() -> int:
-    """A state is the set of stacks, each written from the table upwards."""
+    """A state is the set of stacks, each written from the table upward."""
 
     def moves(stacks: frozenset[str]) -> list[frozenset[str]]:
         found = []

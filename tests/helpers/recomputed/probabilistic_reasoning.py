@@ -91,7 +91,7 @@ def sprouting_seeds() -> Fraction:
 
 
 def teacher_climber() -> str:
-    """Weighs the four kinds of person in many ways; who fits (B) always fits (A) as well."""
+    """Weights the four kinds of people in many ways; whoever fits (B) always fits (A) too."""
     kinds = list(product((True, False), repeat=2))
     signs = set()
     for weights in product(range(4), repeat=4):

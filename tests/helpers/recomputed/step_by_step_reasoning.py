@@ -54,7 +54,7 @@ def four_added_to_three() -> int:
 
 
 def paint_ratio() -> int:
-    """Blue stands to 12 cups of yellow as 2 stands to 3."""
+    """Blue is to 12 cups of yellow as 2 is to 3."""
     return only(blue for blue in range(101) if Fraction(blue, 12) == Fraction(2, 3))
 
 
@@ -173,7 +173,7 @@ def weed_growth() -> Fraction:
 
 
 def burning_candles() -> Fraction:
-    """Equally tall, and neither has burnt down yet."""
+    """They are equally tall, and neither has burned down yet."""
     hours = Fraction(20 - 16, 2 - 1)
     assert 20 - 2 * hours == 16 - hours > 0
     return hours

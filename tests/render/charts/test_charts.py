@@ -1,4 +1,4 @@
-"""Charts: the rows behind them, the layout of the boxes, and that every specification is valid and loads nothing."""
+"""Charts: the rows behind them, the layout of the boxes, and specifications that are valid and load nothing."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from fi_store.progress import Progress
 from fi_store.store import Store, run_query
+from fi_store.vocabulary import CHANGE_CLASSES, POSITION_CLASSES
 from render.charts import (
     accuracy,
     callout_layout,
@@ -75,7 +76,7 @@ def test_similarity_takes_equal_depth_and_else_the_best_match() -> None:
     assert rows[0]["low"] == pytest.approx(0.6)
 
 
-def test_an_outside_file_stands_beside_our_figures() -> None:
+def test_an_outside_file_is_drawn_beside_our_figures() -> None:
     outside = {"source": "crosscoder-file", "position_class": "all"}
     table = similarity_table(
         [
@@ -122,7 +123,7 @@ def test_similarity_of_the_store(store: Store) -> None:
     rows = similarity.similarity_rows(run_query(store, "layer_similarity"))
     ours = [row for row in rows if row["series"] != similarity.OUTSIDE]
     assert {row["layer"] for row in ours} == set(range(30))
-    assert {row["series"] for row in ours} == {"in the prompt", "right before the answer", "in the answer"}
+    assert {row["series"] for row in ours} == set(POSITION_CLASSES.values())
     assert all(row["low"] <= row["value"] <= row["high"] for row in ours)
 
 
@@ -192,7 +193,7 @@ def test_accuracy_has_a_point_for_each_model_and_difficulty(store: Store) -> Non
 def test_boxes_never_overlap_and_stay_inside_when_they_fit(
     boxes: list[tuple[float, float]], high: float
 ) -> None:
-    wanted, heights = [wish for wish, _ in boxes], [height for _, height in boxes]
+    wanted, heights = [center for center, _ in boxes], [height for _, height in boxes]
     tops = callout_layout.spread(wanted, heights, 0.0, high, 10.0)
     order = sorted(range(len(boxes)), key=lambda i: tops[i])
     for above, below in pairwise(order):
@@ -202,7 +203,7 @@ def test_boxes_never_overlap_and_stay_inside_when_they_fit(
         assert max(top + height for top, height in zip(tops, heights, strict=True)) <= high + 1e-6
 
 
-def test_a_box_with_room_stands_at_its_point() -> None:
+def test_a_box_with_room_is_centered_on_its_point() -> None:
     assert callout_layout.spread([100.0, 300.0], [40.0, 40.0], 0.0, 400.0, 10.0) == [80.0, 280.0]
     assert callout_layout.spread([100.0, 100.0], [40.0, 40.0], 0.0, 400.0, 10.0) == [55.0, 105.0]
 
@@ -217,7 +218,7 @@ def test_every_result_has_a_box_on_its_side(store: Store) -> None:
         assert box.left + box.width <= frame.left or box.left >= frame.right
         assert box.top >= 0
         assert box.bottom <= frame.height
-        assert box.text.splitlines()[0] == f"{box.rank}  {planted.change}"
+        assert box.text.splitlines()[0] == f"{box.rank}  {CHANGE_CLASSES[planted.change]}"
         assert planted.name.split()[0] in box.text
 
 
@@ -261,7 +262,7 @@ def strings(part: Any) -> Iterator[str]:
             yield from strings(item)
 
 
-def test_specifications_load_nothing_and_know_every_color(store: Store) -> None:
+def test_specifications_load_nothing_and_use_known_colors(store: Store) -> None:
     figures = draw_figures(store, store.run("latest").id, Progress())
     assert [figure.key for figure in figures] == [kind.key for kind in KINDS]
     roles = {f"${role}" for role in theme.palette()}
@@ -282,7 +283,7 @@ def test_both_palettes_have_the_same_roles() -> None:
     assert theme.palette().keys() == theme.palette(dark=True).keys()
 
 
-def test_text_of_models_is_no_color() -> None:
+def test_model_written_text_is_not_taken_for_a_color() -> None:
     spec = {
         "datasets": {"a": [{"name": "$ink"}]},
         "mark": {"color": "$ink"},

@@ -72,7 +72,7 @@ def hostile(hostile_store: FilledStore, tmp_path_factory: pytest.TempPathFactory
     return Page(page.read_text(encoding="utf-8")), text.read_text(encoding="utf-8")
 
 
-def test_files_lie_where_the_design_says_and_are_recorded(
+def test_files_are_written_to_the_runs_folders_and_recorded(
     different: tuple[Path, list[Path]], plain_store: FilledStore
 ) -> None:
     path, files = different
@@ -92,7 +92,7 @@ def test_files_lie_where_the_design_says_and_are_recorded(
 
 def test_the_page_says_everything_in_order(different: tuple[Path, list[Path]]) -> None:
     page = Page(different[1][0].read_text(encoding="utf-8"))
-    said = page.words
+    text = page.words
     order = [
         "What changed from bundled:smollm2 to organism-1",
         f"{len(PLANTED)} changes hold on prompts that were not used to find them.",
@@ -103,22 +103,22 @@ def test_the_page_says_everything_in_order(different: tuple[Path, list[Path]]) -
         "81% of the target's, 6% of the base's",
         "Where the changes sit",
         "How alike the layers are",
-        "Which kinds of prompts each change touches",
-        "What became of the features",
-        "Base against target, feature by feature",
+        "Which kinds of prompts each change affects",
+        "How the features changed",
+        "Base versus target, feature by feature",
         "Right answers 52 of 80 graded answers (65%) were cut off at the limit of 48 tokens; in 8 (10%)",
         "Where the answers differ most",
-        "Quality of the reading",
+        "Quality of the dictionaries",
         "Layer 4: 11% of the latents are dead.",
         "Method and limits",
         "Provenance",
     ]
-    places = [said.rindex(phrase) for phrase in order]
-    assert places == sorted(places)
+    offsets = [text.rindex(phrase) for phrase in order]
+    assert offsets == sorted(offsets)
     for planted in PLANTED:
-        assert planted.name in said
+        assert planted.name in text
     for jargon in ("resid_post", "step_by_step_reasoning", "internal_shift", "None", "nan"):
-        assert jargon not in said.split()
+        assert jargon not in text.split()
 
 
 def test_the_page_is_accessible_and_self_contained(different: tuple[Path, list[Path]]) -> None:
@@ -153,46 +153,46 @@ def test_rendering_is_a_function_of_the_store(different: tuple[Path, list[Path]]
 
 def test_features_json_indexes_by_change_and_category(different: tuple[Path, list[Path]]) -> None:
     path = next(file for file in different[1] if file.name == "features.json")
-    found = json.loads(path.read_text(encoding="ascii"))
-    assert [result["rank"] for result in found["results"]] == list(range(1, len(PLANTED) + 1))
-    assert found["by_change"]["strengthened"] == [1, 4, 7]
-    assert found["by_category"]["step_by_step_reasoning"] == [1, 4]
-    first = found["results"][0]
+    exported = json.loads(path.read_text(encoding="ascii"))
+    assert [result["rank"] for result in exported["results"]] == list(range(1, len(PLANTED) + 1))
+    assert exported["by_change"]["strengthened"] == [1, 4, 7]
+    assert exported["by_category"]["step_by_step_reasoning"] == [1, 4]
+    first = exported["results"][0]
     assert [feature["layer"] for feature in first["features"]] == list(PLANTED[0].layers)
     assert len(first["examples"]) == 4
     assert first["p_value"] == pytest.approx(0.003)
 
 
-def test_a_pair_without_a_difference_gets_a_whole_report(same_store: FilledStore, tmp_path: Path) -> None:
+def test_a_pair_without_a_difference_gets_a_complete_report(same_store: FilledStore, tmp_path: Path) -> None:
     with Store.open(copied(same_store, tmp_path)) as store:
         files = render_report(store, "latest")
-    said = Page(files[0].read_text(encoding="utf-8")).words
-    assert "No behavioral difference on these prompts." in said
-    assert "Changes found 0" in said
-    assert f"{len(PLANTED)} shifts, listed below" in said
-    assert PLANTED[0].name in said
-    assert "What moved inside" in said
-    assert "not used to find" not in said
+    text = Page(files[0].read_text(encoding="utf-8")).words
+    assert "No behavioral difference on these prompts." in text
+    assert "Changes found 0" in text
+    assert f"{len(PLANTED)} shifts, listed below" in text
+    assert PLANTED[0].name in text
+    assert "What moved inside" in text
+    assert "not used to find" not in text
     assert "# bundled:smollm2 against itself" in files[1].read_text(encoding="utf-8")
 
 
-def test_a_difference_without_results_is_said_plainly(plain_store: FilledStore, tmp_path: Path) -> None:
+def test_a_difference_without_results_is_stated_plainly(plain_store: FilledStore, tmp_path: Path) -> None:
     path = copied(plain_store, tmp_path)
     with Store.open(path) as store:
         with store.session() as session:
             session.execute(sa.delete(Finding))
         files = render_report(store, "latest", charts=False)
-    said = Page(files[0].read_text(encoding="utf-8")).words
-    assert "no single change could be pinned down" in said
-    assert "No group of features passed the tests" in said
+    text = Page(files[0].read_text(encoding="utf-8")).words
+    assert "no single change could be pinned down" in text
+    assert "No group of features passed the tests" in text
     assert "<svg" not in files[0].read_text(encoding="utf-8").split("<main>")[1]
 
 
-def test_right_answers_are_told_by_difficulty_and_category(different: tuple[Path, list[Path]]) -> None:
+def test_right_answers_are_listed_by_difficulty_and_category(different: tuple[Path, list[Path]]) -> None:
     page, markdown = (file.read_text(encoding="utf-8") for file in different[1][:2])
-    said = Page(page).words
-    assert "bundled:smollm2: right more often than by guessing up to difficulty 4 (right there: 75%" in said
-    assert "organism-1: right more often than by guessing up to difficulty 5" in said
+    text = Page(page).words
+    assert "bundled:smollm2: right more often than by guessing up to difficulty 4 (75% right there" in text
+    assert "organism-1: right more often than by guessing up to difficulty 5" in text
     assert "| 5 | 8 | 0% \\[0%, 32%\\] | 100% \\[68%, 100%\\] | +100 \\[43, 100\\]," in markdown
     assert "| formal logic | 4 |" in markdown
 
@@ -203,7 +203,7 @@ def test_a_run_without_graders_says_so(plain_store: FilledStore, tmp_path: Path)
             session.execute(sa.delete(Accuracy))
         files = render_report(store, "latest", charts=False)
     for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
-        assert "No prompt of this run has a grader, so nobody counted right answers." in text
+        assert "No prompt of this run has a grader, so right answers were not counted." in text
         assert "base right" not in text.lower()
 
 
@@ -217,7 +217,7 @@ def test_without_charts_the_page_has_no_scripts(plain_store: FilledStore, tmp_pa
     assert len(text) < 150_000
 
 
-def test_recovered_loss_is_told_or_how_to_measure_it(plain_store: FilledStore, tmp_path: Path) -> None:
+def test_recovered_loss_is_stated_or_how_to_measure_it(plain_store: FilledStore, tmp_path: Path) -> None:
     with Store.open(copied(plain_store, tmp_path)) as store:
         files = render_report(store, plain_store.runs[0], charts=False)
         for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
@@ -235,7 +235,7 @@ def test_recovered_loss_is_told_or_how_to_measure_it(plain_store: FilledStore, t
             assert f"fi-store probe {plain_store.runs[0]}" in text
 
 
-def test_an_opened_half_is_said(plain_store: FilledStore, tmp_path: Path) -> None:
+def test_an_opened_half_is_mentioned(plain_store: FilledStore, tmp_path: Path) -> None:
     with Store.open(copied(plain_store, tmp_path)) as store:
         with store.session() as session:
             session.execute(sa.update(AnalysisPlan).values(opened_before=2))
@@ -251,15 +251,14 @@ def test_a_change_of_some_kinds_of_prompts_says_on_which_it_was_tested(
     for text in (Page(page).words, plain):
         assert text.count("20 prompts of causal reasoning, formal logic") == 1
     kinds = "Where a change was tested on some kinds of prompts only"
-    assert (
-        f"{kinds} Layer In the prompt Right before the answer In the answer 4 0.010 0.170" in Page(page).words
-    )
+    header = "Layer In the prompt At the start of the answer In the answer"
+    assert f"{kinds} {header} 4 0.010 0.170" in Page(page).words
     with Store.open(copied(plain_store, tmp_path)) as store:
         rows = {row["change"]: row["scope"] for row in run_query(store, "top_findings").to_pylist()}
         assert (rows["added"], rows["removed"]) == (["causal_reasoning", "formal_logic"], [])
         with store.session() as session:
-            for found in session.scalars(sa.select(AnalysisPlan)):
-                found.plan = {**found.plan, "scopes": [[] for _ in PLANTED]}
+            for plan in session.scalars(sa.select(AnalysisPlan)):
+                plan.plan = {**plan.plan, "scopes": [[] for _ in PLANTED]}
         files = render_report(store, "latest", charts=False)
     assert kinds not in Page(files[0].read_text(encoding="utf-8")).words
 
@@ -271,7 +270,7 @@ def test_visualizations_alone(plain_store: FilledStore, tmp_path: Path) -> None:
     assert all(plain_store.runs[0] in str(file) for file in files)
 
 
-def test_what_cannot_be_rendered_is_said(plain_store: FilledStore, tmp_path: Path) -> None:
+def test_what_cannot_be_rendered_is_an_error(plain_store: FilledStore, tmp_path: Path) -> None:
     path = copied(plain_store, tmp_path)
     with Store.open(path) as store:
         with pytest.raises(UsageError, match="no report format 'pdf'"):
@@ -286,7 +285,7 @@ def test_what_cannot_be_rendered_is_said(plain_store: FilledStore, tmp_path: Pat
             assert caught.value.hint.startswith("fi-store analyze")
 
 
-def test_a_refusing_disk_is_said(plain_store: FilledStore, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_an_error(plain_store: FilledStore, tmp_path: Path) -> None:
     path = copied(plain_store, tmp_path)
     (tmp_path / "reports").write_text("a file where a folder should be")
     with Store.open(path) as store, pytest.raises(RenderError, match="cannot be written"):
@@ -296,7 +295,7 @@ def test_a_refusing_disk_is_said(plain_store: FilledStore, tmp_path: Path) -> No
 # Hostile text
 
 
-def test_no_tag_of_a_model_becomes_one(hostile: tuple[Page, str]) -> None:
+def test_no_tag_written_by_a_model_becomes_one(hostile: tuple[Page, str]) -> None:
     page, _ = hostile
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     assert all(str(attributes["src"]).startswith("data:image/svg+xml;base64,") for attributes in images)

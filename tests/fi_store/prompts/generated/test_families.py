@@ -1,4 +1,4 @@
-"""The families of generated prompts: graders agree with the package's scorers, and answers hold when computed again."""
+"""The families of generated prompts: graders agree with the package's scorers, and recomputed answers are the same."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fi_store.prompts.generated.reasoning_gym import load_gym
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_graders_agree_with_the_package(name: str) -> None:
-    """Right is 1.0 there and True here, for a prompt's own answer and for those of other prompts of the family."""
+    """A score of 1.0 there is True here, for a prompt's own answer and for answers to other prompts of the family."""
     family = FAMILIES[name]
     taken = []
     for index, dataset, item in procedural._items(load_gym(), name, 11):
@@ -30,11 +30,11 @@ def test_graders_agree_with_the_package(name: str) -> None:
         if len(taken) == 20:
             break
     wrong = 0
-    for place, (dataset, item, prompt) in enumerate(taken):
+    for index, (dataset, item, prompt) in enumerate(taken):
         assert prompt.grader is not None
         assert prompt.answer is not None
         for step in range(6):
-            other = taken[(place + step) % len(taken)][1]["answer"]
+            other = taken[(index + step) % len(taken)][1]["answer"]
             theirs = dataset.score_answer(other, item) == 1
             assert (grade(prompt.grader, prompt.answer, other).correct is True) == theirs, (
                 prompt.answer,
@@ -73,7 +73,7 @@ def _numbers(text: str) -> list[int]:
     return [int(found) for found in re.findall(r"\d+", text)]
 
 
-AGAIN: dict[str, Callable[[str], Any]] = {
+RECOMPUTED: dict[str, Callable[[str], Any]] = {
     "gcd": lambda text: math.gcd(*_numbers(text)),
     "lcm": lambda text: math.lcm(*_numbers(text)),
     "chain_sum": lambda text: sum(
@@ -91,12 +91,12 @@ AGAIN: dict[str, Callable[[str], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", AGAIN)
+@pytest.mark.parametrize("name", RECOMPUTED)
 def test_answers_are_right(name: str) -> None:
     for prompt in generate([name], 40, 3).prompts:
-        again = AGAIN[name](prompt.text)
-        given: Any = prompt.answer if isinstance(again, str) else Fraction(str(prompt.answer))
-        assert given == (pytest.approx(again) if isinstance(again, float) else again), prompt.text
+        answer = RECOMPUTED[name](prompt.text)
+        given: Any = prompt.answer if isinstance(answer, str) else Fraction(str(prompt.answer))
+        assert given == (pytest.approx(answer) if isinstance(answer, float) else answer), prompt.text
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,13 @@ def test_answers_are_right(name: str) -> None:
         (("All cats are birds", "All birds are lions", "Some cats are lions"), "Yes", "may be empty"),
     ],
 )
-def test_syllogisms_are_judged_again(statements: tuple[str, ...], answer: str, doubt: str | None) -> None:
+def test_syllogisms_are_recomputed(statements: tuple[str, ...], answer: str, doubt: str | None) -> None:
     metadata = dict(zip(("premise1", "premise2", "conclusion"), statements, strict=True))
     found = syllogism_doubt({"answer": answer, "metadata": metadata})
     assert found is None if doubt is None else doubt in str(found)
 
 
-def test_a_row_is_right_as_a_whole_only() -> None:
+def test_a_row_is_right_only_as_a_whole() -> None:
     answer, grader = row({"answer": "0 3 3 0"})
     for reply in ("0 3 3 0", "[0, 3, 3, 0]", "The output is 0 3 3 0.", "Output: 0, 3, 3, 0"):
         assert grade(grader, answer, reply).correct is True, reply

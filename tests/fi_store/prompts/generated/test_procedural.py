@@ -1,4 +1,4 @@
-"""Generated prompts: what is taken and left out, what a unit is, and that a seed gives the same file."""
+"""Generated prompts: which are kept and left out, what a cluster is, and that a seed always gives the same file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ITEM = {"question": "How many pears are 3 and {}?", "answer": "5", "metadata": {
 
 
 class ToyDataset:
-    """Stands in for a generator: its items come from a list, again and again."""
+    """Stands in for a generator: cycles through a list of items."""
 
     def __init__(self, items: list[dict[str, Any]]) -> None:
         self.items = items
@@ -51,7 +51,7 @@ Toys = Callable[..., procedural.Tally]
 
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> Toys:
-    """Generates from given items as if a package had made them; settings are those of the family."""
+    """Generates prompts from the given items as if the package had made them; settings go to the family."""
 
     def run(items: list[dict[str, Any]], n: int = 3, **settings: Any) -> procedural.Tally:
         package = SimpleNamespace(create_dataset=lambda name, **_: ToyDataset(items))
@@ -86,12 +86,12 @@ def test_what_is_left_out_is_counted(toys: Toys, item: dict[str, Any], reason: s
     assert all(prompt.answer == "5" for prompt in tally.prompts)
 
 
-def test_a_family_that_gives_nothing_is_an_error_with_the_reason(toys: Toys) -> None:
-    with pytest.raises(UsageError, match=r"toy gave no prompt: 110 \(110 no reference answer\)"):
+def test_a_family_without_prompts_is_an_error_with_the_reason(toys: Toys) -> None:
+    with pytest.raises(UsageError, match=r"toy gave no prompts; left out: 110 \(110 no reference answer\)"):
         toys([{"answer": None}])
 
 
-def test_demands_on_the_form_are_taken_out_where_they_are_known(toys: Toys) -> None:
+def test_known_demands_on_the_form_are_removed(toys: Toys) -> None:
     items = [{"question": "What is {}? Answer with only the number."}]
     tally = toys(items, drop=(" Answer with only the number.",))
     assert tally.prompts[0].text == "What is 0?"
@@ -127,16 +127,16 @@ def test_the_table_is_sound() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("sylogism", "did you mean syllogism"),
         ("qqq", r"there is no family 'qqq'\.$"),
         ("propositional_logic", "it has no reference answer"),
-        ("game_of_life_halting", "takes any answer for right"),
+        ("game_of_life_halting", "accepts any answer"),
     ],
 )
-def test_families_that_cannot_be_used_are_refused(name: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said) as caught:
+def test_families_that_cannot_be_used_are_rejected(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
         chosen_families(["gcd", name])
     assert caught.value.hint == "fi-store prompts generate --list"
 
@@ -158,7 +158,7 @@ def test_without_the_package_it_says_how_to_install_it(monkeypatch: pytest.Monke
 
 def test_the_package_is_imported_late_and_leaves_no_stand_ins() -> None:
     script = (
-        "import sys, fi_store.prompts.generated.procedural, fi_store.cli.generate\n"
+        "import sys, fi_store.prompts.generated.procedural, fi_store.cli.prompts_generate\n"
         "assert 'reasoning_gym' not in sys.modules\n"
         "from fi_store.prompts.generated.reasoning_gym import UNUSED, load_gym\n"
         "assert load_gym().create_dataset('gcd', seed=1, size=2)[0]['answer']\n"
@@ -169,8 +169,8 @@ def test_the_package_is_imported_late_and_leaves_no_stand_ins() -> None:
 
 
 def fingerprint(prompts: tuple[Any, ...]) -> str:
-    told = [(one.key, one.family, one.text, one.answer, one.grader, one.difficulty) for one in prompts]
-    return hashlib.sha256(repr(told).encode()).hexdigest()
+    content = [(one.key, one.family, one.text, one.answer, one.grader, one.difficulty) for one in prompts]
+    return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
 def test_a_seed_gives_the_same_prompts_in_every_process() -> None:
@@ -209,43 +209,43 @@ def test_the_command_writes_a_file_that_is_accepted(tmp_path: Path) -> None:
     assert Counter(p.category for p in suite.prompts) == {"formal_logic": 21, "step_by_step_reasoning": 20}
     assert all(re.fullmatch(r"[a-z_]+/[a-z-]+-3-\d+", prompt.key) for prompt in suite.prompts)
     assert not any(prompt.control for prompt in suite.prompts)
-    told = yaml.safe_load(path.read_text(encoding="utf-8"))["description"]
+    description = yaml.safe_load(path.read_text(encoding="utf-8"))["description"]
     share = generate(["syllogism", "gsm_symbolic"], 41, 3).tallies[0].majority[1]
-    assert f"syllogism {share:.0%}" in told
-    units = int(re.findall(r"Units of the statistics: (\d+);", told)[0])
-    assert f", {units} units, in" in done.out
-    assert 10 < units <= 21
+    assert f"syllogism {share:.0%}" in description
+    clusters = int(re.findall(r"Clusters in the statistics: (\d+);", description)[0])
+    assert f", {clusters} clusters, in" in done.out
+    assert 10 < clusters <= 21
     again = fi_store("prompts", "generate", "--family", "gcd", "--n", 1, "-o", path)
     assert again.code == 2
-    assert f"{path} is there already." in again.err
+    assert f"{path} already exists." in again.err
     assert load_suite([path]) == suite
 
 
-def test_one_template_is_said_to_be_too_little(tmp_path: Path) -> None:
+def test_one_template_is_reported_as_too_little(tmp_path: Path) -> None:
     done = fi_store("prompts", "generate", "--family", "coin_flip", "--n", 200, "-o", tmp_path / "flips.yaml")
     assert done.code == 0, done.err
-    assert re.search(r"Note: coin_flip has no more than \d+ of 200 prompts", done.out)
-    assert "of 1 family, 1 unit, in" in done.out
-    assert "Note: under 24 units nothing can be tested" in done.out
+    assert re.search(r"Note: coin_flip has only \d+ of 200 prompts", done.out)
+    assert "of 1 family, 1 cluster, in" in done.out
+    assert "Note: with fewer than 24 clusters, nothing can be tested" in done.out
     assert load_suite([tmp_path / "flips.yaml"]).name == "flips"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--family", "gcd"), "--output"),
         (("--family", "gcd,lcm", "--n", 1, "-o", "x.yaml"), "2 families need at least one prompt each"),
-        (("--family", "gcd", "--n", 1001, "-o", "x.yaml"), "1000 prompts at most"),
+        (("--family", "gcd", "--n", 1001, "-o", "x.yaml"), "at most 1000 prompts"),
         (("-o", "x.yaml"), "no family is named"),
     ],
 )
 def test_wrong_usage(
-    arguments: tuple[Any, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[Any, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     done = fi_store("prompts", "generate", *arguments)
     assert done.code == 2
-    assert said in done.err
+    assert message in done.err
     assert not list(tmp_path.iterdir())
 
 
