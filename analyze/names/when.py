@@ -30,7 +30,6 @@ PAIRED = 12
 """How many of the best atoms are joined in pairs."""
 STORED = 5
 """How many candidates are stored per group."""
-STRATA = ("R", "T", "P", "K")
 """Negatives: R random, T same token, P another position of the same answer, K same position class of control texts."""
 MIN_STRATUM = 8
 """How many negatives (and positives) a stratum needs."""
