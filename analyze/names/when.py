@@ -30,9 +30,9 @@ PAIRED = 12
 """How many of the best atoms are joined in pairs."""
 STORED = 5
 """How many candidates are stored per group."""
-"""Negatives: R random, T same token, P another position of the same answer, K same position class of control texts."""
 MIN_STRATUM = 8
-"""How many negatives (and positives) a stratum needs."""
+"""How many negatives (and positives) a stratum needs. Strata of negatives: R random, T the same token, P another position
+of the same answer, K the same position class of control texts."""
 
 
 @dataclass(frozen=True)
