@@ -31,8 +31,8 @@ PAIRED = 12
 STORED = 5
 """How many candidates are stored per group."""
 MIN_STRATUM = 8
-"""How many negatives (and positives) a stratum needs. Strata of negatives: R random, T the same token, P another position
-of the same answer, K the same position class of control texts."""
+"""How many negatives (and positives) a stratum needs. Strata of negatives: R random, T the same token, P another
+position of the same answer, K the same position class of control texts."""
 
 
 @dataclass(frozen=True)
