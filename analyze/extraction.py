@@ -48,6 +48,7 @@ class Units:
     questions: list[str]  # the prompts' texts
     controls: list[str]  # the control text; '' where there is none
     answers: dict[str, list[str]]  # base, target -> the model's own answers; '' for an empty one
+    finished: dict[str, BoolArray]  # base, target -> (n,) the answer ended before the limit
 
     @property
     def n(self) -> int:
@@ -216,7 +217,8 @@ def _load_shards(store: Store, source: str) -> dict[tuple[str, str, int], tuple[
 def _load_units(store: Store, run_id: str, source: str) -> Units:
     table = store.arrow(
         "select u.prompt_id, u.cluster, u.category, u.half, p.text, coalesce(p.control, '') as control,"
-        " coalesce(b.text, '') as base, coalesce(t.text, '') as target"
+        " coalesce(b.text, '') as base, coalesce(t.text, '') as target,"
+        " coalesce(b.finished, true) as base_finished, coalesce(t.finished, true) as target_finished"
         " from run_unit u join prompt p on p.id = u.prompt_id"
         " left join generation b on b.run_id = $source and b.prompt_id = u.prompt_id and b.author = 'base'"
         " left join generation t on t.run_id = $source and t.prompt_id = u.prompt_id and t.author = 'target'"
@@ -234,6 +236,7 @@ def _load_units(store: Store, run_id: str, source: str) -> Units:
         questions=table["text"].to_pylist(),
         controls=table["control"].to_pylist(),
         answers={side: table[side].to_pylist() for side in SIDES},
+        finished={side: np.asarray(table[f"{side}_finished"].to_pylist(), dtype=bool) for side in SIDES},
     )
 
 

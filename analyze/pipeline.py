@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from analyze.behaviors import choose, confirm, replies_of
 from analyze.extraction import Extraction, load_extraction
 from analyze.features import layers_with_scaling
 from analyze.findings import confirm_groups, describe, ordered
@@ -30,8 +31,10 @@ from fi_store.config import RunConfig
 from fi_store.errors import AnalysisError
 from fi_store.method import METHOD
 from fi_store.progress import Progress
+from fi_store.prompts import load_concepts
 from fi_store.store import Store
 from fi_store.store.tables import PairGate, Run
+from fi_store.wording import count
 
 
 def analyze(store: Store, run_id: str, *, progress: Progress) -> None:
@@ -85,6 +88,12 @@ def _conclude(
 ) -> None:
     """Candidates on D, the plan, one opening of C, and the results."""
     layers = fitted.layers
+    with progress.task("comparing the answers"):
+        replies = replies_of(extraction.units)
+        on_d, on_c = (
+            replies.within(half) for half in (extraction.units.discovery, ~extraction.units.discovery)
+        )
+        differences = choose(on_d, load_concepts())
     with progress.task("grouping features"):
         groups = make_groups(layers, extraction) if layers else []
         words, contexts = find_words(extraction), ConceptContexts(extraction)
@@ -93,11 +102,17 @@ def _conclude(
         scopes = choose_scopes(candidates, layers, extraction)
     n_clusters = len(set(extraction.units.clusters[~extraction.units.discovery].tolist()))
     detectable = smallest_detectable(n_clusters, max(1, len(candidates)), config.alpha, 0.8)
-    write_plan(store, run, config, extraction, layers, candidates, scopes, detectable)
+    write_plan(store, run, config, extraction, layers, candidates, scopes, differences, detectable)
     with progress.task("comparing the prompts"):
         write_discrimination(store, run)
     with progress.task("testing on the confirmation half"):
         gate = _pair_gate(store, run, progress)
+        behaviors = confirm(differences, on_d, on_c, config.alpha)
+        if replies.skipped:
+            slow = count(len(replies.skipped), "search", "searches")
+            warn(
+                store, run, progress, f"{slow} of an answer for a form took too long; it counts as not found."
+            )
         layers = layers_with_scaling(layers, fitted.residuals.rows, extraction, config.seed)
         tested = confirm_groups(candidates, scopes, layers, extraction, config.seed)
     with progress.task("naming and describing", len(tested)) as advance:
@@ -127,7 +142,7 @@ def _conclude(
     with progress.task("writing results"):
         recurring = recurrences(groups, layers, fitted.others)
         results = ordered(described, recurring)[: METHOD.max_results]
-        conclusions = Conclusions(groups, tested, results, gate, shams, recurring)
+        conclusions = Conclusions(groups, tested, results, behaviors, gate, shams, recurring)
         write_results(store, run, config, extraction, layers, conclusions)
 
 

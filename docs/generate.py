@@ -42,6 +42,8 @@ GIVEN = {
     "prompts/schema.json": "The format of prompt files as a JSON Schema, for editors and other programs",
     "render/templates/ability.html.j2": "The page's section on right answers",
     "render/templates/ability.md.j2": "The same in Markdown",
+    "render/templates/behaviors.html.j2": "The page's section on what the answers do differently",
+    "render/templates/behaviors.md.j2": "The same in Markdown",
     "render/templates/how.html.j2": "The page's paragraph on how to read it",
     "render/templates/method.html.j2": "The page's method and limits",
     "render/templates/parts.html.j2": "Pieces that the page repeats: a result, a figure, a table",

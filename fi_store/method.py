@@ -109,6 +109,8 @@ class Method:
     """Mean of decoder cosine and profile correlation that two runs' results need to be matched at all."""
     match_shared_prompts: int = 8
     """Shared prompts needed to compare profiles prompt by prompt instead of category by category."""
+    max_behaviors: int = 12
+    """The most differences between the answers that go on to the confirmation half."""
     max_results: int = 12
     """The most results that a run reports."""
     stored_tokens: int = 20

@@ -11,6 +11,8 @@ from fi_store.wording import count
 
 Row = dict[str, Any]
 
+SHOWN_BEHAVIORS = 3
+"""Differences between the answers that are printed; the rest are in the report and in `behaviors`."""
 SHOWN_RESULTS = 3
 """Results that are printed; the rest are in the report and in `top_findings`."""
 ALL = 2**31
@@ -20,16 +22,22 @@ SHOWN_PROMPTS = 6
 
 
 def describe_run(store: Store, run_id: str) -> list[str]:
-    """Lines for people: the first results as sentences, or one sentence saying why there are none."""
+    """Lines for people: what the answers do differently, then the first results inside, or why there are none."""
     gate = run_query(store, "pair_gate", run=run_id).to_pylist()
     if not gate:
         return ["This run is not analyzed yet."]
+    behaviors = [row for row in run_query(store, "behaviors", run=run_id).to_pylist() if row["confirmed"]]
+    said = [row["sentence"] for row in behaviors[:SHOWN_BEHAVIORS]]
     results = run_query(store, "top_findings", run=run_id, k=SHOWN_RESULTS).to_pylist()
-    if not results:
-        if gate[0]["verdict"] == NO_DIFFERENCE:
-            return [VERDICTS[NO_DIFFERENCE]]
-        return ["No difference held on the confirmation half."]
-    return [f"{row['rank']}. {_sentence(row['sentence'], row['causal_status'])}" for row in results]
+    if results:
+        inside = [f"{row['rank']}. {_sentence(row['sentence'], row['causal_status'])}" for row in results]
+    elif gate[0]["verdict"] == NO_DIFFERENCE and not said:
+        inside = [VERDICTS[NO_DIFFERENCE]]
+    elif gate[0]["verdict"] == NO_DIFFERENCE:
+        inside = ["On average over all positions, the models' predictions hardly differ."]
+    else:
+        inside = ["No difference inside the models held on the confirmation half."]
+    return [*said, *inside]
 
 
 def _sentence(sentence: str, causal_status: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from analyze.names.behavior import Behavior, check_behavior
 from analyze.names.concepts import CONCEPT_WORDS, Bank, ConceptContexts, MatchedConcept
 from analyze.names.predicates import Contexts
-from analyze.names.sentence import Claim
+from analyze.names.sentence import Claim, behavior_sentence
 from analyze.names.what import (
     LISTED,
     change_at_tokens,
@@ -27,6 +27,7 @@ __all__ = [
     "Contexts",
     "MatchedConcept",
     "Words",
+    "behavior_sentence",
     "change_at_tokens",
     "check_behavior",
     "find_words",

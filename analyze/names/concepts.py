@@ -130,7 +130,7 @@ def _answers_with(
 ) -> tuple[BoolArray, BoolArray]:
     """Which of the base's and the target's answers to one half show a concept."""
     base, target = (
-        np.asarray([_holds(concept.predicate, concept, answers[side][i]) for i in np.flatnonzero(half)])
+        np.asarray([concept.holds(answers[side][i]) for i in np.flatnonzero(half)])
         for side in ("base", "target")
     )
     return base, target
@@ -160,29 +160,6 @@ def _same_word(word: str, other: str) -> bool:
     return word == other or (
         len(short) >= STEM and len(long) - len(short) <= ENDING and long.startswith(short)
     )
-
-
-def _holds(form: Form | None, concept: Concept, text: str) -> bool:
-    """Whether an answer shows a concept: by its predicate, or by one of its words if it has none."""
-    if form is not None and form.parts:
-        parts = [_holds(part, concept, text) for part in form.parts]
-        return all(parts) if form.kind == "and" else any(parts)
-    if form is not None and form.kind == "regex":
-        pattern = re.compile(form.value, re.IGNORECASE)
-        return any(pattern.search(line) for line in _prefixes(text))
-    if form is not None and form.kind == "place":
-        return True
-    words = "|".join(re.escape(word) for word in concept.words)
-    return re.search(rf"(?<!\w)(?:{words})(?!\w)", text, re.IGNORECASE) is not None
-
-
-def _prefixes(text: str) -> list[str]:
-    """Every prefix of every line that ends with a word, up to 200 characters: what a predicate sees as a text grows."""
-    return [
-        line[max(0, match.end() - 200) : match.end()]
-        for line in text.splitlines()
-        for match in re.finditer(r"\S+", line)
-    ]
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from analyze.behaviors import Behavior as AnswerBehavior
+from analyze.behaviors import Candidate
 from analyze.extraction import CLASSES, PROMPT
 from analyze.groups import Change, Group
 from analyze.names.behavior import Behavior
 from analyze.names.concepts import MatchedConcept
 from analyze.names.predicates import Predicate
 from fi_store.method import METHOD
-from fi_store.vocabulary import CHANGE_CLASSES, POSITION_CLASSES, UNTESTED
+from fi_store.vocabulary import CHANGE_CLASSES, POSITION_CLASSES, UNTESTED, Side
 
 NAME_WORDS = 12
 
@@ -190,3 +192,30 @@ def p_phrase(p: float, smallest: float) -> str:
 def percent(rate: float) -> str:
     """'81%'."""
     return f"{100 * rate:.0f}%"
+
+
+def behavior_sentence(behavior: AnswerBehavior) -> str:
+    """What one model's answers do more often, with both rates on the held-out prompts."""
+    candidate = behavior.candidate
+    other: Side = "base" if candidate.side == "target" else "target"
+    more, less = (percent(behavior.rates[side].share) for side in (candidate.side, other))
+    return f"{behavior_title(candidate)}: {more} of the {candidate.side}'s held-out answers, {less} of the {other}'s."
+
+
+def behavior_title(candidate: Candidate) -> str:
+    """`Answers with 'Wait, let me check' (verifications of a result)`, `Answers in Spanish`."""
+    phrase = candidate.phrase
+    match candidate.predicate.kind:
+        case "language":
+            return f"Answers in {phrase}"
+        case "form":
+            return f"Answers with {phrase}"
+        case "length":
+            return f"Answers of {phrase}"
+        case "unfinished":
+            return "Answers that are cut off at the token limit"
+        case "repetition":
+            return f"Answers that repeat {phrase}"
+        case _:
+            concept = f" ({candidate.concept.phrase})" if candidate.concept is not None else ""
+            return f"Answers with '{phrase}'{concept}"

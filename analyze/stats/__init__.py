@@ -10,6 +10,7 @@ from analyze.stats.bootstrap import (
     mean_interval,
     ratio_interval,
 )
+from analyze.stats.shares import paired_interval, paired_p, share_interval
 from analyze.stats.significance import (
     EXPLORE_BINS,
     Confirmation,
@@ -41,8 +42,11 @@ __all__ = [
     "log_ratio_interval",
     "mcnemar",
     "mean_interval",
+    "paired_interval",
+    "paired_p",
     "pooled_fdr",
     "ratio_interval",
+    "share_interval",
     "strata_of",
     "stratified_t",
     "within_strata",

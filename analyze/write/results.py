@@ -9,11 +9,13 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
+from analyze.behaviors import Behavior, Candidate, smallest_testable
 from analyze.extraction import Extraction
 from analyze.features import LayerEffects
 from analyze.findings import Result, Tested
 from analyze.groups import Group, Scope, with_companions
 from analyze.sham_runs import ShamRun
+from analyze.write.behaviors import behavior_row, rate_rows
 from analyze.write.features import effect_columns, feature_columns, summary_columns, token_columns
 from analyze.write.findings import example_rows, finding_row, name_rows
 from analyze.write.groups import dictionary_row, group_rows, member_rows, scaling_rows, sham_row
@@ -25,6 +27,7 @@ from fi_store.store import Store, now, write_facts
 from fi_store.store.tables import (
     AnalysisPlan,
     Base,
+    BehaviorRate,
     Dictionary,
     Effect,
     Feature,
@@ -43,6 +46,7 @@ from fi_store.store.tables import (
     Run,
     ShamResult,
 )
+from fi_store.store.tables import Behavior as BehaviorRow
 from fi_store.vocabulary import DIFFERENT
 
 
@@ -65,6 +69,7 @@ def write_plan(
     layers: Sequence[LayerEffects],
     selected: Sequence[Group],
     scopes: Sequence[Scope],
+    behaviors: Sequence[Candidate],
     detectable: float,
 ) -> None:
     """Freezes what will be tested on C, and counts how often this extraction's C was opened before."""
@@ -86,6 +91,9 @@ def write_plan(
         "floors": [[float(value) for value in effects.floors] for effects in layers],
         "scoped_floors": [[float(value) for value in effects.scoped] for effects in layers],
         "scopes": [list(scope) for scope in scopes],
+        "behaviors": [candidate.predicate.to_json() for candidate in behaviors],
+        "smallest_behavior": smallest_testable(len(behaviors), config.alpha)
+        / len(set(clusters[~discovery].tolist())),
         "shams": list(extraction.shams),
         "sign_flips": METHOD.sign_flips,
     }
@@ -117,6 +125,7 @@ class Conclusions:
     groups: Sequence[Group]  # all, in the order of D
     tested: Sequence[Tested]  # on C
     results: Sequence[Result]  # the confirmed ones, in their final order
+    behaviors: Sequence[Behavior]  # in the order of D
     gate: PairGate
     shams: Sequence[ShamRun]
     recurrences: Mapping[int, float]  # id(group) -> share of the other seeds; empty with one seed
@@ -152,6 +161,9 @@ def write_results(
 
         session.execute(sa.delete(PairGate).where(PairGate.run_id == run.id))
         session.add(conclusions.gate)
+        numbered = list(enumerate(conclusions.behaviors, start=1))
+        put(BehaviorRow, [behavior_row(run.id, at, found, config.alpha) for at, found in numbered])
+        put(BehaviorRate, [row for at, found in numbered for row in rate_rows(run.id, at, found)])
         put(ShamResult, [sham_row(run.id, sham) for sham in conclusions.shams])
         put(Dictionary, [dictionary_row(store, run.id, effects) for effects in layers])
         put(ProbeRequest, splice_requests(run.id, layers, extraction))

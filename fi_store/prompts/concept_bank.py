@@ -7,6 +7,7 @@ a predicate is checked here; `analyze/names/concepts.py` makes it executable.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn, cast
@@ -52,6 +53,30 @@ class Concept:
     words: tuple[str, ...]  # words, word pieces or marks that texts of this concept use
     source: str  # the taxonomy, or "own"
     predicate: Form | None = None
+
+    def holds(self, text: str) -> bool:
+        """Whether a text shows the concept: by its predicate, or by one of its words if it has none."""
+        return _holds(self.predicate, self, text)
+
+
+def _holds(form: Form | None, concept: Concept, text: str) -> bool:
+    if form is not None and form.parts:
+        parts = [_holds(part, concept, text) for part in form.parts]
+        return all(parts) if form.kind == "and" else any(parts)
+    if form is not None and form.kind == "place":
+        return True
+    if form is not None and form.kind == "regex":
+        pattern = re.compile(form.value, re.IGNORECASE)
+        return any(pattern.search(line) for line in _growing_lines(text))
+    words = "|".join(re.escape(word) for word in concept.words)
+    return re.search(rf"(?<!\w)(?:{words})(?!\w)", text, re.IGNORECASE) is not None
+
+
+def _growing_lines(text: str) -> Iterator[str]:
+    """What a predicate sees as a text grows: each line up to every word, its last `MAX_REPEAT` characters."""
+    for line in text.splitlines():
+        for word in re.finditer(r"\S+", line):
+            yield line[max(0, word.end() - MAX_REPEAT) : word.end()]
 
 
 def load_concepts(path: Path | None = None) -> tuple[Concept, ...]:

@@ -60,6 +60,9 @@ class ReportData:
     verdict: str
     same: bool
     facts: tuple[Fact, ...]
+    behaviors: tuple[Row, ...]  # confirmed differences between the answers
+    unconfirmed: tuple[Row, ...]  # seen on D alone
+    smallest_behavior: float | None  # rate that this run could have confirmed
     cards: tuple[Card, ...]
     shifts: tuple[Row, ...]
     prompts: tuple[Row, ...]
@@ -121,7 +124,9 @@ def read_report(store: Store, run: Run) -> ReportData:
     shams = _rows(store, "sham_targets", run.id)
     findings = tuple(card.row for card in cards)
     dictionaries = _rows(store, "dictionary_quality", run.id)
-    headline, sentence = verdict(gate, plan, findings, len(shifts))
+    behaviors = _behaviors(store, run.id)
+    confirmed = tuple(row for row in behaviors if row["confirmed"])
+    headline, sentence = verdict(gate, plan, confirmed, findings, len(shifts))
     return ReportData(
         run=run,
         base=base,
@@ -130,6 +135,9 @@ def read_report(store: Store, run: Run) -> ReportData:
         verdict=sentence,
         same=same,
         facts=key_facts(gate, plan, findings, floors, dictionaries, shams),
+        behaviors=confirmed,
+        unconfirmed=tuple(row for row in behaviors if not row["confirmed"]),
+        smallest_behavior=plan.plan.get("smallest_behavior") if plan is not None else None,
         cards=cards,
         shifts=shifts,
         prompts=_rows(store, "prompt_discrimination", run.id, k=SHOWN_PROMPTS),
@@ -156,6 +164,15 @@ def read_report(store: Store, run: Run) -> ReportData:
 
 def _rows(store: Store, query: str, run_id: str, **parameters: Any) -> tuple[Row, ...]:
     return tuple(run_query(store, query, run=run_id, **parameters).to_pylist())
+
+
+def _behaviors(store: Store, run_id: str) -> tuple[Row, ...]:
+    """Differences between the answers, each with its title and how its test ended."""
+    rows = _rows(store, "behaviors", run_id)
+    for row in rows:
+        row["title"] = row["sentence"].rpartition(": ")[0]
+        row["test"] = words.p_value(row["p_adjusted"]) if row["tested"] else "seen, too rare to test"
+    return rows
 
 
 def model_names(run: Run) -> tuple[str, str]:

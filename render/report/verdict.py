@@ -12,6 +12,9 @@ from render import words
 
 Row = dict[str, Any]
 
+SHOWN_BEHAVIORS = 2
+"""Differences between the answers that the verdict quotes."""
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -24,9 +27,29 @@ class Fact:
 
 
 def verdict(
+    gate: PairGate,
+    plan: AnalysisPlan | None,
+    behaviors: Sequence[Row],
+    findings: Sequence[Row],
+    n_shifts: int,
+) -> tuple[str, str]:
+    """The headline and a few sentences below it: the answers first, then what was found inside."""
+    headline, inside = _inside(gate, plan, findings, n_shifts)
+    if not behaviors:
+        return headline, inside
+    strongest = " ".join(row["sentence"] for row in behaviors[:SHOWN_BEHAVIORS])
+    if gate.verdict == NO_DIFFERENCE:
+        return "The answers differ, though the predictions hardly do on average.", f"{strongest} {inside}"
+    differences = words.count(len(behaviors), "difference")
+    return f"The answers differ in {differences}; inside: {headline[0].lower()}{headline[1:]}", (
+        f"{strongest} {inside}"
+    )
+
+
+def _inside(
     gate: PairGate, plan: AnalysisPlan | None, findings: Sequence[Row], n_shifts: int
 ) -> tuple[str, str]:
-    """The headline and one or two sentences below it."""
+    """The verdict on the inside of the models."""
     agreement = words.percent(gate.agreement)
     if gate.verdict == NO_DIFFERENCE:
         body = (

@@ -30,7 +30,7 @@ def small_chunks() -> Iterator[None]:
     """Several chunks from a handful of prompts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "CHUNK_PROMPTS", 4)
-        patch.setattr("extract.pipeline.CHUNK_PROMPTS", 4)
+        patch.setattr("extract.shams.extract.CHUNK_PROMPTS", 4)
         yield
 
 

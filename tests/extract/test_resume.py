@@ -32,12 +32,13 @@ CHILD = """
 import time
 from pathlib import Path
 from extract import chunks, job, pipeline
+from extract.shams import extract as shams
 from fi_store.config import RunConfig
 from fi_store.progress import Progress
 from fi_store.store import Store
 from tests.helpers.small_runs import small_suite
 
-job.CHUNK_PROMPTS = pipeline.CHUNK_PROMPTS = 3
+job.CHUNK_PROMPTS = shams.CHUNK_PROMPTS = 3
 config = RunConfig.model_validate_json({config!r})
 
 def slow(real):
@@ -49,7 +50,7 @@ def slow(real):
         return written
     return write
 
-chunks.write_shards = slow(chunks.write_shards)
+chunks.write_shards = shams.write_shards = slow(chunks.write_shards)
 with Store.open(config.store_path, create=True) as store:
     pipeline.ingest(store, config, small_suite({count}), progress=Progress())
 """
@@ -73,7 +74,7 @@ def small_chunks() -> Iterator[None]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "CHUNK_PROMPTS", 3)
-        patch.setattr("extract.pipeline.CHUNK_PROMPTS", 3)
+        patch.setattr("extract.shams.extract.CHUNK_PROMPTS", 3)
         yield
     torch.set_num_threads(threads)
 

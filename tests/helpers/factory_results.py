@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from fi_store.store import write_facts
+from fi_store.store.tables import behaviors as b
 from fi_store.store.tables import facts
 from fi_store.store.tables import results as r
 from fi_store.store.tables import runs as s
@@ -58,6 +59,7 @@ class ResultRows(FeatureRows):
                         "floors": [[0.01, 0.12, 0.02] for _ in LAYERS],
                         "scoped_floors": [[0.01, 0.17, 0.03] for _ in LAYERS],
                         "scopes": [_scope(planted) for _, planted, _ in self.groups],
+                        "smallest_behavior": 0.09,
                         "shams": ["sham_0"],
                         "sign_flips": 9999,
                     },
@@ -68,7 +70,64 @@ class ResultRows(FeatureRows):
             )
             for number, (group_id, planted, members) in enumerate(self.groups):
                 session.add_all(self._group(number, group_id, planted, members))
+            if not same:
+                session.add_all(self._behaviors())
         self._effects(same)
+
+    def _behaviors(self) -> list[s.Base]:
+        """One difference that was confirmed, one that was not, one that was too rare to test."""
+        n = self.halves.count("C")
+        made: list[s.Base] = []
+        for number, (phrase, target, p) in enumerate(
+            (("Step 1", 0.96, 1e-9), ("so", 0.2, 0.4), ("oven", 0.1, None)), 1
+        ):
+            shown = f"{HOSTILE[number]} {phrase}" if self.hostile else phrase
+            made.append(
+                b.Behavior(
+                    run_id=self.run_id,
+                    number=number,
+                    side="target",
+                    kind="words",
+                    predicate={"kind": "words", "value": [phrase], "least": 1},
+                    phrase=shown,
+                    words=[shown],
+                    concept=None,
+                    sentence=f"Answers with '{shown}': {target:.0%} of the target's held-out answers, "
+                    "5% of the base's.",
+                    z=5.0,
+                    p_discovery=0.001,
+                    base_discovery=0.05,
+                    target_discovery=target,
+                    base=0.05,
+                    base_low=0.02,
+                    base_high=0.12,
+                    target=target,
+                    target_low=target - 0.05,
+                    target_high=target + 0.02,
+                    n_clusters=n,
+                    ahead=round(target * n),
+                    behind=0,
+                    tested=p is not None,
+                    p_value=p,
+                    p_adjusted=p,
+                    confirmed=p is not None and p <= 0.05,
+                )
+            )
+        made.append(
+            b.BehaviorRate(
+                run_id=self.run_id,
+                number=1,
+                category=CATEGORIES[0],
+                n_clusters=n,
+                base=0.05,
+                base_low=0.01,
+                base_high=0.2,
+                target=0.9,
+                target_low=0.7,
+                target_high=0.97,
+            )
+        )
+        return made
 
     def _group(
         self, number: int, group_id: str, p: Planted, members: list[tuple[str, int, int]]

@@ -5,6 +5,7 @@ The schema itself is made by the migrations, not here.
 
 from __future__ import annotations
 
+from fi_store.store.tables.behaviors import Behavior, BehaviorRate
 from fi_store.store.tables.facts import (
     ActivationSummary,
     Effect,
@@ -54,6 +55,8 @@ __all__ = [
     "AnalysisPlan",
     "AnswerGrade",
     "Base",
+    "Behavior",
+    "BehaviorRate",
     "CategoryDiscrimination",
     "Dictionary",
     "Effect",

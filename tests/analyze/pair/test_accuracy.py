@@ -10,16 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from analyze.pair.accuracy import (
-    Answer,
-    Question,
-    accuracy_rows,
-    effective_number,
-    paired_interval,
-    paired_p,
-    share_interval,
-)
+from analyze.pair.accuracy import Answer, Question, accuracy_rows
 from analyze.stats import holm
+from analyze.stats.shares import effective_number, paired_interval, paired_p, share_interval
 from fi_store.method import METHOD
 
 RIGHT, WRONG, UNREAD = Answer(True, True), Answer(False, True), Answer(None, True)

@@ -424,8 +424,9 @@ def test_results_say_if_they_are_not_tested_causally(filled: FilledStore) -> Non
                 r=filled.runs[0],
             )
         }
-    assert len(lines) == 3
-    for rank, line in enumerate(lines, start=1):
+    assert lines[0].startswith("Answers with 'Step 1': 96%")  # what the answers do differently comes first
+    assert len(lines) == 4
+    for rank, line in enumerate(lines[1:], start=1):
         assert line.startswith(f"{rank}. ")
         assert ("not tested causally" in line) == (rank in untested)
 
@@ -439,7 +440,9 @@ def test_a_run_without_results_says_why(tmp_path: Path) -> None:
         assert describe_run(store, made.runs[0]) == ["No behavioral difference on these prompts."]
         with store.session() as session:
             session.connection().exec_driver_sql("UPDATE pair_gate SET verdict = 'different'")
-        assert describe_run(store, made.runs[0]) == ["No difference held on the confirmation half."]
+        assert describe_run(store, made.runs[0]) == [
+            "No difference inside the models held on the confirmation half."
+        ]
         with store.session() as session:
             session.connection().exec_driver_sql("DELETE FROM pair_gate")
         assert describe_run(store, made.runs[0]) == ["This run is not analyzed yet."]

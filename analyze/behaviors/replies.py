@@ -1,0 +1,77 @@
+"""Both models' own answers to the prompts of one half, and how often a predicate holds for them, cluster by cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from analyze.behaviors.predicates import Predicate, Reply, TooSlowError
+from analyze.extraction import BoolArray, FloatArray, IntArray, Units
+from fi_store.vocabulary import SIDES, Side
+
+
+@dataclass(frozen=True)
+class Replies:
+    """The answers to n prompts in k clusters."""
+
+    answers: dict[Side, list[Reply]]
+    clusters: IntArray  # (n,) cluster of each prompt, 0..k-1
+    categories: np.ndarray  # (n,) str
+    skipped: list[str] = field(
+        default_factory=list, compare=False
+    )  # patterns that took too long on an answer
+
+    @property
+    def n_clusters(self) -> int:
+        return int(self.clusters.max()) + 1 if len(self.clusters) else 0
+
+    def holds(self, predicate: Predicate, side: Side) -> BoolArray:
+        """(n,) whether the predicate holds for each answer; an answer that is too slow to search does not have it."""
+        return np.asarray([self._holds(predicate, reply) for reply in self.answers[side]], dtype=bool)
+
+    def _holds(self, predicate: Predicate, reply: Reply) -> bool:
+        try:
+            return predicate.holds(reply)
+        except TooSlowError as error:
+            self.skipped.append(str(error))
+            return False
+
+    def by_cluster(self, values: np.ndarray) -> FloatArray:
+        """(k, ...) means over the prompts of each cluster of values (n, ...)."""
+        counts = np.bincount(self.clusters, minlength=self.n_clusters)
+        sums = np.zeros((self.n_clusters, *values.shape[1:]))
+        np.add.at(sums, self.clusters, values)
+        return np.asarray(sums / counts.reshape(-1, *[1] * (values.ndim - 1)))
+
+    def shares(self, predicate: Predicate) -> tuple[FloatArray, FloatArray]:
+        """(k,) share of each cluster's answers for which the predicate holds: base, target."""
+        base, target = (self.by_cluster(self.holds(predicate, side).astype(np.float64)) for side in SIDES)
+        return base, target
+
+    def within(self, chosen: BoolArray) -> Replies:
+        """The same with only some prompts (n,)."""
+        index = np.flatnonzero(chosen)
+        answers = {side: [self.answers[side][at] for at in index] for side in SIDES}
+        _, clusters = np.unique(self.clusters[index], return_inverse=True)
+        return Replies(answers, np.asarray(clusters, dtype=np.int64), self.categories[index], self.skipped)
+
+    def __iter__(self) -> Iterator[Reply]:
+        for side in SIDES:
+            yield from self.answers[side]
+
+
+def replies_of(units: Units) -> Replies:
+    """All answers of a run."""
+    answers: dict[Side, list[Reply]] = {
+        side: [
+            Reply(text, prompt, bool(finished))
+            for text, prompt, finished in zip(
+                units.answers[side], units.questions, units.finished[side], strict=True
+            )
+        ]
+        for side in SIDES
+    }
+    _, clusters = np.unique(units.clusters, return_inverse=True)
+    return Replies(answers, np.asarray(clusters, dtype=np.int64), units.categories)
