@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from analyze.behaviors import choose, confirm, replies_of
+from analyze.behaviors import choose_behaviors, confirm_behaviors, replies_of
 from analyze.extraction import Extraction, load_extraction
 from analyze.features import layers_with_scaling
 from analyze.findings import confirm_groups, describe, ordered
@@ -93,7 +93,7 @@ def _conclude(
         on_d, on_c = (
             replies.within(half) for half in (extraction.units.discovery, ~extraction.units.discovery)
         )
-        differences = choose(on_d, load_concepts())
+        differences = choose_behaviors(on_d, load_concepts())
     with progress.task("grouping features"):
         groups = make_groups(layers, extraction) if layers else []
         words, contexts = find_words(extraction), ConceptContexts(extraction)
@@ -107,7 +107,7 @@ def _conclude(
         write_discrimination(store, run)
     with progress.task("testing on the confirmation half"):
         gate = _pair_gate(store, run, progress)
-        behaviors = confirm(differences, on_d, on_c, config.alpha)
+        behaviors = confirm_behaviors(differences, on_d, on_c, config.alpha)
         if replies.skipped:
             slow = count(len(replies.skipped), "search", "searches")
             warn(

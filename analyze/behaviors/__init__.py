@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from analyze.behaviors.choose import Candidate, choose
-from analyze.behaviors.confirm import Behavior, confirm, smallest_testable
+from analyze.behaviors.choose import Candidate, choose_behaviors
+from analyze.behaviors.confirm import Behavior, confirm_behaviors, smallest_testable
 from analyze.behaviors.replies import Replies, replies_of
 
 __all__ = [
     "Behavior",
     "Candidate",
     "Replies",
-    "choose",
-    "confirm",
+    "choose_behaviors",
+    "confirm_behaviors",
     "replies_of",
     "smallest_testable",
 ]

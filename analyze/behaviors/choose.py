@@ -41,7 +41,7 @@ class Candidate:
 
     predicate: Predicate
     side: Side  # whose answers have it more often
-    words: tuple[str, ...]  # its own words, then those that set these answers apart, ten at most
+    words: tuple[str, ...]  # its own words, then others that set these answers apart, ten at most
     phrase: str  # what a reader sees of it: a word sequence as it is written, or what a form is called
     concept: Concept | None  # the concept of the bank that covers the same answers
     z: float
@@ -52,7 +52,7 @@ class Candidate:
     behind: int
 
 
-def choose(replies: Replies, concepts: Sequence[Concept]) -> list[Candidate]:
+def choose_behaviors(replies: Replies, concepts: Sequence[Concept]) -> list[Candidate]:
     """The behaviors of one half in the order in which they were found, at most `METHOD.max_behaviors`."""
     search = _Search(replies, concepts)
     found: list[Candidate] = []
@@ -136,10 +136,11 @@ class _Search:
         p = one_sided_p(ahead, behind)
         if p > METHOD.alpha:
             return None
+        more = [] if predicate.kind in ("length", "unfinished") else self._setting_apart(side)
         return Candidate(
             predicate=predicate,
             side=side,
-            words=tuple(dict.fromkeys([*(predicate.words), *self._setting_apart(side)]))[:LISTED_WORDS],
+            words=tuple(dict.fromkeys([*predicate.words, *more]))[:LISTED_WORDS],
             phrase=self._phrase(predicate, side),
             concept=self._covering(predicate),
             z=z,
@@ -154,12 +155,16 @@ class _Search:
         return float(log_odds(base[self.open, None], target[self.open, None])[0])
 
     def _setting_apart(self, side: Side) -> list[str]:
-        """The content words that set the model's answers apart on the open clusters, in two clusters at least."""
+        """The content words that set the model's answers apart beyond chance on the open clusters, best first."""
         names, shares = self.words
-        sign = 1 if side == "target" else -1
         base, target = shares["base"][self.open], shares["target"][self.open]
-        scores, ahead = sign * log_odds(base, target), sign * (target - base).sum(axis=0)
-        return [names[at] for at in np.argsort(-scores, kind="stable")[:LISTED_WORDS] if ahead[at] >= 2]
+        scores = log_odds(base, target) * (1 if side == "target" else -1)
+        found = []
+        for at in np.argsort(-scores, kind="stable")[:LISTED_WORDS]:
+            up, down = discordant(base[:, at], target[:, at])
+            if one_sided_p(*((up, down) if side == "target" else (down, up))) <= METHOD.alpha:
+                found.append(names[at])
+        return found
 
     def _answers(self, side: Side) -> list[str]:
         """The texts of a model's answers on the open clusters."""

@@ -54,7 +54,7 @@ class Behavior:
         return self.p_adjusted is not None and self.p_adjusted <= alpha
 
 
-def confirm(
+def confirm_behaviors(
     candidates: Sequence[Candidate], discovery: Replies, replies: Replies, alpha: float
 ) -> list[Behavior]:
     """Measures every candidate on C and tests those that could be confirmed, in the order of D."""

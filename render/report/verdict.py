@@ -12,9 +12,6 @@ from render import words
 
 Row = dict[str, Any]
 
-SHOWN_BEHAVIORS = 2
-"""Differences between the answers that the verdict quotes."""
-
 
 @dataclass(frozen=True)
 class Fact:
@@ -37,13 +34,13 @@ def verdict(
     headline, inside = _inside(gate, plan, findings, n_shifts)
     if not behaviors:
         return headline, inside
-    strongest = " ".join(row["sentence"] for row in behaviors[:SHOWN_BEHAVIORS])
+    first, *others = (row["sentence"] for row in behaviors)
+    more = f"{others[0]} " if others else ""
+    if len(others) > 1:
+        more += f"{words.count(len(others) - 1, 'more difference')} between the answers below. "
     if gate.verdict == NO_DIFFERENCE:
-        return "The answers differ, though the predictions hardly do on average.", f"{strongest} {inside}"
-    differences = words.count(len(behaviors), "difference")
-    return f"The answers differ in {differences}; inside: {headline[0].lower()}{headline[1:]}", (
-        f"{strongest} {inside}"
-    )
+        return first, f"{more}On average over all positions the predictions hardly differ. {inside}"
+    return first, f"{more}Inside the models: {headline} {inside}"
 
 
 def _inside(

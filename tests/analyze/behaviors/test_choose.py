@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyze.behaviors import Behavior, Replies, choose, confirm, smallest_testable
+from analyze.behaviors import Behavior, Replies, choose_behaviors, confirm_behaviors, smallest_testable
 from analyze.behaviors.choose import as_written, shared_sequence, with_companions
 from analyze.behaviors.predicates import Reply
 from analyze.behaviors.score import log_odds, one_sided_p
@@ -32,7 +32,10 @@ def answers(n: int, seed: int) -> list[str]:
 def replies(base: list[str], target: list[str], categories: list[str] | None = None) -> Replies:
     texts: dict[Side, list[str]] = {"base": base, "target": target}
     return Replies(
-        {side: [Reply(text, "What happened in the town yesterday?", True) for text in texts[side]] for side in SIDES},
+        {
+            side: [Reply(text, "What happened in the town yesterday?", True) for text in texts[side]]
+            for side in SIDES
+        },
         np.arange(len(base)),
         np.asarray(categories or ["one"] * len(base)),
     )
@@ -42,7 +45,7 @@ def found_in(base: list[str], target: list[str], categories: list[str] | None = 
     whole = replies(base, target, categories)
     half = np.arange(len(base)) % 2 == 0
     discovery, confirmation = whole.within(half), whole.within(~half)
-    return confirm(choose(discovery, CONCEPTS), discovery, confirmation, 0.05)
+    return confirm_behaviors(choose_behaviors(discovery, CONCEPTS), discovery, confirmation, 0.05)
 
 
 def test_a_sentence_that_the_target_adds_is_found_and_quoted() -> None:
