@@ -55,6 +55,7 @@ GIVEN = {
 }
 """Files that cannot say it themselves."""
 FOLDERS = {
+    "fi_store/": "The floor: configuration, workflow, the Python functions, and what all rooms share",
     "migrations/": "The schema of a store, revision by revision",
     "prompts/": "The prompts that ship, and the concepts that results are named with",
     "render/templates/": "What the report's page and its Markdown look like",

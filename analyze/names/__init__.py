@@ -1,4 +1,4 @@
-"""A result's name and what is said about it: predicates, words, concepts, behaviors, sentences. Writes no rows."""
+"""A result in words: its name and sentence, the predicates that tell when it fires, the words that it pushes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intervals and tests over clusters of prompts: bootstrap, confirmation, contrasts, corrections; knows no store."""
+"""Intervals and tests over clusters of prompts: bootstrap, permutation tests, contrasts, corrections, shares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a model reference to a loaded pair: finds, checks, identifies and loads models and their adapters.
+"""From a model reference to a loaded pair of models: finds, checks and loads them, with their adapters.
 
 It knows nothing about prompts, texts or activations. Importing it does not import torch.
 """

@@ -1,4 +1,4 @@
-"""Everything on disk: the DuckDB database with its saved queries, and the paths of a project's files.
+"""Everything on disk: the DuckDB database, its tables, saved queries and guarded SQL, and where files are.
 
 Does not know what the rows mean or how they are drawn.
 """

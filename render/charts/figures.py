@@ -22,7 +22,7 @@ from render.charts import categories, features, theme
 from render.charts.accuracy import accuracy_chart
 from render.charts.callouts import callout_chart
 from render.charts.drawing import NARROW, WIDE
-from render.charts.similarity import layer_similarity
+from render.charts.layer_similarity import layer_similarity
 
 PNG_SCALE = 2.0
 Spec = dict[str, Any]

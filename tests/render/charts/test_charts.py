@@ -24,9 +24,11 @@ from render.charts import (
     draw_figures,
     drawing,
     features,
-    similarity,
     theme,
     write_figures,
+)
+from render.charts import (
+    layer_similarity as similarity,
 )
 from render.charts.figures import KINDS, draw
 from tests.helpers.store_factory import CATEGORIES, LAYERS, PLANTED, FilledStore
