@@ -24,7 +24,7 @@ format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The file tree of README.md and docs/commands.md, from the files' and the commands' own words.
+# The folders in README.md, docs/files.md and docs/commands.md, from the files' and the commands' own words.
 docs: install
 	$(BIN)/python docs/generate.py
 

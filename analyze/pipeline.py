@@ -1,4 +1,4 @@
-"""The analysis of one run: grades, similarity, gate 0, dictionaries, groups, one test on C, names, results.
+"""The analysis of one run: grades, similarity, dictionaries, behaviors, groups, one test on C, names, results.
 
 It reads the store and the shards that the store lists, and writes its conclusions back in one transaction. Choices are
 made on D and written down before C is opened.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from analyze.behaviors import choose_behaviors, confirm_behaviors, replies_of
+from analyze.behaviors import answers_of, choose_behaviors, confirm_behaviors
 from analyze.extraction import Extraction, load_extraction
 from analyze.features import layers_with_scaling
 from analyze.findings import confirm_groups, describe, ordered
@@ -89,11 +89,11 @@ def _conclude(
     """Candidates on D, the plan, one opening of C, and the results."""
     layers = fitted.layers
     with progress.task("comparing the answers"):
-        replies = replies_of(extraction.units)
+        answers = answers_of(extraction.units)
         on_d, on_c = (
-            replies.within(half) for half in (extraction.units.discovery, ~extraction.units.discovery)
+            answers.within(half) for half in (extraction.units.discovery, ~extraction.units.discovery)
         )
-        differences = choose_behaviors(on_d, load_concepts())
+        differences = choose_behaviors(on_d, load_concepts(), config.alpha)
     with progress.task("grouping features"):
         groups = make_groups(layers, extraction) if layers else []
         words, contexts = find_words(extraction), ConceptContexts(extraction)
@@ -108,8 +108,8 @@ def _conclude(
     with progress.task("testing on the confirmation half"):
         gate = _pair_gate(store, run, progress)
         behaviors = confirm_behaviors(differences, on_d, on_c, config.alpha)
-        if replies.skipped:
-            slow = count(len(replies.skipped), "search", "searches")
+        if answers.skipped:
+            slow = count(len(answers.skipped), "search", "searches")
             warn(
                 store, run, progress, f"{slow} of an answer for a form took too long; it counts as not found."
             )
@@ -142,7 +142,7 @@ def _conclude(
     with progress.task("writing results"):
         recurring = recurrences(groups, layers, fitted.others)
         results = ordered(described, recurring)[: METHOD.max_results]
-        conclusions = Conclusions(groups, tested, results, behaviors, gate, shams, recurring)
+        conclusions = Conclusions(groups, tested, results, behaviors, gate, shams, recurring, config.alpha)
         write_results(store, run, config, extraction, layers, conclusions)
 
 

@@ -30,7 +30,7 @@ GIVEN = {
     "CONTRIBUTING.md": "How to change it, on one page",
     "LICENSE": "Apache-2.0",
     "Makefile": "make demo, make test and the rest",
-    "README.md": "This page",
+    "README.md": "What fi-store is and how to use it",
     "alembic.ini": "Alembic's settings, for those who write migrations",
     "bench/peers-dictionary.lock": "What the trainer is compared with, pinned with hashes",
     "bench/planted/organisms/demo.json": "Which of the folders here the demo compares",

@@ -1,4 +1,4 @@
-"""fi-store: what changed between two language models, feature by feature, kept in a DuckDB store.
+"""fi-store: what changed between two language models, kept in a DuckDB store.
 
     from fi_store import run_feature_interpretation_pipeline
     run = run_feature_interpretation_pipeline(base_model="bundled:smollm2", target_model="./my-adapter")

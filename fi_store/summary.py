@@ -1,4 +1,4 @@
-"""Describes a run in sentences, from saved queries alone: its first results, and which prompts differ most."""
+"""Describes a run in sentences, from saved queries alone: what it found, and which prompts differ most."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def describe_run(store: Store, run_id: str) -> list[str]:
     if not gate:
         return ["This run is not analyzed yet."]
     behaviors = [row for row in run_query(store, "behaviors", run=run_id).to_pylist() if row["confirmed"]]
-    said = [row["sentence"] for row in behaviors[:SHOWN_BEHAVIORS]]
+    differences = [row["sentence"] for row in behaviors[:SHOWN_BEHAVIORS]]
     results = run_query(store, "top_findings", run=run_id, k=SHOWN_RESULTS).to_pylist()
     if results:
         inside = [f"{row['rank']}. {_sentence(row['sentence'], row['causal_status'])}" for row in results]
-    elif gate[0]["verdict"] == NO_DIFFERENCE and not said:
+    elif gate[0]["verdict"] == NO_DIFFERENCE and not differences:
         inside = [VERDICTS[NO_DIFFERENCE]]
     elif gate[0]["verdict"] == NO_DIFFERENCE:
         inside = ["On average over all positions, the models' predictions hardly differ."]
     else:
         inside = ["No difference inside the models held on the confirmation half."]
-    return [*said, *inside]
+    return [*differences, *inside]
 
 
 def _sentence(sentence: str, causal_status: str) -> str:

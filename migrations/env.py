@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `fi_store.db` (or alembic.ini) gives."""
+"""Alembic's entry: runs the migrations on the connection that `fi_store.store.engine` (or alembic.ini) gives."""
 
 from __future__ import annotations
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from analyze.behaviors.choose import Candidate, choose_behaviors
-from analyze.behaviors.confirm import Behavior, confirm_behaviors, smallest_testable
-from analyze.behaviors.replies import Replies, replies_of
+from analyze.behaviors.confirm import Behavior, confirm_behaviors
+from analyze.behaviors.own_answers import answers_of
+from analyze.behaviors.score import smallest_testable
 
 __all__ = [
     "Behavior",
     "Candidate",
-    "Replies",
+    "answers_of",
     "choose_behaviors",
     "confirm_behaviors",
-    "replies_of",
     "smallest_testable",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import py3langid
@@ -14,11 +14,11 @@ _WORDS = regex.compile(WORD)
 SECONDS = 0.2
 """Time that a pattern may take on one answer."""
 LETTERS = 20
-"""Letters under which the language of an answer is not asked."""
+"""Answers with fewer letters have no language."""
 REPEATED_WORDS = 6
-"""Words in a row that an answer has in common with its prompt when it repeats it."""
+"""This many consecutive words that are in the prompt too count as repeating it."""
 
-Kind = Literal["words", "sequence", "form", "language", "length", "unfinished", "repetition"]
+Kind = Literal["words", "sequence", "form", "language", "empty", "repetition", "length", "unfinished"]
 
 FORMS: dict[str, tuple[str, str]] = {
     "numbered_list": (r"(?m)^[ \t]{0,8}\d{1,2}[.)][ \t]", "a numbered list"),
@@ -62,22 +62,22 @@ class TooSlowError(Exception):
 
 
 @dataclass(frozen=True)
-class Reply:
+class OwnAnswer:
     """One answer to one prompt."""
 
     text: str
     prompt: str
     finished: bool  # it ended by itself rather than at the limit
 
-    @property
+    @cached_property
     def words(self) -> list[str]:
         """Its words in order, without case."""
         return words_of(self.text)
 
 
 @dataclass(frozen=True)
-class Predicate:
-    """A yes-or-no question about a reply.
+class AnswerPredicate:
+    """A yes-or-no question about a answer.
 
     `value`: the words (kinds `words`, `sequence`), or the name of a form or language. `least`: how many of the
     words must occur; the number of words for `length`.
@@ -105,47 +105,51 @@ class Predicate:
             case "language":
                 return LANGUAGES.get(self.value[0], f"the language {self.value[0]}")
             case "length":
-                return f"more than {self.least} words"
+                return f"longer than {self.least} words"
+            case "empty":
+                return "no text"
             case "unfinished":
                 return "no end before the limit"
             case "repetition":
-                return f"{REPEATED_WORDS} words of the prompt in a row"
+                return f"{REPEATED_WORDS} consecutive words of the prompt"
             case _:
                 return " ".join(self.value)
 
-    def holds(self, reply: Reply) -> bool:
-        """Whether the predicate is true of a reply.
+    def holds(self, answer: OwnAnswer) -> bool:
+        """Whether the predicate is true of a answer.
 
         Raises:
             TooSlowError: a pattern took too long on this text.
         """
         match self.kind:
             case "language":
-                return language_of(reply.text) == self.value[0]
+                return language_of(answer.text) == self.value[0]
             case "length":
-                return len(reply.words) > self.least
+                return len(answer.words) > self.least
+            case "empty":
+                return not answer.text.strip()
             case "unfinished":
-                return not reply.finished
+                return not answer.finished
             case "repetition":
-                return bool(repeated(reply))
+                return bool(repeated(answer))
             case "words":
-                own = set(reply.words)
+                own = set(answer.words)
                 return sum(word in own for word in self.value) >= self.least
             case _:
-                return bool(self.spans(reply))
+                return bool(self.spans(answer))
 
-    def spans(self, reply: Reply) -> list[tuple[int, int]]:
+    def spans(self, answer: OwnAnswer) -> list[tuple[int, int]]:
         """The characters of the text on which the predicate rests, in order; none for what is about the whole."""
-        text = reply.text
+        text = answer.text
         match self.kind:
             case "words":
                 return [m.span() for m in _WORDS.finditer(text) if m[0].casefold() in self.value]
             case "sequence":
-                return _sequence_spans(text, self.value)
+                return sequence_spans(text, self.value)
             case "form":
                 return _found(_PATTERNS[self.value[0]], text)
             case "repetition":
-                return repeated(reply)
+                return repeated(answer)
             case _:
                 return []
 
@@ -155,17 +159,17 @@ def words_of(text: str) -> list[str]:
     return [found.casefold() for found in _WORDS.findall(text)]
 
 
-@cache
+@lru_cache(maxsize=4096)
 def language_of(text: str) -> str:
     """The language of a text as an ISO 639 code; '' for texts with too few letters."""
     return str(py3langid.classify(text)[0]) if sum(map(str.isalpha, text)) >= LETTERS else ""
 
 
-def repeated(reply: Reply) -> list[tuple[int, int]]:
+def repeated(answer: OwnAnswer) -> list[tuple[int, int]]:
     """Where an answer repeats at least `REPEATED_WORDS` words of its prompt in a row."""
-    asked = words_of(reply.prompt)
+    asked = words_of(answer.prompt)
     known = {tuple(asked[i : i + REPEATED_WORDS]) for i in range(len(asked) - REPEATED_WORDS + 1)}
-    found = list(_WORDS.finditer(reply.text))
+    found = list(_WORDS.finditer(answer.text))
     own = [m[0].casefold() for m in found]
     return [
         (found[i].start(), found[i + REPEATED_WORDS - 1].end())
@@ -174,7 +178,8 @@ def repeated(reply: Reply) -> list[tuple[int, int]]:
     ]
 
 
-def _sequence_spans(text: str, words: tuple[str, ...]) -> list[tuple[int, int]]:
+def sequence_spans(text: str, words: tuple[str, ...]) -> list[tuple[int, int]]:
+    """The characters of every stretch of a text in which the words follow one another."""
     found = list(_WORDS.finditer(text))
     own = [m[0].casefold() for m in found]
     size = len(words)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.stats import binom
 
-from analyze.extraction import FloatArray
+from analyze.extraction import FloatArray, IntArray
 
 
 def log_odds(base: FloatArray, target: FloatArray) -> FloatArray:
@@ -23,7 +25,9 @@ def log_odds(base: FloatArray, target: FloatArray) -> FloatArray:
     prior = np.where(mixed, rate, 0.5)
     cells = [in_target + prior, n - in_target + 1 - prior, in_base + prior, n - in_base + 1 - prior]
     ratio = np.log(cells[0] / cells[1]) - np.log(cells[2] / cells[3])
-    return np.where(mixed, ratio / np.sqrt(sum(1 / cell for cell in cells)), 0.0)
+    # Summed model by model, so that swapped models give the same score to the last bit.
+    variance = (1 / cells[0] + 1 / cells[1]) + (1 / cells[2] + 1 / cells[3])
+    return np.where(mixed, ratio / np.sqrt(variance), 0.0)
 
 
 def discordant(base: FloatArray, target: FloatArray) -> tuple[int, int]:
@@ -33,4 +37,14 @@ def discordant(base: FloatArray, target: FloatArray) -> tuple[int, int]:
 
 def one_sided_p(ahead: int, behind: int) -> float:
     """P(at least `ahead` of the discordant clusters | each goes either way with probability 1/2): exact McNemar."""
-    return float(binom.sf(ahead - 1, ahead + behind, 0.5)) if ahead + behind else 1.0
+    return float(one_sided_ps(np.asarray([ahead]), np.asarray([behind]))[0])
+
+
+def one_sided_ps(ahead: IntArray, behind: IntArray) -> FloatArray:
+    """(k,) the same for many predicates; 1 where nothing is discordant."""
+    return np.where(ahead + behind > 0, binom.sf(ahead - 1, ahead + behind, 0.5), 1.0)
+
+
+def smallest_testable(n_tests: int, alpha: float) -> int:
+    """The fewest discordant clusters, all in one direction, that pass Holm's strictest step: 2^-k <= alpha / m."""
+    return math.ceil(math.log2(max(1, n_tests) / alpha))

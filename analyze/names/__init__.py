@@ -5,7 +5,7 @@ from __future__ import annotations
 from analyze.names.behavior import Behavior, check_behavior
 from analyze.names.concepts import CONCEPT_WORDS, Bank, ConceptContexts, MatchedConcept
 from analyze.names.predicates import Contexts
-from analyze.names.sentence import Claim, behavior_sentence
+from analyze.names.sentence import Claim, behavior_sentence, behavior_title
 from analyze.names.what import (
     LISTED,
     change_at_tokens,
@@ -28,6 +28,7 @@ __all__ = [
     "MatchedConcept",
     "Words",
     "behavior_sentence",
+    "behavior_title",
     "change_at_tokens",
     "check_behavior",
     "find_words",

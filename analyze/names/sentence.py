@@ -203,19 +203,25 @@ def behavior_sentence(behavior: AnswerBehavior) -> str:
 
 
 def behavior_title(candidate: Candidate) -> str:
-    """`Answers with 'Wait, let me check' (verifications of a result)`, `Answers in Spanish`."""
-    phrase = candidate.phrase
-    match candidate.predicate.kind:
+    """`Answers with 'double' or 'check', as in 'let me double-check'`, `Answers in Spanish`."""
+    phrase, predicate = candidate.phrase, candidate.predicate
+    match predicate.kind:
         case "language":
             return f"Answers in {phrase}"
         case "form":
             return f"Answers with {phrase}"
         case "length":
-            return f"Answers of {phrase}"
+            return f"Answers {phrase}"
+        case "empty":
+            return "Answers without any text"
         case "unfinished":
             return "Answers that are cut off at the token limit"
         case "repetition":
             return f"Answers that repeat {phrase}"
-        case _:
-            concept = f" ({candidate.concept.phrase})" if candidate.concept is not None else ""
-            return f"Answers with '{phrase}'{concept}"
+    concept = f" ({candidate.concept.phrase})" if candidate.concept is not None else ""
+    if predicate.kind == "sequence":
+        return f"Answers with '{phrase}'{concept}"
+    shown = " or ".join(f"'{word}'" for word in predicate.value[:3])
+    words = f"two of {shown.replace(' or ', ', ')}" if predicate.least > 1 else shown
+    example = f", as in '{phrase}'" if phrase.casefold() != predicate.value[0] else ""
+    return f"Answers with {words}{example}{concept}"

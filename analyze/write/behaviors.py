@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 from analyze.behaviors import Behavior
-from analyze.names import behavior_sentence
+from analyze.names import behavior_sentence, behavior_title
 from fi_store.vocabulary import SIDES
 
 
 def behavior_row(run_id: str, number: int, behavior: Behavior, alpha: float) -> dict[str, Any]:
-    """One row of `behavior`; `number` is its place in the order of D, from 1."""
+    """One row of `behavior`; `number` counts in the order of D, from 1."""
     candidate = behavior.candidate
     rates: dict[str, float] = {}
     for side in SIDES:
@@ -26,11 +26,14 @@ def behavior_row(run_id: str, number: int, behavior: Behavior, alpha: float) -> 
         "phrase": candidate.phrase,
         "words": list(candidate.words),
         "concept": candidate.concept.phrase if candidate.concept is not None else None,
+        "title": behavior_title(candidate),
         "sentence": behavior_sentence(behavior),
         "z": candidate.z,
         "p_discovery": candidate.p_value,
         "base_discovery": candidate.base,
         "target_discovery": candidate.target,
+        "ahead_discovery": candidate.ahead,
+        "behind_discovery": candidate.behind,
         **rates,
         "n_clusters": behavior.n_clusters,
         "ahead": behavior.ahead,

@@ -10,7 +10,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from analyze.behaviors import Behavior, Candidate, smallest_testable
-from analyze.extraction import Extraction
+from analyze.extraction import Extraction, IntArray
 from analyze.features import LayerEffects
 from analyze.findings import Result, Tested
 from analyze.groups import Group, Scope, with_companions
@@ -92,8 +92,7 @@ def write_plan(
         "scoped_floors": [[float(value) for value in effects.scoped] for effects in layers],
         "scopes": [list(scope) for scope in scopes],
         "behaviors": [candidate.predicate.to_json() for candidate in behaviors],
-        "smallest_behavior": smallest_testable(len(behaviors), config.alpha)
-        / len(set(clusters[~discovery].tolist())),
+        "smallest_behavior": _smallest_behavior(len(behaviors), clusters[~discovery], config.alpha),
         "shams": list(extraction.shams),
         "sign_flips": METHOD.sign_flips,
     }
@@ -118,6 +117,12 @@ def write_plan(
         )
 
 
+def _smallest_behavior(n_tests: int, clusters: IntArray, alpha: float) -> float | None:
+    """The smallest difference in rate that C could confirm for a behavior; None if it could confirm none."""
+    share = smallest_testable(n_tests, alpha) / len(set(clusters.tolist()))
+    return share if share <= 1 else None
+
+
 @dataclass(frozen=True)
 class Conclusions:
     """What an analysis found, ready to be written."""
@@ -129,11 +134,13 @@ class Conclusions:
     gate: PairGate
     shams: Sequence[ShamRun]
     recurrences: Mapping[int, float]  # id(group) -> share of the other seeds; empty with one seed
+    alpha: float
 
     @property
     def different(self) -> bool:
-        """Whether gate 0 found a difference in behavior."""
-        return self.gate.verdict == DIFFERENT
+        """Whether the models behave differently: gate 0 says so, or a behavior was confirmed (a rare one leaves the
+        means of gate 0 small)."""
+        return self.gate.verdict == DIFFERENT or any(found.confirmed(self.alpha) for found in self.behaviors)
 
 
 def write_results(

@@ -162,6 +162,7 @@ def make_extraction(size: Size) -> Extraction:
         questions=empty,
         controls=empty,
         answers={"base": empty, "target": empty},
+        finished=dict.fromkeys(("base", "target"), np.ones(n_units, dtype=bool)),
     )
     return Extraction(units, rows, {}, ("base", "target"), {})
 

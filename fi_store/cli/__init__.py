@@ -45,7 +45,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="fi-store",
-    help="What changed between two language models, feature by feature, kept in a DuckDB store.",
+    help="What changed between two language models, kept in a DuckDB store.",
     epilog="Start with: fi-store demo. Then: fi-store query top_findings.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich's help would import Markdown and pygments: half a second on a small machine
@@ -93,7 +93,7 @@ def _every_command(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """What changed between two language models, feature by feature, kept in a DuckDB store."""
+    """What changed between two language models, kept in a DuckDB store."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

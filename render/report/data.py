@@ -117,7 +117,6 @@ def read_report(store: Store, run: Run) -> ReportData:
             f"The run {run.id} has no results to report yet.", hint=f"fi-store analyze {run.id}"
         )
     base, target = model_names(run)
-    same = gate.verdict == NO_DIFFERENCE
     cards = _cards(store, run.id)
     shifts = _rows(store, "internal_shifts", run.id)
     floors = _floors(plan, "floors")
@@ -126,6 +125,7 @@ def read_report(store: Store, run: Run) -> ReportData:
     dictionaries = _rows(store, "dictionary_quality", run.id)
     behaviors = _behaviors(store, run.id)
     confirmed = tuple(row for row in behaviors if row["confirmed"])
+    same = gate.verdict == NO_DIFFERENCE and not confirmed
     headline, sentence = verdict(gate, plan, confirmed, findings, len(shifts))
     return ReportData(
         run=run,
@@ -167,10 +167,9 @@ def _rows(store: Store, query: str, run_id: str, **parameters: Any) -> tuple[Row
 
 
 def _behaviors(store: Store, run_id: str) -> tuple[Row, ...]:
-    """Differences between the answers, each with its title and how its test ended."""
+    """Differences between the answers, each with how its test ended."""
     rows = _rows(store, "behaviors", run_id)
     for row in rows:
-        row["title"] = row["sentence"].rpartition(": ")[0]
         row["test"] = words.p_value(row["p_adjusted"]) if row["tested"] else "seen, too rare to test"
     return rows
 

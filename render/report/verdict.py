@@ -31,15 +31,15 @@ def verdict(
     n_shifts: int,
 ) -> tuple[str, str]:
     """The headline and a few sentences below it: the answers first, then what was found inside."""
-    headline, inside = _inside(gate, plan, findings, n_shifts)
     if not behaviors:
-        return headline, inside
+        return _inside(gate, plan, findings, n_shifts)
     first, *others = (row["sentence"] for row in behaviors)
     more = f"{others[0]} " if others else ""
     if len(others) > 1:
         more += f"{words.count(len(others) - 1, 'more difference')} between the answers below. "
-    if gate.verdict == NO_DIFFERENCE:
-        return first, f"{more}On average over all positions the predictions hardly differ. {inside}"
+    if gate.verdict == NO_DIFFERENCE and not findings:
+        return first, f"{more}On average over all positions the models' predictions hardly differ."
+    headline, inside = _inside(gate, plan, findings, n_shifts)
     return first, f"{more}Inside the models: {headline} {inside}"
 
 
@@ -48,7 +48,7 @@ def _inside(
 ) -> tuple[str, str]:
     """The verdict on the inside of the models."""
     agreement = words.percent(gate.agreement)
-    if gate.verdict == NO_DIFFERENCE:
+    if gate.verdict == NO_DIFFERENCE and not findings:
         body = (
             f"On {words.count(gate.n_units, 'held-out prompt')} both models predict practically the same words "
             f"(the most likely next word is the same at {agreement} of all positions)."

@@ -67,6 +67,7 @@ def make(
         questions=empty,
         controls=empty,
         answers={"base": empty, "target": empty},
+        finished=dict.fromkeys(("base", "target"), np.ones(n_units, dtype=bool)),
     )
     token = random.integers(0, len(WORDS) - 2, n)
     fires = (

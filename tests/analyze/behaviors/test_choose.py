@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyze.behaviors import Behavior, Replies, choose_behaviors, confirm_behaviors, smallest_testable
-from analyze.behaviors.choose import as_written, shared_sequence, with_companions
-from analyze.behaviors.predicates import Reply
+from analyze.behaviors import Behavior, choose_behaviors, confirm_behaviors
+from analyze.behaviors.own_answers import OwnAnswers
+from analyze.behaviors.predicates import OwnAnswer
 from analyze.behaviors.score import log_odds, one_sided_p
+from analyze.behaviors.words import as_written, shared_sequence, with_companions
 from analyze.names import behavior_sentence
 from fi_store.prompts import load_concepts
 from fi_store.vocabulary import SIDES, Side
@@ -29,11 +30,11 @@ def answers(n: int, seed: int) -> list[str]:
     return [" ".join(SENTENCES[i] for i in random.choice(len(SENTENCES), 3, replace=False)) for _ in range(n)]
 
 
-def replies(base: list[str], target: list[str], categories: list[str] | None = None) -> Replies:
+def answers_of(base: list[str], target: list[str], categories: list[str] | None = None) -> OwnAnswers:
     texts: dict[Side, list[str]] = {"base": base, "target": target}
-    return Replies(
+    return OwnAnswers(
         {
-            side: [Reply(text, "What happened in the town yesterday?", True) for text in texts[side]]
+            side: [OwnAnswer(text, "What happened in the town yesterday?", True) for text in texts[side]]
             for side in SIDES
         },
         np.arange(len(base)),
@@ -42,10 +43,10 @@ def replies(base: list[str], target: list[str], categories: list[str] | None = N
 
 
 def found_in(base: list[str], target: list[str], categories: list[str] | None = None) -> list[Behavior]:
-    whole = replies(base, target, categories)
+    whole = answers_of(base, target, categories)
     half = np.arange(len(base)) % 2 == 0
     discovery, confirmation = whole.within(half), whole.within(~half)
-    return confirm_behaviors(choose_behaviors(discovery, CONCEPTS), discovery, confirmation, 0.05)
+    return confirm_behaviors(choose_behaviors(discovery, CONCEPTS, 0.05), discovery, confirmation, 0.05)
 
 
 def test_a_sentence_that_the_target_adds_is_found_and_quoted() -> None:
@@ -67,10 +68,24 @@ def test_a_second_behavior_on_other_prompts_is_found_beside_the_first() -> None:
             target[at] += " Please treat this with caution."
         elif at % 3 == 0:
             target[at] += " Let the number of outcomes be ten."
-    confirmed = [one for one in found_in(answers(120, 0), target) if one.confirmed(0.05)]
-    assert [one.candidate.words[0] for one in confirmed[:2]] == ["caution", "let"] or {
-        "caution", "outcomes"
-    } <= {word for one in confirmed[:2] for word in one.candidate.words}  # fmt: skip
+    first, second, *_ = [one for one in found_in(answers(120, 0), target) if one.confirmed(0.05)]
+    assert {"treat", "caution"} <= set(first.candidate.predicate.words)
+    assert {"let", "number", "outcomes"} <= set(second.candidate.predicate.words)
+    assert second.rates["target"].share == pytest.approx(1 / 6, abs=0.02)
+
+
+def test_an_independent_behavior_is_tested_on_all_prompts() -> None:
+    """Where one behavior is in most answers, few clusters are open for another one; the test on C has them all."""
+    target = answers(120, 0)
+    for at in range(120):
+        pair = at // 2  # one prompt of each half
+        target[at] += " Zebra." * (pair % 5 < 4) + " Walrus." * (pair % 2 == 0)
+    second = next(
+        one for one in found_in(answers(120, 0), target) if "walrus" in one.candidate.predicate.words
+    )
+    assert second.candidate.ahead == 30
+    assert second.tested
+    assert second.confirmed(0.05)
 
 
 def test_what_the_base_loses_is_the_mirror_of_what_the_target_gains() -> None:
@@ -80,7 +95,8 @@ def test_what_the_base_loses_is_the_mirror_of_what_the_target_gains() -> None:
     assert [one.candidate.side for one in lost[:1]] == ["base"]
     for ours, theirs in zip(gained, lost, strict=True):
         assert ours.candidate.predicate == theirs.candidate.predicate
-        assert ours.candidate.z == pytest.approx(-theirs.candidate.z)
+        assert ours.candidate.z == -theirs.candidate.z
+        assert ours.candidate.words == theirs.candidate.words
         assert ours.p_adjusted == theirs.p_adjusted
         assert ours.rates["target"] == theirs.rates["base"]
 
@@ -102,16 +118,74 @@ def test_a_form_is_named_by_what_it_is() -> None:
     }
 
 
-def test_a_rare_behavior_is_seen_and_not_tested() -> None:
-    """Six of 30 clusters of D have it: enough for p <= 0.05 there, too few for C with several tests at once."""
-    target = answers(60, 1)
-    for at in range(0, 60, 10):
+def test_a_behavior_that_c_cannot_confirm_is_seen_and_not_tested() -> None:
+    """Of 60 clusters of D five have it, and C has 15: two are expected, and 2^-2 is no small p."""
+    base, target = answers(75, 1), [f"{text}" for text in answers(75, 1)]
+    half = np.arange(75) % 5 != 0
+    for at in np.flatnonzero(half)[:5]:
         target[at] += " Zebra."
-        target[at + 1] += " Zebra."
-    rare = [one for one in found_in(answers(60, 1), target) if "zebra" in one.candidate.predicate.words]
-    assert len(rare) == 1
-    assert rare[0].tested == (smallest_testable(1, 0.05) <= 6)
-    assert rare[0].candidate.ahead == 6
+    whole = answers_of(base, target)
+    discovery, confirmation = whole.within(half), whole.within(~half)
+    found = confirm_behaviors(choose_behaviors(discovery, CONCEPTS, 0.05), discovery, confirmation, 0.05)
+    rare = next(one for one in found if one.candidate.predicate.words == ("zebra",))
+    assert (rare.tested, rare.p_adjusted, rare.confirmed(0.05)) == (False, None, False)
+
+
+def test_swapped_pairs_mirror_to_the_last_bit() -> None:
+    for seed in range(30):
+        base, target = answers(40, seed), answers(40, seed + 100)
+        for ours, theirs in zip(found_in(base, target), found_in(target, base), strict=True):
+            assert ours.candidate.predicate == theirs.candidate.predicate
+            assert ours.candidate.side != theirs.candidate.side
+            assert (ours.p_value, ours.p_adjusted) == (theirs.p_value, theirs.p_adjusted)
+
+
+def test_a_predicate_is_found_once() -> None:
+    random = np.random.default_rng(4)
+    base = [f"{text} Perhaps." if random.random() < 0.6 else text for text in answers(160, 0)]
+    target = [f"{text} Perhaps." if random.random() < 0.2 else text for text in answers(160, 1)]
+    predicates = [one.candidate.predicate for one in found_in(base, target)]
+    assert len(predicates) == len(set(predicates))
+
+
+@pytest.mark.parametrize(
+    ("added", "word"),
+    [
+        ("Außerdem heißt es Straße.", "strasse"),
+        ("Λόγος και λόγος.", "λόγοσ"),
+        ("हिन्दी में उत्तर।", "हिन्दी"),
+        ("Cafe\u0301 bitte.", "bitte"),
+    ],
+)
+def test_words_of_other_languages_are_found(added: str, word: str) -> None:
+    target = [f"{text} {added}" for text in answers(60, 1)]
+    first = found_in(answers(60, 0), target)[0]
+    assert word in first.candidate.predicate.words
+    assert first.rates["target"].share == 1
+
+
+def test_a_model_that_answers_nothing_has_that_behavior() -> None:
+    first = found_in(answers(40, 0), [""] * 40)[0]
+    assert behavior_sentence(first) == (
+        "Answers without any text: 100% of the target's held-out answers, 0% of the base's."
+    )
+
+
+def test_a_family_of_prompts_counts_once() -> None:
+    """One family of 20 prompts has the word in every answer, 30 single prompts do not: 1 of 31 clusters."""
+    base, target = (
+        answers(50, 0),
+        [f"{text} Zebra." if at < 20 else text for at, text in enumerate(answers(50, 0))],
+    )
+    whole = answers_of(base, target)
+    clustered = OwnAnswers(whole.answers, np.asarray([0] * 20 + list(range(1, 31))), whole.categories)
+    assert choose_behaviors(clustered, CONCEPTS, 0.05) == []
+
+
+def test_a_word_without_end_is_no_word() -> None:
+    found = found_in(answers(40, 0), [f"{text} {'a' * 3000}" for text in answers(40, 1)])
+    assert all(len(word) <= 40 for one in found for word in one.candidate.words)
+    assert all(len(one.candidate.phrase) <= 81 for one in found)
 
 
 def test_equal_empty_and_wordless_answers_have_no_behavior() -> None:
@@ -156,7 +230,7 @@ def test_labels_dealt_by_a_coin_confirm_little() -> None:
 def test_log_odds_change_sign_with_the_pair(pairs: list[tuple[bool, bool]]) -> None:
     base, target = (np.asarray([[pair[side]] for pair in pairs], dtype=np.float64) for side in (0, 1))
     z = float(log_odds(base, target)[0])
-    assert z == pytest.approx(-float(log_odds(target, base)[0]))
+    assert z == -float(log_odds(target, base)[0])  # to the last bit
     assert (z > 0) == (target.sum() > base.sum())
 
 

@@ -62,6 +62,7 @@ def contexts_of(texts: list[str]) -> ConceptContexts:
         questions=questions,
         controls=questions,
         answers={"base": no_answers, "target": no_answers},
+        finished=dict.fromkeys(("base", "target"), np.ones(len(texts), dtype=bool)),
     )
     text_of = {number: piece for piece, number in token_id.items()}
     return ConceptContexts(Extraction(units, rows, text_of, ("base", "target"), {}))

@@ -1,4 +1,4 @@
-"""Both models' own answers to the prompts of one half, and how often a predicate holds for them, cluster by cluster."""
+"""Both models' own answers to some prompts, and how often a predicate holds for them, cluster by cluster."""
 
 from __future__ import annotations
 
@@ -7,33 +7,36 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analyze.behaviors.predicates import Predicate, Reply, TooSlowError
+from analyze.behaviors.predicates import AnswerPredicate, OwnAnswer, TooSlowError
 from analyze.extraction import BoolArray, FloatArray, IntArray, Units
 from fi_store.vocabulary import SIDES, Side
 
 
 @dataclass(frozen=True)
-class Replies:
+class OwnAnswers:
     """The answers to n prompts in k clusters."""
 
-    answers: dict[Side, list[Reply]]
+    answers: dict[Side, list[OwnAnswer]]
     clusters: IntArray  # (n,) cluster of each prompt, 0..k-1
     categories: np.ndarray  # (n,) str
-    skipped: list[str] = field(
-        default_factory=list, compare=False
-    )  # patterns that took too long on an answer
+    # Patterns that took too long on an answer, and what was searched before.
+    skipped: list[str] = field(default_factory=list, compare=False)
+    _held: dict[tuple[AnswerPredicate, Side], BoolArray] = field(default_factory=dict, compare=False)
 
     @property
     def n_clusters(self) -> int:
         return int(self.clusters.max()) + 1 if len(self.clusters) else 0
 
-    def holds(self, predicate: Predicate, side: Side) -> BoolArray:
+    def holds(self, predicate: AnswerPredicate, side: Side) -> BoolArray:
         """(n,) whether the predicate holds for each answer; an answer that is too slow to search does not have it."""
-        return np.asarray([self._holds(predicate, reply) for reply in self.answers[side]], dtype=bool)
+        if (predicate, side) not in self._held:
+            held = [self._holds(predicate, answer) for answer in self.answers[side]]
+            self._held[predicate, side] = np.asarray(held, dtype=bool)
+        return self._held[predicate, side]
 
-    def _holds(self, predicate: Predicate, reply: Reply) -> bool:
+    def _holds(self, predicate: AnswerPredicate, answer: OwnAnswer) -> bool:
         try:
-            return predicate.holds(reply)
+            return predicate.holds(answer)
         except TooSlowError as error:
             self.skipped.append(str(error))
             return False
@@ -45,28 +48,28 @@ class Replies:
         np.add.at(sums, self.clusters, values)
         return np.asarray(sums / counts.reshape(-1, *[1] * (values.ndim - 1)))
 
-    def shares(self, predicate: Predicate) -> tuple[FloatArray, FloatArray]:
+    def shares(self, predicate: AnswerPredicate) -> tuple[FloatArray, FloatArray]:
         """(k,) share of each cluster's answers for which the predicate holds: base, target."""
         base, target = (self.by_cluster(self.holds(predicate, side).astype(np.float64)) for side in SIDES)
         return base, target
 
-    def within(self, chosen: BoolArray) -> Replies:
-        """The same with only some prompts (n,)."""
+    def within(self, chosen: BoolArray) -> OwnAnswers:
+        """The answers to the chosen prompts (n,)."""
         index = np.flatnonzero(chosen)
         answers = {side: [self.answers[side][at] for at in index] for side in SIDES}
         _, clusters = np.unique(self.clusters[index], return_inverse=True)
-        return Replies(answers, np.asarray(clusters, dtype=np.int64), self.categories[index], self.skipped)
+        return OwnAnswers(answers, np.asarray(clusters, dtype=np.int64), self.categories[index], self.skipped)
 
-    def __iter__(self) -> Iterator[Reply]:
+    def __iter__(self) -> Iterator[OwnAnswer]:
         for side in SIDES:
             yield from self.answers[side]
 
 
-def replies_of(units: Units) -> Replies:
+def answers_of(units: Units) -> OwnAnswers:
     """All answers of a run."""
-    answers: dict[Side, list[Reply]] = {
+    answers: dict[Side, list[OwnAnswer]] = {
         side: [
-            Reply(text, prompt, bool(finished))
+            OwnAnswer(text, prompt, bool(finished))
             for text, prompt, finished in zip(
                 units.answers[side], units.questions, units.finished[side], strict=True
             )
@@ -74,4 +77,4 @@ def replies_of(units: Units) -> Replies:
         for side in SIDES
     }
     _, clusters = np.unique(units.clusters, return_inverse=True)
-    return Replies(answers, np.asarray(clusters, dtype=np.int64), units.categories)
+    return OwnAnswers(answers, np.asarray(clusters, dtype=np.int64), units.categories)
