@@ -27,10 +27,10 @@ from analyze.names import (
     CONCEPT_WORDS,
     LISTED,
     Bank,
-    Behavior,
-    Candidate,
     Contexts,
     MatchedConcept,
+    NameCandidate,
+    WordRates,
     Words,
     change_at_tokens,
     check_behavior,
@@ -118,8 +118,8 @@ class Result:
     name_words: list[str]  # pushed by the group and its companions in its direction, chosen on D
     triggers: list[str]
     concept: MatchedConcept | None  # the one that those words point to
-    names: list[Candidate]  # the chosen one first
-    behavior: Behavior | None
+    names: list[NameCandidate]  # the chosen one first
+    behavior: WordRates | None
     examples: list[Example]
 
     @property

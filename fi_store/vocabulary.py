@@ -34,8 +34,8 @@ CHANGE_CLASSES = {
     "redirected": "redirected in the target",
     "weakened": "weaker in the target",
     "removed": "gone from the target",
-    "shared": "almost equally active in both",
     "undetermined": "too uncertain to classify",
+    "shared": "almost equally active in both",
 }
 """How a feature, or a group of features, changed from base to target."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analyze.names.behavior import Behavior, check_behavior
+from analyze.names.behavior import WordRates, check_behavior
 from analyze.names.concepts import CONCEPT_WORDS, Bank, ConceptContexts, MatchedConcept
 from analyze.names.predicates import Contexts
 from analyze.names.sentence import Claim, behavior_sentence, behavior_title
@@ -13,19 +13,19 @@ from analyze.names.what import (
     pushed_words,
     with_naming_directions,
 )
-from analyze.names.when import Candidate, name_group
+from analyze.names.when import NameCandidate, name_group
 from analyze.names.words import Words, find_words
 
 __all__ = [
     "CONCEPT_WORDS",
     "LISTED",
     "Bank",
-    "Behavior",
-    "Candidate",
     "Claim",
     "ConceptContexts",
     "Contexts",
     "MatchedConcept",
+    "NameCandidate",
+    "WordRates",
     "Words",
     "behavior_sentence",
     "behavior_title",

@@ -15,7 +15,7 @@ MAX_WORDS = 3
 
 
 @dataclass(frozen=True)
-class Behavior:
+class WordRates:
     """How often each model's own answers hold a group's words, over the prompts of C."""
 
     words: tuple[str, ...]
@@ -37,7 +37,7 @@ def check_behavior(
     words: Sequence[str],
     position_class: int,
     direction: int,
-) -> Behavior | None:
+) -> WordRates | None:
     """Chooses on D how many of the strongest words to look for, then counts once on C; None without words.
 
     `answers`: reader -> its own answer to every unit, in the order of units.
@@ -60,7 +60,7 @@ def check_behavior(
 
     best = max(choices, key=gap)
     base, target = holds("base", best)[~discovery], holds("target", best)[~discovery]
-    return Behavior(best, opening, float(base.mean()), float(target.mean()), mcnemar(base, target))
+    return WordRates(best, opening, float(base.mean()), float(target.mean()), mcnemar(base, target))
 
 
 def _pattern(word: str, opening: bool) -> str:

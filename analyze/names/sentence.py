@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analyze.behaviors import Behavior as AnswerBehavior
-from analyze.behaviors import Candidate
+from analyze.behaviors import Behavior, Candidate
 from analyze.extraction import CLASSES, PROMPT
 from analyze.groups import Change, Group
-from analyze.names.behavior import Behavior
+from analyze.names.behavior import WordRates
 from analyze.names.concepts import MatchedConcept
 from analyze.names.predicates import Predicate
 from fi_store.method import METHOD
@@ -41,7 +40,7 @@ class Claim:
     suppressed: Sequence[str]
     predicate: Predicate | None  # None for an unnamed group
     concept: MatchedConcept | None
-    behavior: Behavior | None
+    behavior: WordRates | None
     # Name, contrast, adjusted p; None if no category stands out.
     strongest_category: tuple[str, float, float] | None
 
@@ -194,7 +193,7 @@ def percent(rate: float) -> str:
     return f"{100 * rate:.0f}%"
 
 
-def behavior_sentence(behavior: AnswerBehavior) -> str:
+def behavior_sentence(behavior: Behavior) -> str:
     """What one model's answers do more often, with both rates on the held-out prompts."""
     candidate = behavior.candidate
     other: Side = "base" if candidate.side == "target" else "target"

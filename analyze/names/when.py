@@ -47,7 +47,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class NameCandidate:
     """A predicate with its selection score on D and, if it was chosen, its scores on C."""
 
     predicate: Predicate
@@ -72,7 +72,7 @@ def name_group(
     contexts: Contexts,
     seed: int,
     more: Sequence[Predicate] = (),
-) -> list[Candidate]:
+) -> list[NameCandidate]:
     """Candidates, the chosen one first; none if the group fires too rarely.
 
     `more`: predicates in addition to those of the grammar, such as the concept bank's.
@@ -98,7 +98,7 @@ def name_group(
     for number, (score, predicate) in enumerate(scored[:STORED]):
         final = _score(predicate, confirmation, contexts, clusters, seed) if number == 0 else None
         named = final is not None and _passes(final, baseline)
-        out.append(Candidate(predicate, score.low.get("R", 0.0), final, named, baseline))
+        out.append(NameCandidate(predicate, score.low.get("R", 0.0), final, named, baseline))
     return out
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from fi_store.vocabulary import CHANGE_CLASSES
+
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
 
-CHANGE_ORDER = ("added", "strengthened", "redirected", "weakened", "removed", "undetermined", "shared")
+CHANGE_ORDER = tuple(CHANGE_CLASSES)
 """The order in a stack: from what is new in the target to what is gone from it, then what did not change."""
 CHANGE_COLORS = ("#009E73", "#0072B2", "#AA4499", "#E69F00", "#D55E00", "#9AA3AE", "#C9CFD6")
 CHANGE_COLORS_DARK = ("#2BC79B", "#56B4E9", "#D98CC8", "#F0B73A", "#F2854A", "#77818D", "#4A535E")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from analyze.extraction import START
 from analyze.groups import Change, Group
 from analyze.groups.join import Member
-from analyze.names import Behavior, Claim, MatchedConcept
+from analyze.names import Claim, MatchedConcept, WordRates
 from fi_store.prompts import load_concepts
 
 GROUP = Group(START, (Member(0, 0, 0.6, 1), Member(0, 1, 0.3, 1), Member(1, 5, 0.1, -1)), 1.0, 1)
@@ -28,7 +28,7 @@ CLAIM = Claim(
     suppressed=["The"],
     predicate=None,
     concept=None,
-    behavior=Behavior(("Step",), True, 0.05, 0.8, 0.001),
+    behavior=WordRates(("Step",), True, 0.05, 0.8, 0.001),
     strongest_category=None,
 )
 
@@ -44,7 +44,7 @@ def test_the_sentence_holds_the_claim_and_its_figures() -> None:
 
 def test_the_sentence_names_its_categories_and_leaves_out_answers_that_move_the_other_way() -> None:
     scoped = replace(
-        CLAIM, scope=("formal_logic", "sums"), behavior=Behavior(("Step",), True, 0.8, 0.05, 0.001)
+        CLAIM, scope=("formal_logic", "sums"), behavior=WordRates(("Step",), True, 0.8, 0.05, 0.001)
     )
     assert scoped.sentence.endswith(
         "(θ +0.40 [+0.30, +0.50] against a floor of 0.10, p 0.003, 20 held-out prompts of formal logic and sums; "
