@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal, NoReturn, cast
 
@@ -79,8 +80,9 @@ def _growing_lines(text: str) -> Iterator[str]:
             yield line[max(0, word.end() - MAX_REPEAT) : word.end()]
 
 
+@cache
 def load_concepts(path: Path | None = None) -> tuple[Concept, ...]:
-    """Loads the concepts of a bank in the order of the file; the shipped bank if no path is given.
+    """Loads the concepts of a bank in the order of the file, once; the shipped bank if no path is given.
 
     Raises:
         UsageError: with the file, the line, and what is wrong there.
