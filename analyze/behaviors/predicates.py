@@ -38,7 +38,7 @@ FORMS: dict[str, tuple[str, str]] = {
     ),
     "hedging": (
         r"(?i)\b(?:I (?:think|believe|guess)|perhaps|maybe|possibly|might be|not (?:entirely |quite )?(?:sure|certain)"
-        r"|as far as I know|I (?:could|may|might) be (?:wrong|mistaken))\b",
+        r"|as far as I know|I (?:could|may|might) be wrong)\b",
         "hedging",
     ),
 }
@@ -77,7 +77,7 @@ class OwnAnswer:
 
 @dataclass(frozen=True)
 class AnswerPredicate:
-    """A yes-or-no question about a answer.
+    """A yes-or-no question about an answer.
 
     `value`: the words (kinds `words`, `sequence`), or the name of a form or language. `least`: how many of the
     words must occur; the number of words for `length`.
