@@ -8,7 +8,7 @@ unit); a *cluster* joins the units of one template family.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +18,9 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from fi_store.errors import AnalysisError
-from fi_store.store import ACTIVATIONS, Store
+from fi_store.store import Store
 from fi_store.store.tables import Run
-from fi_store.vocabulary import AUTHORS, POSITION_CLASSES, SIDES
+from fi_store.vocabulary import AUTHORS, POSITION_CLASSES, SHARD_KINDS, SIDES, ShardKind, Side
 
 if TYPE_CHECKING:
     import torch
@@ -105,7 +105,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of activations: `n_rows` rows of one reader, one site and one layer."""
+    """A file of activations or gradients: `n_rows` rows of one reader, one site and one layer."""
 
     path: Path
     n_rows: int
@@ -114,7 +114,8 @@ class Shard:
 
 @dataclass(frozen=True)
 class Extraction:
-    """One extraction as the analysis sees it. It holds no connection: only `activations` reads on, from the shards."""
+    """One extraction as the analysis sees it. It holds no connection: only `activations` and `gradients` read on, from
+    the shards."""
 
     units: Units
     rows: Rows
@@ -122,6 +123,8 @@ class Extraction:
     readers: tuple[str, ...]  # base, target, sham_0, ...
     # (reader, site, layer) -> shards in the order of the rows
     shards: Mapping[tuple[str, str, int], tuple[Shard, ...]]
+    # the same for gradients; empty without attribution
+    gradient_shards: Mapping[tuple[str, str, int], tuple[Shard, ...]] = field(default_factory=dict)
 
     @property
     def shams(self) -> tuple[str, ...]:
@@ -137,16 +140,31 @@ class Extraction:
         Raises:
             AnalysisError: shards were removed, are missing on disk, or do not hold the rows that the store lists.
         """
+        shards = self.shards.get((reader, site, layer), ())
+        return self._whole(shards, "activation", reader, site, layer)
+
+    def gradients(self, side: Side, site: str, layer: int) -> torch.Tensor:
+        """(N, d) gradients of A_side (nats, METHOD section 1) by the activations of the same rows, 0 in control texts.
+
+        Raises:
+            AnalysisError: as for `activations`, or the run has no attribution.
+        """
+        shards = self.gradient_shards.get((side, site, layer), ())
+        return self._whole(shards, "gradient", side, site, layer)
+
+    def _whole(
+        self, shards: tuple[Shard, ...], kind: ShardKind, reader: str, site: str, layer: int
+    ) -> torch.Tensor:
+        """The rows of these shards, one after the other."""
         import torch
 
-        source = f"layer {layer} ({site}, {reader})"
-        shards = self.shards.get((reader, site, layer), ())
+        what, source = SHARD_KINDS[kind], f"layer {layer} ({site}, {reader})"
         if not shards:
             raise AnalysisError(
-                f"The extraction wrote no activations of {source}.",
+                f"The extraction wrote no {what} of {source}.",
                 hint="fi-store run without --skip-activations, or with --keep-activations all once",
             )
-        whole = torch.cat([_read_shard(shard, source) for shard in shards])
+        whole = torch.cat([_read_shard(shard, what, source) for shard in shards])
         expected = len(self.rows_read(reader))
         if whole.shape[0] != expected:
             raise AnalysisError(
@@ -154,21 +172,21 @@ class Extraction:
                 hint="fi-store run: read the models again",
             )
         if not bool(torch.isfinite(whole).all()):
-            raise AnalysisError(f"The activations of {source} hold NaN or infinite values.")
+            raise AnalysisError(f"The {what} of {source} hold NaN or infinite values.")
         return whole
 
 
-def _read_shard(shard: Shard, source: str) -> torch.Tensor:
+def _read_shard(shard: Shard, what: str, source: str) -> torch.Tensor:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not shard.present:
         raise AnalysisError(
-            f"The activations of {source} were removed from disk.",
+            f"The {what} of {source} were removed from disk.",
             hint="fi-store run with --keep-activations all, then analyze again",
         )
     try:
-        part = load_file(shard.path)[ACTIVATIONS]
+        part = load_file(shard.path)[what]
     except (OSError, KeyError, SafetensorError) as error:
         raise AnalysisError(
             f"The shard {shard.path} cannot be read: {error}.", hint="fi-store doctor"
@@ -196,17 +214,18 @@ def load_extraction(store: Store, run: Run) -> Extraction:
     rows = _load_rows(store, source, units)
     tokens = store.arrow("select token_id, text from run_token where run_id = $run", run=source)
     text = dict(zip(tokens["token_id"].to_pylist(), tokens["text"].to_pylist(), strict=True))
-    shards = _load_shards(store, source)
+    shards = _load_shards(store, source, "activation")
     readers = tuple(sorted({reader for reader, _, _ in shards}))
-    return Extraction(units, rows, text, readers, shards)
+    return Extraction(units, rows, text, readers, shards, _load_shards(store, source, "gradient"))
 
 
-def _load_shards(store: Store, source: str) -> dict[tuple[str, str, int], tuple[Shard, ...]]:
+def _load_shards(store: Store, source: str, kind: ShardKind) -> dict[tuple[str, str, int], tuple[Shard, ...]]:
     found: dict[tuple[str, str, int], tuple[Shard, ...]] = {}
     for row in store.rows(
         "select reader, site, layer, path, n_rows, state from activation_shard where run_id = $run"
-        " order by reader, site, layer, first_row",
+        " and kind = $kind order by reader, site, layer, first_row",
         run=source,
+        kind=kind,
     ):
         key = row["reader"], row["site"], row["layer"]
         shard = Shard(store.folder / row["path"], row["n_rows"], row["state"] == "present")

@@ -11,8 +11,13 @@ from extract.job import Job
 from extract.reading import (
     Activations,
     Answer,
+    AttributionReading,
+    attribute_pair,
+    attribution_table,
     divergence_table,
     full_disk_explained,
+    gap_table,
+    logprob_table,
     mentioned_tokens,
     read_pair,
     summary_table,
@@ -23,8 +28,21 @@ from extract.texts import ReadSequence, build_sequences
 from fi_store.progress import Stopwatch
 from fi_store.prompts import PromptRecord
 from fi_store.store import Store, write_facts
-from fi_store.store.tables import ActivationSummary, Generation, RunToken, Sequence, TokenDivergence
+from fi_store.store.tables import (
+    ActivationShard,
+    ActivationSummary,
+    AnswerGap,
+    AnswerLogprob,
+    Attribution,
+    Generation,
+    RunToken,
+    Sequence,
+    TokenDivergence,
+)
 from fi_store.vocabulary import SIDES, Side
+
+TOKEN_CHARACTERS = 4
+"""Characters per token, roughly."""
 
 
 def committed_chunks(store: Store, run_id: str) -> set[int]:
@@ -44,15 +62,14 @@ def extract_chunk(
         *(_sequence(run_id, number, sequence) for sequence in sequences),
     ]
     reading = read_pair(job.pair, sequences, job.vocabulary, job.config.sites, watch)
+    attributed = read_attribution(job, sequences, answers, watch)
     first_row = next_row(store, run_id, number)
     with watch.stage("write"):
-        shards = [
-            shard
-            for side in SIDES
-            for shard in write_shards(
-                store.folder, run_id, side, number, first_row, written(job, reading.activations[side])
-            )
-        ]
+        shards: list[ActivationShard] = []
+        for side in SIDES:
+            place = store.folder, run_id, side, number, first_row
+            shards += write_shards(*place, written(job, reading.activations[side]))
+            shards += write_shards(*place, attributed.gradients[side], "gradient")
         divergence = divergence_table(run_id, number, first_row, sequences, reading)
         summaries = summary_table(run_id, number, sequences, reading)
         mentioned = mentioned_tokens(divergence)
@@ -61,7 +78,29 @@ def extract_chunk(
             this_chunk = {"run_id": run_id, "chunk": number}
             write_facts(session, TokenDivergence, divergence, replace=this_chunk)
             write_facts(session, ActivationSummary, summaries, replace=this_chunk)
+            for table, make in (
+                (AnswerLogprob, logprob_table),
+                (AnswerGap, gap_table),
+                (Attribution, attribution_table),
+            ):
+                write_facts(session, table, make(run_id, number, attributed), replace=this_chunk)
             _write_tokens(session, run_id, mentioned, job.tokenizers.base)
+
+
+def read_attribution(
+    job: Job, sequences: list[ReadSequence], answers: Answers, watch: Stopwatch
+) -> AttributionReading:
+    """What both models make of both answers to each prompt, with backward passes if attribution is on."""
+    return attribute_pair(
+        job.pair,
+        sequences,
+        {key: answer.finished for key, answer in answers.items()},
+        job.vocabulary,
+        job.config.sites,
+        watch,
+        gradients=job.attribution.on,
+        written_layers=job.written_layers,
+    )
 
 
 def written(job: Job, activations: Activations) -> Activations:
@@ -81,6 +120,20 @@ def sequences_of(
     return build_sequences(
         run_id, prompts, answers, job.rendering, job.tokenizers, job.first, controls=controls
     )
+
+
+def sample_sequences(job: Job, prompts: tuple[PromptRecord, ...]) -> list[ReadSequence]:
+    """Texts to try the models on before there are answers: parts of prompts take their place.
+
+    They are no longer than a model may answer. The two answers differ, because equal ones would be read only once.
+    """
+    answers = {
+        (prompt.id, side): answer[: len(answer) // part]
+        for prompt in prompts
+        for answer in (prompt.text[: TOKEN_CHARACTERS * job.config.max_new_tokens],)
+        for side, part in zip(SIDES, (1, 2), strict=True)
+    }
+    return sequences_of("sample", job, prompts, answers)
 
 
 def next_row(store: Store, run_id: str, number: int, *, controls: bool = True) -> int:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from extract.chunks import sample_sequences
 from extract.job import CHUNK_PROMPTS, Job
 from extract.reading import BATCH_TOKENS, BLOCK_ROWS, generate_answers, may_branch, padded_length, read_pair
 from extract.shams import CALIBRATION_PROMPTS, why_no_sham
-from extract.texts import build_sequences
 from fi_store.errors import ExtractionError
 from fi_store.method import METHOD
 from fi_store.progress import Stopwatch
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 TRIAL_PROMPTS = 4
 TRIAL_TOKENS = 4
-TOKEN_CHARACTERS = 4
-"""Characters per token, roughly. The trial reads parts of prompts as answers, no longer than a model may answer."""
 DIVERGENCE_BUFFERS = 10
 """Float32 buffers of (block rows, vocabulary) in memory at once while divergences are computed."""
 DISK_MARGIN = 1.1
@@ -134,20 +132,7 @@ def _trial(job: Job) -> tuple[float, float]:
         for side in SIDES
     }
     readers = {"base": job.pair.base, "target": job.pair.target}
-    sequences = build_sequences(
-        "trial",
-        prompts,
-        # Two different answers, because equal ones would be read only once.
-        {
-            (prompt.id, side): answer[: len(answer) // part]
-            for prompt in prompts
-            for answer in (prompt.text[: TOKEN_CHARACTERS * job.config.max_new_tokens],)
-            for side, part in zip(SIDES, (1, 2), strict=True)
-        },
-        job.rendering,
-        job.tokenizers,
-        job.first,
-    )
+    sequences = sample_sequences(job, prompts)
     # The first pass builds kernels and shows whether a prompt is read once for both answers.
     for part in (sequences[:2], sequences):
         started = time.perf_counter()

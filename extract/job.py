@@ -20,10 +20,19 @@ from fi_store.vocabulary import SIDES, Side
 if TYPE_CHECKING:
     from extract.models import LoadedPair
 
-EXTRACTION_FORM = 2
+EXTRACTION_FORM = 3
 """Increased when an extraction of the same models, prompts and options would write something different."""
 CHUNK_PROMPTS = 32
 """Prompts that are answered, read and committed together. A killed run loses at most these."""
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Whether an extraction computes gradients and attributions, and why. `failed`: it should, but a model cannot."""
+
+    on: bool
+    reason: str
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,7 @@ class Job:
     tokenizers: Tokenizers
     vocabulary: VocabularyMap
     warnings: list[str]
+    attribution: Attribution = Attribution(False, "Attribution: not asked for.")
 
 
 def prepare(
@@ -139,6 +149,13 @@ def begin(store: Store, job: Job) -> str:
         f"Chat template: {job.rendering.source}.",
         detail={**asdict(job.rendering), **{f"{side}_answering": job.answering[side] for side in SIDES}},
     )
+    store.event(
+        run_id,
+        "extract",
+        "warning" if job.attribution.failed else "choice",
+        job.attribution.reason,
+        detail={"attribution": job.attribution.on},
+    )
     for message in (*pair.warnings, *job.warnings):
         store.event(run_id, "extract", "warning", message)
     return run_id
@@ -198,6 +215,16 @@ def stored_rendering(store: Store, run_id: str) -> Rendering:
         run=run_id,
     )
     return Rendering(row["source"], row["prefix"], row["suffix"])
+
+
+def stored_attribution(store: Store, run_id: str) -> Attribution:
+    """What was decided about attribution when the run began."""
+    (row,) = store.rows(
+        "SELECT message, kind, detail->>'attribution' = 'true' AS chosen FROM run_event"
+        " WHERE run_id = $run AND (detail->>'attribution') IS NOT NULL",
+        run=run_id,
+    )
+    return Attribution(row["chosen"], row["message"], failed=row["kind"] == "warning")
 
 
 def check_same(

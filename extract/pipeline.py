@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import sqlalchemy as sa
 
 from extract.answers import answers_to, earlier_sources
+from extract.attribution import decide_attribution
 from extract.chunks import committed_chunks, extract_chunk
 from extract.estimate import Estimate, estimate_job
-from extract.job import Job, begin, check_same, prepare, stored_rendering
+from extract.job import Job, begin, check_same, prepare, stored_attribution, stored_rendering
 from extract.models import LoadedPair, load_pair
 from extract.shams import extract_shams
 from fi_store.config import RunConfig
@@ -45,7 +47,14 @@ def ingest(
         if previous.state not in RESUMABLE:
             progress.note(f"The extraction of {previous.id} is already complete.")
             return previous.id
-    job = prepare(pair, config, suite, stored_rendering(store, previous.id) if previous is not None else None)
+    if previous is None:
+        job = prepare(pair, config, suite)
+        attribution = decide_attribution(job)
+    else:
+        job = prepare(pair, config, suite, stored_rendering(store, previous.id))
+        attribution = stored_attribution(store, previous.id)
+    job = replace(job, attribution=attribution)
+    progress.note(job.attribution.reason, warning=job.attribution.failed)
     for message in (*pair.warnings, *job.warnings):
         progress.note(message, warning=True)
     estimate = estimate_job(job, store.folder)
@@ -73,6 +82,7 @@ def estimate(config: RunConfig, suite: PromptSuite, *, progress: Progress) -> Es
         ExtractionError: disk or memory is too small.
     """
     job = prepare(load(config, progress, None), config, suite)
+    job = replace(job, attribution=decide_attribution(job))
     folder = config.store_path.parent
     result = estimate_job(job, folder)
     progress.note(result.sentence())

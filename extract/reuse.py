@@ -93,7 +93,8 @@ def _what_differs(
     different = [
         f"{name} {closest.config[name]}"
         for name in EXTRACTION_FIELDS
-        if closest.config[name] != settings[name]
+        # Runs of earlier versions lack newer fields.
+        if closest.config.get(name, settings[name]) != settings[name]
     ]
     if closest.prompt_set_id != suite.id:
         different.append("other prompts")

@@ -17,6 +17,7 @@ from fi_store.method import METHOD
 
 Quantization = Literal["auto", "fp32", "fp16", "bf16", "int8", "nf4"]
 KeepActivations = Literal["all", "analyzed", "none"]
+Switch = Literal["on", "off"]
 Site = Literal["resid_post", "attn_out", "mlp_out"]
 DictionaryKind = Literal["paired_sae", "crosscoder", "diff_sae", "pca", "mean_diff"]
 ReportFormat = Literal["markdown", "html", "both"]
@@ -78,6 +79,10 @@ class RunConfig(BaseModel):
         default=("resid_post",),
         min_length=1,
         description="Where in each layer activations are read: resid_post, attn_out, mlp_out.",
+    )
+    attribution: Switch = Field(
+        default="on",
+        description="Backward passes that show through which layers the difference passes: on or off.",
     )
     dictionary: DictionaryKind = Field(default="paired_sae", description="The kind of dictionary to learn.")
     dictionary_seeds: int = Field(
@@ -181,7 +186,7 @@ class RunConfig(BaseModel):
 
 
 EXTRACTION_FIELDS = (
-    "max_new_tokens", "sites", "shams", "quantization", "device", "trust_remote_code",
+    "max_new_tokens", "sites", "attribution", "shams", "quantization", "device", "trust_remote_code",
 )  # fmt: skip
 """The fields that, with models and prompts, determine an extraction; `--skip-activations` needs them to be equal. The
 seed is not one of them: it splits the prompts and draws the shams, and a run with another seed keeps those shams."""

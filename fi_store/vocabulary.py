@@ -28,6 +28,10 @@ POSITION_CLASSES: dict[str, str] = {
 }
 """Where a token is in its sequence. `start` is the last token of the chat template before the answer."""
 
+ShardKind = Literal["activation", "gradient"]
+SHARD_KINDS: dict[ShardKind, str] = {"activation": "activations", "gradient": "gradients"}
+"""What a shard on disk holds. The words are also the name of the one tensor in it."""
+
 CHANGE_CLASSES = {
     "added": "new in the target",
     "strengthened": "stronger in the target",

@@ -5,9 +5,28 @@ It does not know how texts are rendered or tokenized, and it does not decide wha
 
 from __future__ import annotations
 
+from extract.reading.attribution import (
+    AttributionReading,
+    Unit,
+    answer_texts,
+    attribute_pair,
+    batch_tokens,
+    find_units,
+    reader_of,
+    scoring_of,
+)
+from extract.reading.backward import Shift, read_answers
 from extract.reading.batch import BATCH_TOKENS, padded_length
 from extract.reading.divergence import BLOCK_ROWS, VocabularyMap, map_vocabularies
-from extract.reading.facts import divergence_table, mentioned_tokens, summary_table, token_table
+from extract.reading.facts import (
+    attribution_table,
+    divergence_table,
+    gap_table,
+    logprob_table,
+    mentioned_tokens,
+    summary_table,
+    token_table,
+)
 from extract.reading.generate import Answer, answering, generate_answers
 from extract.reading.hooks import NotFiniteError, Readable, Splice, read_batch
 from extract.reading.pair import Activations, SequenceBatch, batch_sequences, read_alone, read_pair
@@ -19,23 +38,36 @@ __all__ = [
     "BLOCK_ROWS",
     "Activations",
     "Answer",
+    "AttributionReading",
     "NotFiniteError",
     "Readable",
     "SequenceBatch",
+    "Shift",
     "Splice",
+    "Unit",
     "VocabularyMap",
+    "answer_texts",
     "answering",
+    "attribute_pair",
+    "attribution_table",
     "batch_sequences",
+    "batch_tokens",
     "divergence_table",
+    "find_units",
     "full_disk_explained",
+    "gap_table",
     "generate_answers",
+    "logprob_table",
     "map_vocabularies",
     "may_branch",
     "mentioned_tokens",
     "padded_length",
     "read_alone",
+    "read_answers",
     "read_batch",
     "read_pair",
+    "reader_of",
+    "scoring_of",
     "summary_table",
     "token_table",
     "write_shards",

@@ -1,4 +1,4 @@
-"""Turns divergences and activations into rows of the store: token divergences, activation summaries, token texts."""
+"""Turns readings into rows of the store: divergences, summaries, token texts, log-probabilities, gaps, attribution."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from extract.reading.attribution import AttributionReading
 from extract.reading.pair import PairReading
 from extract.texts import ReadSequence
 
@@ -121,6 +122,57 @@ def summary_table(
             "cosine": _nullable(cosine),
             "mean_base": _vectors(means_base.flatten(0, 1), answers),
             "mean_target": _vectors(means_target.flatten(0, 1), answers),
+        }
+    )
+
+
+def logprob_table(run_id: str, chunk: int, reading: AttributionReading) -> pa.Table:
+    """The rows of `answer_logprob`: one per prompt, author and reader."""
+    rows = reading.logprobs
+    return pa.table(
+        {
+            "run_id": pa.repeat(run_id, len(rows)),
+            "chunk": pa.repeat(pa.scalar(chunk, pa.int32()), len(rows)),
+            "prompt_id": pa.array([row.prompt_id for row in rows], pa.string()),
+            "author": pa.array([row.author for row in rows], pa.string()),
+            "reader": pa.array([row.reader for row in rows], pa.string()),
+            "logprob": pa.array([row.logprob for row in rows], pa.float64()),
+            "n_tokens": pa.array([row.n_tokens for row in rows], pa.int32()),
+        }
+    )
+
+
+def gap_table(run_id: str, chunk: int, reading: AttributionReading) -> pa.Table:
+    """The rows of `answer_gap`: one per prompt."""
+    gaps = reading.gaps
+    return pa.table(
+        {
+            "run_id": pa.repeat(run_id, len(gaps)),
+            "chunk": pa.repeat(pa.scalar(chunk, pa.int32()), len(gaps)),
+            "prompt_id": pa.array([gap.prompt_id for gap in gaps], pa.string()),
+            "gap_base": pa.array([gap.base for gap in gaps], pa.float64()),
+            "gap_target": pa.array([gap.target for gap in gaps], pa.float64()),
+            "gap": pa.array([gap.base + gap.target for gap in gaps], pa.float64()),
+        }
+    )
+
+
+def attribution_table(run_id: str, chunk: int, reading: AttributionReading) -> pa.Table:
+    """The rows of `attribution`: one per site, layer, prompt, position class and author; none across widths."""
+    groups, keys = list(reading.groups), sorted(reading.attribution)
+    width = len(keys) * len(groups)
+    values = [reading.attribution[key] for key in keys]
+    return pa.table(
+        {
+            "run_id": pa.repeat(run_id, width),
+            "chunk": pa.repeat(pa.scalar(chunk, pa.int32()), width),
+            "prompt_id": pa.array([group.prompt_id for group in groups] * len(keys), pa.string()),
+            "site": _repeated([site for site, _ in keys], [len(groups)] * len(keys)),
+            "layer": pa.array(np.repeat([layer for _, layer in keys], len(groups)), pa.int32()),
+            "position_class": pa.array([group.position_class for group in groups] * len(keys), pa.string()),
+            "author": pa.array([group.author for group in groups] * len(keys), pa.string()),
+            "n_tokens": pa.array(list(reading.groups.values()) * len(keys), pa.int32()),
+            "attribution": pa.array(torch.cat(values).numpy() if values else [], pa.float64()),
         }
     )
 

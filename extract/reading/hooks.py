@@ -105,15 +105,9 @@ def _read_levels(
         with (
             _spliced(reader, level, splice),
             _captured(reader, level, sites, captured),
-            _narrowed(model, level, with_logits) as was_narrowed,
+            narrowed(model, level, with_logits) as was_narrowed,
         ):
-            output = model(
-                input_ids=level.ids,
-                attention_mask=level.mask,
-                past_key_values=cache,
-                use_cache=cache is not None or not last,
-                **({"position_ids": level.positions} if send_positions else {}),
-            )
+            output = run_level(model, level, cache, keep_cache=not last, send_positions=send_positions)
         if with_logits:
             rows = output.logits[0] if was_narrowed() else output.logits[level.rows, level.columns]
             all_logits = _inserted(all_logits, rows, level.indices, n_kept)
@@ -124,6 +118,17 @@ def _read_levels(
             if cache is None:
                 return None
     return BatchOutput(activations, all_logits)
+
+
+def run_level(model: Any, level: Level, cache: Any, *, keep_cache: bool, send_positions: bool) -> Any:
+    """One forward pass, after the passes whose keys and values are in `cache`."""
+    return model(
+        input_ids=level.ids,
+        attention_mask=level.mask,
+        past_key_values=cache,
+        use_cache=cache is not None or keep_cache,
+        **({"position_ids": level.positions} if send_positions else {}),
+    )
 
 
 def _inserted(whole: Tensor | None, rows: Tensor, indices: Tensor, n_kept: int) -> Tensor:
@@ -201,7 +206,7 @@ def site_module(reader: Readable, layer: nn.Module, number: int, site: str) -> n
 
 
 @contextmanager
-def _narrowed(model: Any, level: Level, logits: bool) -> Iterator[Callable[[], bool]]:
+def narrowed(model: Any, level: Level, logits: bool) -> Iterator[Callable[[], bool]]:
     """Passes only the kept positions to the output head, as (1, n, d_model), or one position if `logits` is false.
 
     Yields a function that says, after the pass, whether this happened (a model may have no separate head).

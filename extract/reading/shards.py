@@ -1,4 +1,4 @@
-"""Writes activation shards: one safetensors file per reader, site, layer and chunk, complete or not at all."""
+"""Writes shards of activations or gradients: one safetensors file each, complete or not at all."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fi_store.errors import ExtractionError
-from fi_store.store import ACTIVATIONS, shard_path
+from fi_store.store import shard_path
 from fi_store.store.tables import ActivationShard
+from fi_store.vocabulary import SHARD_KINDS, ShardKind
 
 TEMPORARY = ".partial"
 
@@ -24,9 +25,10 @@ def write_shards(
     reader: str,
     chunk: int,
     first_row: int,
-    activations: Mapping[tuple[str, int], Tensor],
+    values: Mapping[tuple[str, int], Tensor],
+    kind: ShardKind = "activation",
 ) -> list[ActivationShard]:
-    """Writes one reader's activations of a chunk, (site, layer) -> (n_rows, d_model); returns the files' store rows.
+    """Writes one reader's values in a chunk, (site, layer) -> (n_rows, d_model); returns the files' store rows.
 
     A file gets its final name only when it is complete. Files of an earlier, killed attempt are replaced.
 
@@ -35,19 +37,20 @@ def write_shards(
     """
     written: list[ActivationShard] = []
     with full_disk_explained(folder, run_id):
-        for (site, layer), rows in activations.items():
-            relative = shard_path(run_id, reader, site, layer, chunk)
+        for (site, layer), rows in values.items():
+            relative = shard_path(run_id, kind, reader, site, layer, chunk)
             path = folder / relative
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(path.name + TEMPORARY)
             try:
-                save_file({ACTIVATIONS: rows.cpu().contiguous()}, temporary)
+                save_file({SHARD_KINDS[kind]: rows.cpu().contiguous()}, temporary)
                 temporary.replace(path)
             finally:
                 temporary.unlink(missing_ok=True)
             written.append(
                 ActivationShard(
                     run_id=run_id,
+                    kind=kind,
                     reader=reader,
                     site=site,
                     layer=layer,

@@ -52,6 +52,7 @@ class ConfigOption:
 
 
 _QUANTIZATION = Literal["auto", "fp32", "fp16", "bf16", "int8", "nf4"]
+_SWITCH = Literal["on", "off"]
 _DICTIONARY = Literal["paired_sae", "crosscoder", "diff_sae", "pca", "mean_diff"]
 
 CONFIG_OPTIONS = tuple(
@@ -72,6 +73,7 @@ CONFIG_OPTIONS = tuple(
         ("seed", int, "0", "Seed for the split, dictionaries, shams and resampling."),
         ("layers", str, "auto", "Layers to analyze: auto, all, or numbers such as 5,11,17."),
         ("sites", list[str], "resid_post", "Where in each layer activations are read: resid_post, attn_out, mlp_out."),
+        ("attribution", _SWITCH, "on", "Backward passes that show through which layers the difference passes: on or off."),
         ("dictionary", _DICTIONARY, "paired_sae", "The kind of dictionary to learn."),
         ("dictionary_seeds", int, "1", "Dictionaries per layer: the first is analyzed, the others show which groups recur."),
         ("dictionary_file", Path, None, "A folder with a pretrained sparse autoencoder, used at its layer instead of learning one."),

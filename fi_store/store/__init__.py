@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from fi_store.store.engine import head_revision, upgrade_schema
 from fi_store.store.files import (
-    ACTIVATIONS,
     dictionary_path,
     features_path,
     reports_path,
@@ -28,7 +27,6 @@ from fi_store.store.sqlguard import guarded_sql
 from fi_store.store.store import Store, add_missing, append_event, now, write_facts
 
 __all__ = [
-    "ACTIVATIONS",
     "Store",
     "add_missing",
     "append_event",

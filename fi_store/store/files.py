@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from fi_store.vocabulary import ShardKind
+
 ACTIVATIONS = "activations"
-"""The folder for all runs' shards, and also the name of the one tensor in a shard."""
+"""The folder for all runs' shards, those of gradients included."""
 
 
-def shard_path(run_id: str, reader: str, site: str, layer: int, chunk: int) -> str:
-    """The file with the activations of one reader (base, target, sham_0, ...), site, layer and chunk of prompts."""
-    return f"{ACTIVATIONS}/{run_id}/{reader}/{site}.{layer:02d}.{chunk:04d}.safetensors"
+def shard_path(run_id: str, kind: ShardKind, reader: str, site: str, layer: int, chunk: int) -> str:
+    """The shard of one kind, reader (base, target, sham_0, ...), site, layer and chunk of prompts."""
+    what = "" if kind == "activation" else f"{kind}."
+    return f"{ACTIVATIONS}/{run_id}/{reader}/{what}{site}.{layer:02d}.{chunk:04d}.safetensors"
 
 
 def dictionary_path(run_id: str, site: str, layer: int) -> str:

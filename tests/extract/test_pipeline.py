@@ -44,8 +44,8 @@ def adapter_run(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactor
 
 def rows_of(store: Store, run_id: str, reader: str, layer: int, site: str = "resid_post") -> torch.Tensor:
     listed = store.rows(
-        "SELECT * FROM activation_shard WHERE run_id = $run AND reader = $reader AND site = $site AND layer = $layer "
-        "ORDER BY chunk",
+        "SELECT * FROM activation_shard WHERE run_id = $run AND kind = 'activation' AND reader = $reader "
+        "AND site = $site AND layer = $layer ORDER BY chunk",
         run=run_id, reader=reader, layer=layer, site=site,
     )  # fmt: skip
     first_row = 0

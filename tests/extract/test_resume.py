@@ -23,6 +23,7 @@ from fi_store.errors import NotFoundError, UsageError
 from fi_store.progress import Progress
 from fi_store.store import Store
 from fi_store.store.tables import Run
+from fi_store.vocabulary import SHARD_KINDS
 from tests.helpers import ROOT
 from tests.helpers.small_runs import small_config, small_suite
 from tests.helpers.tiny import TinyModels
@@ -63,7 +64,12 @@ FACTS = {
     "run_token": "SELECT * EXCLUDE (run_id) FROM run_token ORDER BY token_id",
     "run_unit": "SELECT * EXCLUDE (run_id) FROM run_unit ORDER BY unit",
     "sham_target": "SELECT * EXCLUDE (run_id) FROM sham_target ORDER BY number",
-    "activation_shard": "SELECT * EXCLUDE (run_id, path) FROM activation_shard ORDER BY reader, site, layer, chunk",
+    "activation_shard": "SELECT * EXCLUDE (run_id, path) FROM activation_shard "
+    "ORDER BY kind, reader, site, layer, chunk",
+    "answer_logprob": "SELECT * EXCLUDE (run_id) FROM answer_logprob ORDER BY prompt_id, author, reader",
+    "answer_gap": "SELECT * EXCLUDE (run_id) FROM answer_gap ORDER BY prompt_id",
+    "attribution": "SELECT * EXCLUDE (run_id) FROM attribution "
+    "ORDER BY prompt_id, author, site, layer, position_class",
 }
 
 
@@ -111,11 +117,11 @@ def facts(store: Store) -> dict[str, list[dict[str, object]]]:
 
 
 def activations(store: Store) -> dict[str, bytes]:
-    listed = store.rows("SELECT reader, site, layer, chunk, path FROM activation_shard")
+    listed = store.rows("SELECT kind, reader, site, layer, chunk, path FROM activation_shard")
     return {
-        f"{row['reader']}.{row['site']}.{row['layer']}.{row['chunk']}": load_file(store.folder / row["path"])[
-            "activations"
-        ]
+        f"{row['kind']}.{row['reader']}.{row['site']}.{row['layer']}.{row['chunk']}": load_file(
+            store.folder / row["path"]
+        )[SHARD_KINDS[row["kind"]]]
         .numpy()
         .tobytes()
         for row in listed

@@ -183,6 +183,7 @@ class _Filler(ResultRows):
                 session.add(
                     s.ActivationShard(
                         run_id=self.run_id,
+                        kind="activation",
                         reader="target",
                         site="resid_post",
                         layer=layer,

@@ -8,6 +8,9 @@ from __future__ import annotations
 from fi_store.store.tables.behaviors import Behavior, BehaviorRate
 from fi_store.store.tables.facts import (
     ActivationSummary,
+    AnswerGap,
+    AnswerLogprob,
+    Attribution,
     Effect,
     FeatureActivation,
     FeatureSummary,
@@ -53,7 +56,10 @@ __all__ = [
     "ActivationShard",
     "ActivationSummary",
     "AnalysisPlan",
+    "AnswerGap",
     "AnswerGrade",
+    "AnswerLogprob",
+    "Attribution",
     "Base",
     "Behavior",
     "BehaviorRate",

@@ -77,6 +77,58 @@ class ActivationSummary(Base):
     __mapper_args__ = {"primary_key": ["run_id", "sequence_id", "site", "layer", "position_class"]}
 
 
+class AnswerLogprob(Base):
+    """Log-probability of a whole answer under one of the models, its first token and its end mark included.
+
+    An answer that its author did not finish has no end mark. Control texts have no answer.
+    """
+
+    __tablename__ = "answer_logprob"
+    run_id: Mapped[str]
+    chunk: Mapped[int]
+    prompt_id: Mapped[str]
+    author: Mapped[str]  # whose answer: base, target
+    reader: Mapped[str]  # which model read it: base, target
+    logprob: Mapped[float]  # nats
+    n_tokens: Mapped[int]  # tokens of the reader that were counted, the end mark included
+    __mapper_args__ = {"primary_key": ["run_id", "prompt_id", "author", "reader"]}
+
+
+class AnswerGap(Base):
+    """How much more likely each model finds its own answer than the other's, in nats per token (METHOD section 1).
+
+    l_m(y) = log p_m(y) / n(y), where n is the mean of both models' token counts.
+    """
+
+    __tablename__ = "answer_gap"
+    run_id: Mapped[str]
+    chunk: Mapped[int]
+    prompt_id: Mapped[str]
+    gap_base: Mapped[float]  # A_b = (l_b(y_b) - l_b(y_t)) / 2
+    gap_target: Mapped[float]  # A_t = (l_t(y_t) - l_t(y_b)) / 2
+    gap: Mapped[float]  # G = A_b + A_t; 0 for equal answers
+    __mapper_args__ = {"primary_key": ["run_id", "prompt_id"]}
+
+
+class Attribution(Base):
+    """How much of a unit's gap passes through a layer at the positions of one class (METHOD section 3), in nats.
+
+    Prompt and start positions are read once for both answers and have no author.
+    """
+
+    __tablename__ = "attribution"
+    run_id: Mapped[str]
+    chunk: Mapped[int]
+    prompt_id: Mapped[str]
+    site: Mapped[str]
+    layer: Mapped[int]
+    position_class: Mapped[str]
+    author: Mapped[str | None]  # whose answer: base, target; null for prompt and start
+    n_tokens: Mapped[int]
+    attribution: Mapped[float]
+    __mapper_args__ = {"primary_key": ["run_id", "prompt_id", "site", "layer", "position_class", "author"]}
+
+
 class FeatureSummary(Base):
     """Per feature, position class, category and half: theta over units, as sums so that runs can be pooled.
 

@@ -194,14 +194,17 @@ class ShamTarget(Base):
 
 
 class ActivationShard(Base):
-    """A safetensors file with the token-level activations of one reader, site, layer and chunk.
+    """A safetensors file with the activations, or gradients, of one reader, site, layer and chunk, token by token.
 
-    Tensor `activations`: (n_rows, d_model), in the run's dtype. Its row i is `token_divergence.row = first_row + i`. A
-    sham reads no control texts, so its rows are numbered without them.
+    Tensor `activations` or `gradients`: (n_rows, d_model). Its row i is `token_divergence.row = first_row + i`. A sham
+    reads no control texts, so its rows are numbered without them. Activations are in the run's dtype. Gradients are in
+    the same one, but float32 instead of float16: nats of A_reader (METHOD section 1) per unit of activation, zero in
+    control texts.
     """
 
     __tablename__ = "activation_shard"
     run_id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)  # activation, gradient
     reader: Mapped[str] = mapped_column(primary_key=True)  # base, target, sham_0, sham_1, ...
     site: Mapped[str] = mapped_column(primary_key=True)
     layer: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)

@@ -24,7 +24,7 @@ def test_shards_come_back_as_they_were(tmp_path: Path) -> None:
         (1, 40, 5, 3, "bfloat16"),
     ]
     for shard in listed:
-        assert shard.path == shard_path("run", "base", "resid_post", shard.layer, 3)
+        assert shard.path == shard_path("run", "activation", "base", "resid_post", shard.layer, 3)
         assert shard.n_bytes == (tmp_path / shard.path).stat().st_size
         assert torch.equal(load_file(tmp_path / shard.path)["activations"], ROWS["resid_post", shard.layer])
 
