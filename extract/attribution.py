@@ -7,19 +7,22 @@ import torch
 from extract.chunks import sample_sequences
 from extract.job import Attribution, Job
 from extract.reading import (
+    AnswerTexts,
     NotFiniteError,
+    Scoring,
     Shift,
     answer_texts,
     find_units,
     read_answers,
     reader_of,
-    scoring_of,
+    scorings_of,
 )
+from extract.texts import ReadSequence
 from fi_store.vocabulary import SIDES, Side
 
-STEPS = (0.003, 0.02, 0.1)
-"""Changes of A (nats) that the gradient predicts for the steps that are tried: small ones drown in rounding, large ones
-in curvature."""
+STEPS = (0.4, 0.1, 0.01)
+"""Changes of A (nats) that the gradient predicts for the steps that are tried in turn: large ones stand out from
+rounding, small ones from curvature."""
 TOLERANCES = {"fp32": 0.05, "bf16": 0.3, "fp16": 0.3, "int8": 0.5, "nf4": 0.3}
 """Largest relative error of a prediction, by what rounds: int8 also rounds what flows into every product."""
 
@@ -63,14 +66,12 @@ def tolerance(job: Job) -> float:
 def gradient_error(job: Job, side: Side) -> float:
     """The relative error of what a model's gradient predicts for a step in the middle layer, on one prompt.
 
-    The step goes along a random direction that is tilted halfway towards the gradient (across it, nothing would rise
-    above rounding) at all kept positions, half of it forward and half back. The best of a few lengths counts.
+    At all kept positions the step goes along a random direction that is tilted halfway towards the gradient (across
+    it, nothing would rise above rounding), half of it forward and half back. The first length at which the two agree
+    counts, or the best.
     """
-    sequences = sample_sequences(job, job.suite.prompts[:1])
-    answers = [(sequence.prompt_id, author) for sequence in sequences for author in SIDES]
-    units, _ = find_units(sequences, dict.fromkeys(answers, True))
-    scorings = {each: scoring_of(reader_of(job.pair, each), each, job.vocabulary) for each in SIDES}
-    reader, texts = reader_of(job.pair, side), answer_texts(units, side, scorings)
+    texts, scoring = sample_texts(job, sample_sequences(job, job.suite.prompts[:1]), side)
+    reader = reader_of(job.pair, side)
     layer = reader.n_layers // 2
     weights = torch.tensor(texts.weights, dtype=torch.float64)
 
@@ -79,7 +80,7 @@ def gradient_error(job: Job, side: Side) -> float:
             reader,
             texts,
             ("resid_post",),
-            scorings[side],
+            scoring,
             job.pair.device,
             gradients=shift is None,
             shift=shift,
@@ -98,4 +99,13 @@ def gradient_error(job: Job, side: Side) -> float:
         half = Shift(layer, direction * (expected / slope / 2))
         change = read(half)[0] - read(Shift(layer, -half.values))[0]
         errors.append(abs(change / expected - 1))
+        if errors[-1] <= tolerance(job):
+            break
     return min(errors)
+
+
+def sample_texts(job: Job, sequences: list[ReadSequence], side: Side) -> tuple[AnswerTexts, Scoring]:
+    """Sample sequences as one model reads them backward, and how its predictions are read."""
+    ended = {(sequence.prompt_id, author): True for sequence in sequences for author in SIDES}
+    scorings = scorings_of(job.pair, job.vocabulary)
+    return answer_texts(find_units(sequences, ended)[0], side, scorings), scorings[side]

@@ -62,7 +62,8 @@ def extract_chunk(
         *(_sequence(run_id, number, sequence) for sequence in sequences),
     ]
     reading = read_pair(job.pair, sequences, job.vocabulary, job.config.sites, watch)
-    attributed = read_attribution(job, sequences, answers, watch)
+    ended = {key: answer.finished for key, answer in answers.items()}
+    attributed = read_attribution(job, sequences, ended, watch)
     first_row = next_row(store, run_id, number)
     with watch.stage("write"):
         shards: list[ActivationShard] = []
@@ -88,13 +89,16 @@ def extract_chunk(
 
 
 def read_attribution(
-    job: Job, sequences: list[ReadSequence], answers: Answers, watch: Stopwatch
+    job: Job, sequences: list[ReadSequence], ended: dict[tuple[str, Side], bool], watch: Stopwatch
 ) -> AttributionReading:
-    """What both models make of both answers to each prompt, with backward passes if attribution is on."""
+    """What both models make of both answers to each prompt, with backward passes if attribution is on.
+
+    `ended` says which answers (by prompt and author) their authors ended themselves.
+    """
     return attribute_pair(
         job.pair,
         sequences,
-        {key: answer.finished for key, answer in answers.items()},
+        ended,
         job.vocabulary,
         job.config.sites,
         watch,

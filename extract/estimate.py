@@ -6,18 +6,32 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from extract.chunks import sample_sequences
+from extract.attribution import sample_texts
+from extract.chunks import read_attribution, sample_sequences
 from extract.job import CHUNK_PROMPTS, Job
-from extract.reading import BATCH_TOKENS, BLOCK_ROWS, generate_answers, may_branch, padded_length, read_pair
+from extract.reading import (
+    BATCH_TOKENS,
+    BLOCK_ROWS,
+    GraphSize,
+    batch_tokens,
+    generate_answers,
+    may_branch,
+    measured_graph,
+    padded_length,
+    read_answers,
+    read_pair,
+    reader_of,
+)
 from extract.shams import CALIBRATION_PROMPTS, why_no_sham
+from extract.texts import ReadSequence
 from fi_store.errors import ExtractionError
 from fi_store.method import METHOD
 from fi_store.progress import Stopwatch
-from fi_store.vocabulary import SIDES
+from fi_store.vocabulary import SIDES, Side
 
 if TYPE_CHECKING:
     from extract.models import Reader
@@ -27,6 +41,19 @@ TRIAL_TOKENS = 4
 DIVERGENCE_BUFFERS = 10
 """Float32 buffers of (block rows, vocabulary) in memory at once while divergences are computed."""
 DISK_MARGIN = 1.1
+GRAPH_MARGIN = 1.5
+"""Padded tokens of a backward pass per token of the budget: prompts and answers are padded apart from each other."""
+ATTRIBUTION_BYTES = 64
+"""Bytes of a row of `attribution`, roughly."""
+
+
+class Trial(NamedTuple):
+    """What a trial on a few prompts measured."""
+
+    read_seconds: float  # per token that both models read and compare
+    attribute_seconds: float  # per token of both answers, for attribution (without it: for log-probabilities)
+    step_seconds: float  # per token that both models generate
+    graph_bytes: float  # per padded token of a backward pass
 
 
 @dataclass(frozen=True)
@@ -70,7 +97,7 @@ class Estimate:
 
 def estimate_job(job: Job, folder: Path) -> Estimate:
     """Estimates counts from the tokenized prompts, seconds from a short trial, and bytes from the models' shapes."""
-    token_seconds, step_seconds = _trial(job)
+    trial = _trial(job)
     (n_prompt, n_control), content, longest = _token_counts(job)
     count, new = len(job.suite.prompts), job.config.max_new_tokens
     shams = job.config.shams if why_no_sham(job.pair) is None else 0
@@ -86,10 +113,11 @@ def estimate_job(job: Job, folder: Path) -> Estimate:
         n_tokens=round(2 * n_prompt + 2 * read_once + shams * both_answers + scaling),
         n_rows=n_rows,
         # A sham is one reader and the pair is two. Prompts are also read in order to be answered.
-        seconds=token_seconds * (read_once + both_answers * shams / 2 + scaling / 2 + n_prompt)
-        + step_seconds * steps,
+        seconds=trial.read_seconds * (read_once + both_answers * shams / 2 + scaling / 2 + n_prompt)
+        + trial.attribute_seconds * both_answers
+        + trial.step_seconds * steps,
         disk_bytes=_disk_bytes(job, n_rows, answer_rows, shams),
-        memory_bytes=_memory_bytes(job, n_rows, max(BATCH_TOKENS, 2 * padded_length(longest + new)), shams),
+        memory_bytes=_memory_bytes(job, n_rows, longest + new, trial.graph_bytes, shams),
         free_disk=shutil.disk_usage(_existing(folder)).free,
         free_memory=free_memory(job.pair.device),
     )
@@ -124,8 +152,8 @@ def _token_counts(job: Job) -> tuple[tuple[int, int], tuple[int, int], int]:
     return (totals[0], totals[1]), (content[0], content[1]), longest
 
 
-def _trial(job: Job) -> tuple[float, float]:
-    """Seconds per token that both models read and compare, and seconds per token that both models generate."""
+def _trial(job: Job) -> Trial:
+    """Reads, attributes and answers a few prompts."""
     prompts = job.suite.prompts[:TRIAL_PROMPTS]
     prompt_ids = {
         side: [job.tokenizers.encode(side, job.rendering.render(prompt.text), "").ids for prompt in prompts]
@@ -142,15 +170,41 @@ def _trial(job: Job) -> tuple[float, float]:
     tokens = _both_answers(
         job, sum(side.n_prompt for side in sides) // 2, sum(len(side.ids) - side.n_prompt for side in sides)
     ) + sum(len(sequence.base.ids) for sequence in sequences if sequence.author == "control")
+    attribute_seconds, graph_bytes = _attribution_trial(job, sequences)
     started = time.perf_counter()
     for side in SIDES:
         generate_answers(readers[side], prompt_ids[side], TRIAL_TOKENS, job.pair.device)
-    return seconds / tokens, (time.perf_counter() - started) / TRIAL_TOKENS
+    step_seconds = (time.perf_counter() - started) / TRIAL_TOKENS
+    return Trial(seconds / tokens, attribute_seconds / tokens, step_seconds, graph_bytes)
+
+
+def _attribution_trial(job: Job, sequences: list[ReadSequence]) -> tuple[float, float]:
+    """Seconds of attribution for some sequences, and the bytes that a backward pass keeps for each padded token."""
+    sizes = [_graph_size(job, side, sequences) for side in SIDES] if job.attribution.on else []
+    ended = {(sequence.prompt_id, side): True for sequence in sequences for side in SIDES}
+    started = time.perf_counter()
+    read_attribution(job, sequences, ended, Stopwatch())
+    seconds = time.perf_counter() - started
+    return seconds, max((size.n_bytes / max(1, size.n_tokens) for size in sizes), default=0.0)
+
+
+def _graph_size(job: Job, side: Side, sequences: list[ReadSequence]) -> GraphSize:
+    """What one model's backward pass over some sequences keeps in memory."""
+    reader = reader_of(job.pair, side)
+    texts, scoring = sample_texts(job, sequences, side)
+    with measured_graph(reader.model) as size:
+        read_answers(reader, texts, job.config.sites, scoring, job.pair.device, gradients=True)
+    return size
 
 
 def _item_size(job: Job) -> int:
     dtype = getattr(torch, str(job.pair.dtype).removeprefix("torch."))
     return int(torch.empty(0, dtype=dtype).element_size())
+
+
+def _gradient_size(job: Job) -> int:
+    """Bytes of a stored number of a gradient, which is never float16; 0 without gradients."""
+    return max(_item_size(job), 4 if job.dtype == "float16" else 0) if job.attribution.on else 0
 
 
 def _row_values(job: Job, *readers: Reader) -> int:
@@ -163,26 +217,43 @@ def _disk_bytes(job: Job, n_rows: int, answer_rows: int, shams: int) -> int:
     written = len(job.written_layers) / job.n_layers
     both = _row_values(job, job.pair.base, job.pair.target)
     first = job.pair.base if job.first == "base" else job.pair.target
-    shards = (n_rows * both + answer_rows * shams * _row_values(job, first)) * _item_size(job) * written
+    values = n_rows * both * (_item_size(job) + _gradient_size(job))
+    shards = (values + answer_rows * shams * _row_values(job, first) * _item_size(job)) * written
+    groups = 4 * len(job.suite.prompts) * job.n_layers * len(job.config.sites)
+    attributions = groups * ATTRIBUTION_BYTES if job.attribution.on else 0
     divergences = n_rows * (4 * METHOD.stored_tokens * 4 + 100)
     means = len(job.suite.prompts) * 4 * both * 4
-    return int(shards) + divergences + means
+    return int(shards) + divergences + means + attributions
 
 
-def _memory_bytes(job: Job, n_rows: int, batch: int, shams: int) -> int:
-    """Activations of the largest chunk; logits, float32 buffers, keys and values of a batch of `batch` tokens; and a
-    sham's copy of the weights."""
+def _memory_bytes(job: Job, n_rows: int, longest: int, graph_bytes: float, shams: int) -> int:
+    """Activations and gradients of the largest chunk; a batch that is read, or one with a backward pass if that needs
+    more; and a sham's copy of the weights. `longest` is a text's number of tokens."""
     share = min(1.0, CHUNK_PROMPTS / len(job.suite.prompts)) * 1.5  # chunks differ in length
-    chunk = n_rows * share * _row_values(job, job.pair.base, job.pair.target) * _item_size(job)
+    values = _row_values(job, job.pair.base, job.pair.target)
+    written = len(job.written_layers) / job.n_layers
+    chunk = n_rows * share * values * (_item_size(job) + written * _gradient_size(job))
+    copy = 0
+    if shams and job.pair.base.model is not job.pair.target.model:
+        copy = sum(weight.numel() * weight.element_size() for weight in job.pair.base.model.parameters())
+    reading = _batch_bytes(job, max(BATCH_TOKENS, 2 * padded_length(longest)))
+    backward = 0
+    if job.attribution.on:
+        tokens = batch_tokens(longest)
+        # Both models' activations of all layers and their float32 gradients, besides the graph of one of them.
+        backward = tokens * values * (_item_size(job) + 4) + int(GRAPH_MARGIN * tokens * graph_bytes)
+        backward += _batch_bytes(job, tokens)
+    return int(chunk + max(reading, backward) + copy)
+
+
+def _batch_bytes(job: Job, batch: int) -> int:
+    """Logits, float32 buffers, keys and values of a batch of `batch` tokens."""
     vocabulary = max(job.pair.base.vocab_size, job.pair.target.vocab_size)
     # Both models' logits, and a third copy while those of prompts and answers are put in order.
     logits = 3 * batch * vocabulary * _item_size(job) + DIVERGENCE_BUFFERS * BLOCK_ROWS * vocabulary * 4
     # A row is as long as the longest prompt plus the longest answer, even if they are not of the same text.
     keys = 2 * batch * max(cache_values(reader) for reader in (job.pair.base, job.pair.target))
-    copy = 0
-    if shams and job.pair.base.model is not job.pair.target.model:
-        copy = sum(weight.numel() * weight.element_size() for weight in job.pair.base.model.parameters())
-    return int(chunk + logits + keys * _item_size(job) + copy)
+    return int(logits + keys * _item_size(job))
 
 
 def cache_values(reader: Reader) -> int:

@@ -5,17 +5,8 @@ It does not know how texts are rendered or tokenized, and it does not decide wha
 
 from __future__ import annotations
 
-from extract.reading.attribution import (
-    AttributionReading,
-    Unit,
-    answer_texts,
-    attribute_pair,
-    batch_tokens,
-    find_units,
-    reader_of,
-    scoring_of,
-)
-from extract.reading.backward import Shift, read_answers
+from extract.reading.attribution import AttributionReading, attribute_pair
+from extract.reading.backward import AnswerTexts, Scoring, Shift, read_answers
 from extract.reading.batch import BATCH_TOKENS, padded_length
 from extract.reading.divergence import BLOCK_ROWS, VocabularyMap, map_vocabularies
 from extract.reading.facts import (
@@ -28,23 +19,27 @@ from extract.reading.facts import (
     token_table,
 )
 from extract.reading.generate import Answer, answering, generate_answers
+from extract.reading.graph import GraphSize, measured_graph
 from extract.reading.hooks import NotFiniteError, Readable, Splice, read_batch
 from extract.reading.pair import Activations, SequenceBatch, batch_sequences, read_alone, read_pair
 from extract.reading.prefix import may_branch
 from extract.reading.shards import full_disk_explained, write_shards
+from extract.reading.units import answer_texts, batch_tokens, find_units, reader_of, scorings_of
 
 __all__ = [
     "BATCH_TOKENS",
     "BLOCK_ROWS",
     "Activations",
     "Answer",
+    "AnswerTexts",
     "AttributionReading",
+    "GraphSize",
     "NotFiniteError",
     "Readable",
+    "Scoring",
     "SequenceBatch",
     "Shift",
     "Splice",
-    "Unit",
     "VocabularyMap",
     "answer_texts",
     "answering",
@@ -60,6 +55,7 @@ __all__ = [
     "logprob_table",
     "map_vocabularies",
     "may_branch",
+    "measured_graph",
     "mentioned_tokens",
     "padded_length",
     "read_alone",
@@ -67,7 +63,7 @@ __all__ = [
     "read_batch",
     "read_pair",
     "reader_of",
-    "scoring_of",
+    "scorings_of",
     "summary_table",
     "token_table",
     "write_shards",
