@@ -23,6 +23,7 @@ from fi_store.store import Store, add_missing, write_facts
 from fi_store.store.tables import facts
 from fi_store.store.tables import results as r
 from fi_store.store.tables import runs as s
+from fi_store.vocabulary import SIDES
 from tests.helpers.factory_results import ResultRows
 from tests.helpers.planted import (
     CATEGORIES,
@@ -111,6 +112,7 @@ class _Filler(ResultRows):
     def fill(self) -> None:
         self._inputs()
         self._tokens()
+        self._attribution()
         self._similarity()
         self._features()
         self._summaries()
@@ -322,6 +324,45 @@ class _Filler(ResultRows):
                 replace={"run_id": self.run_id},
             )
             write_facts(session, facts.RunToken, tokens, replace={"run_id": self.run_id})
+
+    def _attribution(self) -> None:
+        """Each model likes its own answer better; half of the gap passes through the last analyzed layer."""
+        half = 0.0 if self.kind == "same" else 0.25
+        common = [{"run_id": self.run_id, "chunk": 0, "prompt_id": prompt.id} for prompt in self.prompts]
+        tables: dict[type[s.Base], list[dict[str, Any]]] = {
+            facts.AnswerLogprob: [
+                {
+                    **row,
+                    "author": author,
+                    "reader": reader,
+                    "logprob": -24.0 if author == reader else -24.0 - 48 * half,
+                    "n_tokens": 24,
+                }
+                for row in common
+                for author in SIDES
+                for reader in SIDES
+            ],
+            facts.AnswerGap: [
+                {**row, "gap_base": half, "gap_target": half, "gap": 2 * half} for row in common
+            ],
+            facts.Attribution: [
+                {
+                    **row,
+                    "site": "resid_post",
+                    "layer": layer,
+                    "position_class": name,
+                    "author": author,
+                    "n_tokens": 10,
+                    "attribution": half * (layer + 1) / (LAYERS[-1] + 1) / 2,
+                }
+                for row in common
+                for layer in LAYERS
+                for name, author in (("start", None), ("response", "target"))
+            ],
+        }
+        with self.store.session() as session:
+            for table, rows in tables.items():
+                write_facts(session, table, pa.Table.from_pylist(rows), replace={"run_id": self.run_id})
 
     def _token(
         self, row: int, i: int, author: str, position: int, position_class: str, level: float

@@ -53,6 +53,20 @@ def test_every_query_runs_and_uses_every_parameter(store: Store, name: str) -> N
     assert len(set(table.column_names)) == table.num_columns
 
 
+def test_the_layer_profile_adds_units_and_divides_by_the_gap(store: Store, same: Store) -> None:
+    rows = run_query(store, "layer_profile").to_pylist()
+    assert [(row["layer"], row["position_class"]) for row in rows] == [
+        (layer, name) for layer in LAYERS for name in ("start", "response")
+    ]
+    n = store.rows("SELECT count(*) AS n FROM run_unit WHERE run_id = $run", run=store.run().id)[0]["n"]
+    assert {row["n_units"] for row in rows} == {n}
+    assert rows[-1]["gap"] == pytest.approx(0.5 * n)
+    assert rows[-1]["attribution"] == pytest.approx(0.125 * n)
+    assert [row["share"] for row in rows[-2:]] == pytest.approx([0.25, 0.25])
+    assert run_query(store, "layer_profile", site="mlp_out").num_rows == 0
+    assert {row["share"] for row in run_query(same, "layer_profile").to_pylist()} == {None}  # no gap
+
+
 def test_top_findings_holds_the_contract_in_rank_order(store: Store, plain_store: FilledStore) -> None:
     rows = run_query(store, "top_findings", run=plain_store.runs[0]).to_pylist()
     assert set(rows[0]) >= CONTRACT
