@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from extract.attribution import sample_texts
-from extract.chunks import read_attribution, sample_sequences
+from extract.chunks import sample_sequences
 from extract.job import CHUNK_PROMPTS, Job
 from extract.reading import (
     BATCH_TOKENS,
     BLOCK_ROWS,
-    GraphSize,
     batch_tokens,
     generate_answers,
     may_branch,
@@ -31,7 +30,7 @@ from extract.texts import ReadSequence
 from fi_store.errors import ExtractionError
 from fi_store.method import METHOD
 from fi_store.progress import Stopwatch
-from fi_store.vocabulary import SIDES, Side
+from fi_store.vocabulary import SIDES
 
 if TYPE_CHECKING:
     from extract.models import Reader
@@ -180,21 +179,17 @@ def _trial(job: Job) -> Trial:
 
 def _attribution_trial(job: Job, sequences: list[ReadSequence]) -> tuple[float, float]:
     """Seconds of attribution for some sequences, and the bytes that a backward pass keeps for each padded token."""
-    sizes = [_graph_size(job, side, sequences) for side in SIDES] if job.attribution.on else []
-    ended = {(sequence.prompt_id, side): True for sequence in sequences for side in SIDES}
-    started = time.perf_counter()
-    read_attribution(job, sequences, ended, Stopwatch())
-    seconds = time.perf_counter() - started
-    return seconds, max((size.n_bytes / max(1, size.n_tokens) for size in sizes), default=0.0)
-
-
-def _graph_size(job: Job, side: Side, sequences: list[ReadSequence]) -> GraphSize:
-    """What one model's backward pass over some sequences keeps in memory."""
-    reader = reader_of(job.pair, side)
-    texts, scoring = sample_texts(job, sequences, side)
-    with measured_graph(reader.model) as size:
-        read_answers(reader, texts, job.config.sites, scoring, job.pair.device, gradients=True)
-    return size
+    seconds, graph_bytes, backward = 0.0, 0.0, job.attribution.on
+    for side in SIDES:
+        reader = reader_of(job.pair, side)
+        texts, scoring = sample_texts(job, sequences, side)
+        started = time.perf_counter()
+        with measured_graph(reader.model) as size:
+            sites = job.config.sites if backward else ()
+            read_answers(reader, texts, sites, scoring, job.pair.device, gradients=backward)
+        seconds += time.perf_counter() - started
+        graph_bytes = max(graph_bytes, size.n_bytes / max(1, size.n_tokens))
+    return seconds, graph_bytes
 
 
 def _item_size(job: Job) -> int:

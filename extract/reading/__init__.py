@@ -1,4 +1,4 @@
-"""Runs forward passes over token sequences: answers, activations, divergences, and their rows and files on disk.
+"""Runs forward and backward passes over texts: answers, activations, divergences, attribution; their rows and files.
 
 It does not know how texts are rendered or tokenized, and it does not decide what is run.
 """
@@ -19,7 +19,7 @@ from extract.reading.facts import (
     token_table,
 )
 from extract.reading.generate import Answer, answering, generate_answers
-from extract.reading.graph import GraphSize, measured_graph
+from extract.reading.graph import measured_graph
 from extract.reading.hooks import NotFiniteError, Readable, Splice, read_batch
 from extract.reading.pair import Activations, SequenceBatch, batch_sequences, read_alone, read_pair
 from extract.reading.prefix import may_branch
@@ -33,7 +33,6 @@ __all__ = [
     "Answer",
     "AnswerTexts",
     "AttributionReading",
-    "GraphSize",
     "NotFiniteError",
     "Readable",
     "Scoring",
