@@ -104,7 +104,7 @@ def second(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) ->
         folder / "project", "--config", folder / "run.toml", "--prompts-file", folder / "prompts.yaml",
         "--categories", "one,two", "--limit-per-category", 14, "--cache-dir", folder / "cache", "--seed", 2,
         "--quantization", "bf16", "--device", "cpu",
-        "--max-new-tokens", 3, "--sites", "resid_post,mlp_out", "--layers", "1",
+        "--max-new-tokens", 3, "--sites", "resid_post,mlp_out", "--layers", "1", "--attribution", "off",
         "--n-latents", 32, "--dictionary-steps", 25, "--dictionary-batch", 64, "--candidates", 2, "--shams", 0,
         "--feature-threshold", 0.25, "--alpha", 0.2, "--skip-naming", "--skip-visualization", "--no-skip-report",
         "--crosscoder-file", folder / "outside.json", "--dictionary", "crosscoder",
@@ -157,6 +157,10 @@ EFFECTS: dict[str, Callable[[Made, Made, Made], bool]] = {
     "sites": lambda a, b, c: (
         {site for site, _ in a.plan["layers"]} == {"resid_post"}
         and {site for site, _ in b.plan["layers"]} == {"resid_post", "mlp_out"}
+    ),
+    "attribution": lambda a, b, c: (
+        a.value("SELECT count(*) FROM attribution WHERE run_id = $source") > 0
+        and b.value("SELECT count(*) FROM attribution WHERE run_id = $source") == 0
     ),
     "dictionary": lambda a, b, c: b.value(DICTIONARY.format("kind")) == "crosscoder",
     "dictionary_seeds": lambda a, b, c: (
@@ -268,7 +272,8 @@ def test_analyzed_layers_are_kept_by_default(tiny_models: TinyModels, tmp_path: 
     made = make(tmp_path, *pair, *SMALL, "--layers", "1", "--shams", 0, "--skip-report")
     layers = "SELECT layer, min(state) AS state FROM activation_shard WHERE run_id = $run GROUP BY layer ORDER BY layer"
     assert made.rows(layers) == [{"layer": 1, "state": "present"}]
-    assert {path.name[:13] for path in (tmp_path / "activations").rglob("*.safetensors")} == {"resid_post.01"}
+    files = (tmp_path / "activations").rglob("*.safetensors")
+    assert {path.name.rsplit(".", 2)[0] for path in files} == {"resid_post.01", "gradient.resid_post.01"}
     again = (
         "run",
         *pair,
