@@ -18,6 +18,7 @@ from fi_store.method import METHOD
 Quantization = Literal["auto", "fp32", "fp16", "bf16", "int8", "nf4"]
 KeepActivations = Literal["all", "analyzed", "none"]
 Switch = Literal["on", "off"]
+Interventions = Literal["default", "full", "off"]
 Site = Literal["resid_post", "attn_out", "mlp_out"]
 DictionaryKind = Literal["paired_sae", "crosscoder", "diff_sae", "pca", "mean_diff"]
 ReportFormat = Literal["markdown", "html", "both"]
@@ -65,7 +66,7 @@ class RunConfig(BaseModel):
         default=0,
         ge=0,
         le=2**31 - 1,
-        description="Seed for the split, dictionaries, shams and resampling.",
+        description="Seed for the split, dictionaries, control draws and resampling.",
     )
     max_new_tokens: int = Field(
         default=48, ge=2, le=4096, description="Maximum length of each model's own greedy answer, in tokens."
@@ -102,16 +103,16 @@ class RunConfig(BaseModel):
         default=1024, ge=2, description="Rows per training step, half from each model."
     )
     candidates: int = Field(
-        default=30, ge=1, le=1000, description="K: the number of groups tested on the confirmation half."
-    )
-    shams: int = Field(
-        default=3, ge=0, le=20, description="Number of equal-norm sham targets that set the floor."
+        default=24,
+        ge=1,
+        le=1000,
+        description="K: the number of groups of features that are patched one by one.",
     )
     feature_threshold: float = Field(
-        default=METHOD.floor_minimum,
+        default=0.03,
         ge=0,
-        le=10,
-        description="Smallest absolute mean theta that can become a result; the measured floor applies as well.",
+        le=1,
+        description="Smallest share of the difference between the models that a finding's patch must close.",
     )
     alpha: float = Field(
         default=METHOD.alpha, gt=0, lt=1, description="Significance level for the adjusted p."
@@ -128,9 +129,9 @@ class RunConfig(BaseModel):
         description="Reuse the store's newest extraction of this pair and configuration; the seed may differ.",
     )
     skip_naming: bool = Field(default=False, description="Leave results unnamed.")
-    skip_probes: bool = Field(
-        default=False,
-        description="Do not run the models again after the analysis (loss with reconstructions spliced in).",
+    interventions: Interventions = Field(
+        default="default",
+        description="Patches that test causes: default, full (answers under a patch for every finding), or off.",
     )
     skip_visualization: bool = Field(default=False, description="Make the report without charts.")
     skip_report: bool = Field(default=False, description="Do not make a report.")
@@ -186,10 +187,10 @@ class RunConfig(BaseModel):
 
 
 EXTRACTION_FIELDS = (
-    "max_new_tokens", "sites", "attribution", "shams", "quantization", "device", "trust_remote_code",
+    "max_new_tokens", "sites", "attribution", "quantization", "device", "trust_remote_code",
 )  # fmt: skip
 """The fields that, with models and prompts, determine an extraction; `--skip-activations` needs them to be equal. The
-seed is not one of them: it splits the prompts and draws the shams, and a run with another seed keeps those shams."""
+seed is not one of them: it only splits the prompts and draws what the analysis draws."""
 
 
 def make_config(file: Path | None = None, **options: Any) -> RunConfig:

@@ -54,12 +54,27 @@ VERDICTS = {
 UNTESTED = "not tested causally"
 """The causal status of a result that has not been tested by a patch."""
 
+TESTED = "tested by patches"
+"""The causal status of a finding."""
+
 TIERS = {
     "finding": "finding",
     "observation": "observation",
     "internal_shift": "internal shift",
 }
-"""How a result was tested: causally; on held-out prompts only; or in a pair without a behavioral difference."""
+"""How a result was tested: causally; on held-out prompts only; or in a pair without a behavioral difference. The last
+two are results of version 1."""
+
+ArmKind = Literal["group", "change", "control", "dictionary", "whole", "mean_shift"]
+ARM_KINDS: dict[ArmKind, str] = {
+    "group": "a group of features",
+    "change": "the features of a change",
+    "control": "a random direction of the same size",
+    "dictionary": "everything that the dictionary says about the difference",
+    "whole": "the whole difference",
+    "mean_shift": "the mean difference",
+}
+"""What a patch takes from one model and gives to the other."""
 
 SITES = {
     "resid_post": "after the whole layer",

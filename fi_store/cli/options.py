@@ -53,6 +53,7 @@ class ConfigOption:
 
 _QUANTIZATION = Literal["auto", "fp32", "fp16", "bf16", "int8", "nf4"]
 _SWITCH = Literal["on", "off"]
+_INTERVENTIONS = Literal["default", "full", "off"]
 _DICTIONARY = Literal["paired_sae", "crosscoder", "diff_sae", "pca", "mean_diff"]
 
 CONFIG_OPTIONS = tuple(
@@ -70,7 +71,7 @@ CONFIG_OPTIONS = tuple(
         ("quantization", _QUANTIZATION, "auto", "Precision of the weights; auto measures which is fastest and prints the reason."),
         ("trust_remote_code", bool, None, "Let a hub repository run its own code. Read that code first."),
         ("max_new_tokens", int, "48", "Maximum length of each model's own greedy answer, in tokens."),
-        ("seed", int, "0", "Seed for the split, dictionaries, shams and resampling."),
+        ("seed", int, "0", "Seed for the split, dictionaries, control draws and resampling."),
         ("layers", str, "auto", "Layers to analyze: auto, all, or numbers such as 5,11,17."),
         ("sites", list[str], "resid_post", "Where in each layer activations are read: resid_post, attn_out, mlp_out."),
         ("attribution", _SWITCH, "on", "Backward passes that show through which layers the difference passes: on or off."),
@@ -81,14 +82,13 @@ CONFIG_OPTIONS = tuple(
         ("k", int, "16", "Average number of latents that fire per token (BatchTopK)."),
         ("dictionary_steps", int, "500", "Training steps per dictionary."),
         ("dictionary_batch", int, "1024", "Rows per training step, half from each model."),
-        ("candidates", int, "30", "K: the number of groups tested on the confirmation half."),
-        ("shams", int, "3", "Number of equal-norm sham targets that set the floor."),
-        ("feature_threshold", float, "0.01", "Smallest absolute mean theta that can become a result; the measured floor applies as well."),
+        ("candidates", int, "24", "K: the number of groups of features that are patched one by one."),
+        ("feature_threshold", float, "0.03", "Smallest share of the difference between the models that a finding's patch must close."),
         ("alpha", float, "0.05", "Significance level for the adjusted p."),
         ("crosscoder_file", Path, None, "JSON file of similarities from another tool, shown beside our own."),
         ("skip_activations", bool, None, "Reuse the store's newest extraction of this pair and configuration; the seed may differ."),
         ("skip_naming", bool, None, "Leave results unnamed."),
-        ("skip_probes", bool, None, "Do not run the models again after the analysis (loss with reconstructions spliced in)."),
+        ("interventions", _INTERVENTIONS, "default", "Patches that test causes: default, full (answers under a patch for every finding), or off."),
         ("keep_activations", Literal["all", "analyzed", "none"], "analyzed", "Which layers' activations to keep: all, only the analyzed ones, or none after the analysis."),
         ("skip_visualization", bool, None, "Make the report without charts."),
         ("skip_report", bool, None, "Do not make a report."),
@@ -105,11 +105,11 @@ DEMO_FIELDS = (
     "device",
     "quantization",
     "seed",
-    "skip_probes",
+    "interventions",
     *REPORT_FIELDS,
 )
 """Options that the demo accepts; its models and its size come from its data files."""
-RESUMABLE_FIELDS = ("output_dir", "store", "cache_dir", "keep_activations", "skip_probes", *REPORT_FIELDS)
+RESUMABLE_FIELDS = ("output_dir", "store", "cache_dir", "keep_activations", "interventions", *REPORT_FIELDS)
 """Options that can change when a run is resumed; the rest stays as the run was started."""
 
 ConfigFile = Annotated[

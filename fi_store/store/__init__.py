@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fi_store.store.engine import head_revision, upgrade_schema
 from fi_store.store.files import (
+    arm_path,
     dictionary_path,
     features_path,
     reports_path,
@@ -32,6 +33,7 @@ __all__ = [
     "append_event",
     "apply_gc",
     "apply_keep",
+    "arm_path",
     "back_up",
     "dictionary_path",
     "features_path",

@@ -9,7 +9,7 @@ ACTIVATIONS = "activations"
 
 
 def shard_path(run_id: str, kind: ShardKind, reader: str, site: str, layer: int, chunk: int) -> str:
-    """The shard of one kind, reader (base, target, sham_0, ...), site, layer and chunk of prompts."""
+    """The shard of one kind, reader (base, target), site, layer and chunk of prompts."""
     what = "" if kind == "activation" else f"{kind}."
     return f"{ACTIVATIONS}/{run_id}/{reader}/{what}{site}.{layer:02d}.{chunk:04d}.safetensors"
 
@@ -17,6 +17,11 @@ def shard_path(run_id: str, kind: ShardKind, reader: str, site: str, layer: int,
 def dictionary_path(run_id: str, site: str, layer: int) -> str:
     """The folder with the dictionary for a site and layer."""
     return f"{features_path(run_id)}/dictionaries/{site}.{layer:02d}"
+
+
+def arm_path(run_id: str, arm_id: str) -> str:
+    """The file of a patch."""
+    return f"{features_path(run_id)}/arms/{arm_id}.safetensors"
 
 
 def features_path(run_id: str) -> str:

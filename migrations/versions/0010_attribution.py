@@ -1,6 +1,6 @@
 """Log-probabilities of whole answers, the gap and what of it passes through each layer; shards of gradients.
 
-Revision 0010, after 0008.
+Revision 0010, after 0009.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ def upgrade() -> None:
         sa.Column("reader", sa.String(), nullable=False),
         sa.Column("logprob", sa.Double(), nullable=False),
         sa.Column("n_tokens", sa.Integer(), nullable=False),
+        sa.Column("token_logprobs", sa.ARRAY(sa.REAL()), nullable=False),
+        sa.Column("token_ends", sa.ARRAY(sa.Integer()), nullable=False),
     )
     op.create_table(
         "answer_gap",

@@ -6,6 +6,14 @@ The schema itself is made by the migrations, not here.
 from __future__ import annotations
 
 from fi_store.store.tables.behaviors import Behavior, BehaviorRate
+from fi_store.store.tables.causes import (
+    Arm,
+    ArmEffect,
+    BehaviorShare,
+    Intervention,
+    PatchedAnswer,
+    ProbeRequest,
+)
 from fi_store.store.tables.facts import (
     ActivationSummary,
     AnswerGap,
@@ -28,13 +36,10 @@ from fi_store.store.tables.results import (
     FeatureName,
     Finding,
     FindingExample,
-    Intervention,
     LatentScaling,
     LayerSimilarity,
     PairGate,
-    ProbeRequest,
     Report,
-    ShamResult,
 )
 from fi_store.store.tables.runs import (
     ActivationShard,
@@ -48,7 +53,6 @@ from fi_store.store.tables.runs import (
     RunEvent,
     RunUnit,
     Sequence,
-    ShamTarget,
 )
 
 __all__ = [
@@ -59,10 +63,13 @@ __all__ = [
     "AnswerGap",
     "AnswerGrade",
     "AnswerLogprob",
+    "Arm",
+    "ArmEffect",
     "Attribution",
     "Base",
     "Behavior",
     "BehaviorRate",
+    "BehaviorShare",
     "CategoryDiscrimination",
     "Dictionary",
     "Effect",
@@ -81,6 +88,7 @@ __all__ = [
     "LayerSimilarity",
     "Model",
     "PairGate",
+    "PatchedAnswer",
     "ProbeRequest",
     "Prompt",
     "PromptDiscrimination",
@@ -92,7 +100,5 @@ __all__ = [
     "RunToken",
     "RunUnit",
     "Sequence",
-    "ShamResult",
-    "ShamTarget",
     "TokenDivergence",
 ]

@@ -91,6 +91,8 @@ class AnswerLogprob(Base):
     reader: Mapped[str]  # which model read it: base, target
     logprob: Mapped[float]  # nats
     n_tokens: Mapped[int]  # tokens of the reader that were counted, the end mark included
+    token_logprobs: Mapped[list[float]]  # of these tokens, nats
+    token_ends: Mapped[list[int]]  # the character of the answer before which each token ends
     __mapper_args__ = {"primary_key": ["run_id", "prompt_id", "author", "reader"]}
 
 
@@ -150,7 +152,6 @@ class FeatureSummary(Base):
     sum_theta: Mapped[float]
     sumsq_theta: Mapped[float]
     max_abs_theta: Mapped[float]
-    q_explore: Mapped[float | None]  # pooled-permutation FDR on D; for exploration only, never evidence
     __mapper_args__ = {"primary_key": ["run_id", "feature_id", "position_class", "category", "half"]}
 
 
@@ -169,11 +170,10 @@ class FeatureActivation(Base):
 
 
 class Effect(Base):
-    """A tested difference of a group on the confirmation half: its one test (category '*') or a category's contrast.
+    """How far a group's features moved on the confirmation half (category '*', in theta), or a category's contrast.
 
-    The test covers the prompts in `feature_group.scope`, or all prompts if that is empty. It resamples prompt clusters.
-    `effect` and its interval are on the scale of theta. The overall p value is one-sided against the floor, with the
-    sign from the discovery half; a category contrast is two-sided.
+    The movement's p value is two-sided, over clusters. A contrast compares the nats that a change's patch closes on the
+    prompts of one category with those on the rest (version 1: theta); its p value is two-sided.
     """
 
     __tablename__ = "effect"
@@ -184,11 +184,11 @@ class Effect(Base):
     effect: Mapped[float]
     ci_low: Mapped[float]
     ci_high: Mapped[float]
-    floor: Mapped[float | None]
+    floor: Mapped[float | None]  # version 1
     statistic: Mapped[float | None]
     p_value: Mapped[float | None]  # raw
-    p_adjusted: Mapped[float | None]  # Westfall-Young maxT over everything that was tested
-    q_value: Mapped[float | None]
+    p_adjusted: Mapped[float | None]  # over everything that was tested
+    q_value: Mapped[float | None]  # version 1
     n_units: Mapped[int]
     n_nonzero: Mapped[int]
     note: Mapped[str | None]  # why there is no p value: too rare, too few clusters

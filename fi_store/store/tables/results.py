@@ -32,20 +32,10 @@ class AnalysisPlan(Base):
 
     __tablename__ = "analysis_plan"
     run_id: Mapped[str] = mapped_column(primary_key=True)
-    plan: Mapped[dict[str, Any]]  # K, candidate floors, floors, split counts, seeds, layers, thresholds
+    plan: Mapped[dict[str, Any]]  # changes, layers, behaviors, split counts, seeds, thresholds
     opened_before: Mapped[int]  # earlier analyses that opened C of the same extraction
-    smallest_detectable: Mapped[float]  # SD above the floor, 80% power, K candidates
+    smallest_detectable: Mapped[float]  # SD of a mean over clusters, 80% power, over all that is tested
     created_at: Mapped[dt.datetime]
-
-
-class ShamResult(Base):
-    """What the same search finds with a sham instead of the target (floors from the other shams)."""
-
-    __tablename__ = "sham_result"
-    run_id: Mapped[str] = mapped_column(primary_key=True)
-    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    n_tested: Mapped[int]  # groups tested on C
-    n_confirmed: Mapped[int]  # groups that passed gate 2
 
 
 class LayerSimilarity(Base):
@@ -95,35 +85,9 @@ class Dictionary(Base):
     dead_share: Mapped[float]
     dark_matter: Mapped[float | None]  # share of ||t - b||^2 that is not reconstructed, C; null across widths
     mean_shift: Mapped[float | None]  # share of ||t - b||^2 that the mean shift of D reaches, C
-
-
-class ProbeRequest(Base):
-    """A request of the analysis to run the models again; the probe stage answers with `intervention` rows.
-
-    Kind `splice`: read these prompts with the model's own answers while a dictionary's reconstruction replaces the
-    activations.
-    """
-
-    __tablename__ = "probe_request"
-    id: Mapped[str] = mapped_column(primary_key=True)
-    run_id: Mapped[str]
-    kind: Mapped[str]  # splice
-    dictionary_id: Mapped[str]
-    prompt_ids: Mapped[list[str]]
-    state: Mapped[str]  # asked, answered, failed (not finite with the splice)
-
-
-class Intervention(Base):
-    """The loss of one model on its own answer to a prompt, in one arm of a probe."""
-
-    __tablename__ = "intervention"
-    request_id: Mapped[str] = mapped_column(primary_key=True)
-    reader: Mapped[str] = mapped_column(primary_key=True)  # base, target
-    prompt_id: Mapped[str] = mapped_column(primary_key=True)
-    arm: Mapped[str] = mapped_column(primary_key=True)  # clean, spliced, ablated
-    run_id: Mapped[str]
-    n_tokens: Mapped[int]  # tokens of the answer that follow a kept position
-    loss: Mapped[float]  # mean -log p of the answer's tokens, nats
+    # share of the loss recovered with reconstructions spliced in; only in runs of version 1
+    loss_recovered_base: Mapped[float | None]
+    loss_recovered_target: Mapped[float | None]
 
 
 class Feature(Base):
@@ -176,7 +140,10 @@ class LatentScaling(Base):
 
 
 class FeatureGroup(Base):
-    """Features of one or several layers that act together, numbered in the order of the candidates on D."""
+    """Features of one layer and position class that act together, numbered in the order of their attribution on D.
+
+    Groups that do the same to the answers are one change, led by the strongest of them.
+    """
 
     __tablename__ = "feature_group"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -185,12 +152,12 @@ class FeatureGroup(Base):
     position_class: Mapped[str]
     layers: Mapped[list[int]]
     n_features: Mapped[int]
-    attributed: Mapped[float]  # sum over members of (|mean theta| - candidate floor) S ||d||, on D
-    share: Mapped[float]  # share of all candidates' attributed effect
-    selected: Mapped[bool]  # whether it is among the K tested on C
-    # the categories of C that it was tested on, chosen on D; empty: all prompts; null: not tested
-    scope: Mapped[list[str] | None]
-    # the group that leads the change this one is reported with; both move on the same prompts
+    attributed: Mapped[
+        float
+    ]  # nats per token of the gap that attribution on D assigns to it (METHOD section 3)
+    share: Mapped[float]  # share of the gap on D
+    selected: Mapped[bool]  # whether it is part of a change that was tested on C
+    # the group that leads the change that this one is part of; null if it leads one, or is part of none
     leader_id: Mapped[str | None]
     # share of the other dictionary seeds in which it recurs; null with one seed
     recurrence: Mapped[float | None]
@@ -229,14 +196,18 @@ class FeatureName(Base):
 
 
 class Finding(Base):
-    """A group that passed gates 0-2 (observation) or 0-3 (finding); `internal_shift` if gate 0 found no difference."""
+    """A change that was confirmed on C, under the group that leads it (METHOD section 5).
+
+    Runs of version 1 hold observations and internal shifts, which were not tested causally; columns that only those
+    have, or only findings, are null in the others.
+    """
 
     __tablename__ = "finding"
     run_id: Mapped[str] = mapped_column(primary_key=True)
     group_id: Mapped[str] = mapped_column(primary_key=True)
     rank: Mapped[int]
-    tier: Mapped[str]  # finding, observation, internal_shift
-    causal_status: Mapped[str]  # 'not tested causally' until gate 3 has run
+    tier: Mapped[str]  # finding; version 1: observation, internal_shift
+    causal_status: Mapped[str]  # 'tested'; version 1: 'not tested causally'
     change: Mapped[str]
     named: Mapped[bool]
     name: Mapped[str]
@@ -249,21 +220,38 @@ class Finding(Base):
     promoted_tokens: Mapped[list[str]]
     suppressed_tokens: Mapped[list[str]]
     trigger_tokens: Mapped[list[str]]
-    effect: Mapped[float]
+    effect: Mapped[float]  # nats per token that the patch closes; version 1: mean theta
     ci_low: Mapped[float]
     ci_high: Mapped[float]
-    floor: Mapped[float]
-    p_value: Mapped[float]  # adjusted (maxT)
-    q_value: Mapped[float]
+    floor: Mapped[float | None]  # version 1
+    p_value: Mapped[float]  # adjusted (Holm; version 1: maxT)
+    q_value: Mapped[float | None]  # version 1
     n_units: Mapped[int]
     log2_ratio: Mapped[float | None]
     log2_low: Mapped[float | None]
     log2_high: Mapped[float | None]
-    rate_base: Mapped[float | None]  # share of the model's own answers (C) that match the name's predicate
+    rate_base: Mapped[float | None]  # share of the model's own answers (C) that have the behavior
     rate_target: Mapped[float | None]
     rate_p: Mapped[float | None]  # McNemar, exact
-    share_closed: Mapped[float | None]  # gate 3
-    share_low: Mapped[float | None]
+    share_closed: Mapped[float | None]  # share of the gap that the patch closes, at `layer` and `side`
+    share_low: Mapped[float | None]  # 95% limits over clusters
+    share_high: Mapped[float | None]
+    words: Mapped[list[str] | None]  # of the behavior, then what the patch pushes; ten at most
+    phrase: Mapped[str | None]  # of the behavior
+    behavior: Mapped[int | None]  # behavior.number; null: the change goes with no behavior
+    rate_patched: Mapped[float | None]  # on the prompts of `rate_clean`, with the patch on
+    rate_control: Mapped[float | None]  # the same with the control
+    rate_clean: Mapped[float | None]  # the same without a patch; null if no answers were generated
+    n_generated: Mapped[int | None]  # their number of prompts
+    share_control: Mapped[float | None]  # share that the control's patch closes
+    share_behavior: Mapped[float | None]  # share of the behavior that the patch closes (`behavior_share`)
+    ceiling: Mapped[
+        float | None
+    ]  # share that the whole difference closes at the same layer, side and positions
+    side: Mapped[str | None]  # base, target: the model in which the patch was tested
+    layer: Mapped[int | None]  # the layer that was tested
+    change_inside: Mapped[str | None]  # change class of its features by their activity
+    features: Mapped[list[str] | None]  # feature ids at `layer`, strongest first
 
 
 class FindingExample(Base):

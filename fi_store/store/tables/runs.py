@@ -180,32 +180,18 @@ class Generation(Base):
     finished: Mapped[bool]  # false: cut off at the token limit
 
 
-class ShamTarget(Base):
-    """A target without content: the weight difference with rows and columns permuted and sign-flipped, and scaled to
-    move activations as far as the real target does (METHOD: equal-norm sham)."""
-
-    __tablename__ = "sham_target"
-    run_id: Mapped[str] = mapped_column(primary_key=True)
-    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    seed: Mapped[int]
-    scale: Mapped[float]  # c
-    relative_difference_pair: Mapped[float]
-    relative_difference_sham: Mapped[float]
-
-
 class ActivationShard(Base):
     """A safetensors file with the activations, or gradients, of one reader, site, layer and chunk, token by token.
 
-    Tensor `activations` or `gradients`: (n_rows, d_model). Its row i is `token_divergence.row = first_row + i`. A sham
-    reads no control texts, so its rows are numbered without them. Activations are in the run's dtype. Gradients are in
-    the same one, but float32 instead of float16: nats of A_reader (METHOD section 1) per unit of activation, zero in
-    control texts.
+    Tensor `activations` or `gradients`: (n_rows, d_model). Its row i is `token_divergence.row = first_row + i`.
+    Activations are in the run's dtype. Gradients are in the same one, but float32 instead of float16: nats of A_reader
+    (METHOD section 1) per unit of activation, zero in control texts.
     """
 
     __tablename__ = "activation_shard"
     run_id: Mapped[str] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(primary_key=True)  # activation, gradient
-    reader: Mapped[str] = mapped_column(primary_key=True)  # base, target, sham_0, sham_1, ...
+    reader: Mapped[str] = mapped_column(primary_key=True)  # base, target
     site: Mapped[str] = mapped_column(primary_key=True)
     layer: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     chunk: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
