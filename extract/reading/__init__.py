@@ -6,7 +6,7 @@ It does not know how texts are rendered or tokenized, and it does not decide wha
 from __future__ import annotations
 
 from extract.reading.attribution import AttributionReading, attribute_pair
-from extract.reading.backward import AnswerTexts, Scoring, Shift, read_answers
+from extract.reading.backward import Shift, read_answers
 from extract.reading.batch import BATCH_TOKENS, padded_length
 from extract.reading.divergence import BLOCK_ROWS, VocabularyMap, map_vocabularies
 from extract.reading.facts import (
@@ -20,8 +20,9 @@ from extract.reading.facts import (
 )
 from extract.reading.generate import Answer, answering, generate_answers
 from extract.reading.graph import measured_graph
-from extract.reading.hooks import NotFiniteError, Readable, Splice, read_batch
-from extract.reading.pair import Activations, SequenceBatch, batch_sequences, read_alone, read_pair
+from extract.reading.hooks import NotFiniteError, Readable, read_batch
+from extract.reading.pair import Activations, SequenceBatch, batch_sequences, read_pair
+from extract.reading.passes import AnswerTexts, Scoring
 from extract.reading.prefix import may_branch
 from extract.reading.shards import full_disk_explained, write_shards
 from extract.reading.units import answer_texts, batch_tokens, find_units, reader_of, scorings_of
@@ -38,7 +39,6 @@ __all__ = [
     "Scoring",
     "SequenceBatch",
     "Shift",
-    "Splice",
     "VocabularyMap",
     "answer_texts",
     "answering",
@@ -57,7 +57,6 @@ __all__ = [
     "measured_graph",
     "mentioned_tokens",
     "padded_length",
-    "read_alone",
     "read_answers",
     "read_batch",
     "read_pair",
