@@ -24,8 +24,19 @@ from extract.reading.hooks import NotFiniteError, Readable, read_batch
 from extract.reading.pair import Activations, SequenceBatch, batch_sequences, read_pair
 from extract.reading.passes import AnswerTexts, Scoring
 from extract.reading.prefix import may_branch
+from extract.reading.replay import CleanReading, Patch, read_clean
 from extract.reading.shards import full_disk_explained, write_shards
-from extract.reading.units import answer_texts, batch_tokens, find_units, reader_of, scorings_of
+from extract.reading.units import (
+    Unit,
+    answer_texts,
+    batch_tokens,
+    batch_units,
+    by_unit,
+    find_units,
+    reader_of,
+    row_numbers,
+    scorings_of,
+)
 
 __all__ = [
     "BATCH_TOKENS",
@@ -34,11 +45,14 @@ __all__ = [
     "Answer",
     "AnswerTexts",
     "AttributionReading",
+    "CleanReading",
     "NotFiniteError",
+    "Patch",
     "Readable",
     "Scoring",
     "SequenceBatch",
     "Shift",
+    "Unit",
     "VocabularyMap",
     "answer_texts",
     "answering",
@@ -46,6 +60,8 @@ __all__ = [
     "attribution_table",
     "batch_sequences",
     "batch_tokens",
+    "batch_units",
+    "by_unit",
     "divergence_table",
     "find_units",
     "full_disk_explained",
@@ -59,8 +75,10 @@ __all__ = [
     "padded_length",
     "read_answers",
     "read_batch",
+    "read_clean",
     "read_pair",
     "reader_of",
+    "row_numbers",
     "scorings_of",
     "summary_table",
     "token_table",

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from extract.reading.batch import Batch
 from extract.reading.hooks import NotFiniteError, Readable, narrowed, run_level, site_module
-from extract.reading.likelihood import Likelihood, likelihood
+from extract.reading.likelihood import Likelihood
 from extract.reading.passes import AnswerTexts, Counted, PlannedPass, Scoring, plan_passes
 from extract.reading.prefix import may_branch, may_share, shareable
 
@@ -61,18 +60,14 @@ def read_answers(
     Raises:
         NotFiniteError: a gradient or a log-probability is not finite.
     """
-    positions = [
-        sorted({at for at, _ in kept} | {each.position for each in counted})
-        for kept, counted in zip(texts.kept, texts.counted, strict=True)
-    ]
-    batch = Batch(texts.ids, positions, texts.stems, device)
+    batch = texts.batch(device)
     output: AnswerOutput | None = None
     mode = torch.enable_grad() if gradients else torch.inference_mode()
     with reader.active() as model, mode:
         # Repeated with whole texts if the first pass shows that the model cannot share.
         while output is None:
             levels = batch.levels(share=may_share(model), branch=may_branch(model))
-            plans = plan_passes(texts, positions, levels)
+            plans = plan_passes(texts, levels)
             output = _Attempt(reader, model, texts, sites, scoring, gradients, shift).run(plans)
     finite = [output.logprobs, *output.gradients.values()]
     if not all(bool(torch.isfinite(values).all()) for values in finite):
@@ -97,10 +92,9 @@ class _Attempt:
 
     def run(self, plans: Sequence[PlannedPass]) -> AnswerOutput | None:
         """Runs the passes in order, then backward. None if the model's keys and values cannot be passed on."""
-        counted = [each for part in self.texts.counted for each in part]
+        counted = self.texts.flat
         logprobs = torch.zeros(len(counted), dtype=torch.float64)
-        lengths = [len(part) for part in self.texts.counted]
-        found = AnswerOutput(list(logprobs.split(lengths)), {}, {})
+        found = AnswerOutput(self.texts.by_text(logprobs), {}, {})
         heads: list[tuple[Tensor, Tensor]] = []  # logits and their gradients
         cache = None
         send_positions = len(plans) > 1 and may_branch(self.model)
@@ -113,8 +107,8 @@ class _Attempt:
                 output = run_level(
                     self.model, level, cache, keep_cache=not last, send_positions=send_positions
                 )
-            if len(plan.counted.numbers):
-                logits = output.logits[0] if was_narrowed() else output.logits[plan.counted[:2]]
+            if plan.scored is not None:
+                logits = output.logits[0] if was_narrowed() else output.logits[plan.scored]
                 part = [counted[number] for number in plan.counted.numbers.tolist()]
                 scored = self._score(logits, part)
                 logprobs[plan.counted.numbers.cpu()] = scored.logprobs.cpu().double()
@@ -135,22 +129,15 @@ class _Attempt:
 
     def _score(self, logits: Tensor, part: Sequence[Counted]) -> Likelihood:
         """The log-probabilities of counted tokens under logits (n, V), and their gradient."""
-        ids = torch.tensor([each.token for each in part], device=logits.device)
         weights = None
         if self.backward:
             weights = torch.tensor([self._scale * self.texts.weights[each.text] for each in part])
-            weights = weights.to(logits.device)
-        ends, padded = self.scoring.ends.to(logits.device), self.scoring.padded
-        if padded is not None:
-            padded = padded.to(logits.device)
-        return likelihood(logits.detach(), ids, ends, padded, weights)
+        return self.scoring.score(logits.detach(), [each.token for each in part], weights)
 
     @contextmanager
     def _hooked(self, plan: PlannedPass, found: AnswerOutput) -> Iterator[Callable[[], bool]]:
         """All hooks of a pass, removed when the context closes."""
         with_graph = self.backward and len(plan.level.indices) > 0
-        counted = plan.counted
-        head = replace(plan.level, rows=counted.rows, columns=counted.columns, indices=counted.numbers)
         with ExitStack() as stack:
             if not with_graph:
                 stack.enter_context(torch.no_grad())
@@ -161,7 +148,7 @@ class _Attempt:
                         module = site_module(self.reader, layer, number, site)
                         handle = module.register_forward_hook(self._watch((site, number), plan, found))
                         stack.callback(handle.remove)
-            yield stack.enter_context(narrowed(self.model, head, len(counted.numbers) > 0))
+            yield stack.enter_context(narrowed(self.model, plan.level.ids.shape, plan.scored))
 
     def _watch(self, key: tuple[str, int], plan: PlannedPass, found: AnswerOutput) -> Callable[..., Any]:
         """A hook on a site's module that takes the activations of kept rows and, later, their gradients."""

@@ -92,7 +92,9 @@ def _read_levels(
         with_logits = logits and len(level.indices) > 0
         with (
             _captured(reader, level, sites, captured),
-            narrowed(model, level, with_logits) as was_narrowed,
+            narrowed(
+                model, level.ids.shape, (level.rows, level.columns) if with_logits else None
+            ) as was_narrowed,
         ):
             output = run_level(model, level, cache, keep_cache=not last, send_positions=send_positions)
         if with_logits:
@@ -168,20 +170,23 @@ def site_module(reader: Readable, layer: nn.Module, number: int, site: str) -> n
 
 
 @contextmanager
-def narrowed(model: Any, level: Level, logits: bool) -> Iterator[Callable[[], bool]]:
-    """Passes only the kept positions to the output head, as (1, n, d_model), or one position if `logits` is false.
+def narrowed(
+    model: Any, shape: torch.Size, positions: tuple[Tensor, Tensor] | None
+) -> Iterator[Callable[[], bool]]:
+    """Passes only some positions of a pass over ids of `shape` to the output head, as (1, n, d_model).
 
-    Yields a function that says, after the pass, whether this happened (a model may have no separate head).
+    They are given as rows and columns (n,); None stands for any one position, if no logits are needed. Yields a
+    function that says, after the pass, whether this happened (a model may have no separate head).
     """
     narrowed = False
 
     def narrow(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         nonlocal narrowed
         hidden = inputs[0]
-        if not isinstance(hidden, Tensor) or hidden.shape[:2] != level.ids.shape:
+        if not isinstance(hidden, Tensor) or hidden.shape[:2] != shape:
             return None
         narrowed = True
-        kept = hidden[level.rows, level.columns] if logits else hidden[0, :1]
+        kept = hidden[0, :1] if positions is None else hidden[positions]
         return (kept.unsqueeze(0), *inputs[1:])
 
     head = model.get_output_embeddings()

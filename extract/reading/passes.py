@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from extract.reading.batch import Level
+from extract.reading.batch import Batch, Level
+from extract.reading.likelihood import Likelihood, likelihood
 
 
 class Counted(NamedTuple):
@@ -35,6 +36,27 @@ class AnswerTexts:
     weights: list[float]
     n_rows: int
 
+    @property
+    def positions(self) -> list[list[int]]:
+        """The positions of each text that are kept or counted, ascending."""
+        return [
+            sorted({at for at, _ in kept} | {each.position for each in counted})
+            for kept, counted in zip(self.kept, self.counted, strict=True)
+        ]
+
+    @property
+    def flat(self) -> list[Counted]:
+        """The counted positions of all texts in one list, as they are numbered in passes."""
+        return [each for part in self.counted for each in part]
+
+    def by_text(self, values: Tensor) -> list[Tensor]:
+        """Values of all counted positions, divided by text."""
+        return list(torch.split(values, [len(part) for part in self.counted]))
+
+    def batch(self, device: torch.device | str) -> Batch:
+        """The texts as one batch."""
+        return Batch(self.ids, self.positions, self.stems, device)
+
 
 @dataclass(frozen=True)
 class Scoring:
@@ -42,6 +64,12 @@ class Scoring:
 
     ends: Tensor  # (E,) int64
     padded: Tensor | None  # (V,) bool
+
+    def score(self, logits: Tensor, tokens: Sequence[int], weights: Tensor | None = None) -> Likelihood:
+        """The log-probabilities of tokens (or `END`) under logits (n, V), and their gradient if there are weights."""
+        ids, ends = torch.tensor(tokens, device=logits.device), self.ends.to(logits.device)
+        padded = None if self.padded is None else self.padded.to(logits.device)
+        return likelihood(logits, ids, ends, padded, None if weights is None else weights.to(logits.device))
 
 
 class Positions(NamedTuple):
@@ -63,15 +91,18 @@ class PlannedPass(NamedTuple):
     kept: Positions
     counted: Positions
 
+    @property
+    def scored(self) -> tuple[Tensor, Tensor] | None:
+        """The rows and columns of the counted predictions; None if there are none."""
+        return (self.counted.rows, self.counted.columns) if len(self.counted.numbers) else None
 
-def plan_passes(
-    texts: AnswerTexts, positions: Sequence[Sequence[int]], levels: Sequence[Level]
-) -> list[PlannedPass]:
+
+def plan_passes(texts: AnswerTexts, levels: Sequence[Level]) -> list[PlannedPass]:
     """Finds kept rows and counted predictions in the passes."""
     rows = [dict(kept) for kept in texts.kept]
     numbers = iter(range(sum(map(len, texts.counted))))
     numbered = [{each.position: next(numbers) for each in counted} for counted in texts.counted]
-    flat = [(text, at) for text, some in enumerate(positions) for at in some]
+    flat = [(text, at) for text, some in enumerate(texts.positions) for at in some]
     of_row = torch.tensor([rows[text].get(at, -1) for text, at in flat], dtype=torch.long)
     of_counted = torch.tensor([numbered[text].get(at, -1) for text, at in flat], dtype=torch.long)
     return [PlannedPass(level, _numbered(level, of_row), _numbered(level, of_counted)) for level in levels]
