@@ -25,7 +25,6 @@ from extract.reading import (
     read_pair,
     reader_of,
 )
-from extract.shams import CALIBRATION_PROMPTS, why_no_sham
 from extract.texts import ReadSequence
 from fi_store.errors import ExtractionError
 from fi_store.method import METHOD
@@ -99,13 +98,13 @@ def estimate_job(job: Job, folder: Path) -> Estimate:
     trial = _trial(job)
     (n_prompt, n_control), content, longest = _token_counts(job)
     count, new = len(job.suite.prompts), job.config.max_new_tokens
-    shams = job.config.shams if why_no_sham(job.pair) is None else 0
+    shams = 0
     with_control = sum(bool(prompt.control) for prompt in job.suite.prompts)
     answer_rows = content[0] + 2 * count * new + count  # all but those of control texts
     n_rows = answer_rows + content[1] + with_control
     both_answers = _both_answers(job, n_prompt, 2 * count * new)
     read_once = both_answers + n_control
-    scaling = _scaling_readings(shams) * both_answers / count * min(CALIBRATION_PROMPTS, count)
+    scaling = 0
     steps = len(job.chunks) * new
     return Estimate(
         n_prompts=count,

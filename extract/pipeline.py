@@ -18,7 +18,6 @@ from extract.chunks import committed_chunks, extract_chunk
 from extract.estimate import Estimate, estimate_job
 from extract.job import Job, begin, check_same, prepare, stored_attribution, stored_rendering
 from extract.models import LoadedPair, load_pair
-from extract.shams import extract_shams
 from fi_store.config import RunConfig
 from fi_store.progress import Progress, Stopwatch
 from fi_store.prompts import PromptSuite
@@ -68,7 +67,6 @@ def ingest(
     with _state_recorded(store, run_id):
         try:
             _extract_pair(store, run_id, job, progress, watch)
-            extract_shams(store, run_id, job, progress, watch)
         finally:
             for stage, seconds in watch.seconds.items():
                 store.event(run_id, "extract", "timing", stage, value=seconds)
