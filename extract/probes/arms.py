@@ -148,7 +148,8 @@ class ControlPatch:
 
     def vectors(self, activations: Mapping[Side, Tensor]) -> Tensor:
         """(n, d_model) float32 on the CPU."""
-        return self.sign * self.like.vectors(activations).norm(dim=1, keepdim=True) * self.direction
+        sizes: Tensor = torch.linalg.vector_norm(self.like.vectors(activations), dim=1, keepdim=True)
+        return self.sign * sizes * self.direction
 
 
 def live_patch(folder: Path, arm: Arm) -> FeaturePatch | ControlPatch:
