@@ -85,7 +85,7 @@ def extract_chunk(
                 (Attribution, attribution_table),
             ):
                 write_facts(session, table, make(run_id, number, attributed), replace=this_chunk)
-            _write_tokens(session, run_id, mentioned, job.tokenizers.base)
+            write_tokens(session, run_id, mentioned, job.tokenizers.base)
 
 
 def read_attribution(
@@ -152,8 +152,8 @@ def next_row(store: Store, run_id: str, number: int, *, controls: bool = True) -
     return int(row["n"])
 
 
-def _write_tokens(session: Session, run_id: str, mentioned: set[int], tokenizer: Any) -> None:
-    """Adds the texts of tokens that no earlier chunk mentions."""
+def write_tokens(session: Session, run_id: str, mentioned: set[int], tokenizer: Any) -> None:
+    """Adds the texts of mentioned tokens that the store does not have yet."""
     known = {token for (token,) in session.query(RunToken.token_id).where(RunToken.run_id == run_id)}
     new = mentioned - known
     if new:

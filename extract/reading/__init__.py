@@ -8,6 +8,7 @@ from __future__ import annotations
 from extract.reading.attribution import AttributionReading, attribute_pair
 from extract.reading.backward import Shift, read_answers
 from extract.reading.batch import BATCH_TOKENS, padded_length
+from extract.reading.decoding import Decoding
 from extract.reading.divergence import BLOCK_ROWS, VocabularyMap, map_vocabularies
 from extract.reading.facts import (
     attribution_table,
@@ -18,13 +19,13 @@ from extract.reading.facts import (
     summary_table,
     token_table,
 )
-from extract.reading.generate import Answer, answering, generate_answers
+from extract.reading.generate import Answer, answer_of, answering, end_ids, generate_answers
 from extract.reading.graph import measured_graph
-from extract.reading.hooks import NotFiniteError, Readable, read_batch
+from extract.reading.hooks import Edit, NotFiniteError, Readable, add_vectors, read_batch
 from extract.reading.pair import Activations, SequenceBatch, batch_sequences, read_pair
 from extract.reading.passes import AnswerTexts, Scoring
 from extract.reading.prefix import may_branch
-from extract.reading.replay import CleanReading, Patch, read_clean
+from extract.reading.replay import CleanReading, Patch, layers_below, read_clean
 from extract.reading.shards import full_disk_explained, write_shards
 from extract.reading.units import (
     Unit,
@@ -46,6 +47,8 @@ __all__ = [
     "AnswerTexts",
     "AttributionReading",
     "CleanReading",
+    "Decoding",
+    "Edit",
     "NotFiniteError",
     "Patch",
     "Readable",
@@ -54,6 +57,8 @@ __all__ = [
     "Shift",
     "Unit",
     "VocabularyMap",
+    "add_vectors",
+    "answer_of",
     "answer_texts",
     "answering",
     "attribute_pair",
@@ -63,10 +68,12 @@ __all__ = [
     "batch_units",
     "by_unit",
     "divergence_table",
+    "end_ids",
     "find_units",
     "full_disk_explained",
     "gap_table",
     "generate_answers",
+    "layers_below",
     "logprob_table",
     "map_vocabularies",
     "may_branch",

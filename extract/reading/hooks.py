@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,14 @@ class Readable(Protocol):
     @property
     def layers(self) -> Sequence[nn.Module]: ...
     def active(self) -> AbstractContextManager[Any]: ...
+
+
+class Edit(NamedTuple):
+    """What is done with a site's activations (n, T, d_model) in a pass: `change` returns them or others."""
+
+    site: str
+    layer: int
+    change: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -153,6 +161,33 @@ def _captured(
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def edited(reader: Readable, edit: Edit | None) -> Iterator[None]:
+    """Applies an edit while the context is open."""
+    if edit is None:
+        yield
+        return
+
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        changed = edit.change(output[0] if isinstance(output, tuple) else output)
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+    module = site_module(reader, reader.layers[edit.layer], edit.layer, edit.site)
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def add_vectors(hidden: Tensor, rows: Tensor, columns: Tensor, values: Tensor) -> Tensor:
+    """A copy of activations (B, T, d_model) with values (k, d_model) added at k positions, summed in float32."""
+    rows, columns, values = (part.to(hidden.device) for part in (rows, columns, values))
+    changed = hidden.clone()
+    changed[rows, columns] = (hidden[rows, columns].float() + values).to(hidden.dtype)
+    return changed
 
 
 def site_module(reader: Readable, layer: nn.Module, number: int, site: str) -> nn.Module:

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from extract.reading.hooks import NotFiniteError, Readable, narrowed, run_level, site_module
+from extract.reading.hooks import Edit, NotFiniteError, Readable, add_vectors, edited, narrowed, run_level
 from extract.reading.likelihood import divergence_terms
 from extract.reading.passes import AnswerTexts, PlannedPass, Positions, Scoring, plan_passes
 from extract.reading.prefix import may_branch, may_share, shareable
@@ -26,6 +26,11 @@ SAME = 1e-3
 """Nats by which a token's log-probability may change when layers are skipped without a patch."""
 _SKIPPING: WeakKeyDictionary[nn.Module, dict[int, bool]] = WeakKeyDictionary()
 """Whether a model gives the same predictions when so many of its layers are skipped."""
+
+
+def layers_below(site: str, layer: int) -> int:
+    """How many layers are done before a change of a site's output changes anything."""
+    return layer + (site == "resid_post")
 
 
 class Patch(NamedTuple):
@@ -39,7 +44,12 @@ class Patch(NamedTuple):
     @property
     def n_below(self) -> int:
         """How many layers are done before the patch changes anything."""
-        return self.layer + (self.site == "resid_post")
+        return layers_below(self.site, self.layer)
+
+    def edit(self, at: Positions) -> Edit:
+        """What the patch does in a pass at positions that are numbered as its values are."""
+        values = self.values[at.numbers.to(self.values.device)]
+        return Edit(self.site, self.layer, lambda hidden: add_vectors(hidden, at.rows, at.columns, values))
 
 
 class PatchedOutput(NamedTuple):
@@ -118,7 +128,7 @@ class CleanReading:
                 if skipped:
                     stack.enter_context(self._skipping(one, skipped))
                 if patch is not None and len(found[number].numbers):
-                    stack.enter_context(_patching(self.reader, patch, found[number]))
+                    stack.enter_context(edited(self.reader, patch.edit(found[number])))
                 was_narrowed = stack.enter_context(narrowed(model, level.ids.shape, one.plan.scored))
                 output = run_level(
                     model, level, before, keep_cache=not last, send_positions=self._send_positions(model)
@@ -253,31 +263,6 @@ def _patched_positions(plan: PlannedPass, patch: Patch, n_rows: int) -> Position
     found = found[:, found[2] >= 0]  # sorted by row and column
     again = (found[:2, 1:] == found[:2, :-1]).all(0)  # equal texts that are read as one
     return Positions(*found[:, torch.cat([again.new_ones(min(1, found.shape[1])), ~again])])
-
-
-@contextmanager
-def _patching(reader: Readable, patch: Patch, at: Positions) -> Iterator[None]:
-    """Adds a patch to the output of its module while the context is open."""
-
-    def add(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        hidden: Tensor = output[0] if isinstance(output, tuple) else output  # (B, T, d_model)
-        rows, columns, numbers = at.of(hidden)
-        changed = add_vectors(hidden, rows, columns, patch.values.to(hidden.device)[numbers])
-        return (changed, *output[1:]) if isinstance(output, tuple) else changed
-
-    module = site_module(reader, reader.layers[patch.layer], patch.layer, patch.site)
-    handle = module.register_forward_hook(add)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def add_vectors(hidden: Tensor, rows: Tensor, columns: Tensor, values: Tensor) -> Tensor:
-    """A copy of activations (B, T, d_model) with values (k, d_model) added at k positions, summed in float32."""
-    changed = hidden.clone()
-    changed[rows, columns] = (hidden[rows, columns].float() + values).to(hidden.dtype)
-    return changed
 
 
 @contextmanager

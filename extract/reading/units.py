@@ -37,6 +37,11 @@ class Unit(NamedTuple):
         first, second = self.sequences
         return first.base.ids == second.base.ids and first.target.ids == second.target.ids
 
+    def prompt_ids(self, side: Side) -> list[int]:
+        """The prompt in one model's tokens."""
+        text = self.sequences[0].sides[side]
+        return text.ids[: text.n_prompt]
+
     def has_end(self, number: int) -> bool:
         """Whether an answer's end mark counts. Equal answers have it if both models ended them."""
         return all(self.ended) if self.equal else self.ended[number]
