@@ -12,19 +12,7 @@ class Method:
     alpha: float = 0.05
     """Level for the adjusted p on the confirmation half and for the one-sided limits of words and names."""
     floor_minimum: float = 0.01
-    """Smallest absolute mean theta that can become a result, whatever the shams show."""
-    floor_level: float = 0.9
-    """Share of new shams whose largest |mean theta|, at one layer and position class, stays below the floor."""
-    sham_sharpness: float = 3.0
-    """The b of y = log(exp(b * size) - 1), the scale for comparing shams: logarithmic far below 1 / b, linear above."""
-    sham_spread: float = 0.43
-    """Usual standard deviation of y between shams (from 30 shams of three pairs)."""
-    sham_spread_weight: float = 6.0
-    """Degrees of freedom given to `sham_spread` when it is pooled with a run's own shams."""
-    floor_quantile: float = 0.999
-    """Quantile of |mean theta| over a sham's alive features that a candidate feature must exceed."""
-    floor_quantile_needs: int = 1_000
-    """Alive features needed to use `floor_quantile`; with fewer, the maximum is used instead."""
+    """Smallest absolute mean theta that counts as a difference."""
     alive_tokens: int = 12
     """Firing tokens on D that a feature needs for a meaningful scale."""
     min_nonzero_clusters: int = 12
@@ -35,8 +23,6 @@ class Method:
     """Random sign flips (by cluster) in the confirmation test."""
     category_permutations: int = 9_999
     """Label permutations in the test of a category contrast."""
-    explore_permutations: int = 1_000
-    """Sign flips used for the exploration table's pooled-permutation FDR."""
     bootstrap_draws: int = 2_000
     """Bootstrap draws over clusters for every interval."""
     gate0_kl_upper: float = 0.02

@@ -21,7 +21,7 @@ from extract.reading.facts import (
 from extract.reading.generate import Answer, answering, generate_answers
 from extract.reading.graph import measured_graph
 from extract.reading.hooks import NotFiniteError, Readable, Splice, read_batch
-from extract.reading.pair import Activations, SequenceBatch, batch_sequences, read_alone, read_pair
+from extract.reading.pair import Activations, SequenceBatch, batch_sequences, read_pair
 from extract.reading.prefix import may_branch
 from extract.reading.shards import full_disk_explained, write_shards
 from extract.reading.units import answer_texts, batch_tokens, find_units, reader_of, scorings_of
@@ -57,7 +57,6 @@ __all__ = [
     "measured_graph",
     "mentioned_tokens",
     "padded_length",
-    "read_alone",
     "read_answers",
     "read_batch",
     "read_pair",

@@ -31,7 +31,7 @@ class NotFiniteError(ExtractionError):
 
 
 class Readable(Protocol):
-    """What reading needs from a model. `extract.models.Reader` and sham targets have it."""
+    """What reading needs from a model. `extract.models.Reader` has it."""
 
     @property
     def reference(self) -> ModelReference: ...

@@ -25,7 +25,7 @@ from tests.helpers.tiny import TinyModels
 
 LISTS = {name: [f"Tell {name} {n} about {n * 3} sheep" for n in range(16)] for name in ("sums", "letters")}
 SMALL: dict[str, Any] = {
-    "shams": 0, "candidates": 3, "n_latents": 32, "k": 4, "dictionary_steps": 20, "dictionary_batch": 64,
+    "candidates": 3, "n_latents": 32, "k": 4, "dictionary_steps": 20, "dictionary_batch": 64,
     "max_new_tokens": 4, "layers": "1", "device": "cpu", "quantization": "fp32",
 }  # fmt: skip
 

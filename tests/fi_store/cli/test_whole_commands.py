@@ -23,7 +23,7 @@ from tests.helpers.command import Result, fi_store
 from tests.helpers.tiny import TinyModels, tiny_gguf
 
 SMALL = (
-    "--limit-per-category", 4, "--shams", 1, "--candidates", 4, "--n-latents", 64, "--k", 8, "--dictionary-steps", 40,
+    "--limit-per-category", 4, "--candidates", 4, "--n-latents", 64, "--k", 8, "--dictionary-steps", 40,
     "--dictionary-batch", 128, "--max-new-tokens", 8, "--layers", "all", "--seed", 1, "--quantization", "fp32",
     "--device", "cpu",
 )  # fmt: skip
@@ -105,7 +105,7 @@ def second(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) ->
         "--categories", "one,two", "--limit-per-category", 14, "--cache-dir", folder / "cache", "--seed", 2,
         "--quantization", "bf16", "--device", "cpu",
         "--max-new-tokens", 3, "--sites", "resid_post,mlp_out", "--layers", "1", "--attribution", "off",
-        "--n-latents", 32, "--dictionary-steps", 25, "--dictionary-batch", 64, "--candidates", 2, "--shams", 0,
+        "--n-latents", 32, "--dictionary-steps", 25, "--dictionary-batch", 64, "--candidates", 2,
         "--feature-threshold", 0.25, "--alpha", 0.2, "--skip-naming", "--skip-visualization", "--no-skip-report",
         "--crosscoder-file", folder / "outside.json", "--dictionary", "crosscoder",
     )  # fmt: skip
@@ -117,7 +117,7 @@ def third(first: Made, tiny_models: TinyModels, tmp_path_factory: pytest.TempPat
     return make(
         tmp_path_factory.mktemp("third"), "--base-model", tiny_models.llama, "--target-model", tiny_models.planted,
         *SMALL, "--alpha", 0.9, "--keep-activations", "all", "--skip-activations", "--skip-naming", "--skip-report",
-        "--skip-probes", "--dictionary-seeds", 2, store=first.store,
+        "--interventions", "off", "--dictionary-seeds", 2, store=first.store,
     )  # fmt: skip
 
 
@@ -173,9 +173,6 @@ EFFECTS: dict[str, Callable[[Made, Made, Made], bool]] = {
     "dictionary_steps": lambda a, b, c: [x.value(DICTIONARY.format("steps")) for x in (a, b)] == [40, 25],
     "dictionary_batch": lambda a, b, c: True,  # test_the_batch_size_changes_the_dictionary
     "candidates": lambda a, b, c: (a.plan["candidates"], b.plan["candidates"], b.plan["selected"] <= 2) == (4, 2, True),
-    "shams": lambda a, b, c: (
-        [x.value("SELECT count(*) FROM sham_target WHERE run_id = $source") for x in (a, b)] == [1, 0]
-    ),
     "feature_threshold": lambda a, b, c: (
         min(min(floors) for floors in a.plan["floors"]) < 0.25 == min(min(floors) for floors in b.plan["floors"])
     ),
@@ -194,7 +191,7 @@ EFFECTS: dict[str, Callable[[Made, Made, Made], bool]] = {
         and c.value("SELECT count(*) FROM feature_name WHERE run_id = $run") == 0
         and c.value("SELECT count(*) FROM finding WHERE run_id = $run AND named") == 0
     ),
-    "skip_probes": lambda a, b, c: [
+    "interventions": lambda a, b, c: [
         x.value("SELECT any_value(state) FROM probe_request WHERE run_id = $run") for x in (a, b, c)
     ] == ["answered", "answered", "asked"],
     "keep_activations": lambda a, b, c: (
@@ -269,22 +266,12 @@ def test_the_output_of_a_run(first: Made) -> None:
 
 def test_analyzed_layers_are_kept_by_default(tiny_models: TinyModels, tmp_path: Path) -> None:
     pair = ("--base-model", tiny_models.llama, "--target-model", tiny_models.planted)
-    made = make(tmp_path, *pair, *SMALL, "--layers", "1", "--shams", 0, "--skip-report")
+    made = make(tmp_path, *pair, *SMALL, "--layers", "1", "--skip-report")
     layers = "SELECT layer, min(state) AS state FROM activation_shard WHERE run_id = $run GROUP BY layer ORDER BY layer"
     assert made.rows(layers) == [{"layer": 1, "state": "present"}]
     files = (tmp_path / "activations").rglob("*.safetensors")
     assert {path.name.rsplit(".", 2)[0] for path in files} == {"resid_post.01", "gradient.resid_post.01"}
-    again = (
-        "run",
-        *pair,
-        *SMALL,
-        "--shams",
-        0,
-        "--skip-report",
-        "--output-dir",
-        tmp_path,
-        "--skip-activations",
-    )
+    again = ("run", *pair, *SMALL, "--skip-report", "--output-dir", tmp_path, "--skip-activations")
     refused = fi_store(*again, "--layers", "0,1")
     assert refused.code == 2
     assert "no longer has activations of layer 0" in refused.err
@@ -312,7 +299,7 @@ def test_a_reused_extraction_with_another_seed_gives_the_same_as_a_new_one(
     tiny_models: TinyModels, tmp_path: Path
 ) -> None:
     pair = ("--base-model", tiny_models.llama, "--target-model", tiny_models.planted)
-    options = (*pair, *SMALL, "--shams", 0, "--skip-report", "--skip-visualization")
+    options = (*pair, *SMALL, "--skip-report", "--skip-visualization")
     fresh = make(tmp_path / "fresh", *options, "--seed", 5)
     earlier = make(tmp_path / "reused", *options)
     reused = make(tmp_path / "reused", *options, "--seed", 5, "--skip-activations")
@@ -437,7 +424,7 @@ def test_a_folder_with_code_is_refused_unless_it_is_trusted(tiny_models: TinyMod
         "class CodedConfig(LlamaConfig):\n    model_type = 'tiny_coded'\n"
         "class CodedModel(LlamaForCausalLM):\n    config_class = CodedConfig\n"
     )
-    command = ("run", "--base-model", folder, "--target-model", folder, *SMALL, "--dry-run", "--shams", 0)
+    command = ("run", "--base-model", folder, "--target-model", folder, *SMALL, "--dry-run")
     refused = fi_store(*command, "--output-dir", tmp_path / "p")
     assert refused.code == 1
     assert "--trust-remote-code" in refused.err
@@ -451,17 +438,7 @@ def test_a_folder_with_code_is_refused_unless_it_is_trusted(tiny_models: TinyMod
 def test_a_run_that_was_stopped_resumes(how: signal.Signals, tiny_models: TinyModels, tmp_path: Path) -> None:
     """Stops a real process once its first chunk is committed; the resumed run keeps that chunk's rows."""
     pair = ("--base-model", tiny_models.llama, "--target-model", tiny_models.planted)
-    options = (
-        *SMALL,
-        "--limit-per-category",
-        16,
-        "--max-new-tokens",
-        48,
-        "--output-dir",
-        tmp_path,
-        "--shams",
-        0,
-    )
+    options = (*SMALL, "--limit-per-category", 16, "--max-new-tokens", 48, "--output-dir", tmp_path)
     command = [sys.executable, "-m", "fi_store", "run", *map(str, (*pair, *options)), "--skip-visualization"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 300
