@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from fi_store.errors import NotFoundError, UsageError
 from fi_store.store import Store, get_query, list_queries, run_query
@@ -96,6 +99,28 @@ def test_heatmap_weights_the_members_of_a_group(store: Store) -> None:
     # Every member has the same theta, and the weights add up to 1: the mean is 1.6 times theta in its own category.
     effect = next(row["effect"] for row in rows if row["category"] == "step_by_step_reasoning")
     assert effect == pytest.approx(1.6 * PLANTED[0].theta)
+
+
+def test_recovered_loss_weights_prompts_by_their_tokens(store: Store, plain_store: FilledStore) -> None:
+    row = run_query(store, "dictionary_quality", run=plain_store.runs[0]).to_pylist()[0]
+    # clean, spliced, ablated: (10 + 60, 15 + 90, 40 + 240) / 40 and (40, 12 + 42, 120) / 40
+    assert row["loss_added_base"] == pytest.approx(2.625 - 1.75)
+    assert row["loss_recovered_base"] == pytest.approx(1 - (2.625 - 1.75) / (7 - 1.75))
+    assert row["loss_recovered_target"] == pytest.approx(1 - 0.35 / 2)
+    assert row["probe"] == "answered"
+
+
+def test_recovered_loss_is_null_if_zeros_cost_nothing(plain_store: FilledStore, tmp_path: Path) -> None:
+    shutil.copy(plain_store.path, tmp_path / "s.duckdb")
+    with Store.open(tmp_path / "s.duckdb") as store:
+        with store.session() as session:
+            session.execute(
+                sa.text("UPDATE intervention SET loss = 0.5 WHERE arm = 'ablated' AND reader = 'base'")
+            )
+        row = run_query(store, "dictionary_quality", run=plain_store.runs[0]).to_pylist()[0]
+    assert row["loss_recovered_base"] is None
+    assert row["loss_added_base"] == pytest.approx(0.875)
+    assert row["loss_recovered_target"] is not None
 
 
 def test_one_feature_of_each_result_gets_the_box(store: Store) -> None:
