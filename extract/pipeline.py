@@ -1,7 +1,7 @@
 """Runs an extraction: from two model references to a store that contains everything the analysis reads.
 
-Base and target answer and read chunk by chunk, then sham targets read the same answers. Every chunk is one
-transaction, so a killed run resumes at the first missing chunk.
+Base and target answer and read chunk by chunk. Every chunk is one transaction, so a killed run resumes at the first
+missing chunk.
 """
 
 from __future__ import annotations

@@ -61,8 +61,8 @@ def run_feature_interpretation_pipeline(
 
     The prompts are the shipped suite by default. Pass `prompt_categories={"reasoning": ["..."]}`, or pass `prompts`:
     one or more files (`Path`, or a single string), a list of texts, or a `PromptSuite`. `threshold` is the smallest
-    absolute mean theta that can become a result. `options` are other fields of `fi_store.RunConfig`, such as `seed`
-    or `max_new_tokens`.
+    share of the difference between the models that a finding must close. `options` are other fields of
+    `fi_store.RunConfig`, such as `seed` or `max_new_tokens`.
 
     Raises:
         FiStoreError: with the message and hint that the command line would print.
@@ -153,8 +153,8 @@ def name_features(
 def probe_models(feature_data: RunHandle, *, display: Display | None = None) -> RunHandle:
     """Runs the third stage: both models run again to answer the analysis's requests.
 
-    So far these measure the loss with each dictionary's reconstruction spliced in. Reports say when this stage was
-    skipped.
+    They read and answer prompts with patches: some features set to the other model's values. Reports say when this
+    stage was skipped.
 
     Raises:
         FiStoreError: the run is not analyzed, or a model is missing or has changed.

@@ -190,11 +190,8 @@ def build_sequences(
     rendering: Rendering,
     tokenizers: Tokenizers,
     first: Side,
-    *,
-    controls: bool = True,
 ) -> list[ReadSequence]:
-    """The sequences of some prompts in canonical order: the canonical first's answer, the other's, the control text
-    (unless `controls` is false).
+    """The sequences of some prompts in canonical order: the canonical first's answer, the other's, the control text.
 
     Prompt and start positions are kept only from the first sequence, because both answers share them. Control texts
     have no answer. The same inputs give the same sequences, so a resumed run reads the same texts.
@@ -206,7 +203,7 @@ def build_sequences(
         for author, classes in ((first, FIRST_CLASSES), (other, OTHER_CLASSES)):
             answer = answers[prompt.id, author]
             sequences.append(build_sequence(run_id, prompt, rendered, author, answer, classes, tokenizers))
-        if prompt.control and controls:
+        if prompt.control:
             control = rendering.render(prompt.control)
             sequences.append(
                 build_sequence(run_id, prompt, control, "control", "", CONTROL_CLASSES, tokenizers)

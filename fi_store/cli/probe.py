@@ -9,7 +9,7 @@ from fi_store.cli.running import open_display, print_timings, show_progress, sto
 def probe(run_reference: RunArgument = "latest", store: StoreOption = None) -> None:
     """Run the models again to answer the analysis's requests.
 
-    So far: the loss with each dictionary's reconstruction spliced in. `run` includes this step."""
+    They read and answer prompts with patches: features set to the other model's values. `run` includes this step."""
     from fi_store import workflow
     from fi_store.wording import count
 

@@ -6,11 +6,13 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import pyarrow.parquet as pq
@@ -139,7 +141,7 @@ def test_the_demo_takes_its_pair_from_data(monkeypatch: pytest.MonkeyPatch, tmp_
     """The demo's pair and size come from demo.json and the organism's card; its folder is an option."""
     organisms = tmp_path / "organisms"
     (organisms / "some").mkdir(parents=True)
-    (organisms / "demo.json").write_text('{"folder": "some", "shams": 2, "max_new_tokens": 7}')
+    (organisms / "demo.json").write_text('{"folder": "some", "candidates": 2, "max_new_tokens": 7}')
     (organisms / "some" / "card.json").write_text(
         '{"name": "N", "base": "bundled:smollm2", "adapter": "weights"}'
     )
@@ -153,9 +155,9 @@ def test_the_demo_takes_its_pair_from_data(monkeypatch: pytest.MonkeyPatch, tmp_
         "bundled:smollm2",
         str(organisms / "some" / "weights"),
     )
-    assert (config.shams, config.max_new_tokens, config.prompts_file) == (2, 7, ())
+    assert (config.candidates, config.max_new_tokens, config.prompts_file) == (2, 7, ())
     assert (config.output_dir, config.seed, config.skip_report) == (tmp_path / "here", 4, True)
-    assert fi_store("demo", "--shams", 3).code == 2
+    assert fi_store("demo", "--candidates", 3).code == 2
 
 
 def test_the_shipped_demo_is_complete() -> None:
@@ -411,24 +413,20 @@ def test_the_report_command_makes_the_report_again(copy: FilledStore, tmp_path: 
     assert fi_store("report", "--store", copy.path, "--report-format", "pdf").code == 2
 
 
-def test_results_say_if_they_are_not_tested_causally(filled: FilledStore) -> None:
+@pytest.mark.parametrize(("kind", "untested"), [("different", False), ("old", True)])
+def test_results_say_if_they_are_not_tested_causally(
+    kind: Literal["different", "old"], untested: bool, tmp_path: Path
+) -> None:
     from fi_store.store import Store
     from fi_store.summary import describe_run
 
-    with Store.open(filled.path, read_only=True) as store:
-        lines = describe_run(store, filled.runs[0])
-        untested = {
-            row["rank"]
-            for row in store.rows(
-                "SELECT rank FROM finding WHERE run_id = $r AND causal_status = 'not tested causally'",
-                r=filled.runs[0],
-            )
-        }
+    made = fill_store(tmp_path / "s.duckdb", runs=[kind])
+    with Store.open(made.path, read_only=True) as store:
+        lines = describe_run(store, made.runs[0])
     assert lines[0].startswith("Answers with 'Step 1': 96%")  # what the answers do differently comes first
-    assert len(lines) == 4
-    for rank, line in enumerate(lines[1:], start=1):
-        assert line.startswith(f"{rank}. ")
-        assert ("not tested causally" in line) == (rank in untested)
+    results = [line for line in lines if re.match(r"\d\. ", line)]
+    assert [line[0] for line in results] == ["1", "2", "3"]
+    assert {"not tested causally" in line for line in results} == {untested}
 
 
 def test_a_run_without_results_says_why(tmp_path: Path) -> None:
