@@ -201,6 +201,13 @@ class ByHand:
             output: Any = model(input_ids=torch.tensor([list(ids)]), use_cache=False)
         return output.logits[0]  # type: ignore[no-any-return]
 
+    def log_softmax(self, side: Side, logits: Tensor) -> Tensor:
+        """(n, V) log-probabilities of the tokenizer's tokens."""
+        tokens = self.job.vocabulary.base if side == "base" else self.job.vocabulary.target
+        padded = torch.full((logits.shape[1],), -torch.inf)
+        padded[torch.cat([tokens.shared, tokens.rest])] = 0
+        return (logits + padded).log_softmax(1)
+
     def activations(self, side: Side, site: str, layer: int, ids: Sequence[int]) -> Tensor:
         """(n, d_model) of one whole text."""
         found: list[Tensor] = []
@@ -232,10 +239,7 @@ class ByHand:
 
         with self.hooked(side, site, layer, change):
             logits = self.logits(side, text.ids)
-        vocabulary = self.job.vocabulary.base if side == "base" else self.job.vocabulary.target
-        real = torch.full((logits.shape[1],), -torch.inf)
-        real[torch.cat([vocabulary.shared, vocabulary.rest])] = 0
-        logp = (logits + real).log_softmax(1)
+        logp = self.log_softmax(side, logits)
         following = range(text.n_prompt, len(text.ids))
         return torch.tensor([float(logp[at - 1, text.ids[at]]) for at in following])
 

@@ -162,10 +162,8 @@ def test_pushed_tokens_sum_up_what_the_patch_does_to_predictions(run: tuple[Stor
         own = (hand.job.vocabulary.base if side == "base" else hand.job.vocabulary.target).shared
         for (prompt_id, author), row in readings(store, f"words {side}").items():
             text = hand.sequences[prompt_id, author].sides[side]
-            at = text.n_prompt - 1
             before, after = _next_tokens(hand, side, prompt_id, author, rows, values)
             terms = (before.exp() * (before - after))[own]  # nothing else is patched but the start
-            assert at >= 0
             up = terms.topk(50)
             assert row["pushed_nats"] == sorted(row["pushed_nats"], reverse=True)
             assert row["pulled_nats"] == sorted(row["pulled_nats"])
@@ -194,10 +192,10 @@ def _next_tokens(
                 changed[0, where[row]] += sign * vector
         return changed
 
-    before = hand.logits(side, ids)[-1]
+    before = hand.logits(side, ids)
     with hand.hooked(side, "resid_post", 1, change):
-        after = hand.logits(side, ids)[-1]
-    return before.log_softmax(0), after.log_softmax(0)
+        after = hand.logits(side, ids)
+    return hand.log_softmax(side, before)[-1], hand.log_softmax(side, after)[-1]
 
 
 def test_all_requests_are_answered(run: tuple[Store, str, ByHand]) -> None:
