@@ -17,9 +17,11 @@ from torch import Tensor
 from extract.chunks import sequences_of
 from extract.job import Job, prepare, stored_rendering
 from extract.models import Reader
+from extract.probes import Prober
 from extract.reading import Answer, reader_of
 from extract.texts import ReadSequence
 from fi_store.config import RunConfig
+from fi_store.progress import Progress
 from fi_store.prompts import suite_from_store
 from fi_store.store import Store, arm_path
 from fi_store.store.tables import Arm, ProbeRequest
@@ -149,6 +151,11 @@ class ByHand:
         config, suite = RunConfig(**run.config), suite_from_store(store, run.prompt_set_id)
         pair = loaded(Path(config.base_model), Path(config.target_model))
         self.job: Job = prepare(pair, config, suite, stored_rendering(store, run_id))
+
+    @cached_property
+    def prober(self) -> Prober:
+        """A prober of the run, kept because it loads the models."""
+        return Prober(self.store, self.run_id, Progress())
 
     @cached_property
     def prompt_ids(self) -> list[str]:

@@ -8,10 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from extract.probes import Prober
 from extract.probes.arms import RESPONSE
 from fi_store.dictionaries import DictionaryConfig, PairedSae
-from fi_store.progress import Progress
 from fi_store.store import Store, arm_path
 from fi_store.vocabulary import SIDES, Side
 from tests.extract.probes.asking import ByHand, add_arm, ask, rows_of, states
@@ -118,7 +116,7 @@ class Loop:
 def test_without_an_arm_answers_are_those_of_the_run(run: tuple[Store, str, ByHand], side: Side) -> None:
     store, run_id, hand = run
     ask(store, run_id, f"clean {side}", side, None, hand.prompt_ids, kind="generate")
-    assert Prober(store, run_id, Progress()).answer() == (1, 0)
+    assert hand.prober.answer() == (1, 0)
     stored = store.rows("SELECT * FROM generation WHERE author = $side", side=side)
     found = answers(store, f"clean {side}")
     for row in stored:
@@ -134,7 +132,7 @@ def test_a_patch_of_the_prompt_is_done_while_it_is_read(run: tuple[Store, str, B
     arm = f"known {side}"
     add_arm(store, run_id, arm, 0, rows, vectors, classes=("prompt", "start"))
     ask(store, run_id, arm, side, arm, hand.prompt_ids, kind="generate")
-    assert Prober(store, run_id, Progress()).answer() == (1, 0)
+    assert hand.prober.answer() == (1, 0)
     Loop(hand, side, rows, vectors, control=None).check(store, arm, live=False)
     clean = {
         row["prompt_id"]: row["text"]
@@ -163,7 +161,7 @@ def test_in_the_answer_both_models_read_on_side_by_side(run: tuple[Store, str, B
     )  # fmt: skip
     for each in (arm, control):
         ask(store, run_id, each, side, each, hand.prompt_ids, kind="generate")
-    assert Prober(store, run_id, Progress()).answer() == (2, 0)
+    assert hand.prober.answer() == (2, 0)
     Loop(hand, side, rows, coefficients @ directions, control=None).check(store, arm, live=True)
     Loop(hand, side, rows, coefficients[:, :1] @ direction, control=direction[0]).check(
         store, control, live=True
@@ -190,7 +188,7 @@ def test_an_arm_that_cannot_go_on_fails_by_itself(run: tuple[Store, str, ByHand]
     for arm in ("mute", "broken"):
         ask(store, run_id, arm, "target", arm, hand.prompt_ids, kind="generate")
     ask(store, run_id, "again", "target", None, hand.prompt_ids, kind="generate")
-    assert Prober(store, run_id, Progress()).answer() == (1, 2)
+    assert hand.prober.answer() == (1, 2)
     reasons = {row["id"]: row["reason"] for row in store.rows("SELECT id, reason FROM probe_request")}
     assert "does not tell how it goes on" in reasons["mute"]
     assert "not finite" in reasons["broken"]
@@ -208,6 +206,6 @@ def test_models_with_different_tokenizers_cannot_read_side_by_side(
         for name, classes in (("start", ("start",)), ("response", ("start", "response"))):
             add_arm(store, run_id, name, 0, rows, torch.ones(len(rows), WIDTH), classes=classes)
             ask(store, run_id, name, "base", name, hand.prompt_ids, kind="generate")
-        assert Prober(store, run_id, Progress()).answer() == (1, 1)
+        assert hand.prober.answer() == (1, 1)
         assert states(store, run_id) == {"start": "answered", "response": "failed"}
         assert len(answers(store, "start")) == 3
