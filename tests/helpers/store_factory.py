@@ -338,7 +338,7 @@ class _Filler(ResultRows):
                     "logprob": 24 * logprob,
                     "n_tokens": 24,
                     "token_logprobs": [logprob] * 24,
-                    "token_ends": [2 * token for token in range(1, 25)],
+                    "token_ends": list(range(1, 25)),
                 }
                 for row in common
                 for author in SIDES
