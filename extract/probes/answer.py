@@ -54,6 +54,7 @@ class Prober:
 
     def __init__(self, store: Store, run_id: str, progress: Progress) -> None:
         self.store, self.run_id, self.progress = store, run_id, progress
+        self._known = False  # whether this prober has answered before
 
     def answer(self) -> Probed:
         """Answers every open request. What was committed before a kill is not computed again.
@@ -63,7 +64,10 @@ class Prober:
         requests = self._open_requests()
         if not requests:
             return Probed(0, 0)
-        results = Results(self.store, self.run_id, self._extraction_run_id, self._job, requests)
+        results = Results(
+            self.store, self.run_id, self._extraction_run_id, self._job, requests, known=self._known
+        )
+        self._known = True
         total = sum(map(len, results.remaining.values()))
         with self.progress.task("Running the models under patches", total) as advance:
             work = {
