@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 import torch
 
-from extract.probes import Prober, answer, answer_probes
+from extract.probes import Prober, answer
 from extract.reading import units
-from fi_store.errors import ExtractionError, FiStoreError, UsageError
+from fi_store.errors import ExtractionError, FiStoreError
 from fi_store.progress import Progress
 from fi_store.store import Store, run_query
 from fi_store.store.tables import Intervention, PatchedAnswer, ProbeRequest, Run, RunEvent
@@ -185,18 +185,6 @@ def test_a_prober_loads_the_models_once_and_only_if_it_is_asked(
     assert len(loads) == 1
     events = store.rows("SELECT message FROM run_event WHERE stage = 'probe' AND kind = 'state'")
     assert events == [{"message": "probed"}]  # a second one would make the warnings of the first out of date
-
-
-def test_a_run_is_not_probed_before_its_analysis_is_done(run: tuple[Store, str, list[str]]) -> None:
-    store, run_id, prompt_ids = run
-    ask(store, run_id, "one", "base", "start", prompt_ids[:1])
-    with pytest.raises(UsageError, match=r"is extracted\. It has no requests") as refused:
-        answer_probes(store, run_id, progress=Progress())
-    assert refused.value.hint == f"fi-store analyze {run_id}"
-    assert states(store, run_id) == {"one": "asked"}
-    store.set_state(run_id, "analyzed", "analyze")
-    assert answer_probes(store, run_id, progress=Progress()) == (1, 0)
-    store.set_state(run_id, "extracted", "extract")
 
 
 @pytest.mark.parametrize("change", ["other", "gone"])
