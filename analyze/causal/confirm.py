@@ -57,6 +57,11 @@ class BehaviorPart:
     high: float
     n_units: int
 
+    @property
+    def bounded(self) -> bool:
+        """Whether the data give the share limits at all (Fieller 1954)."""
+        return bool(np.isfinite([self.low, self.high]).all())
+
 
 @dataclass(frozen=True, eq=False)
 class SideTest:
@@ -218,6 +223,8 @@ class Confirmer:
     def _paired_p(self, excess: FloatArray) -> float:
         """One-sided t over clusters, for a run without gradients, whose controls cannot be scored."""
         means = cluster_means(excess[:, None], self.clusters)[:, 0]
+        if np.ptp(means) == 0:
+            return 1.0  # nothing varies, as where nothing was closed
         return float(stats.ttest_1samp(means, 0.0, alternative="greater").pvalue)
 
     def _behavior_parts(self, patch: Patch, side: Side) -> list[BehaviorPart]:
@@ -275,10 +282,12 @@ class Confirmer:
         return best if best is not None and best.share > tested.share else None
 
     def _adds(self, number: int, side: Side, closed: Mapping[tuple[str, Side], Closed]) -> float | None:
-        patches = self.plan.cumulative[max(0, number - 1) : number + 1]
-        shares = [
-            closed[patch.id, side].share if patch is not None and (patch.id, side) in closed else None
-            for patch in patches
-        ]
-        last = shares[-1]
-        return last if number == 0 or last is None else last - (shares[0] or 0.0)
+        """None if the change has no features at the layer where all are patched together, or was not read there."""
+        patch = self.plan.cumulative[number]
+        before = self.plan.cumulative[number - 1] if number else None
+        if patch is None or patch is before or (patch.id, side) not in closed:
+            return None
+        share = closed[patch.id, side].share
+        if before is None:
+            return share
+        return share - closed[before.id, side].share if (before.id, side) in closed else None
