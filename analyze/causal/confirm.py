@@ -179,9 +179,10 @@ class Confirmer:
         if (None, side) not in self.readings or request.patch is None:
             return None
         nats = self.gap.closed(self.effects(request.patch, side), self.extraction.units.n)[self.plan.units]
-        if not np.isfinite(nats).all():
+        gap = self.gap.total[self.plan.units]
+        if not np.isfinite(nats).all() or gap.sum() == 0:  # equal answers leave nothing to close
             return None
-        interval = ratio_interval(nats, self.gap.total[self.plan.units], self.clusters)
+        interval = ratio_interval(nats, gap, self.clusters)
         predicted = self._attributed(request.patch, side)
         return Closed(
             *(request.patch, side, nats, float(interval.estimate), float(interval.low), float(interval.high)),
