@@ -103,7 +103,7 @@ class Finding:
         predicate = self.names[0] if self.names and self.names[0].named else None
         closed = best.closed
         carried = change.behavior if self.behavior is not None else None
-        part = next((part for part in best.behaviors if part.behavior == carried and part.bounded), None)
+        part = next((part for part in best.behaviors if part.behavior == carried), None)
         return Claim(
             behavior=self.behavior,
             side=closed.side,
@@ -257,11 +257,12 @@ class Describer:
         return name_group(main, self.extraction, self.contexts, self.config.seed, self.predicates)
 
     def _behavior(self, tested: TestedChange) -> Behavior | None:
-        """The behavior that the change goes with, if C confirmed it."""
+        """The behavior that the change goes with, if C confirmed it and that the change carries a part of it."""
         at = tested.planned.change.behavior
-        if at is None or not self.behaviors[at].confirmed(self.config.alpha):
+        part = next((part for part in tested.best.behaviors if part.behavior == at), None)
+        if at is None or part is None or not part.bounded or part.low <= 0:
             return None
-        return self.behaviors[at]
+        return self.behaviors[at] if self.behaviors[at].confirmed(self.config.alpha) else None
 
     def _categories(self, tested: TestedChange) -> list[CategoryContrast]:
         """What the patch closes in one category against the rest, on C; strongest first."""
