@@ -50,9 +50,7 @@ def read_headlines(store: Store, run_id: str) -> Headlines:
     unlocated = tuple(run_query(store, "unlocated_behaviors", run=run_id).to_pylist())
     explained = run_query(store, "explained_share", run=run_id).to_pylist()
     version_1 = tuple(row for row in results if row["tier"] != "finding")
-    tested = any(
-        row["kind"] == "change" for row in run_query(store, "causal_arms", run=run_id).to_pylist()
-    )
+    tested = any(row["kind"] == "change" for row in run_query(store, "causal_arms", run=run_id).to_pylist())
     return Headlines(
         findings=findings,
         unlocated=unlocated,

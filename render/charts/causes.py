@@ -48,7 +48,7 @@ def rates_chart(table: pa.Table, width: int = NARROW) -> Any | None:
         x=alt.X(
             "rate:Q",
             title="Answers that have it",
-            scale=alt.Scale(domain=[0, 1.12], nice=False),
+            scale=alt.Scale(domain=[0, 1.25], nice=False),
             axis=alt.Axis(format=".0%", values=[0, 0.5, 1], grid=False),
         ),
         tooltip=[alt.Tooltip("label:N", title="answers"), alt.Tooltip("rate:Q", title="share", format=".0%")],
@@ -94,12 +94,6 @@ def share_by_layer(table: pa.Table, width: int = NARROW) -> Any | None:
             axis=alt.Axis(values=sorted({row["layer"] for row in rows}), format="d", grid=False),
         ),
         color=alt.Color("kind:N", sort=names, scale=alt.Scale(domain=names, range=colors), legend=legend),
-        shape=alt.Shape(
-            "kind:N",
-            sort=names,
-            scale=alt.Scale(domain=names, range=["square", "circle", "triangle-down"]),
-            legend=legend,
-        ),
         tooltip=[
             alt.Tooltip("kind:N", title="patch"),
             alt.Tooltip("layer:Q", title="layer"),
@@ -108,10 +102,16 @@ def share_by_layer(table: pa.Table, width: int = NARROW) -> Any | None:
             alt.Tooltip("high:Q", title="95% to", format=".0%"),
         ],
     )
+    shape = alt.Shape(
+        "kind:N",
+        sort=names,
+        scale=alt.Scale(domain=names, range=["square", "circle", "triangle-down"]),
+        legend=legend,
+    )
     share = alt.Y("share:Q", title="Share of the gap", axis=alt.Axis(format=".0%", tickCount=5))
     lines = base.mark_line(strokeWidth=1.6, point=False, aria=False).encode(y=share)
     limits = base.mark_rule(strokeWidth=1.6, aria=False).encode(
         y=alt.Y("low:Q", title="Share of the gap"), y2="high:Q"
     )
-    points = base.mark_point(filled=True, size=70, opacity=1).encode(y=share)
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(y=share, shape=shape)
     return fitted(alt.layer(lines, limits, points), width, 200 + 18 * len(present))

@@ -67,8 +67,8 @@ def _rates_caption(row: Row) -> str:
 
 def _shares_caption(row: Row) -> str:
     return (
-        f"What a patch of the {row['side']} closes of the gap, layer by layer, with 95% intervals. The test was made at "
-        f"layer {row['layer']}; the whole difference is the ceiling."
+        f"What a patch of the {row['side']} closes of the gap, layer by layer, with 95% intervals. The test was made "
+        f"at layer {row['layer']}; the whole difference is the ceiling."
     )
 
 
@@ -80,7 +80,7 @@ KINDS = (
         "layer_profile",
         "layer_profile",
         layer_profile,
-        "Where the difference forms",
+        "How much of the gap passes through each layer",
         "How much of the difference between the models has formed by each layer: the share of the gap that passes "
         "through the layer at the positions of a class, from one backward pass in each model. Estimated, not patched.",
     ),
@@ -107,8 +107,8 @@ KINDS = (
         "feature_category_heatmap",
         categories.category_heatmap,
         "On which kinds of prompts the features move",
-        "How far each result's features move (mean θ) in each category, on the held-out prompts. A ring marks a category "
-        "that differs from the others in a separate test (adjusted p at most 0.05).",
+        "How far each result's features move (mean θ) in each category, on the held-out prompts. A ring marks a "
+        "category that differs from the others in a separate test (adjusted p at most 0.05).",
     ),
     Kind(
         "distribution",

@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 
 def feature_export(store: Store, run: Run) -> Row:
-    """The file's content: the pair, the results with what supports them, two indices of ranks, and what is no result."""
+    """The file's content: the pair, its results with what supports them, two indices of ranks, what is no result."""
     with store.session() as session:
         gate = session.get(PairGate, run.id)
     results = [_result(row) for row in _rows(store, "top_findings", run.id)]

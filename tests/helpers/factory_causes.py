@@ -10,6 +10,7 @@ from fi_store.store.tables import causes as c
 from fi_store.store.tables import results as r
 from fi_store.store.tables import runs as s
 from fi_store.vocabulary import SIDES, TESTED
+from fi_store.wording import count
 from tests.helpers.factory_features import FeatureRows
 from tests.helpers.planted import HOSTILE, LAYERS, LED, N_FINDINGS, PLANTED
 
@@ -47,7 +48,7 @@ class CauseRows(FeatureRows):
         finding.tier, finding.causal_status = "finding", TESTED
         finding.floor = finding.q_value = None
         finding.sentence = (
-            f"{finding.name}: {len(planted.layers)} features from layer {layer} on carry it; set to the base's values "
+            f"{finding.name}: {count(len(planted.layers), 'feature')} from layer {layer} on; set to the base's values "
             f"they close {share:.0%} of the difference between the models (control 1%)."
         )
         finding.effect, finding.ci_low, finding.ci_high = share, share - 0.04, share + 0.05

@@ -411,43 +411,6 @@ def test_the_report_command_makes_the_report_again(copy: FilledStore, tmp_path: 
     assert fi_store("report", "--store", copy.path, "--report-format", "pdf").code == 2
 
 
-def test_results_say_if_they_are_not_tested_causally(filled: FilledStore) -> None:
-    from fi_store.store import Store
-    from fi_store.summary import describe_run
-
-    with Store.open(filled.path, read_only=True) as store:
-        lines = describe_run(store, filled.runs[0])
-        untested = {
-            row["rank"]
-            for row in store.rows(
-                "SELECT rank FROM finding WHERE run_id = $r AND causal_status = 'not tested causally'",
-                r=filled.runs[0],
-            )
-        }
-    assert lines[0].startswith("Answers with 'Step 1': 96%")  # what the answers do differently comes first
-    assert len(lines) == 4
-    for rank, line in enumerate(lines[1:], start=1):
-        assert line.startswith(f"{rank}. ")
-        assert ("not tested causally" in line) == (rank in untested)
-
-
-def test_a_run_without_results_says_why(tmp_path: Path) -> None:
-    from fi_store.store import Store
-    from fi_store.summary import describe_run
-
-    made = fill_store(tmp_path / "same.duckdb", runs=["same"])
-    with Store.open(made.path) as store:
-        assert describe_run(store, made.runs[0]) == ["No behavioral difference on these prompts."]
-        with store.session() as session:
-            session.connection().exec_driver_sql("UPDATE pair_gate SET verdict = 'different'")
-        assert describe_run(store, made.runs[0]) == [
-            "No difference inside the models held on the confirmation half."
-        ]
-        with store.session() as session:
-            session.connection().exec_driver_sql("DELETE FROM pair_gate")
-        assert describe_run(store, made.runs[0]) == ["This run is not analyzed yet."]
-
-
 def test_an_interrupted_stage_says_how_to_resume(copy: FilledStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGINT)
