@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import pyarrow as pa
 
-from fi_store.vocabulary import ARM_KINDS
+from fi_store.vocabulary import ARM_KINDS, ArmKind
 from render.charts.drawing import NARROW, Row, data, fitted
 
 RATES = (
@@ -18,7 +18,7 @@ RATES = (
     ("rate_control", "control on", "$quiet"),
 )
 """The columns of a finding that hold rates, in the order of the chart, with their labels and colors."""
-SHARES = ("whole", "change", "control")
+SHARES: tuple[ArmKind, ...] = ("whole", "change", "control")
 """The kinds of arm in the chart of shares: the ceiling, the finding, and its control."""
 
 
