@@ -1,8 +1,7 @@
 """All that an analysis reads, loaded once from the store: prompts, kept token positions, and the shards on disk.
 
-A *row* is one kept token position. The shards of both models hold the same rows in the same order; a sham's shards hold
-the same rows without control texts. A *unit* is a prompt with its answers (the rows of its control text carry the same
-unit); a *cluster* joins the units of one template family.
+A *row* is one kept token position. The shards of both models hold the same rows in the same order. A *unit* is a prompt
+with its answers (the rows of its control text carry the same unit); a *cluster* joins the units of one template family.
 """
 
 from __future__ import annotations
@@ -72,10 +71,6 @@ class Rows:
     sequence: IntArray  # (N,) index of the sequence, sorted by id
     token: IntArray  # (N,) token id at the position
     next_token: IntArray  # (N,) token id that follows in the text, -1 at the end
-    promoted_ids: IntArray  # (N, 20), -1 where fewer
-    promoted_kl: npt.NDArray[np.float32]  # (N, 20) nats
-    suppressed_ids: IntArray
-    suppressed_kl: npt.NDArray[np.float32]
     discovery: BoolArray  # (N,) the unit's half is D
 
     @property
@@ -113,6 +108,14 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class AnswerTokens:
+    """The tokens of one answer as one model reads it: log p in nats, and the character before which each ends."""
+
+    logprobs: FloatArray  # (k,)
+    ends: IntArray  # (k,)
+
+
+@dataclass(frozen=True)
 class Extraction:
     """One extraction as the analysis sees it. It holds no connection: only `activations` and `gradients` read on, from
     the shards."""
@@ -120,55 +123,49 @@ class Extraction:
     units: Units
     rows: Rows
     token_text: dict[int, str]
-    readers: tuple[str, ...]  # base, target, sham_0, ...
-    # (reader, site, layer) -> shards in the order of the rows
+    # (side, site, layer) -> shards in the order of the rows
     shards: Mapping[tuple[str, str, int], tuple[Shard, ...]]
     # the same for gradients; empty without attribution
     gradient_shards: Mapping[tuple[str, str, int], tuple[Shard, ...]] = field(default_factory=dict)
+    # (unit, author, side that read) -> the tokens of that answer; empty for an extraction of version 1
+    answers: Mapping[tuple[int, Side, Side], AnswerTokens] = field(default_factory=dict)
 
-    @property
-    def shams(self) -> tuple[str, ...]:
-        return tuple(reader for reader in self.readers if reader.startswith("sham_"))
-
-    def rows_read(self, reader: str) -> IntArray:
-        """(R,) indices of the rows that a reader's shards hold, in their order."""
-        return np.flatnonzero(self.rows.own) if reader in self.shams else np.arange(self.rows.n)
-
-    def activations(self, reader: str, site: str, layer: int) -> torch.Tensor:
-        """(R, d) activations of the rows in `rows_read`, in the run's dtype.
+    def activations(self, side: str, site: str, layer: int) -> torch.Tensor:
+        """(N, d) activations of all rows, in the run's dtype.
 
         Raises:
             AnalysisError: shards were removed, are missing on disk, or do not hold the rows that the store lists.
         """
-        shards = self.shards.get((reader, site, layer), ())
-        return self._whole(shards, "activation", reader, site, layer)
+        return self._whole(self.shards.get((side, site, layer), ()), "activation", side, site, layer)
 
-    def gradients(self, side: Side, site: str, layer: int) -> torch.Tensor:
+    def has_gradients(self, site: str, layer: int) -> bool:
+        """Whether the extraction wrote both models' gradients of a layer."""
+        return all((side, site, layer) in self.gradient_shards for side in SIDES)
+
+    def gradients(self, side: str, site: str, layer: int) -> torch.Tensor:
         """(N, d) gradients of A_side (nats, METHOD section 1) by the activations of the same rows, 0 in control texts.
 
         Raises:
             AnalysisError: as for `activations`, or the run has no attribution.
         """
-        shards = self.gradient_shards.get((side, site, layer), ())
-        return self._whole(shards, "gradient", side, site, layer)
+        return self._whole(self.gradient_shards.get((side, site, layer), ()), "gradient", side, site, layer)
 
     def _whole(
-        self, shards: tuple[Shard, ...], kind: ShardKind, reader: str, site: str, layer: int
+        self, shards: tuple[Shard, ...], kind: ShardKind, side: str, site: str, layer: int
     ) -> torch.Tensor:
         """The rows of these shards, one after the other."""
         import torch
 
-        what, source = SHARD_KINDS[kind], f"layer {layer} ({site}, {reader})"
+        what, source = SHARD_KINDS[kind], f"layer {layer} ({site}, {side})"
         if not shards:
             raise AnalysisError(
                 f"The extraction wrote no {what} of {source}.",
                 hint="fi-store run without --skip-activations, or with --keep-activations all once",
             )
         whole = torch.cat([_read_shard(shard, what, source) for shard in shards])
-        expected = len(self.rows_read(reader))
-        if whole.shape[0] != expected:
+        if whole.shape[0] != self.rows.n:
             raise AnalysisError(
-                f"There are {whole.shape[0]} rows of {source} instead of {expected}.",
+                f"There are {whole.shape[0]} rows of {source} instead of {self.rows.n}.",
                 hint="fi-store run: read the models again",
             )
         if not bool(torch.isfinite(whole).all()):
@@ -212,11 +209,29 @@ def load_extraction(store: Store, run: Run) -> Extraction:
                 hint="use more prompts",
             )
     rows = _load_rows(store, source, units)
-    tokens = store.arrow("select token_id, text from run_token where run_id = $run", run=source)
-    text = dict(zip(tokens["token_id"].to_pylist(), tokens["text"].to_pylist(), strict=True))
+    text = token_texts(store, source)
     shards = _load_shards(store, source, "activation")
-    readers = tuple(sorted({reader for reader, _, _ in shards}))
-    return Extraction(units, rows, text, readers, shards, _load_shards(store, source, "gradient"))
+    gradients = _load_shards(store, source, "gradient")
+    return Extraction(units, rows, text, shards, gradients, _load_answers(store, source, units))
+
+
+def token_texts(store: Store, source: str) -> dict[int, str]:
+    """Token id -> text, for every token that the facts of an extraction mention."""
+    tokens = store.arrow("select token_id, text from run_token where run_id = $run", run=source)
+    return dict(zip(tokens["token_id"].to_pylist(), tokens["text"].to_pylist(), strict=True))
+
+
+def _load_answers(store: Store, source: str, units: Units) -> dict[tuple[int, Side, Side], AnswerTokens]:
+    number = {prompt_id: unit for unit, prompt_id in enumerate(units.prompt_ids)}
+    return {
+        (number[row["prompt_id"]], row["author"], row["reader"]): AnswerTokens(
+            np.asarray(row["token_logprobs"], dtype=np.float64), np.asarray(row["token_ends"], dtype=np.int64)
+        )
+        for row in store.rows(
+            "select prompt_id, author, reader, token_logprobs, token_ends from answer_logprob where run_id = $run",
+            run=source,
+        )
+    }
 
 
 def _load_shards(store: Store, source: str, kind: ShardKind) -> dict[tuple[str, str, int], tuple[Shard, ...]]:
@@ -262,8 +277,8 @@ def _load_units(store: Store, run_id: str, source: str) -> Units:
 def _load_rows(store: Store, source: str, units: Units) -> Rows:
     table = store.arrow(
         "select d.row, u.unit, d.author, d.position_class, d.position, d.sequence_id, d.token_id,"
-        " coalesce(d.next_token_id, -1) as next_token_id, d.promoted_ids, d.promoted_kl, d.suppressed_ids,"
-        " d.suppressed_kl from token_divergence d join run_unit u on u.run_id = d.run_id and u.prompt_id = d.prompt_id"
+        " coalesce(d.next_token_id, -1) as next_token_id"
+        " from token_divergence d join run_unit u on u.run_id = d.run_id and u.prompt_id = d.prompt_id"
         " where d.run_id = $run order by d.row",
         run=source,
     )
@@ -286,10 +301,6 @@ def _load_rows(store: Store, source: str, units: Units) -> Rows:
         sequence=np.asarray(sequence, dtype=np.int64),
         token=np.asarray(table["token_id"].to_numpy(), dtype=np.int64),
         next_token=np.asarray(table["next_token_id"].to_numpy(), dtype=np.int64),
-        promoted_ids=_matrix(table["promoted_ids"].to_pylist(), -1).astype(np.int64),
-        promoted_kl=_matrix(table["promoted_kl"].to_pylist(), 0.0).astype(np.float32),
-        suppressed_ids=_matrix(table["suppressed_ids"].to_pylist(), -1).astype(np.int64),
-        suppressed_kl=_matrix(table["suppressed_kl"].to_pylist(), 0.0).astype(np.float32),
         discovery=units.discovery[unit],
     )
 
@@ -297,12 +308,3 @@ def _load_rows(store: Store, source: str, units: Units) -> Rows:
 def _codes(names: list[str], known: tuple[str, ...]) -> IntArray:
     code = {name: index for index, name in enumerate(known)}
     return np.asarray([code[name] for name in names], dtype=np.int64)
-
-
-def _matrix(lists: list[list[float]], fill: float) -> FloatArray:
-    """(n, longest) array from lists that may differ in length."""
-    width = max(map(len, lists))
-    out = np.full((len(lists), width), fill, dtype=np.float64)
-    for row, values in enumerate(lists):
-        out[row, : len(values)] = values
-    return out

@@ -1,53 +1,32 @@
-"""Makes results out of confirmed groups: change class, categories, tokens, name, behavior, examples, rank.
-
-A result that passed gates 0-2 is an observation until the causal gate exists. If gate 0 found no difference in
-behavior, it is an internal shift and never a finding.
-"""
+"""Describes what the causal test found: words, change class, categories, when it fires, examples, rates."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from analyze.extraction import PROMPT, BoolArray, Extraction, FloatArray, IntArray
-from analyze.features import LayerEffects, categories_of
-from analyze.groups import (
-    Change,
-    Group,
-    Residuals,
-    Scope,
-    classify,
-    group_floor,
-    group_scores,
-    token_activity,
-)
+from analyze.behaviors import Behavior
+from analyze.causal import Generated, TestedChange, Tests
+from analyze.extraction import CLASSES, BoolArray, Extraction, FloatArray
+from analyze.features import categories_of, other_side
+from analyze.groups import ChangeInside, Group, Residuals, classify
 from analyze.names import (
-    CONCEPT_WORDS,
     LISTED,
-    Bank,
+    Claim,
     Contexts,
-    MatchedConcept,
     NameCandidate,
-    WordRates,
+    Predicate,
     Words,
-    change_at_tokens,
-    check_behavior,
     name_group,
+    percent,
     pushed_words,
 )
-from analyze.stats import (
-    Confirmation,
-    Interval,
-    category_contrasts,
-    cluster_means,
-    confirm,
-    mean_interval,
-    strata_of,
-    within_strata,
-)
+from analyze.stats import category_contrasts, cluster_means, mean_interval
+from fi_store.config import RunConfig
 from fi_store.method import METHOD
+from fi_store.vocabulary import SIDES, Side
 
 TRIGGERS = 10
 EXAMPLES = 5
@@ -57,15 +36,14 @@ WINDOW = 12
 
 @dataclass(frozen=True)
 class CategoryContrast:
-    """One category against the rest, on C."""
+    """One category against the rest, on C: nats per token that the patch closes."""
 
     category: str
     contrast: float
     low: float
     high: float
     statistic: float | None
-    p_adjusted: float | None
-    """Adjusted for the categories and for the selection of results; None with too few clusters."""
+    p_adjusted: float | None  # over the categories; None with too few clusters
     n_units: int
 
 
@@ -82,196 +60,236 @@ class Example:
     value_target: float
 
 
-@dataclass(frozen=True)
-class Tested:
-    """A candidate group after its one test on C: its mean score over the prompts of `scope`."""
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """A change that the causal test made a finding, with all that is reported about it."""
 
-    group: Group
-    scope: Scope
-    effect: float
-    low: float
-    high: float
-    floor: float
-    statistic: float
-    p_value: float
-    p_adjusted: float
-    q_value: float
-    n_units: int
-    share: float  # of C's clusters that are in the scope
-    n_nonzero: int
-    note: str | None
-
-    def confirmed(self, alpha: float) -> bool:
-        """Gate 2."""
-        return self.p_adjusted <= alpha
-
-
-@dataclass(frozen=True)
-class Result:
-    """A confirmed group with everything that is reported about it."""
-
-    tested: Tested
-    change: Change
-    categories: list[CategoryContrast]  # strongest contrast first
-    promoted: list[tuple[str, float]]
-    suppressed: list[tuple[str, float]]
-    name_words: list[str]  # pushed by the group and its companions in its direction, chosen on D
+    tested: TestedChange
+    repeats: tuple[TestedChange, ...]  # findings that add too little to be told apart
+    behavior: Behavior | None  # confirmed on C
+    inside: ChangeInside
+    categories: list[CategoryContrast]  # strongest first
+    promoted: list[str]  # words that the target gains by it, strongest first
+    suppressed: list[str]
+    pushed_on_d: list[str]  # by the side that is told, on D alone: for the name
     triggers: list[str]
-    concept: MatchedConcept | None  # the one that those words point to
     names: list[NameCandidate]  # the chosen one first
-    behavior: WordRates | None
     examples: list[Example]
+    generated: Generated | None
 
     @property
-    def strength(self) -> float:
-        """Lower limit of |mean theta| minus the floor, times the attributed effect: the order until gate 3 exists.
+    def words(self) -> list[str]:
+        """The behavior's own words, then those that it pushes; ten at most."""
+        behavior = self.behavior.candidate.words if self.behavior is not None else ()
+        return list(dict.fromkeys([*behavior, *self.pushed_on_d]))[:LISTED]
 
-        The attributed effect is a mean over all prompts, so a change of some prompts counts by their share.
-        """
-        nearest = min(abs(self.tested.low), abs(self.tested.high))
-        return max(nearest - self.tested.floor, 0.0) * self.tested.share * self.tested.group.attributed
+    @property
+    def change(self) -> str:
+        """The change class: of the behavior by its rates on C, without one that of the features (METHOD section 6)."""
+        return self.inside.name if self.behavior is None else behavior_change(self.behavior)
 
+    @property
+    def strongest_category(self) -> str | None:
+        """The category that surely closes more than the rest, if there is one."""
+        first = self.categories[0] if self.categories else None
+        sure = first is not None and first.p_adjusted is not None and first.p_adjusted <= METHOD.alpha
+        return first.category if first is not None and sure and first.contrast > 0 else None
 
-def confirm_groups(
-    groups: Sequence[Group],
-    scopes: Sequence[Scope],
-    layers: Sequence[LayerEffects],
-    extraction: Extraction,
-    seed: int,
-) -> list[Tested]:
-    """Opens C once: every candidate's weighted theta against its floor, maxT over all of them (gate 2).
-
-    The test and the interval are stratified by category (`strata_of`); D chose the categories (`scopes`).
-    """
-    if not groups:
-        return []
-    chosen = ~extraction.units.discovery
-    clusters = extraction.units.clusters[chosen]
-    scores = np.column_stack([group_scores(group, layers) for group in groups])
-    by_cluster = cluster_means(scores[chosen], clusters)
-    signs = np.asarray([float(group.direction) for group in groups])
-    floors = np.asarray([group_floor(group, layers) for group in groups])
-    scoped = np.asarray([group_floor(group, layers, scoped=True) for group in groups])
-    floors = np.where([bool(scope) for scope in scopes], scoped, floors)
-    labels = categories_of(extraction, chosen)
-    inside = np.column_stack([np.isin(labels, scope) | (not scope) for scope in scopes])
-    nonzero = ((by_cluster != 0) & inside).sum(axis=0)
-    eligible = nonzero >= METHOD.min_nonzero_clusters
-    strata = strata_of(labels)
-    result: Confirmation = confirm(by_cluster, signs, floors, eligible, seed, strata, inside)
-    intervals = [_interval(by_cluster[kept, i], strata[kept], seed) for i, kept in enumerate(inside.T)]
-    return [
-        Tested(
-            group=group,
-            scope=scopes[i],
-            effect=float(intervals[i].estimate),
-            low=float(intervals[i].low),
-            high=float(intervals[i].high),
-            floor=float(floors[i]),
-            statistic=float(result.statistic[i]),
-            p_value=float(result.p_value[i]),
-            p_adjusted=float(result.p_adjusted[i]),
-            q_value=float(result.q_value[i]),
-            n_units=int(inside[:, i].sum()),
-            share=float(inside[:, i].mean()),
-            n_nonzero=int(nonzero[i]),
-            note=None if eligible[i] else f"too rare to test, n = {int(nonzero[i])}",
+    @property
+    def claim(self) -> Claim:
+        """What its name, sentence and description are made of."""
+        change, best = self.tested.planned.change, self.tested.best
+        predicate = self.names[0] if self.names and self.names[0].named else None
+        closed = best.closed
+        number = change.behavior if self.behavior is not None else None
+        part = next((part for part in best.behaviors if part.behavior == number), None)
+        return Claim(
+            behavior=self.behavior,
+            side=closed.side,
+            layer=change.tested[0].effects.layer,
+            classes=[CLASSES[each] for each in self.tested.planned.tested.classes],
+            n_features=len(np.unique(np.concatenate([group.latents for group in change.tested]))),
+            share=(closed.share, closed.low, closed.high),
+            share_control=best.control.share if best.control is not None else None,
+            share_behavior=(part.share, part.low, part.high) if part is not None else None,
+            ceiling=best.ceiling.share if best.ceiling is not None else None,
+            later=self.tested.later,
+            p_adjusted=best.p_adjusted,
+            promoted=self.promoted,
+            suppressed=self.suppressed,
+            name_words=self.pushed_on_d,
+            when=predicate.predicate.phrase if predicate is not None else None,
+            change=self.change,
+            change_inside=self.inside.name,
+            rates=self.generated,
+            strongest_category=self.strongest_category,
+            n_units=len(closed.nats),
         )
-        for i, group in enumerate(groups)
-    ]
 
+    @property
+    def leader(self) -> Group:
+        """The group under whose id it is stored."""
+        return self.tested.planned.change.leader
 
-def _interval(scores: FloatArray, strata: IntArray, seed: int) -> Interval:
-    """95% interval of a stratified mean of scores (n,)."""
-    around = within_strata(scores[:, None], strata)[:, 0]
-    return mean_interval(around, np.arange(len(around)), 0.95, METHOD.bootstrap_draws, seed)
-
-
-def describe(
-    tested: Tested,
-    layers: Sequence[LayerEffects],
-    extraction: Extraction,
-    residuals: Residuals,
-    contexts: Contexts,
-    words: Words,
-    bank: Bank,
-    *,
-    seed: int,
-    naming: bool,
-    confirmed_share: float,
-) -> Result:
-    """Everything that is reported about a confirmed group: tests use C, choices use D, listed words use both.
-
-    `confirmed_share`: R/K, the confirmed share of the tested groups.
-    """
-    group, rows = tested.group, extraction.rows
-    weights = change_at_tokens(group, layers)
-    in_class = rows.own & (rows.position_class == group.position_class)
-    on_d = pushed_words(group, layers, extraction, words, rows.discovery, CONCEPT_WORDS)
-    pushed = on_d[0 if group.direction > 0 else 1]
-    name_words = [word for word, _ in pushed[:LISTED]]
-    # An estimate that also uses the prompts that chose the group: no claim rests on it, and the name's words are D's.
-    promoted, suppressed = pushed_words(group, layers, extraction, words, np.ones_like(rows.discovery))
-    in_answers = group.position_class != PROMPT
-    answers = extraction.units.answers
-    return Result(
-        tested=tested,
-        change=classify(group, layers, extraction, residuals),
-        categories=category_table(group, layers, extraction, seed, confirmed_share),
-        promoted=promoted,
-        suppressed=suppressed,
-        name_words=name_words,
-        triggers=_triggers(weights, in_class & rows.discovery, contexts),
-        concept=bank.match(pushed, extraction, answers, group.direction) if naming and in_answers else None,
-        names=name_group(group, layers, extraction, contexts, seed, bank.predicates) if naming else [],
-        behavior=check_behavior(extraction, answers, name_words, group.position_class, group.direction)
-        if in_answers
-        else None,
-        examples=_examples(group, layers, extraction, weights, in_class & ~rows.discovery),
-    )
-
-
-def category_table(
-    group: Group,
-    layers: Sequence[LayerEffects],
-    extraction: Extraction,
-    seed: int,
-    confirmed_share: float,
-) -> list[CategoryContrast]:
-    """Contrasts of the group's score in its own direction, category by category, on C; strongest first.
-
-    Only R of K groups get contrasts, so the level is alpha R/K (Benjamini and Bogomolov 2014, "Selective inference on
-    multiple families of hypotheses"). Instead of the level, the p values are divided by `confirmed_share` = R/K.
-    """
-    chosen = ~extraction.units.discovery
-    clusters = extraction.units.clusters[chosen]
-    score = group_scores(group, layers)[chosen] * group.direction
-    means = cluster_means(score[:, None], clusters)[:, 0]
-    categories = categories_of(extraction, chosen)
-    if len(np.unique(categories)) < 2:
-        return []
-    names, contrast, statistic, p = category_contrasts(means, categories, seed)
-    out = []
-    for i, name in enumerate(names):
-        inside = categories == name
-        # The contrast as a mean: units inside count n/n_in, units outside -n/n_out.
-        signed = (
-            np.where(inside, len(means) / max(inside.sum(), 1), -len(means) / max((~inside).sum(), 1)) * means
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """All its groups, and those of the findings that repeat it."""
+        return tuple(
+            group for tested in (self.tested, *self.repeats) for group in tested.planned.change.groups
         )
-        interval = mean_interval(signed, np.arange(len(means)), 0.95, METHOD.bootstrap_draws, seed)
-        tested = not np.isnan(p[i])
-        out.append(
-            CategoryContrast(
-                name,
-                float(contrast[i]),
-                float(interval.low),
-                float(interval.high),
-                float(statistic[i]) if tested else None,
-                min(1.0, float(p[i]) / confirmed_share) if tested else None,
-                int(inside.sum()),
+
+
+def behavior_change(behavior: Behavior) -> str:
+    """The change class of a confirmed behavior: new or gone where the other model hardly has it, stronger or weaker
+    otherwise. Hardly: the upper limit of its rate is at most 5%, or a tenth of this model's rate."""
+    side = behavior.candidate.side
+    own, other = behavior.rates[side], behavior.rates[other_side(side)]
+    absent = other.high <= max(METHOD.absent_rate, METHOD.absent_part * own.share)
+    names = ("added", "strengthened") if side == "target" else ("removed", "weakened")
+    return names[0 if absent else 1]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """How much of the gap all findings close together, patched at one layer."""
+
+    layer: int
+    share: float
+    low: float  # 95% limits over clusters
+    high: float
+    n_findings: int
+
+    @property
+    def sentence(self) -> str:
+        subject = "The finding explains" if self.n_findings == 1 else "Together the findings explain"
+        return (
+            f"{subject} {percent(self.share)} [{percent(self.low)}, {percent(self.high)}] of the difference between "
+            f"the models' answers, patched at layer {self.layer}."
+        )
+
+
+def explained_share(tests: Tests, n_findings: int) -> Explained | None:
+    """The share that the cumulative patch up to the last finding closes, on the side of the first finding."""
+    if not tests.findings:
+        return None
+    side = tests.findings[0].best.closed.side
+    closed = tests.cumulative(max(tested.number for tested in tests.findings), side)
+    if closed is None:
+        return None
+    return Explained(closed.patch.effects.layer, closed.share, closed.low, closed.high, n_findings)
+
+
+def ordered(tests: Tests, threshold: float) -> list[tuple[TestedChange, tuple[TestedChange, ...]]]:
+    """The findings that are told, in the order of D, each with those that repeat it.
+
+    A finding repeats the earlier one that closes most of its behavior (or, without a behavior, the first one), if it
+    adds less than the threshold and that earlier one carries its behavior too.
+    """
+    told: list[tuple[TestedChange, list[TestedChange]]] = []
+    for tested in tests.findings:
+        earlier = _repeated(tested, [each for each, _ in told], threshold)
+        if earlier is None:
+            told.append((tested, []))
+        else:
+            next(repeats for each, repeats in told if each is earlier).append(tested)
+    return [(tested, tuple(repeats)) for tested, repeats in told]
+
+
+def _repeated(tested: TestedChange, earlier: Sequence[TestedChange], threshold: float) -> TestedChange | None:
+    if not earlier or tested.adds is None or tested.adds >= threshold:
+        return None
+    number = tested.planned.change.behavior
+    if number is None:
+        return earlier[0]
+    shares = {
+        id(each): max((part.share for part in each.best.behaviors if part.behavior == number), default=0.0)
+        for each in earlier
+    }
+    best = max(earlier, key=lambda each: shares[id(each)])
+    return best if shares[id(best)] >= METHOD.behavior_share else None
+
+
+@dataclass(frozen=True, eq=False)
+class Describer:
+    """What all findings of a run are described with."""
+
+    tests: Tests
+    behaviors: Sequence[Behavior]
+    extraction: Extraction
+    residuals: Residuals
+    words: Words
+    contexts: Contexts
+    predicates: Sequence[Predicate]  # of the concept bank
+    config: RunConfig
+
+    def describe(
+        self, tested: TestedChange, repeats: tuple[TestedChange, ...], generated: Generated | None
+    ) -> Finding:
+        """One finding: tests use C, choices use D, listed words use both."""
+        units, rows = self.extraction.units, self.extraction.rows
+        side = tested.best.closed.side
+        main = max(tested.planned.change.tested, key=lambda group: group.share)
+        reading = self.tests.readings[tested.planned.tested.id, side]
+        promoted, suppressed = pushed_words(reading, side, self.words, range(units.n))
+        on_d = pushed_words(reading, side, self.words, np.flatnonzero(units.discovery).tolist())
+        weights = main.change_at_tokens()
+        in_class = rows.own & (rows.position_class == main.position_class)
+        return Finding(
+            tested=tested,
+            repeats=repeats,
+            behavior=self._behavior(tested),
+            inside=classify(main, self.extraction, self.residuals),
+            categories=self._categories(tested),
+            promoted=[word for word, _ in promoted],
+            suppressed=[word for word, _ in suppressed],
+            pushed_on_d=[word for word, _ in on_d[0 if side == "target" else 1]],
+            triggers=_triggers(weights, in_class & rows.discovery, self.contexts),
+            names=self._names(main),
+            examples=_examples(main, self.extraction, weights, in_class & ~rows.discovery),
+            generated=generated,
+        )
+
+    def _names(self, main: Group) -> list[NameCandidate]:
+        if self.config.skip_naming:
+            return []
+        return name_group(main, self.extraction, self.contexts, self.config.seed, self.predicates)
+
+    def _behavior(self, tested: TestedChange) -> Behavior | None:
+        """The behavior that the change goes with, if C confirmed it."""
+        number = tested.planned.change.behavior
+        if number is None or not self.behaviors[number].confirmed(self.config.alpha):
+            return None
+        return self.behaviors[number]
+
+    def _categories(self, tested: TestedChange) -> list[CategoryContrast]:
+        """What the patch closes in one category against the rest, on C; strongest first."""
+        units = self.extraction.units
+        read = np.isin(np.arange(units.n), self.tests.units)
+        means = cluster_means(tested.best.closed.nats[:, None], units.clusters[read])[:, 0]
+        categories = categories_of(self.extraction, read)
+        if len(np.unique(categories)) < 2:
+            return []
+        found = []
+        for name, contrast, statistic, p in zip(
+            *category_contrasts(means, categories, self.config.seed), strict=True
+        ):
+            inside = categories == name
+            # The contrast as a mean: units inside count n/n_in, units outside -n/n_out.
+            weights = np.where(inside, len(means) / inside.sum(), -len(means) / max((~inside).sum(), 1))
+            interval = mean_interval(weights * means, np.arange(len(means)), seed=self.config.seed)
+            tested_here = not np.isnan(p)
+            found.append(
+                CategoryContrast(
+                    name,
+                    float(contrast),
+                    float(interval.low),
+                    float(interval.high),
+                    float(statistic) if tested_here else None,
+                    float(p) if tested_here else None,
+                    int(inside.sum()),
+                )
             )
-        )
-    return sorted(out, key=lambda item: -item.contrast)
+        return sorted(found, key=lambda item: -item.contrast)
 
 
 def _triggers(weights: FloatArray, chosen: BoolArray, contexts: Contexts) -> list[str]:
@@ -289,7 +307,6 @@ def _triggers(weights: FloatArray, chosen: BoolArray, contexts: Contexts) -> lis
 
 def _examples(
     group: Group,
-    layers: Sequence[LayerEffects],
     extraction: Extraction,
     weights: FloatArray,
     chosen: BoolArray,
@@ -303,13 +320,11 @@ def _examples(
     picked = list(best.values())
     if len(picked) > EXAMPLES:
         picked = [picked[i] for i in np.unique(np.linspace(0, len(picked) // 2, EXAMPLES).astype(int))]
-    activity = {
-        reader: token_activity(group, layers, reader, group.direction) for reader in ("base", "target")
-    }
+    activity = {side: group.activity(side, group.direction) for side in SIDES}
     return [_window(extraction, row, activity) for row in picked]
 
 
-def _window(extraction: Extraction, row: int, activity: dict[str, FloatArray]) -> Example:
+def _window(extraction: Extraction, row: int, activity: dict[Side, FloatArray]) -> Example:
     rows = extraction.rows
     inside = np.flatnonzero(rows.sequence == rows.sequence[row])
     inside = inside[np.argsort(rows.position[inside], kind="stable")]
@@ -328,19 +343,3 @@ def _window(extraction: Extraction, row: int, activity: dict[str, FloatArray]) -
         value_base=float(activity["base"][row]),
         value_target=float(activity["target"][row]),
     )
-
-
-def ordered(results: Sequence[Result], recurrences: Mapping[int, float]) -> list[Result]:
-    """Results in the order of their tier (METHOD section 4): strength, lower limit of |log2 ratio|, recurrence.
-
-    `recurrences`: share of the other seeds by `id(group)`; empty with one seed.
-    """
-
-    def key(result: Result) -> tuple[bool, float, float, float]:
-        nearest = min(abs(result.change.low), abs(result.change.high))
-        # A shift that leaves a feature as active as before is real but small, so it comes after the changes.
-        small = result.change.name == "shared"
-        known = -nearest if result.change.low * result.change.high > 0 else 0.0
-        return small, -result.strength, known, -recurrences.get(id(result.tested.group), 0.0)
-
-    return sorted(results, key=key)

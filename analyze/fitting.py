@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import torch
 
 from analyze.extraction import Extraction, SiteLayer
-from analyze.features import LayerEffects, measure_effects
+from analyze.features import LayerEffects, measure_effects, other_side
 from analyze.fit import FitOptions, Pretrained, as_dictionary, fit_dictionary, load_pretrained
-from analyze.groups import Group, Residuals, make_groups
+from analyze.groups import Residuals
 from fi_store.config import RunConfig
 from fi_store.progress import Progress
 from fi_store.store import Store, dictionary_path
 from fi_store.store.tables import Model, Run
-from fi_store.vocabulary import SIDES
+from fi_store.vocabulary import SIDES, Side
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,7 @@ class Fitted:
 
     layers: list[LayerEffects]
     residuals: Residuals
-    # groups and layers of every further seed
-    others: list[tuple[list[Group], list[LayerEffects]]] = field(default_factory=list)
+    others: list[list[LayerEffects]] = field(default_factory=list)  # the layers of every further seed
 
 
 def fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, progress: Progress) -> Fitted:
@@ -45,14 +44,13 @@ def fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, p
     ]
     ready = _ready_dictionary(store, run, config, site_layers, progress)
     layers: list[LayerEffects] = []
-    residuals: dict[tuple[str, int], torch.Tensor] = {}
+    residuals: dict[tuple[Side, int], torch.Tensor] = {}
     with progress.task("learning dictionaries", len(site_layers) * config.dictionary_steps) as advance:
         for site_layer in site_layers:
             effects, activations = _fit_one(
                 run, config, extraction, site_layer, ready.get(site_layer), 0, advance
             )
-            for side in SIDES:
-                residuals[side, len(layers)] = activations[side]
+            residuals |= {(side, len(layers)): activations[side] for side in SIDES}
             layers.append(effects)
             effects.dictionary.save(store.folder / dictionary_path(run.id, *site_layer))
     if not layers[0].dictionary.config.same_width:
@@ -60,7 +58,7 @@ def fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, p
             store,
             run,
             progress,
-            "The models have different widths, so dark matter, the mean shift and latent scaling are not defined.",
+            "The models have different widths, so there is no mean shift and no latent scaling.",
         )
     others = []
     for number in range(1, config.dictionary_seeds):
@@ -71,7 +69,7 @@ def fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, p
             again = []
             for site_layer in site_layers:
                 again.append(_fit_one(run, config, extraction, site_layer, None, number, advance)[0])
-            others.append((make_groups(again, extraction)[: config.candidates], again))
+            others.append(again)
     return Fitted(layers, Residuals(residuals, extraction), others)
 
 
@@ -83,17 +81,18 @@ def _fit_one(
     ready: Pretrained | None,
     number: int,
     advance: Callable[[int], None],
-) -> tuple[LayerEffects, dict[str, torch.Tensor]]:
+) -> tuple[LayerEffects, dict[Side, torch.Tensor]]:
     """The effects of one site and layer's dictionary (the ready one, or one learned with the `number`-th seed), and
-    every reader's activations there."""
-    activations = {reader: extraction.activations(reader, *site_layer) for reader in extraction.readers}
-    first, second = ("base", "target") if run.canonical_first == "base" else ("target", "base")
+    both models' activations there."""
+    activations = {side: extraction.activations(side, *site_layer) for side in SIDES}
+    first: Side = "base" if run.canonical_first == "base" else "target"
+    second = other_side(first)
     train = torch.from_numpy(extraction.rows.discovery)
     rows = activations[first][train], activations[second][train]
     if ready is not None:
         advance(config.dictionary_steps)
         dictionary = as_dictionary(ready, rows, site_layer, config.seed)
-        measured = measure_effects(extraction, dictionary, activations, first, config.feature_threshold)
+        measured = measure_effects(extraction, dictionary, activations, first)
         return measured, activations
     options = FitOptions(
         site=site_layer[0],
@@ -106,7 +105,7 @@ def _fit_one(
     )
     classes = torch.from_numpy(extraction.rows.position_class)[train]
     learned = fit_dictionary(config.dictionary, rows, classes, options, advance)
-    measured = measure_effects(extraction, learned, activations, first, config.feature_threshold)
+    measured = measure_effects(extraction, learned, activations, first)
     return measured, activations
 
 

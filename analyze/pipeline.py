@@ -1,21 +1,22 @@
-"""The analysis of one run: grades, similarity, dictionaries, behaviors, groups, one test on C, names, results.
+"""The analysis of one run: grades, similarity, dictionaries, behaviors, groups, the causal test, names, findings.
 
 It reads the store and the shards that the store lists, and writes its conclusions back in one transaction. Choices are
-made on D and written down before C is opened.
+made on D and written down before C is opened. Models run only through requests in the store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from analyze.behaviors import answers_of, choose_behaviors, confirm_behaviors
-from analyze.extraction import Extraction, load_extraction
-from analyze.features import layers_with_scaling
-from analyze.findings import confirm_groups, describe, ordered
+from analyze.behaviors import Behavior, answers_of, choose_behaviors, confirm_behaviors
+from analyze.causal import Change, Probes, Tests, measure_gap
+from analyze.causes import CausalTest
+from analyze.extraction import Extraction, load_extraction, token_texts
+from analyze.findings import Describer, Finding, explained_share, ordered
 from analyze.fitting import Fitted, fit_all, warn
-from analyze.groups import choose_scopes, make_groups, recurrences
-from analyze.names import Bank, ConceptContexts, find_words, with_naming_directions
+from analyze.groups import make_groups, measure_movement, recurrences
+from analyze.names import ConceptContexts, concept_predicates, find_words
 from analyze.pair import (
     basis_warning,
     pair_gate,
@@ -25,20 +26,22 @@ from analyze.pair import (
     write_grades,
     write_similarity,
 )
-from analyze.sham_runs import run_shams
 from analyze.write import Conclusions, write_outside_similarity, write_plan, write_results
 from fi_store.config import RunConfig
 from fi_store.errors import AnalysisError
-from fi_store.method import METHOD
 from fi_store.progress import Progress
 from fi_store.prompts import load_concepts
 from fi_store.store import Store
 from fi_store.store.tables import PairGate, Run
+from fi_store.vocabulary import DIFFERENT, NO_DIFFERENCE, VERDICTS
 from fi_store.wording import count
 
 
-def analyze(store: Store, run_id: str, *, progress: Progress) -> None:
+def analyze(store: Store, run_id: str, *, ask: Callable[[], None], progress: Progress) -> None:
     """Analyzes an extracted run; repeating it replaces its results and counts the reopening of C.
+
+    `ask` lets the models answer the run's open requests in the store; an analysis that was killed finds the answers
+    that it had.
 
     Raises:
         AnalysisError: the extraction is unfinished or incomplete, or holds numbers that the method refuses.
@@ -64,7 +67,7 @@ def analyze(store: Store, run_id: str, *, progress: Progress) -> None:
             if config.crosscoder_file is not None:
                 write_outside_similarity(store, run.id, read_crosscoder_file(config.crosscoder_file))
         fitted = fit_all(store, run, config, extraction, progress)
-        _conclude(store, run, config, extraction, fitted, progress)
+        _conclude(store, run, config, extraction, fitted, ask, progress)
         for label, seconds in progress.seconds.items():
             store.event(run.id, "analyze", "timing", label, value=seconds)
 
@@ -84,66 +87,105 @@ def _state(store: Store, run: Run) -> Iterator[None]:
 
 
 def _conclude(
-    store: Store, run: Run, config: RunConfig, extraction: Extraction, fitted: Fitted, progress: Progress
+    store: Store,
+    run: Run,
+    config: RunConfig,
+    extraction: Extraction,
+    fitted: Fitted,
+    ask: Callable[[], None],
+    progress: Progress,
 ) -> None:
-    """Candidates on D, the plan, one opening of C, and the results."""
-    layers = fitted.layers
+    """Behaviors, groups and changes on D, the plan, one opening of C, and the findings."""
+    units = extraction.units
     with progress.task("comparing the answers"):
-        answers = answers_of(extraction.units)
-        on_d, on_c = (
-            answers.within(half) for half in (extraction.units.discovery, ~extraction.units.discovery)
-        )
-        differences = choose_behaviors(on_d, load_concepts(), config.alpha)
+        answers = answers_of(units)
+        on_d, on_c = (answers.within(half) for half in (units.discovery, ~units.discovery))
+        candidates = choose_behaviors(on_d, load_concepts(), config.alpha)
+    gap, probes = measure_gap(extraction), Probes(store, run.id, extraction, ask)
+    test = CausalTest(run.id, config, extraction, fitted, gap, candidates, answers, probes)
     with progress.task("grouping features"):
-        groups = make_groups(layers, extraction) if layers else []
-        words, contexts = find_words(extraction), ConceptContexts(extraction)
-        candidates = with_naming_directions(groups[: config.candidates], layers, extraction, words)
-        groups[: config.candidates] = candidates
-        scopes = choose_scopes(candidates, layers, extraction)
-    n_clusters = len(set(extraction.units.clusters[~extraction.units.discovery].tolist()))
-    detectable = smallest_detectable(n_clusters, max(1, len(candidates)), config.alpha, 0.8)
-    write_plan(store, run, config, extraction, layers, candidates, scopes, differences, detectable)
+        obstacle = test.obstacle()
+    plan = None
+    changes: list[Change] = []
+    if obstacle is None:
+        with progress.task("patching groups of features"):
+            changes = test.changes()
+        plan = test.plan(changes) if changes else None
+    n_clusters = len(set(units.clusters[~units.discovery].tolist()))
+    detectable = smallest_detectable(n_clusters, 2 * len(plan.changes) if plan else 1, config.alpha, 0.8)
+    write_plan(store, run, config, extraction, fitted.layers, plan, candidates, detectable)
     with progress.task("comparing the prompts"):
         write_discrimination(store, run)
     with progress.task("testing on the confirmation half"):
         gate = _pair_gate(store, run, progress)
-        behaviors = confirm_behaviors(differences, on_d, on_c, config.alpha)
+        behaviors = confirm_behaviors(candidates, on_d, on_c, config.alpha)
         if answers.skipped:
             slow = count(len(answers.skipped), "search", "searches")
             warn(
                 store, run, progress, f"{slow} of an answer for a form took too long; it counts as not found."
             )
-        layers = layers_with_scaling(layers, fitted.residuals.rows, extraction, config.seed)
-        tested = confirm_groups(candidates, scopes, layers, extraction, config.seed)
-    with progress.task("naming and describing", len(tested)) as advance:
-        described = []
-        bank = Bank()
-        confirmed_share = sum(item.confirmed(config.alpha) for item in tested) / max(1, len(tested))
-        for item in tested:
-            if item.confirmed(config.alpha):
-                result = describe(
-                    *(item, layers, extraction, fitted.residuals, contexts, words, bank),
-                    seed=config.seed,
-                    naming=not config.skip_naming,
-                    confirmed_share=confirmed_share,
-                )
-                described.append(result)
-            advance(1)
-    with progress.task("searching the shams"):
-        shams = run_shams(
-            layers,
-            extraction,
-            "base" if run.canonical_first == "base" else "target",
-            candidates=config.candidates,
-            alpha=config.alpha,
-            minimum_floor=config.feature_threshold,
-            seed=config.seed,
-        )
+        different = gate.verdict == DIFFERENT or any(found.confirmed(config.alpha) for found in behaviors)
+        if plan is not None and not different:
+            plan, obstacle = None, VERDICTS[NO_DIFFERENCE]
+        moved = measure_movement(test.groups[: config.candidates], extraction, config.seed)
+    tests = None
+    if plan is not None:
+        with progress.task("testing causes by patches"):
+            tests = test.confirm(plan)
+    findings = _describe(store, run, test, tests, behaviors, progress)
+    if reason := obstacle or probes.problem:
+        store.event(run.id, "analyze", "warning" if probes.problem else "choice", reason)
+        progress.note(reason, warning=probes.problem is not None)
     with progress.task("writing results"):
-        recurring = recurrences(groups, layers, fitted.others)
-        results = ordered(described, recurring)[: METHOD.max_results]
-        conclusions = Conclusions(groups, tested, results, behaviors, gate, shams, recurring, config.alpha)
-        write_results(store, run, config, extraction, layers, conclusions)
+        others = [make_groups(run.id, layers, extraction, test.gaps) for layers in fitted.others]
+        conclusions = Conclusions(
+            gate=gate,
+            behaviors=behaviors,
+            groups=test.groups,
+            changes=changes,
+            moved=moved,
+            tests=tests,
+            findings=findings,
+            recurrences=recurrences(test.groups, others),
+            explained=explained_share(tests, len(findings)) if tests is not None else None,
+        )
+        write_results(store, run, extraction, test.fitted.layers, conclusions, config.alpha)
+        probes.forget_others()
+
+
+def _describe(
+    store: Store,
+    run: Run,
+    test: CausalTest,
+    tests: Tests | None,
+    behaviors: Sequence[Behavior],
+    progress: Progress,
+) -> list[Finding]:
+    """The findings in the order in which they are told, with rates in answers under their patches."""
+    if tests is None or not tests.findings:
+        return []
+    config, extraction = test.config, test.extraction
+    told = ordered(tests, config.feature_threshold)
+    with progress.task("answering under patches"):
+        generated = test.generate([tested for tested, _ in told], behaviors, tests)
+    with progress.task("naming and describing", len(told)) as advance:
+        text = token_texts(store, run.extraction_run_id)  # with what the patches push, which is in no text
+        describer = Describer(
+            tests=tests,
+            behaviors=behaviors,
+            extraction=extraction,
+            residuals=test.fitted.residuals,
+            words=find_words(extraction, text),
+            contexts=ConceptContexts(extraction),
+            predicates=concept_predicates(load_concepts()),
+            config=config,
+        )
+        findings = []
+        for tested, repeats in told:
+            leader = tested.planned.change.leader.id
+            findings.append(describer.describe(tested, repeats, generated.get(leader)))
+            advance(1)
+    return findings
 
 
 def _pair_gate(store: Store, run: Run, progress: Progress) -> PairGate:

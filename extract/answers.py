@@ -89,16 +89,6 @@ def answers_to(store: Store, job: Job, number: int, sources: AnswerSources) -> A
     return answers
 
 
-def stored_answers(store: Store, run_id: str, number: int) -> dict[tuple[str, Side], str]:
-    """The texts of the answers of a committed chunk, by prompt and author."""
-    rows = store.rows(
-        "SELECT prompt_id, author, text FROM generation WHERE run_id = $run AND chunk = $chunk",
-        run=run_id,
-        chunk=number,
-    )
-    return {(row["prompt_id"], row["author"]): row["text"] for row in rows}
-
-
 def _answers_alike(store: Store, run: Run, job: Job) -> bool:
     """Whether a model that is in both runs gives the same answers in both."""
     return (

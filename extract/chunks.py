@@ -85,7 +85,7 @@ def extract_chunk(
                 (Attribution, attribution_table),
             ):
                 write_facts(session, table, make(run_id, number, attributed), replace=this_chunk)
-            _write_tokens(session, run_id, mentioned, job.tokenizers.base)
+            write_tokens(session, run_id, mentioned, job.tokenizers.base)
 
 
 def read_attribution(
@@ -113,17 +113,10 @@ def written(job: Job, activations: Activations) -> Activations:
 
 
 def sequences_of(
-    run_id: str,
-    job: Job,
-    prompts: tuple[PromptRecord, ...],
-    answers: dict[tuple[str, Side], str],
-    *,
-    controls: bool = True,
+    run_id: str, job: Job, prompts: tuple[PromptRecord, ...], answers: dict[tuple[str, Side], str]
 ) -> list[ReadSequence]:
     """The sequences of some prompts with their answers, in canonical order."""
-    return build_sequences(
-        run_id, prompts, answers, job.rendering, job.tokenizers, job.first, controls=controls
-    )
+    return build_sequences(run_id, prompts, answers, job.rendering, job.tokenizers, job.first)
 
 
 def sample_sequences(job: Job, prompts: tuple[PromptRecord, ...]) -> list[ReadSequence]:
@@ -140,20 +133,18 @@ def sample_sequences(job: Job, prompts: tuple[PromptRecord, ...]) -> list[ReadSe
     return sequences_of("sample", job, prompts, answers)
 
 
-def next_row(store: Store, run_id: str, number: int, *, controls: bool = True) -> int:
+def next_row(store: Store, run_id: str, number: int) -> int:
     """The number of a chunk's first row. Chunks are committed in order, so all earlier ones are in the store."""
     (row,) = store.rows(
-        "SELECT coalesce(sum(n_kept), 0) AS n FROM sequence WHERE run_id = $run AND chunk < $chunk"
-        " AND ($controls OR author <> 'control')",
+        "SELECT coalesce(sum(n_kept), 0) AS n FROM sequence WHERE run_id = $run AND chunk < $chunk",
         run=run_id,
         chunk=number,
-        controls=controls,
     )
     return int(row["n"])
 
 
-def _write_tokens(session: Session, run_id: str, mentioned: set[int], tokenizer: Any) -> None:
-    """Adds the texts of tokens that no earlier chunk mentions."""
+def write_tokens(session: Session, run_id: str, mentioned: set[int], tokenizer: Any) -> None:
+    """Adds the texts of mentioned tokens that the store does not have yet."""
     known = {token for (token,) in session.query(RunToken.token_id).where(RunToken.run_id == run_id)}
     new = mentioned - known
     if new:

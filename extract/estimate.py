@@ -1,4 +1,4 @@
-"""Estimates the tokens, seconds, disk and memory that an extraction needs, from a trial on a few of its prompts."""
+"""Estimates the tokens, seconds, disk and memory that both models need for a run, from a trial on a few prompts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from extract.reading import (
     read_pair,
     reader_of,
 )
-from extract.shams import CALIBRATION_PROMPTS, why_no_sham
 from extract.texts import ReadSequence
 from fi_store.errors import ExtractionError
 from fi_store.method import METHOD
@@ -42,6 +41,12 @@ DIVERGENCE_BUFFERS = 10
 DISK_MARGIN = 1.1
 GRAPH_MARGIN = 1.5
 """Padded tokens of a backward pass per token of the budget: prompts and answers are padded apart from each other."""
+GROUP_PROMPTS = 16
+"""Prompts of the discovery half on which each candidate group is patched once in each model."""
+PATCHED_READINGS = 100
+"""How often the confirmation half is read with a patch, roughly: changes, controls and whole layers in both models."""
+PATCHED_LAYERS = 0.5
+"""Share of a model's layers that a reading with a patch runs, on average: those above the patch."""
 ATTRIBUTION_BYTES = 64
 """Bytes of a row of `attribution`, roughly."""
 
@@ -57,12 +62,16 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """Counts, seconds and bytes. `memory_bytes` excludes the loaded models. `free_memory` is None if unknown."""
+    """Counts, seconds and bytes. `memory_bytes` excludes the loaded models. `free_memory` is None if unknown.
+
+    `seconds` and `n_tokens` are those of the extraction, `patch_seconds` those of the causal test after the analysis.
+    """
 
     n_prompts: int
     n_tokens: int
     n_rows: int
     seconds: float
+    patch_seconds: float
     disk_bytes: int
     memory_bytes: int
     free_disk: int
@@ -70,10 +79,11 @@ class Estimate:
 
     def sentence(self) -> str:
         """One line for the user."""
+        patches = f"about {_duration(self.patch_seconds)} of patches after it, " if self.patch_seconds else ""
         return (
             f"{self.n_prompts} prompts, about {self.n_tokens:,} tokens to read: about {_duration(self.seconds)} "
-            f"before the analysis, {_size(self.disk_bytes)} of disk, {_size(self.memory_bytes)} of memory besides "
-            "the models."
+            f"before the analysis, {patches}{_size(self.disk_bytes)} of disk, {_size(self.memory_bytes)} of memory "
+            "besides the models."
         )
 
     def detail(self) -> dict[str, Any]:
@@ -84,13 +94,13 @@ class Estimate:
         if self.disk_bytes * DISK_MARGIN > self.free_disk:
             raise ExtractionError(
                 f"The run needs about {_size(self.disk_bytes)} of disk, and {folder} has {_size(self.free_disk)} free.",
-                hint="free space (fi-store gc), or use fewer prompts (--limit-per-category) or shams",
+                hint="free space (fi-store gc), or use fewer prompts (--limit-per-category)",
             )
         if self.free_memory is not None and self.memory_bytes > self.free_memory:
             raise ExtractionError(
                 f"The run needs about {_size(self.memory_bytes)} of memory besides the models, and "
                 f"{_size(self.free_memory)} is free.",
-                hint="use a smaller precision (--quantization), or no shams",
+                hint="use a smaller precision (--quantization)",
             )
 
 
@@ -99,24 +109,22 @@ def estimate_job(job: Job, folder: Path) -> Estimate:
     trial = _trial(job)
     (n_prompt, n_control), content, longest = _token_counts(job)
     count, new = len(job.suite.prompts), job.config.max_new_tokens
-    shams = job.config.shams if why_no_sham(job.pair) is None else 0
     with_control = sum(bool(prompt.control) for prompt in job.suite.prompts)
-    answer_rows = content[0] + 2 * count * new + count  # all but those of control texts
-    n_rows = answer_rows + content[1] + with_control
+    n_rows = sum(content) + 2 * count * new + count + with_control
     both_answers = _both_answers(job, n_prompt, 2 * count * new)
     read_once = both_answers + n_control
-    scaling = _scaling_readings(shams) * both_answers / count * min(CALIBRATION_PROMPTS, count)
     steps = len(job.chunks) * new
     return Estimate(
         n_prompts=count,
-        n_tokens=round(2 * n_prompt + 2 * read_once + shams * both_answers + scaling),
+        n_tokens=2 * n_prompt + 2 * read_once,
         n_rows=n_rows,
-        # A sham is one reader and the pair is two. Prompts are also read in order to be answered.
-        seconds=trial.read_seconds * (read_once + both_answers * shams / 2 + scaling / 2 + n_prompt)
+        # Prompts are also read in order to be answered.
+        seconds=trial.read_seconds * (read_once + n_prompt)
         + trial.attribute_seconds * both_answers
         + trial.step_seconds * steps,
-        disk_bytes=_disk_bytes(job, n_rows, answer_rows, shams),
-        memory_bytes=_memory_bytes(job, n_rows, longest + new, trial.graph_bytes, shams),
+        patch_seconds=trial.read_seconds / 2 * PATCHED_LAYERS * _patched_tokens(job),
+        disk_bytes=_disk_bytes(job, n_rows),
+        memory_bytes=_memory_bytes(job, n_rows, longest + new, trial.graph_bytes),
         free_disk=shutil.disk_usage(_existing(folder)).free,
         free_memory=free_memory(job.pair.device),
     )
@@ -131,9 +139,13 @@ def _both_answers(job: Job, n_prompt: int, n_answers: int) -> int:
     return (1 if once else 2) * n_prompt + n_answers
 
 
-def _scaling_readings(shams: int) -> int:
-    """How often the calibration texts are read: once by each model, about four times by the first sham, then twice."""
-    return 2 + 4 + 2 * (shams - 1) if shams else 0
+def _patched_tokens(job: Job) -> float:
+    """Tokens read with a patch, both models together: answers only, since prompts are read once for all patches."""
+    if job.config.interventions == "off":
+        return 0
+    half = len(job.suite.prompts) / 2
+    readings = len(SIDES) * job.config.candidates * min(GROUP_PROMPTS, half) + PATCHED_READINGS * half
+    return readings * 2 * job.config.max_new_tokens
 
 
 def _token_counts(job: Job) -> tuple[tuple[int, int], tuple[int, int], int]:
@@ -207,13 +219,11 @@ def _row_values(job: Job, *readers: Reader) -> int:
     return sum(reader.n_layers * reader.d_model for reader in readers) * len(job.config.sites)
 
 
-def _disk_bytes(job: Job, n_rows: int, answer_rows: int, shams: int) -> int:
+def _disk_bytes(job: Job, n_rows: int) -> int:
     """Shards, divergence rows (four lists of 20 and about 100 more bytes) and mean vectors (float32)."""
     written = len(job.written_layers) / job.n_layers
     both = _row_values(job, job.pair.base, job.pair.target)
-    first = job.pair.base if job.first == "base" else job.pair.target
-    values = n_rows * both * (_item_size(job) + _gradient_size(job))
-    shards = (values + answer_rows * shams * _row_values(job, first) * _item_size(job)) * written
+    shards = n_rows * both * (_item_size(job) + _gradient_size(job)) * written
     groups = 4 * len(job.suite.prompts) * job.n_layers * len(job.config.sites)
     attributions = groups * ATTRIBUTION_BYTES if job.attribution.on else 0
     divergences = n_rows * (4 * METHOD.stored_tokens * 4 + 100)
@@ -221,24 +231,29 @@ def _disk_bytes(job: Job, n_rows: int, answer_rows: int, shams: int) -> int:
     return int(shards) + divergences + means + attributions
 
 
-def _memory_bytes(job: Job, n_rows: int, longest: int, graph_bytes: float, shams: int) -> int:
-    """Activations and gradients of the largest chunk; a batch that is read, or one with a backward pass if that needs
-    more; and a sham's copy of the weights. `longest` is a text's number of tokens."""
+def _memory_bytes(job: Job, n_rows: int, longest: int, graph_bytes: float) -> int:
+    """The most that is needed at once. `longest` is a text's number of tokens.
+
+    An extraction needs the activations and gradients of its largest chunk, and a batch that is read or has a backward
+    pass. The causal test needs a batch with the outputs of all layers.
+    """
     share = min(1.0, CHUNK_PROMPTS / len(job.suite.prompts)) * 1.5  # chunks differ in length
     values = _row_values(job, job.pair.base, job.pair.target)
     written = len(job.written_layers) / job.n_layers
     chunk = n_rows * share * values * (_item_size(job) + written * _gradient_size(job))
-    copy = 0
-    if shams and job.pair.base.model is not job.pair.target.model:
-        copy = sum(weight.numel() * weight.element_size() for weight in job.pair.base.model.parameters())
-    reading = _batch_bytes(job, max(BATCH_TOKENS, 2 * padded_length(longest)))
+    batch = max(BATCH_TOKENS, 2 * padded_length(longest))
+    reading = _batch_bytes(job, batch)
+    patching = 0
+    if job.config.interventions != "off":
+        layers = max(reader.n_layers * reader.d_model for reader in (job.pair.base, job.pair.target))
+        patching = reading + batch * layers * _item_size(job)
     backward = 0
     if job.attribution.on:
         tokens = batch_tokens(longest)
         # Both models' activations of all layers and their float32 gradients, besides the graph of one of them.
         backward = tokens * values * (_item_size(job) + 4) + int(GRAPH_MARGIN * tokens * graph_bytes)
         backward += _batch_bytes(job, tokens)
-    return int(chunk + max(reading, backward) + copy)
+    return int(max(chunk + max(reading, backward), patching))
 
 
 def _batch_bytes(job: Job, batch: int) -> int:

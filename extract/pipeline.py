@@ -1,7 +1,7 @@
 """Runs an extraction: from two model references to a store that contains everything the analysis reads.
 
-Base and target answer and read chunk by chunk, then sham targets read the same answers. Every chunk is one
-transaction, so a killed run resumes at the first missing chunk.
+Base and target answer and read chunk by chunk. Every chunk is one transaction, so a killed run resumes at the first
+missing chunk.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from extract.chunks import committed_chunks, extract_chunk
 from extract.estimate import Estimate, estimate_job
 from extract.job import Job, begin, check_same, prepare, stored_attribution, stored_rendering
 from extract.models import LoadedPair, load_pair
-from extract.shams import extract_shams
 from fi_store.config import RunConfig
 from fi_store.progress import Progress, Stopwatch
 from fi_store.prompts import PromptSuite
@@ -68,7 +67,6 @@ def ingest(
     with _state_recorded(store, run_id):
         try:
             _extract_pair(store, run_id, job, progress, watch)
-            extract_shams(store, run_id, job, progress, watch)
         finally:
             for stage, seconds in watch.seconds.items():
                 store.event(run_id, "extract", "timing", stage, value=seconds)

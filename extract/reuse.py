@@ -1,8 +1,7 @@
 """Reuses an earlier extraction of the same pair, prompts and options instead of running the models again.
 
-Each run has its own halves, so another seed can divide the same activations differently. The shams stay those of the
-earlier run. Models are compared by fingerprint, without loading them: a folder whose weights have changed since is
-another model.
+Each run has its own halves, so another seed can divide the same activations differently. Models are compared by
+fingerprint, without loading them: a folder whose weights have changed since is another model.
 """
 
 from __future__ import annotations

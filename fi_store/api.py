@@ -8,7 +8,6 @@ Step by step, each call takes the `RunHandle` that the previous call returned:
 
     data = extract_activations_for_comparison(base_model="A", target_model="B", prompt_categories={"sums": ["1+1?"]})
     features = name_features(data)
-    probe_models(features)
     create_visualizations(features)
     generate_report(features, report_format="markdown")
 
@@ -61,8 +60,8 @@ def run_feature_interpretation_pipeline(
 
     The prompts are the shipped suite by default. Pass `prompt_categories={"reasoning": ["..."]}`, or pass `prompts`:
     one or more files (`Path`, or a single string), a list of texts, or a `PromptSuite`. `threshold` is the smallest
-    absolute mean theta that can become a result. `options` are other fields of `fi_store.RunConfig`, such as `seed`
-    or `max_new_tokens`.
+    share of the difference between the models that a finding must close. `options` are other fields of
+    `fi_store.RunConfig`, such as `seed` or `max_new_tokens`.
 
     Raises:
         FiStoreError: with the message and hint that the command line would print.
@@ -148,20 +147,6 @@ def name_features(
         workflow.reconfigure(opened, activation_data.run_id, changes)
         workflow.analyze(opened, activation_data.run_id, Progress(display or Silent()))
     return activation_data
-
-
-def probe_models(feature_data: RunHandle, *, display: Display | None = None) -> RunHandle:
-    """Runs the third stage: both models run again to answer the analysis's requests.
-
-    So far these measure the loss with each dictionary's reconstruction spliced in. Reports say when this stage was
-    skipped.
-
-    Raises:
-        FiStoreError: the run is not analyzed, or a model is missing or has changed.
-    """
-    with Store.open(feature_data.store) as opened:
-        workflow.probe(opened, feature_data.run_id, Progress(display or Silent()))
-    return feature_data
 
 
 def create_visualizations(

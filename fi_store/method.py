@@ -10,33 +10,15 @@ class Method:
     """The method's thresholds, each with its meaning. Formulas are in the code that uses them."""
 
     alpha: float = 0.05
-    """Level for the adjusted p on the confirmation half and for the one-sided limits of words and names."""
-    floor_minimum: float = 0.01
-    """Smallest absolute mean theta that can become a result, whatever the shams show."""
-    floor_level: float = 0.9
-    """Share of new shams whose largest |mean theta|, at one layer and position class, stays below the floor."""
-    sham_sharpness: float = 3.0
-    """The b of y = log(exp(b * size) - 1), the scale for comparing shams: logarithmic far below 1 / b, linear above."""
-    sham_spread: float = 0.43
-    """Usual standard deviation of y between shams (from 30 shams of three pairs)."""
-    sham_spread_weight: float = 6.0
-    """Degrees of freedom given to `sham_spread` when it is pooled with a run's own shams."""
-    floor_quantile: float = 0.999
-    """Quantile of |mean theta| over a sham's alive features that a candidate feature must exceed."""
-    floor_quantile_needs: int = 1_000
-    """Alive features needed to use `floor_quantile`; with fewer, the maximum is used instead."""
+    """Level for the adjusted p on the confirmation half and for the one-sided limits of names."""
     alive_tokens: int = 12
     """Firing tokens on D that a feature needs for a meaningful scale."""
-    min_nonzero_clusters: int = 12
-    """Clusters with theta != 0 that a group needs to be tested; with fewer it is too rare."""
+    enough_clusters: int = 12
+    """Clusters that either half should have, so that a difference in most of them can be confirmed."""
     min_category_clusters: int = 8
     """Confirmation clusters that a category needs for a p value; with fewer there is only an interval."""
-    sign_flips: int = 9_999
-    """Random sign flips (by cluster) in the confirmation test."""
     category_permutations: int = 9_999
     """Label permutations in the test of a category contrast."""
-    explore_permutations: int = 1_000
-    """Sign flips used for the exploration table's pooled-permutation FDR."""
     bootstrap_draws: int = 2_000
     """Bootstrap draws over clusters for every interval."""
     gate0_kl_upper: float = 0.02
@@ -47,10 +29,38 @@ class Method:
     """Median relative difference norm needed to warn that two models which behave alike may use different bases."""
     basis_cka: float = 0.95
     """Median CKA of the layers needed for the same warning."""
+    candidate_share: float = 0.002
+    """Smallest share of a gap that a feature must hold on D to be a candidate."""
     group_token_cosine: float = 0.6
-    """Cosine of token-level differences at which two features are joined, within and across layers."""
-    group_unit_cosine: float = 0.9
-    """Cosine of two groups' scores over the prompts of D at which they are reported as one change."""
+    """Cosine of token-level attribution at which two features of a layer are joined."""
+    effect_cosine: float = 0.6
+    """Cosine of what patches do to the answers' tokens at which two groups without a behavior are one change."""
+    patched_prompts: int = 16
+    """Prompts of D on which every group is patched."""
+    max_changes: int = 6
+    """The most changes that go on to the confirmation half."""
+    told_layer_share: float = 0.5
+    """A change is tested at the earliest layer whose attribution on D is this share of its largest."""
+    control_draws: int = 999
+    """Random directions that a change's features are compared with."""
+    control_level: float = 0.95
+    """The quantile of the draws (on D) that is patched exactly."""
+    gap_minimum: float = 0.01
+    """Nats per token that the mean gap must surely exceed, and that a finding must close."""
+    behavior_share: float = 0.2
+    """Share of its behavior that a finding must close if it closes too little of the gap."""
+    carries_none: float = 0.03
+    """A change carries none of the difference if the upper limit of its share is below this."""
+    absent_rate: float = 0.05
+    """A behavior is new or gone if the upper limit of the other model's rate is at most this, ..."""
+    absent_part: float = 0.1
+    """... or this part of the model's own rate."""
+    generated_prompts: int = 20
+    """Prompts of C that are answered under a patch."""
+    generated_findings: int = 2
+    """How many findings' patches are answered under by default."""
+    shown_behaviors: int = 8
+    """Clusters where exactly one answer has a behavior that its share needs."""
     group_decoder_cosine: float = 0.7
     """Decoder cosine at which two features of the same layer are joined."""
     recurrence_cosine: float = 0.7
@@ -99,10 +109,6 @@ class Method:
     """A name needs at least this lower limit of the mean AUC against hard negatives."""
     name_margin: float = 0.05
     """A name must beat the best single token and the position class by this much."""
-    word_prompts: int = 3
-    """Prompt families in which a word must be pushed to be listed."""
-    word_share: float = 0.02
-    """A word with this share of what a group pushes one way in its own position class is judged by that class alone."""
     match_stable: float = 0.7
     """Decoder cosine (across spaces: profile correlation) at which a matched result is 'stable' in the later run."""
     match_minimum: float = 0.5
@@ -111,8 +117,6 @@ class Method:
     """Shared prompts needed to compare profiles prompt by prompt instead of category by category."""
     max_behaviors: int = 12
     """The most differences between the answers that go on to the confirmation half."""
-    max_results: int = 12
-    """The most results that a run reports."""
     stored_tokens: int = 20
     """Tokens with the largest KL contribution stored per position and direction."""
 

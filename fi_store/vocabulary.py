@@ -65,10 +65,11 @@ TIERS = {
 """How a result was tested: causally; on held-out prompts only; or in a pair without a behavioral difference. The last
 two are results of version 1."""
 
-ArmKind = Literal["group", "change", "control", "dictionary", "whole", "mean_shift"]
+ArmKind = Literal["group", "change", "cumulative", "control", "dictionary", "whole", "mean_shift"]
 ARM_KINDS: dict[ArmKind, str] = {
     "group": "a group of features",
     "change": "the features of a change",
+    "cumulative": "the features of several changes together",
     "control": "a random direction of the same size",
     "dictionary": "everything that the dictionary says about the difference",
     "whole": "the whole difference",

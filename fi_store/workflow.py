@@ -1,4 +1,4 @@
-"""Runs the stages in order (extract, analyze, clean up, probe, report) for the command line and the Python API.
+"""Runs the stages in order (extract, analyze, clean up, report) for the command line and the Python API.
 
 Each room is imported when its stage begins, so a stage loads only the libraries it needs. Each room records in the
 run's state how far it got, and `resume` continues from there.
@@ -7,11 +7,12 @@ run's state how far it got, and `resume` continues from there.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -21,6 +22,9 @@ from fi_store.progress import Progress
 from fi_store.prompts import PromptSuite, suite_from_store
 from fi_store.store import Store, apply_keep
 from fi_store.store.tables import Run
+
+if TYPE_CHECKING:
+    from extract.probes import Prober
 
 ANALYZED = ("analyzed", "complete")
 """States of a run whose latest analysis is finished."""
@@ -90,11 +94,14 @@ def extract(store: Store, config: RunConfig, suite: PromptSuite, progress: Progr
 
 
 def analyze(store: Store, run_id: str, progress: Progress, *, keep: str | None = None) -> None:
-    """Analyzes a run, then removes the activations that `keep` does not keep (default: the run's own setting)."""
+    """Analyzes a run, then removes the activations that `keep` does not keep (default: the run's own setting).
+
+    The models run again for the causal test, and are loaded when the analysis first asks for them.
+    """
     from analyze.pipeline import analyze as analyze_run
 
     with _stage(store, progress, run_id) as inner:
-        analyze_run(store, run_id, progress=inner)
+        analyze_run(store, run_id, ask=_asking(store, run_id, inner), progress=inner)
         freed = apply_keep(store, run_id, keep or str(store.run(run_id).config["keep_activations"]))
     if freed:
         store.event(
@@ -102,15 +109,19 @@ def analyze(store: Store, run_id: str, progress: Progress, *, keep: str | None =
         )
 
 
-def probe(store: Store, run_id: str, progress: Progress) -> tuple[int, int]:
-    """Runs the models again to answer the analysis's open requests; returns the numbers of answered and failed ones."""
-    from extract.probes import answer_probes
+def _asking(store: Store, run_id: str, progress: Progress) -> Callable[[], None]:
+    """What lets the models answer the analysis's open requests. They are loaded once."""
 
-    with _stage(store, progress, run_id) as inner:
-        probed = answer_probes(store, run_id, progress=inner)
-        for label, seconds in inner.seconds.items():
-            store.event(run_id, "probe", "timing", label, value=seconds)
-    return probed
+    @cache
+    def prober() -> Prober:
+        from extract.probes import Prober
+
+        return Prober(store, run_id, progress)
+
+    def ask() -> None:
+        prober().answer()
+
+    return ask
 
 
 def report(store: Store, run_id: str, progress: Progress, *, report_format: str, charts: bool) -> list[Path]:
@@ -129,26 +140,12 @@ def _finish(
 ) -> Outcome:
     if not analyzed:
         analyze(store, run_id, progress, keep=config.keep_activations)
-    if not config.skip_probes:
-        _probe_or_warn(store, run_id, progress)
     if config.skip_report:
         store.set_state(run_id, "complete", "analyze")
         return Outcome(run_id)
     charts = not config.skip_visualization
     files = report(store, run_id, progress, report_format=config.report_format, charts=charts)
     return Outcome(run_id, tuple(export(store, files, config.output_dir)))
-
-
-def _probe_or_warn(store: Store, run_id: str, progress: Progress) -> None:
-    """Runs the probe stage. A failure becomes a warning, so that the finished analysis still gets its report."""
-    try:
-        probe(store, run_id, progress)
-    except InterruptedRunError:
-        raise
-    except FiStoreError as error:
-        message = f"The models were not run again after the analysis (fi-store probe {run_id}): {error}"
-        store.event(run_id, "probe", "warning", message)
-        progress.note(message, warning=True)
 
 
 def export(store: Store, files: list[Path], folder: Path) -> list[Path]:

@@ -42,7 +42,7 @@ PAGES = (
     *(f"docs/{p.name}" for p in sorted((ROOT / "docs").glob("*.md"))),
 )
 SMALL: dict[str, Any] = {
-    "limit_per_category": 3, "shams": 1, "candidates": 3, "n_latents": 32, "k": 4, "dictionary_steps": 15,
+    "limit_per_category": 3, "candidates": 3, "n_latents": 32, "k": 4, "dictionary_steps": 15,
     "dictionary_batch": 64, "max_new_tokens": 4,
 }  # fmt: skip
 

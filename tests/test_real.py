@@ -13,7 +13,7 @@ from fi_store.shipped import shipped
 from tests.helpers.command import fi_store
 
 SMALL = (
-    "--limit-per-category", 5, "--shams", 1, "--candidates", 8, "--dictionary-steps", 150, "--layers", "17,28",
+    "--limit-per-category", 5, "--candidates", 8, "--dictionary-steps", 150, "--layers", "17,28",
     "--max-new-tokens", 40,
     "--skip-visualization", "--report-format", "markdown",
 )  # fmt: skip

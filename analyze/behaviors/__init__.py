@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from analyze.behaviors.choose import Candidate, choose_behaviors
 from analyze.behaviors.confirm import Behavior, confirm_behaviors
-from analyze.behaviors.own_answers import answers_of
+from analyze.behaviors.own_answers import OwnAnswers, answers_of
+from analyze.behaviors.predicates import AnswerPredicate, OwnAnswer
 from analyze.behaviors.score import smallest_testable
 
 __all__ = [
+    "AnswerPredicate",
     "Behavior",
     "Candidate",
+    "OwnAnswer",
+    "OwnAnswers",
     "answers_of",
     "choose_behaviors",
     "confirm_behaviors",

@@ -97,6 +97,11 @@ class AnswerPredicate:
         return self.value if self.kind in ("words", "sequence") else ()
 
     @property
+    def whole_answer(self) -> bool:
+        """Whether it is about an answer as a whole and rests on no part of it."""
+        return self.kind in ("language", "length", "empty", "unfinished")
+
+    @property
     def phrase(self) -> str:
         """What it asks for, where that is not in the words of the answers: 'a numbered list', 'Spanish'."""
         match self.kind:
@@ -116,7 +121,7 @@ class AnswerPredicate:
                 return " ".join(self.value)
 
     def holds(self, answer: OwnAnswer) -> bool:
-        """Whether the predicate is true of a answer.
+        """Whether the predicate is true of an answer.
 
         Raises:
             TooSlowError: a pattern took too long on this text.

@@ -1,14 +1,14 @@
-"""One dictionary's features in each model: activity, theta, floors, quality and latent scaling; knows no groups."""
+"""One dictionary's features in each model: activity, theta, attribution, quality, scaling; knows no groups."""
 
 from __future__ import annotations
 
-from analyze.features.categories import categories_of, large_categories
+from analyze.features.categories import categories_of
 from analyze.features.effects import (
     LayerEffects,
-    beside,
+    gap_slopes,
     layers_with_scaling,
     measure_effects,
-    sham_levels,
+    other_side,
     with_scaling,
 )
 from analyze.features.latent_scaling import PARTS, Weighed, scaled_ratio
@@ -17,12 +17,11 @@ __all__ = [
     "PARTS",
     "LayerEffects",
     "Weighed",
-    "beside",
     "categories_of",
-    "large_categories",
+    "gap_slopes",
     "layers_with_scaling",
     "measure_effects",
+    "other_side",
     "scaled_ratio",
-    "sham_levels",
     "with_scaling",
 ]

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from analyze.groups.classes import Change, classify, ratio_class
-from analyze.groups.join import (
-    Group,
-    attributed_effect,
-    group_floor,
-    group_scores,
-    make_groups,
-    token_activity,
-    with_companions,
-)
+from analyze.groups.classes import ChangeInside, classify, ratio_class
+from analyze.groups.group import Group, Member
+from analyze.groups.join import GapOn, cluster, cosines, make_groups
+from analyze.groups.moved import Moved, measure_movement
 from analyze.groups.readability import Residuals
 from analyze.groups.recurrence import recurrences
-from analyze.groups.scope import Scope, choose_scopes
 
 __all__ = [
-    "Change",
+    "ChangeInside",
+    "GapOn",
     "Group",
+    "Member",
+    "Moved",
     "Residuals",
-    "Scope",
-    "attributed_effect",
-    "choose_scopes",
     "classify",
-    "group_floor",
-    "group_scores",
+    "cluster",
+    "cosines",
     "make_groups",
+    "measure_movement",
     "ratio_class",
     "recurrences",
-    "token_activity",
-    "with_companions",
 ]

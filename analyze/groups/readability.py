@@ -6,7 +6,6 @@ penalties. What depends on the activations alone is computed once and reused for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,9 +15,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 
 from analyze.extraction import Extraction, FloatArray, IntArray
-from analyze.features import LayerEffects
-from analyze.groups.join import Group, main_side, token_activity
+from analyze.groups.group import Group
 from fi_store.method import METHOD
+from fi_store.vocabulary import SIDES, Side
 
 PENALTIES = np.logspace(-1, 5, 13)
 """Penalties that the ridge chooses among, for inputs divided by the layer's scale."""
@@ -33,11 +32,13 @@ KEPT = 4
 class Residuals:
     """All rows (N, d) of both models, by (reader, index of the layer), and cached regressions on them."""
 
-    rows: dict[tuple[str, int], torch.Tensor]
+    rows: dict[tuple[Side, int], torch.Tensor]
     extraction: Extraction
-    _ridges: dict[tuple[str, int, int], GroupedRidge] = field(default_factory=dict, init=False, compare=False)
+    _ridges: dict[tuple[Side, int, int], GroupedRidge] = field(
+        default_factory=dict, init=False, compare=False
+    )
 
-    def ridge(self, reader: str, index: int, position_class: int, scale: float) -> GroupedRidge:
+    def ridge(self, reader: Side, index: int, position_class: int, scale: float) -> GroupedRidge:
         """The regression on a model's rows of C in one position class, divided by the layer's scale.
 
         The last few are cached, since results often need the same one again.
@@ -92,23 +93,20 @@ class GroupedRidge:
 
 
 def readability(
-    group: Group, layers: Sequence[LayerEffects], extraction: Extraction, residuals: Residuals
+    group: Group, extraction: Extraction, residuals: Residuals
 ) -> tuple[float | None, float | None]:
     """AUC of a cross-validated ridge on each model's own residuals, for the rows of C where the group fires.
 
     The ridge predicts max(f_base, f_target); the group fires where that exceeds half its mean over firing rows. R^2
     would not do: for uncorrelated features they sum to at most the number of dimensions, so with more directions than
-    dimensions hardly one can be high (bench/LOG.md). Uses the layer of the group's strongest member on the main side.
+    dimensions hardly one can be high (bench/LOG.md).
     (None, None) with too few rows in all, or too few that fire or do not.
     """
     chosen = _confirmation_rows(extraction, group.position_class)
     clusters = extraction.units.clusters[extraction.rows.unit[chosen]]
     if len(chosen) < MIN_ROWS or len(np.unique(clusters)) < FOLDS:
         return None, None
-    activity = np.maximum(
-        token_activity(group, layers, "base", group.direction),
-        token_activity(group, layers, "target", group.direction),
-    )[chosen]
+    activity = np.maximum(*(group.activity(side, group.direction) for side in SIDES))[chosen]
     firing = activity[activity > 0]
     if len(firing) < METHOD.alive_tokens:
         return None, None
@@ -116,11 +114,9 @@ def readability(
     fires = activity > firing.mean() / 2
     if min(fires.sum(), (~fires).sum()) < METHOD.alive_tokens:
         return None, None
-    index = main_side(group)[0].layer_index
-    scale = layers[index].dictionary.config.scale
+    scale = group.effects.dictionary.config.scale
     base, target = (
-        residuals.ridge(reader, index, group.position_class, scale).predict(activity)
-        for reader in ("base", "target")
+        residuals.ridge(side, group.index, group.position_class, scale).predict(activity) for side in SIDES
     )
     return float(roc_auc_score(fires, base)), float(roc_auc_score(fires, target))
 

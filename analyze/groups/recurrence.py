@@ -6,50 +6,33 @@ from collections.abc import Sequence
 
 import torch
 
-from analyze.features import LayerEffects
-from analyze.groups.join import Group, main_side, with_companions
+from analyze.groups.group import Group
 from fi_store.method import METHOD
 
 LEADING = 3
-"""How many members of one sign and layer, strongest first, span the space that a direction is compared with."""
+"""How many members of one sign, strongest first, span the space that a direction is compared with."""
 
 
-def recurrences(
-    groups: Sequence[Group],
-    layers: Sequence[LayerEffects],
-    others: Sequence[tuple[Sequence[Group], Sequence[LayerEffects]]],
-) -> dict[int, float]:
-    """id(group) -> share of the other seeds in which it recurs; empty without other seeds.
+def recurrences(groups: Sequence[Group], others: Sequence[Sequence[Group]]) -> dict[str, float]:
+    """Group's id -> share of the other seeds in which it recurs; empty without other seeds.
 
-    `others`: groups and layers of each other seed, with the same sites and layers in the same order. A group recurs if
-    a group of the same position class has members of the same sign, at the layer of this group's strongest feature,
-    whose span holds that feature's direction: the cosine between the direction and the span is at least 0.7.
+    `others`: the groups of each other seed, with the same sites and layers in the same order. A group recurs if a group
+    of the same layer and position class has members of the same sign whose span holds the direction of this group's
+    strongest feature: the cosine between the direction and the span is at least 0.7.
     """
     if not others:
         return {}
-    return {
-        id(group): sum(_recurs(group, layers, *other) for other in others) / len(others)
-        for group in with_companions(groups)
-    }
+    return {group.id: sum(_recurs(group, other) for other in others) / len(others) for group in groups}
 
 
-def _recurs(
-    group: Group,
-    layers: Sequence[LayerEffects],
-    other_groups: Sequence[Group],
-    other_layers: Sequence[LayerEffects],
-) -> bool:
-    leading = main_side(group)[0]
-    direction = layers[leading.layer_index].dictionary.w_dec[leading.latent]
-    decoders = other_layers[leading.layer_index].dictionary.w_dec
-    for candidate in with_companions(other_groups):
-        if candidate.position_class != group.position_class:
+def _recurs(group: Group, others: Sequence[Group]) -> bool:
+    leading = group.main_side[0]
+    direction = group.effects.dictionary.w_dec[leading.latent]
+    for candidate in others:
+        if (candidate.index, candidate.position_class) != (group.index, group.position_class):
             continue
-        latents = [
-            member.latent
-            for member in candidate.members
-            if member.layer_index == leading.layer_index and member.sign == leading.sign
-        ][:LEADING]
+        latents = [member.latent for member in candidate.members if member.sign == leading.sign][:LEADING]
+        decoders = candidate.effects.dictionary.w_dec
         if latents and span_cosine(direction, decoders[latents]) >= METHOD.recurrence_cosine:
             return True
     return False

@@ -15,38 +15,30 @@ import torch
 from torch import Tensor
 
 from analyze.extraction import Extraction, FloatArray, IntArray
-from analyze.features import LayerEffects
 from analyze.fit import BLOCK
-from analyze.groups.join import Group, token_activity
+from analyze.groups.group import Group
 from analyze.groups.readability import Residuals
 from fi_store.dictionaries import ORDER, Crosscoder, PairedSae
 from fi_store.method import METHOD
+from fi_store.vocabulary import SIDES
 
 
-def is_redirected(
-    group: Group, layers: Sequence[LayerEffects], extraction: Extraction, residuals: Residuals
-) -> bool:
+def is_redirected(group: Group, extraction: Extraction, residuals: Residuals) -> bool:
     """Whether the group is redirected, on C in its position class."""
     rows = extraction.rows
     chosen = np.flatnonzero(~rows.discovery & rows.own & (rows.position_class == group.position_class))
-    clusters = extraction.units.clusters[rows.unit[chosen]]
-    half = np.unique(clusters, return_inverse=True)[1] % 2
-    if isinstance(layers[group.members[0].layer_index].dictionary, PairedSae):
-        return _changes_sides(group, layers, (chosen[half == 0], chosen[half == 1]))
-    weight = 0.0
-    for index in group.layer_indices:
-        dictionary = layers[index].dictionary
-        members = [member for member in group.members if member.layer_index == index]
-        if isinstance(dictionary, Crosscoder) and dictionary.config.same_width:
-            first, second = (
-                residuals.rows[reader, index][torch.from_numpy(chosen)] for reader in layers[index].readers
-            )
-            if points_apart(dictionary, (first, second), half, [member.latent for member in members]):
-                weight += sum(member.weight for member in members)
-    return weight > 0.5  # of the group's weight, which may span several layers
+    half = np.unique(extraction.units.clusters[rows.unit[chosen]], return_inverse=True)[1] % 2
+    dictionary = group.effects.dictionary
+    if isinstance(dictionary, PairedSae):
+        return _changes_sides(group, (chosen[half == 0], chosen[half == 1]))
+    if not isinstance(dictionary, Crosscoder) or not dictionary.config.same_width:
+        return False
+    index = torch.from_numpy(chosen)
+    first, second = (residuals.rows[reader, group.index][index] for reader in group.effects.readers)
+    return points_apart(dictionary, (first, second), half, group.latents.tolist())
 
 
-def _changes_sides(group: Group, layers: Sequence[LayerEffects], halves: tuple[IntArray, IntArray]) -> bool:
+def _changes_sides(group: Group, halves: tuple[IntArray, IntArray]) -> bool:
     """Whether the side that falls in the base fires where the side that rises in the target does, and neither model has
     both at once.
 
@@ -55,15 +47,12 @@ def _changes_sides(group: Group, layers: Sequence[LayerEffects], halves: tuple[I
     shares = [sum(member.weight for member in group.members if member.sign == sign) for sign in (-1, 1)]
     if min(shares) < METHOD.redirected_share:
         return False
-    falls, rises = (
-        {reader: token_activity(group, layers, reader, sign) for reader in ("base", "target")}
-        for sign in (-1, 1)
-    )
+    falls, rises = ({side: group.activity(side, sign) for side in SIDES} for sign in (-1, 1))
     for half in halves:
         if min((falls["base"][half] > 0).sum(), (rises["target"][half] > 0).sum()) < METHOD.alive_tokens:
             return False
         follows = _correlation(falls["base"][half], rises["target"][half])
-        apart = max(_correlation(falls[reader][half], rises[reader][half]) for reader in ("base", "target"))
+        apart = max(_correlation(falls[reader][half], rises[reader][half]) for reader in SIDES)
         if follows < METHOD.redirected_follows or apart >= METHOD.redirected_apart:
             return False
     return True

@@ -1,4 +1,4 @@
-"""A result in words: its name (12 words at most), its sentence with the figures, and its description.
+"""A finding in words: its name (12 words at most), its sentence with the figures, and its description.
 
 Pure functions of what was measured; nothing is tested or looked up here.
 """
@@ -9,178 +9,149 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analyze.behaviors import Behavior, Candidate
-from analyze.extraction import CLASSES, PROMPT
-from analyze.groups import Change, Group
-from analyze.names.behavior import WordRates
-from analyze.names.concepts import MatchedConcept
-from analyze.names.predicates import Predicate
-from fi_store.method import METHOD
-from fi_store.vocabulary import CHANGE_CLASSES, POSITION_CLASSES, UNTESTED, Side
+from analyze.causal import Generated, LayerShare
+from fi_store.vocabulary import CHANGE_CLASSES, POSITION_CLASSES, Side
+from fi_store.wording import count
 
 NAME_WORDS = 12
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A confirmed group with everything that its name, sentence and description mention."""
+    """A finding with everything that its name, sentence and description mention."""
 
-    group: Group
-    layers: Sequence[int]
-    change: Change
-    scope: Sequence[str]  # categories; empty: all prompts
-    n_units: int  # held-out prompts
-    effect: float
-    low: float
-    high: float
-    floor: float
+    behavior: Behavior | None
+    side: Side  # the model that was patched
+    layer: int  # tested
+    classes: Sequence[str]  # position classes of its features there
+    n_features: int  # there
+    share: tuple[float, float, float]  # closed: estimate and 95% limits
+    share_control: float | None
+    share_behavior: tuple[float, float, float] | None
+    ceiling: float | None
+    later: LayerShare | None  # the layer after the tested one at which it closes most
     p_adjusted: float
-    name_words: Sequence[str]
-    triggers: Sequence[str]
     promoted: Sequence[str]
     suppressed: Sequence[str]
-    predicate: Predicate | None  # None for an unnamed group
-    concept: MatchedConcept | None
-    behavior: WordRates | None
-    # Name, contrast, adjusted p; None if no category stands out.
-    strongest_category: tuple[str, float, float] | None
+    name_words: Sequence[str]  # pushed on D
+    when: str | None  # the predicate's phrase, if it passed
+    change: str
+    change_inside: str
+    rates: Generated | None
+    strongest_category: str | None
+    n_units: int
 
     @property
     def name(self) -> str:
-        """What the group pushes and when it fires."""
-        return make_name(
-            self.group.direction,
-            self.concept.words if self.concept else self.name_words,
-            self.triggers,
-            self.group.position_class,
-            self.predicate,
-            self.concept.concept.phrase if self.concept else None,
-        )
+        """Its behavior, or else the words that it pushes and where, in at most 12 words."""
+        if self.behavior is not None:
+            return shortened(behavior_title(self.behavior.candidate))
+        more = self.direction_word
+        where = self.when or _where(self.classes)
+        for number in (3, 2, 1):
+            name = f"{more} {quoted(self.name_words, number)} {where}"
+            if len(name.split()) <= NAME_WORDS:
+                return name
+        return shortened(f"{more} {quoted(self.name_words, 1)}" if self.name_words else where)
+
+    @property
+    def direction_word(self) -> str:
+        return "More" if self.side == "target" else "Less"
 
     @property
     def sentence(self) -> str:
-        """The claim with its figures: where, what, how strong, in how many answers, how certain.
+        """What the answers do, what carries it and where, and what happens when it is switched off."""
+        first = (
+            behavior_sentence(self.behavior)
+            if self.behavior is not None
+            else f"{self.name} ({CHANGE_CLASSES[self.change]})."
+        )
+        return " ".join([first, self._carried(), *self._generated()])
 
-        It leaves the answers out if their words do not move in the direction of the features.
-        """
-        p = p_phrase(self.p_adjusted, 1 / (METHOD.sign_flips + 1))
-        claim = f"{layers_phrase(self.layers)}: {self.name} - {CHANGE_CLASSES[self.change.name]}"
-        size = (
-            f"θ {self.effect:+.2f} [{self.low:+.2f}, {self.high:+.2f}] against a floor of {self.floor:.2f}, "
-            f"{p}, {self.n_units} held-out prompts{of_categories(self.scope)}"
-            f"{'; change class and answers over all prompts' if self.scope else ''}"
-        )
-        behavior = self.behavior
-        if behavior is None or self.group.direction * (behavior.rate_target - behavior.rate_base) <= 0:
-            return f"{claim} ({size}); {UNTESTED}."
-        answers = (
-            f"{percent(behavior.rate_target)} of the target's and {percent(behavior.rate_base)} of the base's answers "
-            f"{behavior.phrase}"
-        )
-        return f"{claim} ({answers}; {size}); {UNTESTED}."
+    def _carried(self) -> str:
+        """'7 features of layer 17, at the start of the answer, carry it: set to the base's values they close ...'."""
+        other = "base" if self.side == "target" else "target"
+        verb = "carry" if self.n_features != 1 else "carries"
+        subject = count(self.n_features, "feature")
+        pronoun = "they close" if self.n_features != 1 else "it closes"
+        text = f"{subject[0].upper()}{subject[1:]} of layer {self.layer}, {_where(self.classes)}, {verb} it: "
+        control = f" (control {percent(self.share_control)})" if self.share_control is not None else ""
+        if self.share_behavior is not None and self.behavior is not None:
+            estimate, low, high = self.share_behavior
+            text += (
+                f"set to the {other}'s values {pronoun} {percent(estimate)} [{number(low)}, {number(high)}] of this "
+                f"difference and {percent(self.share[0])} of all that differs between the answers{control}"
+            )
+        else:
+            text += (
+                f"set to the {other}'s values {pronoun} {percent(self.share[0])} [{number(self.share[1])}, "
+                f"{number(self.share[2])}] of the difference between the models{control}"
+            )
+        if self.later is not None:
+            text += f", and by layer {self.later.layer} {percent(self.later.share)}"
+        return f"{text}."
+
+    def _generated(self) -> list[str]:
+        if self.rates is None or self.behavior is None:
+            return []
+        control = f" (control {percent(self.rates.control)})" if self.rates.control is not None else ""
+        what = answers_that(self.behavior.candidate)
+        off = "With them switched off" if self.n_features != 1 else "With it switched off"
+        return [
+            f"{off}, {percent(self.rates.patched)} of the answers {what} instead of {percent(self.rates.clean)}"
+            f"{control}."
+        ]
 
     @property
     def description(self) -> str:
-        """The features, the ratio of their activity, the concept, and the next tokens that they push."""
-        change = self.change
-        parts = [
-            f"{_sides(self.group)} {POSITION_CLASSES[CLASSES[self.group.position_class]]}, "
-            f"{layers_phrase(self.layers).lower()}",
-            f"activity ratio target/base {2**change.log2_ratio:.2g} [{2**change.low:.2g}, {2**change.high:.2g}]"
-            f"{' over all prompts' if self.scope else ''}",
-        ]
-        if count := len(self.group.companions):
-            parts.append(
-                f"{count} more {'groups' if count > 1 else 'group'} of features in other parts of the answers "
-                f"{'move' if count > 1 else 'moves'} on the same prompts"
-            )
-        if change.auc_base is not None and change.auc_target is not None:
-            parts.append(
-                f"the base's residuals predict where it fires with AUC {change.auc_base:.2f}, "
-                f"the target's with {change.auc_target:.2f}"
-            )
-        if self.concept is not None:
-            parts.append(_concept_phrase(self.concept))
+        """Words, position, ceiling, activity of the features, categories."""
+        parts = []
         if self.promoted:
-            parts.append(f"next tokens that gain: {quoted(self.promoted, 5)}")
+            parts.append(f"words that the target gains by it: {quoted(self.promoted, 5)}")
         if self.suppressed:
-            parts.append(f"next tokens that lose: {quoted(self.suppressed, 5)}")
-        if self.strongest_category is not None:
-            category, contrast, p = self.strongest_category
+            parts.append(f"words that it loses: {quoted(self.suppressed, 5)}")
+        if self.when is not None:
+            parts.append(f"active {self.when}")
+        if self.ceiling is not None:
             parts.append(
-                f"strongest in {category.replace('_', ' ')} (contrast {contrast:+.2f}, adjusted p {p:.2g})"
+                f"the whole difference at layer {self.layer}, {_where(self.classes)}, closes {percent(self.ceiling)}"
             )
-        return "; ".join(parts) + "."
+        parts.append(f"its features: {CHANGE_CLASSES[self.change_inside]}")
+        if self.strongest_category is not None:
+            parts.append(f"strongest in {self.strongest_category.replace('_', ' ')}")
+        parts.append(f"{p_phrase(self.p_adjusted, 0.001)} over {count(self.n_units, 'held-out prompt')}")
+        text = "; ".join(parts)
+        return f"{text[0].upper()}{text[1:]}."
 
 
-def make_name(
-    direction: int,
-    pushed: Sequence[str],
-    triggers: Sequence[str],
-    position_class: int,
-    predicate: Predicate | None,
-    concept: str | None,
-) -> str:
-    """What the group pushes and when it fires, in at most 12 words; `predicate` is None for an unnamed group.
-
-    A group that fires within questions pushes nothing there, so its name lists the words that trigger it. `concept` is
-    the phrase that the pushed words point to; the words then follow it in parentheses.
-    """
-    pushed = [word for word in pushed if any(letter.isalnum() for letter in word)] or pushed
-    when = predicate.phrase if predicate is not None else POSITION_CLASSES[CLASSES[position_class]]
-    more = "more" if direction > 0 else "less"
-    for count in (3, 2, 1):
-        if concept is not None:
-            what = f"{more} {concept} ({quoted(pushed, count)})"
-        elif position_class == PROMPT or not pushed:
-            what = f"{more} activity" + (
-                f" on {quoted(triggers, count)}" if triggers and predicate is None else ""
-            )
-        else:
-            what = f"{more} {quoted(pushed, count)}"
-        name = f"{what} {when}"
-        if len(name.split()) <= NAME_WORDS:
-            return name
-    return " ".join(name.split()[:NAME_WORDS])
+def shortened(text: str) -> str:
+    """At most 12 words."""
+    words = text.split()
+    return " ".join(words[:NAME_WORDS]) + ("…" if len(words) > NAME_WORDS else "")
 
 
-def _sides(group: Group) -> str:
-    """'3 features that gain and 1 feature that loses'."""
-    gains = sum(member.sign > 0 for member in group.members)
-    loses = len(group.members) - gains
-    return " and ".join(
-        f"{count} {'feature' if count == 1 else 'features'} that {verb}{'s' if count == 1 else ''}"
-        for count, verb in ((gains, "gain"), (loses, "lose"))
-        if count
-    )
+def _where(classes: Sequence[str]) -> str:
+    """'at the start of the answer', 'in the prompt and in the answer'."""
+    phrases = [POSITION_CLASSES[name] for name in classes]
+    return " and ".join([", ".join(phrases[:-1]), phrases[-1]] if len(phrases) > 1 else phrases)
 
 
-def _concept_phrase(matched: MatchedConcept) -> str:
-    """The concept with the words that point to it, its rates in the answers, and what it is."""
-    return (
-        f"{quoted(matched.words, 3)} point to {matched.concept.phrase}, found in {percent(matched.rate_target)} of the "
-        f"target's and {percent(matched.rate_base)} of the base's answers "
-        f"({p_phrase(matched.p_value, 0.0001)}): {matched.concept.description.rstrip('.')}"
-    )
+def answers_that(candidate: Candidate) -> str:
+    """`have 'Step 1'`, `are in Spanish`: after 'of the answers'."""
+    title = behavior_title(candidate).removeprefix("Answers ")
+    first, rest = title.split(" ", 1)
+    if first == "in":
+        return f"are in {rest}"
+    if first in ("with", "without"):
+        return f"have {'no ' if first == 'without' else ''}{rest.removeprefix('any ')}"
+    if first == "that":
+        return rest
+    return f"are {title}"
 
 
 def quoted(tokens: Sequence[str], limit: int) -> str:
     """'Step', 'First', 'Then'."""
     return ", ".join(f"'{token}'" for token in tokens[:limit])
-
-
-def of_categories(scope: Sequence[str]) -> str:
-    """'' for all prompts, or ' of formal logic and arithmetic'."""
-    names = [name.replace("_", " ") for name in scope]
-    if not names:
-        return ""
-    return f" of {', '.join(names[:-1])}{' and ' if len(names) > 1 else ''}{names[-1]}"
-
-
-def layers_phrase(layers: Sequence[int]) -> str:
-    """'Layer 17' or 'Layers 17, 23 and 28'."""
-    if len(layers) == 1:
-        return f"Layer {layers[0]}"
-    return f"Layers {', '.join(map(str, layers[:-1]))} and {layers[-1]}"
 
 
 def p_phrase(p: float, smallest: float) -> str:
@@ -189,8 +160,13 @@ def p_phrase(p: float, smallest: float) -> str:
 
 
 def percent(rate: float) -> str:
-    """'81%'."""
-    return f"{100 * rate:.0f}%"
+    """'81%', '−6%'."""
+    return f"{number(rate)}%"
+
+
+def number(rate: float) -> str:
+    """A share in percent without its sign: '81', '−6'."""
+    return f"{100 * rate:.0f}".replace("-0", "0").replace("-", "−")
 
 
 def behavior_sentence(behavior: Behavior) -> str:

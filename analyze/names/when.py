@@ -15,8 +15,7 @@ from itertools import combinations
 import numpy as np
 
 from analyze.extraction import CONTROL, BoolArray, Extraction, FloatArray, IntArray
-from analyze.features import LayerEffects
-from analyze.groups import Group, token_activity
+from analyze.groups import Group
 from analyze.names.predicates import Contexts, Predicate, atoms_without_words
 from analyze.stats import cluster_counts
 from fi_store.method import METHOD
@@ -31,8 +30,8 @@ PAIRED = 12
 STORED = 5
 """How many candidates are stored per group."""
 MIN_STRATUM = 8
-"""How many negatives (and positives) a stratum needs. Strata of negatives: R random, T the same token, P another
-position of the same answer, K the same position class of control texts."""
+"""How many negatives (and positives) a stratum needs. All negatives are of the group's own position class. Strata: R
+random, T the same token, P another position of the same text, K control texts."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,6 @@ class _Sample:
 
 def name_group(
     group: Group,
-    layers: Sequence[LayerEffects],
     extraction: Extraction,
     contexts: Contexts,
     seed: int,
@@ -77,8 +75,7 @@ def name_group(
 
     `more`: predicates in addition to those of the grammar, such as the concept bank's.
     """
-    owner = "target" if group.direction > 0 else "base"
-    activity = token_activity(group, layers, owner, group.direction)
+    activity = group.activity("target" if group.direction > 0 else "base", group.direction)
     rows, units = extraction.rows, extraction.units
     # 0: first half of D, 1: second half of D, 2: C
     inner = _inner_half(units.clusters, units.discovery, seed)[rows.unit]
@@ -143,16 +140,13 @@ def _sample(
             taken[key] += 1
             positives.append(pool[index])
     chosen = np.sort(np.asarray(positives))
-    silent = inside & ~fires
-    prompts_and_answers = silent & rows.own
+    silent = inside & ~fires & (rows.position_class == group.position_class)
     words = np.unique(contexts.words[chosen])
     masks = {
-        "R": prompts_and_answers,
-        "T": prompts_and_answers & np.isin(contexts.words, words),
-        "P": prompts_and_answers
-        & np.isin(rows.sequence, rows.sequence[chosen])
-        & (rows.position_class == group.position_class),
-        "K": silent & (rows.author == CONTROL) & (rows.position_class == group.position_class),
+        "R": silent & rows.own,
+        "T": silent & rows.own & np.isin(contexts.words, words),
+        "P": silent & rows.own & np.isin(rows.sequence, rows.sequence[chosen]),
+        "K": silent & (rows.author == CONTROL),
     }
     negatives = {}
     for stratum, mask in masks.items():

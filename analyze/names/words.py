@@ -1,20 +1,20 @@
 """Whole words for token pieces: what a person reads when a tokenizer splits "Premise" into "Prem" and "ise".
 
-A piece that is the text's real next token stands for its word in that text. Any other piece stands for the word that it
-belongs to most often in this run's texts; if it occurs in none, it keeps its own letters. Words that differ only in
-case are merged; pieces of undecodable bytes are dropped (index 0, the empty word).
+A piece stands for the word that it belongs to most often in this run's texts; if it occurs in none, it keeps its own
+letters. Words that differ only in case are merged; pieces of undecodable bytes are dropped.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-from analyze.extraction import Extraction, IntArray
+from analyze.extraction import Extraction
 
 WORD = re.compile(r"\w+(?:['’]\w+)*")
 
@@ -28,30 +28,38 @@ def is_content(word: str) -> bool:
 
 @dataclass(frozen=True)
 class Words:
-    """The words of a run, and the words that the listed tokens of every row stand for."""
+    """The word that each token of a run usually belongs to."""
 
-    spellings: list[str]  # index -> the word as it is written most often
-    of_row: IntArray  # (N,) index of the word that the row's token belongs to
-    promoted: IntArray  # (N, 20) indices, for `Rows.promoted_ids`
-    suppressed: IntArray  # (N, 20)
+    usual: Mapping[int, str]
+    text: Mapping[int, str]  # of every token that the run mentions
+
+    def summed(self, pushes: Iterable[Mapping[int, float]]) -> list[tuple[str, float]]:
+        """Words with their nats, summed over tokens and over `pushes` (token id -> nats); largest first."""
+        nats: dict[str, float] = defaultdict(float)
+        written: dict[str, Counter[str]] = defaultdict(Counter)
+        for each in pushes:
+            for token, value in each.items():
+                word = self.usual.get(token, self.text.get(token, "").strip())
+                if word and "\ufffd" not in word:
+                    nats[word.casefold()] += value
+                    written[word.casefold()][word] += abs(value)  # type: ignore[assignment]
+        spelled = {key: min(forms, key=lambda form: (-forms[form], form)) for key, forms in written.items()}
+        return sorted(
+            ((spelled[key], value) for key, value in nats.items()), key=lambda item: (-item[1], item[0])
+        )
 
 
-def find_words(extraction: Extraction) -> Words:
-    """The words in a run's questions and answers."""
-    rows, text = extraction.rows, extraction.token_text
-    of_row = [""] * rows.n  # the word that contains the row's token
-    following = [""] * rows.n  # the word that contains the next token
+def find_words(extraction: Extraction, text: Mapping[int, str]) -> Words:
+    """The words in a run's questions and answers. `text`: of every token that is mentioned anywhere."""
+    rows = extraction.rows
     by_token: dict[int, Counter[str]] = defaultdict(Counter)
     order = np.lexsort((rows.position, rows.sequence))
     for part in np.split(order, np.flatnonzero(np.diff(rows.sequence[order])) + 1):
-        found = _words_of([text.get(int(token), "") for token in rows.token[part]])
-        for at, row in enumerate(part):
-            of_row[row] = found[at]
-            by_token[int(rows.token[row])][found[at]] += 1
-            if at + 1 < len(part) and rows.position[part[at + 1]] == rows.position[row] + 1:
-                following[row] = found[at + 1]
+        tokens = [int(token) for token in rows.token[part]]
+        for token, word in zip(tokens, _words_of([text.get(token, "") for token in tokens]), strict=True):
+            by_token[token][word] += 1
     usual = {token: min(counts, key=lambda word: (-counts[word], word)) for token, counts in by_token.items()}
-    return _indexed(extraction, usual, of_row, following)
+    return Words(usual, text)
 
 
 def _words_of(pieces: list[str]) -> list[str]:
@@ -67,29 +75,3 @@ def _words_of(pieces: list[str]) -> list[str]:
         found.append(whole[slice(*spans[span])] if inside else piece.strip())
         offset += len(piece)
     return found
-
-
-def _indexed(extraction: Extraction, usual: dict[int, str], of_row: list[str], following: list[str]) -> Words:
-    """Numbers the words, merged by case. `usual`: token -> its most frequent word."""
-    rows, text = extraction.rows, extraction.token_text
-    numbers: dict[str, int] = {"": 0}
-    forms: dict[int, Counter[str]] = defaultdict(Counter)
-
-    def number(word: str) -> int:
-        word = "" if "\ufffd" in word else word
-        index = numbers.setdefault(word.casefold(), len(numbers))
-        forms[index][word] += 1
-        return index
-
-    row_index, next_index = (np.asarray([number(word) for word in side]) for side in (of_row, following))
-    tables = []
-    for ids in (rows.promoted_ids, rows.suppressed_ids):
-        tokens, inverse = np.unique(ids, return_inverse=True)
-        index = np.asarray([number(usual.get(int(t), text.get(int(t), "").strip())) for t in tokens])
-        table = index[inverse].reshape(ids.shape)
-        real = (ids == rows.next_token[:, None]) & (next_index[:, None] > 0)
-        tables.append(np.where(real, next_index[:, None], table))
-    spellings = [
-        min(forms[i], key=lambda word: (-forms[i][word], word)) if i else "" for i in range(len(numbers))
-    ]
-    return Words(spellings, row_index, tables[0], tables[1])

@@ -166,11 +166,10 @@ def _unit_means(values: Floats, text: npt.NDArray[np.int64], n_units: int) -> Fl
 
 
 def smallest_detectable(n_clusters: int, k: int, alpha: float = METHOD.alpha, power: float = 0.8) -> float:
-    """The smallest mean above the floor that a test of K candidates detects with this power.
+    """The smallest mean that k tests detect with this power.
 
-    It is in SD over clusters (within categories, if they are strata): `(z(1 - alpha / 2K) + z(power)) / sqrt(n)`. This
-    is the normal approximation with a two-sided Bonferroni bound, and the one-sided maxT test needs no more. It gives
-    METHOD section 1's figures: 0.66 at n = 36 and 0.25 at n = 255 for K = 30.
+    It is in SD over clusters: `(z(1 - alpha / 2k) + z(power)) / sqrt(n)`, the normal approximation with a two-sided
+    Bonferroni bound.
 
     Raises:
         AnalysisError: there are no clusters or no candidates, or the level or power is outside (0, 1).

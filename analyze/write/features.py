@@ -10,11 +10,12 @@ import pyarrow as pa
 
 from analyze.extraction import CLASSES, BoolArray, Extraction, FloatArray
 from analyze.features import LayerEffects
-from analyze.findings import Result, Tested
-from analyze.groups import attributed_effect, ratio_class
-from analyze.stats import EXPLORE_BINS, explore, log_ratio_interval, pooled_fdr
+from analyze.findings import Finding
+from analyze.groups import Moved, ratio_class
+from analyze.stats import log_ratio_interval
 from analyze.write.keys import dictionary_id, feature_id
 from fi_store.method import METHOD
+from fi_store.vocabulary import SIDES
 
 ALL = "*"
 """Stored as the category of figures over all categories."""
@@ -33,15 +34,13 @@ def feature_columns(run_id: str, layers: Sequence[LayerEffects], extraction: Ext
 def _features_of_layer(run_id: str, effects: LayerEffects, extraction: Extraction) -> pa.Table:
     discovery = extraction.units.discovery
     m = effects.dictionary.config.n_latents
-    strength = np.stack([attributed_effect(effects, c, discovery) for c in range(len(CLASSES))])
     theta = np.stack([effects.theta(c)[discovery].mean(axis=0) for c in range(len(CLASSES))])
-    size = np.where(strength.max(axis=0) > 0, strength, np.abs(theta) * effects.scale)
-    best = size.argmax(axis=0)
+    best = np.abs(theta).argmax(axis=0)
     ratio, change = _ratios(effects, extraction, best)
     alive = effects.alive
     norms = {
         reader: effects.dictionary.decoder(effects.side(reader)).norm(dim=1).double().numpy()
-        for reader in ("base", "target")
+        for reader in SIDES
     }
     return pa.table(
         {
@@ -72,7 +71,7 @@ def _ratios(effects: LayerEffects, extraction: Extraction, best: np.ndarray) -> 
     # (units of C, m)
     base, target = (
         np.stack([effects.means[reader, c][chosen] for c in range(len(CLASSES))])[best, :, np.arange(m)].T
-        for reader in ("base", "target")
+        for reader in SIDES
     )
     middle = (
         np.median(((base + target).mean(axis=0) / effects.scale / 2)[effects.alive])
@@ -88,14 +87,10 @@ def _ratios(effects: LayerEffects, extraction: Extraction, best: np.ndarray) -> 
     return found.estimate, classes
 
 
-def summary_columns(
-    run_id: str, layers: Sequence[LayerEffects], extraction: Extraction, seed: int
-) -> pa.Table:
-    """Sums of theta by feature, position class, category and half, with the exploration table's q on D."""
+def summary_columns(run_id: str, layers: Sequence[LayerEffects], extraction: Extraction) -> pa.Table:
+    """Sums of theta by feature, position class, category and half."""
     units = extraction.units
     parts: list[dict[str, Any]] = []
-    observed: list[FloatArray] = []
-    null = np.zeros(EXPLORE_BINS)
     categories = [ALL, *np.unique(units.categories).tolist()]
     for effects in layers:
         live = np.flatnonzero(effects.alive)
@@ -105,23 +100,10 @@ def summary_columns(
             for category in categories:
                 inside = np.ones(units.n, dtype=bool) if category == ALL else units.categories == category
                 for half, chosen in (("D", inside & units.discovery), ("C", inside & ~units.discovery)):
-                    if not chosen.any():
-                        continue
-                    t = np.full(len(live), np.nan)
-                    if half == "D":
-                        t, counts = explore(theta[chosen], units.clusters[chosen], seed)
-                        null = null + counts
-                    observed.append(t)
-                    parts.append(
-                        _summary(
-                            run_id, effects, ids, live, position_class, category, half, theta[chosen], chosen
-                        )
-                    )
-    if not parts:
-        return pa.table({})
-    q = pooled_fdr(np.concatenate(observed), null)
-    table = pa.concat_tables([pa.table(part) for part in parts])
-    return table.append_column("q_explore", pa.array(q, from_pandas=True))
+                    if chosen.any():
+                        key = run_id, effects, ids, live, position_class, category, half
+                        parts.append(_summary(*key, theta[chosen], chosen))
+    return pa.concat_tables([pa.table(part) for part in parts]) if parts else pa.table({})
 
 
 def _summary(
@@ -136,9 +118,7 @@ def _summary(
     chosen: BoolArray,
 ) -> dict[str, Any]:
     m = len(live)
-    mean = {
-        r: effects.means[r, position_class][np.ix_(chosen, live)].mean(axis=0) for r in ("base", "target")
-    }
+    mean = {r: effects.means[r, position_class][np.ix_(chosen, live)].mean(axis=0) for r in SIDES}
     wide = theta.astype(np.float64)
     return {
         "run_id": pa.array([run_id] * m),
@@ -158,13 +138,10 @@ def _summary(
     }
 
 
-def token_columns(
-    run_id: str, layers: Sequence[LayerEffects], features: Sequence[tuple[int, int]]
-) -> pa.Table:
-    """Token-level activations of (layer index, latent) pairs, for the rows where either model fires."""
+def token_columns(run_id: str, features: Mapping[tuple[int, int], LayerEffects]) -> pa.Table:
+    """Token-level activations of (layer index, latent) -> its layer, for the rows where either model fires."""
     parts = []
-    for index, latent in features:
-        effects = layers[index]
+    for (_, latent), effects in sorted(features.items(), key=lambda item: item[0]):
         base = effects.codes["base"][:, [latent]].toarray()[:, 0]
         target = effects.codes["target"][:, [latent]].toarray()[:, 0]
         rows = np.flatnonzero((base > 0) | (target > 0))
@@ -184,55 +161,44 @@ def token_columns(
     return pa.concat_tables(parts) if parts else pa.table({})
 
 
-def effect_columns(
-    run_id: str, tested: Sequence[Tested], results: Sequence[Result], ids: Mapping[int, str]
-) -> dict[str, list[Any]]:
-    """Every candidate's test on C, and the category contrasts of the results."""
-    rows: list[dict[str, Any]] = [
+def effect_rows(run_id: str, moved: Sequence[Moved], findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """How far every tested group moved on C, and the category contrasts of the findings."""
+    empty: dict[str, Any] = {"run_id": run_id, "half": "C", "floor": None, "q_value": None}
+    rows = [
         {
-            "run_id": run_id,
-            "group_id": ids[id(item.group)],
+            **empty,
+            "group_id": item.group.id,
             "category": ALL,
-            "half": "C",
-            "effect": item.effect,
+            "effect": item.theta,
             "ci_low": item.low,
             "ci_high": item.high,
-            "floor": item.floor,
-            "statistic": _number(item.statistic),
-            "p_value": _number(item.p_value),
-            "p_adjusted": _number(item.p_adjusted),
-            "q_value": _number(item.q_value),
+            "statistic": item.statistic,
+            "p_value": item.p_value,
+            "p_adjusted": item.p_adjusted,
             "n_units": item.n_units,
             "n_nonzero": item.n_nonzero,
-            "note": item.note,
+            "note": None if item.p_value is not None else "it does not vary between prompts",
         }
-        for item in tested
+        for item in moved
     ]
-    for result in results:
+    for finding in findings:
         rows += [
             {
-                "run_id": run_id,
-                "group_id": ids[id(result.tested.group)],
+                **empty,
+                "group_id": finding.leader.id,
                 "category": contrast.category,
-                "half": "C",
                 "effect": contrast.contrast,
                 "ci_low": contrast.low,
                 "ci_high": contrast.high,
-                "floor": None,
                 "statistic": contrast.statistic,
                 "p_value": None,
                 "p_adjusted": contrast.p_adjusted,
-                "q_value": None,
                 "n_units": contrast.n_units,
                 "n_nonzero": contrast.n_units,
                 "note": None
                 if contrast.p_adjusted is not None
                 else f"too few prompts for a p, n = {contrast.n_units}",
             }
-            for contrast in result.categories
+            for contrast in finding.categories
         ]
-    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value
+    return rows

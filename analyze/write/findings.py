@@ -1,101 +1,89 @@
-"""The rows of results: findings, names with their scores, and examples; their wording is in `analyze.names`."""
+"""The rows of findings: names with their scores, and examples; their wording is in `analyze.names`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
-from analyze.extraction import CLASSES, Extraction
-from analyze.features import LayerEffects
-from analyze.findings import Result
-from analyze.names import Claim
-from fi_store.method import METHOD
-from fi_store.vocabulary import UNTESTED
+import numpy as np
+
+from analyze.extraction import Extraction
+from analyze.findings import Finding
+from analyze.stats import mean_interval
+from analyze.write.keys import feature_id
+from fi_store.vocabulary import TESTED
 
 
-def finding_row(
-    run_id: str, group_id: str, rank: int, result: Result, layers: Sequence[LayerEffects], *, different: bool
-) -> dict[str, Any]:
-    """The row of one result. Without a difference in behavior it is an internal shift."""
-    tested, change, behavior, claim = result.tested, result.change, result.behavior, claim_of(result, layers)
-    rising = [item for item in result.categories if item.contrast > 0]
+def finding_row(run_id: str, rank: int, finding: Finding, number: int | None) -> dict[str, Any]:
+    """The row of one finding. `number`: that of its behavior in the store."""
+    best, claim, inside, behavior = finding.tested.best, finding.claim, finding.inside, finding.behavior
+    nats = mean_interval(best.closed.nats, np.arange(len(best.closed.nats)))
+    rising = [item for item in finding.categories if item.contrast > 0]
+    generated = finding.generated
     return {
         "run_id": run_id,
-        "group_id": group_id,
+        "group_id": finding.leader.id,
         "rank": rank,
-        "tier": "observation" if different else "internal_shift",
-        "causal_status": UNTESTED,
-        "change": change.name,
-        "named": claim.predicate is not None,
+        "tier": "finding",
+        "causal_status": TESTED,
+        "change": finding.change,
+        "named": behavior is not None or claim.when is not None,
         "name": claim.name,
         "description": claim.description,
         "sentence": claim.sentence,
-        "position_class": CLASSES[tested.group.position_class],
-        "layers": claim.layers,
+        "position_class": finding.tested.planned.change.tested[0].class_name,
+        "layers": sorted({group.effects.layer for group in finding.tested.planned.change.groups}),
         "categories": [item.category for item in rising],
         "category_p": rising[0].p_adjusted if rising else None,
-        "promoted_tokens": claim.promoted,
-        "suppressed_tokens": claim.suppressed,
-        "trigger_tokens": result.triggers,
-        "effect": tested.effect,
-        "ci_low": tested.low,
-        "ci_high": tested.high,
-        "floor": tested.floor,
-        "p_value": tested.p_adjusted,
-        "q_value": tested.q_value,
-        "n_units": tested.n_units,
-        "log2_ratio": change.log2_ratio,
-        "log2_low": change.low,
-        "log2_high": change.high,
-        "rate_base": behavior.rate_base if behavior else None,
-        "rate_target": behavior.rate_target if behavior else None,
-        "rate_p": behavior.p_value if behavior else None,
-        "share_closed": None,
-        "share_low": None,
+        "promoted_tokens": finding.promoted,
+        "suppressed_tokens": finding.suppressed,
+        "trigger_tokens": finding.triggers,
+        "effect": best.closed.mean,
+        "ci_low": float(nats.low),
+        "ci_high": float(nats.high),
+        "floor": None,
+        "p_value": best.p_adjusted,
+        "q_value": None,
+        "n_units": len(best.closed.nats),
+        "log2_ratio": inside.log2_ratio,
+        "log2_low": inside.low,
+        "log2_high": inside.high,
+        "rate_base": behavior.rates["base"].share if behavior else None,
+        "rate_target": behavior.rates["target"].share if behavior else None,
+        "rate_p": behavior.p_adjusted if behavior else None,
+        "share_closed": best.closed.share,
+        "share_low": best.closed.low,
+        "share_high": best.closed.high,
+        "words": finding.words,
+        "phrase": behavior.candidate.phrase if behavior else None,
+        "behavior": number,
+        "rate_patched": generated.patched if generated else None,
+        "rate_control": generated.control if generated else None,
+        "rate_clean": generated.clean if generated else None,
+        "n_generated": generated.n if generated else None,
+        "share_control": claim.share_control,
+        "share_behavior": claim.share_behavior[0] if claim.share_behavior else None,
+        "ceiling": claim.ceiling,
+        "side": best.closed.side,
+        "layer": claim.layer,
+        "change_inside": inside.name,
+        "features": [
+            feature_id(run_id, group.effects, member.latent)
+            for group in finding.tested.planned.change.tested
+            for member in group.members
+        ],
     }
 
 
-def claim_of(result: Result, layers: Sequence[LayerEffects]) -> Claim:
-    """What the name, the sentence and the description of a result are made of."""
-    tested = result.tested
-    best = result.names[0] if result.names else None
-    standing_out = [
-        (item.category, item.contrast, item.p_adjusted)
-        for item in result.categories
-        if item.contrast > 0 and item.p_adjusted is not None and item.p_adjusted <= METHOD.alpha
-    ]
-    return Claim(
-        group=tested.group,
-        layers=sorted({layers[index].layer for index in tested.group.layer_indices}),
-        change=result.change,
-        scope=tested.scope,
-        n_units=tested.n_units,
-        effect=tested.effect,
-        low=tested.low,
-        high=tested.high,
-        floor=tested.floor,
-        p_adjusted=tested.p_adjusted,
-        name_words=result.name_words,
-        triggers=result.triggers,
-        promoted=[token for token, _ in result.promoted],
-        suppressed=[token for token, _ in result.suppressed],
-        predicate=best.predicate if best is not None and best.named else None,
-        concept=result.concept,
-        behavior=result.behavior,
-        strongest_category=standing_out[0] if standing_out else None,
-    )
-
-
-def name_rows(run_id: str, group_id: str, result: Result) -> list[dict[str, Any]]:
+def name_rows(run_id: str, finding: Finding) -> list[dict[str, Any]]:
     """Every stored candidate name with its scores; number 0 is the chosen one."""
     rows = []
-    for number, item in enumerate(result.names):
+    for number, item in enumerate(finding.names):
         score = item.score
         rows.append(
             {
                 "run_id": run_id,
-                "group_id": group_id,
+                "group_id": finding.leader.id,
                 "number": number,
                 "phrase": item.predicate.phrase,
                 "predicate": _json(item.predicate.to_json()),
@@ -122,13 +110,13 @@ def name_rows(run_id: str, group_id: str, result: Result) -> list[dict[str, Any]
     return rows
 
 
-def example_rows(run_id: str, group_id: str, result: Result, extraction: Extraction) -> list[dict[str, Any]]:
-    """The example windows of a result."""
+def example_rows(run_id: str, finding: Finding, extraction: Extraction) -> list[dict[str, Any]]:
+    """The example windows of a finding."""
     units = extraction.units
     return [
         {
             "run_id": run_id,
-            "group_id": group_id,
+            "group_id": finding.leader.id,
             "number": number,
             "prompt_id": units.prompt_ids[item.unit],
             "author": item.author,
@@ -139,7 +127,7 @@ def example_rows(run_id: str, group_id: str, result: Result, extraction: Extract
             "value_base": item.value_base,
             "value_target": item.value_target,
         }
-        for number, item in enumerate(result.examples)
+        for number, item in enumerate(finding.examples)
     ]
 
 

@@ -1,17 +1,14 @@
-"""The rows of dictionaries, latent scaling, shams, groups and their members."""
+"""The rows of dictionaries, latent scaling, groups and their members."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from analyze.extraction import CLASSES
 from analyze.features import PARTS, LayerEffects
-from analyze.findings import Tested
 from analyze.groups import Group
-from analyze.sham_runs import ShamRun
 from analyze.write.keys import dictionary_id, feature_id
 from fi_store.method import METHOD
 from fi_store.store import Store, dictionary_path
@@ -43,54 +40,46 @@ def dictionary_row(store: Store, run_id: str, effects: LayerEffects) -> dict[str
         "dead_share": quality.dead_share,
         "dark_matter": quality.dark_matter,
         "mean_shift": quality.mean_shift,
+        "loss_recovered_base": None,
+        "loss_recovered_target": None,
     }
-
-
-def sham_row(run_id: str, sham: ShamRun) -> dict[str, Any]:
-    return {"run_id": run_id, "number": sham.number, "n_tested": sham.tested, "n_confirmed": sham.confirmed}
 
 
 def group_rows(
     run_id: str,
     groups: Sequence[Group],
-    ids: Mapping[int, str],
-    layers: Sequence[LayerEffects],
-    tested: Sequence[Tested],
-    recurrences: Mapping[int, float],
+    leaders: Mapping[str, str],
+    tested: Collection[str],
+    recurrences: Mapping[str, float],
 ) -> list[dict[str, Any]]:
-    """One row per group: leaders first in the order of D, then companions. `tested`: the groups that were tested on C.
+    """One row per group, in the order of D.
 
-    `recurrences`: share of the other seeds by `id(group)`; empty with one seed.
+    `leaders`: group's id -> the id of the group that leads its change. `tested`: ids of groups in changes that were
+    tested on C. `recurrences`: share of the other seeds by id; empty with one seed.
     """
-    leaders = {id(companion): ids[id(group)] for group in groups for companion in group.companions}
-    whole = sum(group.attributed for group in groups)
-    scopes = {id(item.group): list(item.scope) for item in tested}
     return [
         {
-            "id": ids[id(group)],
+            "id": group.id,
             "run_id": run_id,
             "number": number,
-            "position_class": CLASSES[group.position_class],
-            "layers": sorted({layers[index].layer for index in group.layer_indices}),
+            "position_class": group.class_name,
+            "layers": [group.effects.layer],
             "n_features": len(group.members),
             "attributed": group.attributed,
-            "share": group.attributed / whole,
-            "selected": id(group) in scopes,
-            "scope": scopes.get(id(group)),
-            "leader_id": leaders.get(id(group)),
-            "recurrence": recurrences.get(id(group)),
+            "share": group.share,
+            "selected": group.id in tested,
+            "leader_id": leader if (leader := leaders.get(group.id)) != group.id else None,
+            "recurrence": recurrences.get(group.id),
         }
         for number, group in enumerate(groups, start=1)
     ]
 
 
-def member_rows(
-    run_id: str, group_id: str, group: Group, layers: Sequence[LayerEffects]
-) -> list[dict[str, Any]]:
+def member_rows(run_id: str, group: Group) -> list[dict[str, Any]]:
     return [
         {
-            "group_id": group_id,
-            "feature_id": feature_id(run_id, layers[member.layer_index], member.latent),
+            "group_id": group.id,
+            "feature_id": feature_id(run_id, group.effects, member.latent),
             "run_id": run_id,
             "weight": member.weight * member.sign * group.direction,
             "side": "gains" if member.sign > 0 else "loses",

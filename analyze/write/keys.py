@@ -12,11 +12,3 @@ def dictionary_id(run_id: str, effects: LayerEffects) -> str:
 
 def feature_id(run_id: str, effects: LayerEffects, latent: int) -> str:
     return content_id("feature", run_id, effects.site, effects.layer, latent)
-
-
-def request_id(run_id: str, kind: str, dictionary: str) -> str:
-    return content_id("probe", run_id, kind, dictionary)
-
-
-def group_id(run_id: str, number: int) -> str:
-    return content_id("group", run_id, number)

@@ -10,24 +10,25 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from analyze.behaviors import Behavior, Candidate, smallest_testable
+from analyze.causal import CausalPlan, Change, Tests
 from analyze.extraction import Extraction, IntArray
 from analyze.features import LayerEffects
-from analyze.findings import Result, Tested
-from analyze.groups import Group, Scope, with_companions
-from analyze.sham_runs import ShamRun
+from analyze.findings import Explained, Finding
+from analyze.groups import Group, Moved
 from analyze.write.behaviors import behavior_row, rate_rows
-from analyze.write.features import effect_columns, feature_columns, summary_columns, token_columns
+from analyze.write.causes import arm_effect_rows, behavior_share_rows
+from analyze.write.features import effect_rows, feature_columns, summary_columns, token_columns
 from analyze.write.findings import example_rows, finding_row, name_rows
-from analyze.write.groups import dictionary_row, group_rows, member_rows, scaling_rows, sham_row
-from analyze.write.keys import group_id
-from analyze.write.requests import splice_requests
+from analyze.write.groups import dictionary_row, group_rows, member_rows, scaling_rows
 from fi_store.config import RunConfig
 from fi_store.method import METHOD
-from fi_store.store import Store, now, write_facts
+from fi_store.store import Store, append_event, now, write_facts
 from fi_store.store.tables import (
     AnalysisPlan,
+    ArmEffect,
     Base,
     BehaviorRate,
+    BehaviorShare,
     Dictionary,
     Effect,
     Feature,
@@ -36,18 +37,14 @@ from fi_store.store.tables import (
     FeatureGroupMember,
     FeatureName,
     FeatureSummary,
-    Finding,
     FindingExample,
-    Intervention,
     LatentScaling,
     LayerSimilarity,
     PairGate,
-    ProbeRequest,
     Run,
-    ShamResult,
 )
 from fi_store.store.tables import Behavior as BehaviorRow
-from fi_store.vocabulary import DIFFERENT
+from fi_store.store.tables import Finding as FindingRow
 
 
 def write_outside_similarity(store: Store, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -67,8 +64,7 @@ def write_plan(
     config: RunConfig,
     extraction: Extraction,
     layers: Sequence[LayerEffects],
-    selected: Sequence[Group],
-    scopes: Sequence[Scope],
+    plan: CausalPlan | None,
     behaviors: Sequence[Candidate],
     detectable: float,
 ) -> None:
@@ -76,25 +72,16 @@ def write_plan(
     clusters, discovery = extraction.units.clusters, extraction.units.discovery
     fixed = {
         "candidates": config.candidates,
-        "selected": len(selected),
-        "directions": [group.direction for group in selected],
-        "members": [
-            [[m.layer_index, m.latent, m.weight * m.sign] for m in group.members] for group in selected
-        ],
-        "classes": [group.position_class for group in selected],
+        "changes": plan.to_json(layers) if plan is not None else [],
         "alpha": config.alpha,
+        "feature_threshold": config.feature_threshold,
         "seed": config.seed,
         "clusters_d": len(set(clusters[discovery].tolist())),
         "clusters_c": len(set(clusters[~discovery].tolist())),
         "layers": [[effects.site, effects.layer] for effects in layers],
-        "reach": [[float(value) for value in effects.candidate_floors] for effects in layers],
-        "floors": [[float(value) for value in effects.floors] for effects in layers],
-        "scoped_floors": [[float(value) for value in effects.scoped] for effects in layers],
-        "scopes": [list(scope) for scope in scopes],
         "behaviors": [candidate.predicate.to_json() for candidate in behaviors],
         "smallest_behavior": _smallest_behavior(len(behaviors), clusters[~discovery], config.alpha),
-        "shams": list(extraction.shams),
-        "sign_flips": METHOD.sign_flips,
+        "control_draws": METHOD.control_draws,
     }
     with store.session() as session:
         earlier = session.get(AnalysisPlan, run.id)
@@ -123,79 +110,84 @@ def _smallest_behavior(n_tests: int, clusters: IntArray, alpha: float) -> float 
     return share if share <= 1 else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Conclusions:
     """What an analysis found, ready to be written."""
 
-    groups: Sequence[Group]  # all, in the order of D
-    tested: Sequence[Tested]  # on C
-    results: Sequence[Result]  # the confirmed ones, in their final order
-    behaviors: Sequence[Behavior]  # in the order of D
     gate: PairGate
-    shams: Sequence[ShamRun]
-    recurrences: Mapping[int, float]  # id(group) -> share of the other seeds; empty with one seed
-    alpha: float
+    behaviors: Sequence[Behavior]  # in the order of D
+    groups: Sequence[Group]  # all, in the order of D
+    changes: Sequence[Change]  # in the order of D; empty without a causal test
+    moved: Sequence[Moved]  # the groups that were patched
+    tests: Tests | None
+    findings: Sequence[Finding]  # in the order in which they are told
+    recurrences: Mapping[str, float]  # group's id -> share of the other seeds; empty with one seed
+    explained: Explained | None
 
-    @property
-    def different(self) -> bool:
-        """Whether the models behave differently: gate 0 says so, or a behavior was confirmed (a rare one leaves the
-        means of gate 0 small)."""
-        return self.gate.verdict == DIFFERENT or any(found.confirmed(self.alpha) for found in self.behaviors)
+    def leaders(self) -> dict[str, str]:
+        """Group's id -> the id of the group that leads its change, or the finding that its change repeats."""
+        found = {group.id: change.leader.id for change in self.changes for group in change.groups}
+        found |= {group.id: finding.leader.id for finding in self.findings for group in finding.groups}
+        return found
 
 
 def write_results(
     store: Store,
     run: Run,
-    config: RunConfig,
     extraction: Extraction,
     layers: Sequence[LayerEffects],
     conclusions: Conclusions,
+    alpha: float,
 ) -> None:
     """Replaces all conclusions about a run, in one transaction."""
-    groups = with_companions(conclusions.groups)
-    ids = {id(group): group_id(run.id, number) for number, group in enumerate(groups, start=1)}
-    in_groups = sorted({(m.layer_index, m.latent) for group in groups for m in group.members})
-    ranked = [
-        (rank, ids[id(result.tested.group)], result)
-        for rank, result in enumerate(conclusions.results, start=1)
-    ]
+    groups, findings, tests = conclusions.groups, conclusions.findings, conclusions.tests
+    in_groups = {(group.index, member.latent): group.effects for group in groups for member in group.members}
+    in_tests = {
+        group.id
+        for tested in (tests.changes if tests is not None else ())
+        for group in tested.planned.change.groups
+    }
+    numbers = {id(behavior): number for number, behavior in enumerate(conclusions.behaviors, start=1)}
     with store.session() as session:
 
-        def put(table: type[Base], rows: Sequence[Mapping[str, Any]] | Mapping[str, Any] | pa.Table) -> None:
-            if not isinstance(rows, Mapping | pa.Table):
+        def put(table: type[Base], rows: Sequence[Mapping[str, Any]] | pa.Table) -> None:
+            if not isinstance(rows, pa.Table):
                 rows = {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
             write_facts(session, table, rows, replace={"run_id": run.id})
 
         session.execute(sa.delete(PairGate).where(PairGate.run_id == run.id))
         session.add(conclusions.gate)
         numbered = list(enumerate(conclusions.behaviors, start=1))
-        put(BehaviorRow, [behavior_row(run.id, at, found, config.alpha) for at, found in numbered])
+        put(BehaviorRow, [behavior_row(run.id, at, found, alpha) for at, found in numbered])
         put(BehaviorRate, [row for at, found in numbered for row in rate_rows(run.id, at, found)])
-        put(ShamResult, [sham_row(run.id, sham) for sham in conclusions.shams])
         put(Dictionary, [dictionary_row(store, run.id, effects) for effects in layers])
-        put(ProbeRequest, splice_requests(run.id, layers, extraction))
-        put(Intervention, [])  # answers to an earlier analysis's requests
         put(Feature, feature_columns(run.id, layers, extraction))
         put(LatentScaling, scaling_rows(run.id, layers))
-        put(FeatureSummary, summary_columns(run.id, layers, extraction, config.seed))
-        put(FeatureActivation, token_columns(run.id, layers, in_groups))
+        put(FeatureSummary, summary_columns(run.id, layers, extraction))
+        put(FeatureActivation, token_columns(run.id, in_groups))
         put(
-            FeatureGroup, group_rows(run.id, groups, ids, layers, conclusions.tested, conclusions.recurrences)
+            FeatureGroup,
+            group_rows(run.id, groups, conclusions.leaders(), in_tests, conclusions.recurrences),
         )
+        put(FeatureGroupMember, [row for group in groups for row in member_rows(run.id, group)])
+        put(ArmEffect, arm_effect_rows(run.id, tests) if tests is not None else [])
+        put(BehaviorShare, behavior_share_rows(run.id, tests) if tests is not None else [])
+        put(Effect, effect_rows(run.id, conclusions.moved, findings))
         put(
-            FeatureGroupMember,
-            [row for group in groups for row in member_rows(run.id, ids[id(group)], group, layers)],
-        )
-        put(Effect, effect_columns(run.id, conclusions.tested, conclusions.results, ids))
-        put(
-            Finding,
+            FindingRow,
             [
-                finding_row(run.id, key, rank, result, layers, different=conclusions.different)
-                for rank, key, result in ranked
+                finding_row(run.id, rank, finding, numbers.get(id(finding.behavior)))
+                for rank, finding in enumerate(findings, start=1)
             ],
         )
-        put(FeatureName, [row for _, key, result in ranked for row in name_rows(run.id, key, result)])
+        put(FeatureName, [row for finding in findings for row in name_rows(run.id, finding)])
         put(
-            FindingExample,
-            [row for _, key, result in ranked for row in example_rows(run.id, key, result, extraction)],
+            FindingExample, [row for finding in findings for row in example_rows(run.id, finding, extraction)]
         )
+        explained = conclusions.explained
+        if explained is not None:
+            append_event(
+                *(session, run.id, "analyze", "choice", explained.sentence),
+                value=explained.share,
+                detail={"explained": explained.share, "low": explained.low, "high": explained.high},
+            )

@@ -1,41 +1,44 @@
-"""The probe stage: runs the models again for the analysis's requests in the store, and writes the answers there."""
+"""Answers the open requests of a run: with both models loaded once, in few transactions, resumable between them."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
-import sqlalchemy as sa
-
-from extract.job import Job, check_same, prepare, stored_rendering
+from extract.chunks import sequences_of
+from extract.job import CHUNK_PROMPTS, Job, check_same, prepare, stored_rendering
 from extract.pipeline import load
-from extract.probes.splice import SplicedLoss, SpliceRequest, splice_losses
-from extract.reading import batch_sequences
-from extract.texts import FIRST_CLASSES, ReadSequence, build_sequence
+from extract.probes.generate import generate_patched
+from extract.probes.patch import Request, read_patched
+from extract.probes.results import Results
+from extract.reading import Scoring, Unit, batch_units, find_units, scorings_of
 from fi_store.config import RunConfig
-from fi_store.dictionaries import load_dictionary
-from fi_store.errors import UsageError
+from fi_store.errors import AnalysisError, ExtractionError, UsageError
 from fi_store.progress import Progress
 from fi_store.prompts import suite_from_store
-from fi_store.store import Store, append_event
-from fi_store.store.tables import Intervention, ProbeRequest
+from fi_store.store import Store
 from fi_store.vocabulary import SIDES, Side
+
+COMMIT_SECONDS = 60
+"""A killed run loses the work of about this time."""
 
 
 class Probed(NamedTuple):
-    """How many requests were answered, and how many failed because a loss was not finite."""
+    """How many requests were answered, and how many failed: their rows say why."""
 
     answered: int
     failed: int
 
 
 def answer_probes(store: Store, run_id: str, *, progress: Progress) -> Probed:
-    """Answers the open requests of an analyzed run in one transaction. A failed request leaves a warning.
+    """Answers the open requests of an analyzed run.
 
     Raises:
         UsageError: the run is not analyzed, or a model is not the same as in the run.
         ModelError: a model can no longer be read.
-        AnalysisError: a dictionary can no longer be read.
-        NotFiniteError: a model produces values that are not finite.
+        NotFiniteError: a model produces values that are not finite without any patch.
     """
     run = store.run(run_id)
     if run.state not in ("analyzed", "complete"):
@@ -43,76 +46,176 @@ def answer_probes(store: Store, run_id: str, *, progress: Progress) -> Probed:
             f"The run {run_id} is {run.state}. It has no requests before its analysis is done.",
             hint=f"fi-store analyze {run_id}",
         )
-    requests = _open_requests(store, run_id)
-    if not requests:
-        return Probed(0, 0)
-    config, suite = RunConfig(**run.config), suite_from_store(store, run.prompt_set_id)
-    pair = load(config, progress, run)
-    check_same(
-        run,
-        pair,
-        config,
-        suite,
-        action="be probed",
-        hint="compare the current models in a new run: fi-store run",
-    )
-    job = prepare(pair, config, suite, stored_rendering(store, run.extraction_run_id))
-    prompt_ids = frozenset[str]().union(*(request.prompt_ids for request in requests))
-    losses: list[SplicedLoss] = []
-    failed: dict[str, str] = {}  # request -> the reason
-    with progress.task("splicing in reconstructions", len(SIDES)) as advance:
+    return Prober(store, run_id, progress).answer()
+
+
+class Prober:
+    """Runs the models of an extracted run again for the analysis. They are loaded at the first request and kept."""
+
+    def __init__(self, store: Store, run_id: str, progress: Progress) -> None:
+        self.store, self.run_id, self.progress = store, run_id, progress
+
+    def answer(self) -> Probed:
+        """Answers every open request. What was committed before a kill is not computed again.
+
+        A request that cannot be answered fails by itself, with a warning. `answer_probes` lists the errors.
+        """
+        requests = self._open_requests()
+        if not requests:
+            return Probed(0, 0)
+        results = Results(self.store, self.run_id, self._extraction_run_id, self._job, requests)
+        total = sum(map(len, results.remaining.values()))
+        with self.progress.task("Running the models under patches", total) as advance:
+            work = {
+                request.id: set(results.remaining[request.id]) & self._units.keys() for request in requests
+            }
+            for request in requests:
+                if results.remaining[request.id] - self._units.keys():
+                    results.fail(request, "It asks for prompts that the run does not have.")
+            committed = time.monotonic()
+            for _ in self._run(requests, work, results, advance):
+                if time.monotonic() - committed >= COMMIT_SECONDS:
+                    results.commit(self.progress)
+                    committed = time.monotonic()
+            results.commit(self.progress)
+        return Probed(len(requests) - len(results.failed), len(results.failed))
+
+    def _run(
+        self,
+        requests: Sequence[Request],
+        work: dict[str, set[str]],
+        results: Results,
+        advance: Callable[[int], None],
+    ) -> Iterator[None]:
+        """Does the work in parts that may be committed, and pauses after each."""
         for side in SIDES:
-            for batch in batch_sequences(_own_texts(store, run.extraction_run_id, job, side, prompt_ids)):
-                remaining = [request for request in requests if request.id not in failed]
-                losses.extend(splice_losses(job, side, batch, remaining, failed))
-            advance(1)
-    with store.session() as session:
-        session.add_all(
-            Intervention(run_id=run_id, **loss._asdict()) for loss in losses if loss.request_id not in failed
-        )
+            reads = [each for each in requests if (each.kind, each.side) == ("read", side)]
+            for together, units in self._shared(reads, work):
+                left = [each for each in together if each.id not in results.failed]
+                failed: dict[str, str] = {}
+                readings = read_patched(self._job, side, units, left, self._scorings, failed) if left else ()
+                for reading in readings:
+                    results.add_reading(side, reading)
+                for request in left:
+                    if request.id in failed:
+                        results.fail(request, failed[request.id])
+                    else:
+                        results.done(request, _prompts(units))
+                advance(len(together) * len(units))
+                yield
         for request in requests:
-            state = "failed" if request.id in failed else "answered"
-            session.execute(sa.update(ProbeRequest).where(ProbeRequest.id == request.id).values(state=state))
-        append_event(session, run_id, "probe", "state", "probed")  # the run stays analyzed
-        for message in failed.values():
-            append_event(session, run_id, "probe", "warning", message)
-    for message in failed.values():
-        progress.note(message, warning=True)
-    return Probed(len(requests) - len(failed), len(failed))
+            if request.kind == "generate":
+                yield from self._generate(request, work[request.id], results, advance)
 
+    def _shared(
+        self, requests: Sequence[Request], work: dict[str, set[str]]
+    ) -> Iterator[tuple[list[Request], list[Unit]]]:
+        """Batches of units with the requests that ask for all of them, so that one clean pass serves many."""
+        groups: dict[tuple[str, ...], list[Unit]] = {}
+        for prompt_id, unit in self._units.items():
+            asking = tuple(each.id for each in requests if prompt_id in work[each.id])
+            if asking:
+                groups.setdefault(asking, []).append(unit)
+        by_id = {request.id: request for request in requests}
+        for asking, units in groups.items():
+            for batch in batch_units(units):
+                yield [by_id[each] for each in asking], batch
 
-def _open_requests(store: Store, run_id: str) -> list[SpliceRequest]:
-    rows = store.rows(
-        "SELECT r.id, r.prompt_ids, d.path FROM probe_request AS r JOIN dictionary AS d ON d.id = r.dictionary_id"
-        " WHERE r.run_id = $run AND r.state = 'asked' AND r.kind = 'splice' ORDER BY d.site, d.layer",
-        run=run_id,
-    )
-    return [
-        SpliceRequest(row["id"], load_dictionary(store.folder / row["path"]), frozenset(row["prompt_ids"]))
-        for row in rows
-    ]
+    def _generate(
+        self, request: Request, prompt_ids: set[str], results: Results, advance: Callable[[int], None]
+    ) -> Iterator[None]:
+        units = [unit for prompt_id, unit in self._units.items() if prompt_id in prompt_ids]
+        for start in range(0, len(units), CHUNK_PROMPTS):
+            part = units[start : start + CHUNK_PROMPTS]
+            if request.id not in results.failed:
+                try:
+                    answers = generate_patched(self._job, self.store.folder, part, request)
+                except (ExtractionError, AnalysisError) as error:
+                    results.fail(request, str(error))
+                else:
+                    results.add_answers(request, _prompts(part), answers)
+                    results.done(request, _prompts(part))
+            advance(len(part))
+            yield
 
-
-def _own_texts(
-    store: Store, extraction_run_id: str, job: Job, side: Side, prompt_ids: frozenset[str]
-) -> list[ReadSequence]:
-    """The prompts with the model's own answers. All positions of user text and answers are kept."""
-    rows = store.rows(
-        "SELECT prompt_id, text FROM generation WHERE run_id = $run AND author = $side",
-        run=extraction_run_id,
-        side=side,
-    )
-    answers = {row["prompt_id"]: row["text"] for row in rows}
-    return [
-        build_sequence(
-            extraction_run_id,
-            prompt,
-            job.rendering.render(prompt.text),
-            side,
-            answers[prompt.id],
-            FIRST_CLASSES,
-            job.tokenizers,
+    def _open_requests(self) -> list[Request]:
+        rows = self.store.rows(
+            "SELECT r.id, r.kind, r.side, r.prompt_ids, r.words, r.arm_id, a.path, a.site, a.layer,"
+            " a.position_classes FROM probe_request AS r LEFT JOIN arm AS a ON a.id = r.arm_id AND a.run_id = r.run_id"
+            " WHERE r.run_id = $run AND r.state = 'asked' ORDER BY a.site, a.layer, r.arm_id, r.id",
+            run=self.run_id,
         )
-        for prompt in job.suite.prompts
-        if prompt.id in prompt_ids
-    ]
+        return [
+            Request(
+                id=row["id"],
+                kind=row["kind"],
+                side=row["side"],
+                prompt_ids=tuple(row["prompt_ids"]),
+                words=row["words"],
+                arm_id=row["arm_id"],
+                path=self.store.folder / row["path"] if row["path"] else None,
+                site=row["site"] or "",
+                layer=row["layer"] or 0,
+                position_classes=frozenset(row["position_classes"] or ()),
+            )
+            for row in rows
+        ]
+
+    @cached_property
+    def _extraction_run_id(self) -> str:
+        return self.store.run(self.run_id).extraction_run_id
+
+    @cached_property
+    def _job(self) -> Job:
+        """The loaded models, checked to be those of the run, and how they read its prompts."""
+        run = self.store.run(self.run_id)
+        config, suite = RunConfig(**run.config), suite_from_store(self.store, run.prompt_set_id)
+        pair = load(config, self.progress, run)
+        check_same(
+            run,
+            pair,
+            config,
+            suite,
+            action="be probed",
+            hint="compare the current models in a new run: fi-store run",
+        )
+        return prepare(pair, config, suite, stored_rendering(self.store, run.extraction_run_id))
+
+    @cached_property
+    def _scorings(self) -> dict[Side, Scoring]:
+        return scorings_of(self._job.pair, self._job.vocabulary)
+
+    @cached_property
+    def _units(self) -> dict[str, Unit]:
+        """Every prompt with both answers, with the numbers of its rows in the extraction, in the order of prompts."""
+        run_id, job = self._extraction_run_id, self._job
+        rows = self.store.rows(
+            "SELECT prompt_id, author, text, finished FROM generation WHERE run_id = $run", run=run_id
+        )
+        answers: dict[tuple[str, Side], str] = {
+            (row["prompt_id"], row["author"]): row["text"] for row in rows
+        }
+        ended: dict[tuple[str, Side], bool] = {
+            (row["prompt_id"], row["author"]): row["finished"] for row in rows
+        }
+        first_rows = {
+            str(row["sequence_id"]): int(row["first"])
+            for row in self.store.rows(
+                'SELECT sequence_id, min("row") AS first FROM token_divergence WHERE run_id = $run GROUP BY 1',
+                run=run_id,
+            )
+        }
+        units, _ = find_units(sequences_of(run_id, job, job.suite.prompts, answers), ended)
+        return {
+            unit.sequences[0].prompt_id: unit._replace(
+                first_rows=(
+                    first_rows.get(unit.sequences[0].id, 0),  # 0: it has no row
+                    first_rows.get(unit.sequences[1].id, 0),
+                )
+            )
+            for unit in units
+        }
+
+
+def _prompts(units: Iterable[Unit]) -> list[str]:
+    return [unit.sequences[0].prompt_id for unit in units]

@@ -6,8 +6,9 @@ It does not know how texts are rendered or tokenized, and it does not decide wha
 from __future__ import annotations
 
 from extract.reading.attribution import AttributionReading, attribute_pair
-from extract.reading.backward import AnswerTexts, Scoring, Shift, read_answers
+from extract.reading.backward import Shift, read_answers
 from extract.reading.batch import BATCH_TOKENS, padded_length
+from extract.reading.decoding import Decoding
 from extract.reading.divergence import BLOCK_ROWS, VocabularyMap, map_vocabularies
 from extract.reading.facts import (
     attribution_table,
@@ -18,13 +19,25 @@ from extract.reading.facts import (
     summary_table,
     token_table,
 )
-from extract.reading.generate import Answer, answering, generate_answers
+from extract.reading.generate import Answer, answer_of, answering, end_ids, generate_answers
 from extract.reading.graph import measured_graph
-from extract.reading.hooks import NotFiniteError, Readable, Splice, read_batch
-from extract.reading.pair import Activations, SequenceBatch, batch_sequences, read_alone, read_pair
+from extract.reading.hooks import Edit, NotFiniteError, Readable, add_vectors, read_batch
+from extract.reading.pair import Activations, SequenceBatch, batch_sequences, read_pair
+from extract.reading.passes import AnswerTexts, Scoring
 from extract.reading.prefix import may_branch
+from extract.reading.replay import CleanReading, Patch, layers_below, read_clean
 from extract.reading.shards import full_disk_explained, write_shards
-from extract.reading.units import answer_texts, batch_tokens, find_units, reader_of, scorings_of
+from extract.reading.units import (
+    Unit,
+    answer_texts,
+    batch_tokens,
+    batch_units,
+    by_unit,
+    find_units,
+    reader_of,
+    row_numbers,
+    scorings_of,
+)
 
 __all__ = [
     "BATCH_TOKENS",
@@ -33,35 +46,46 @@ __all__ = [
     "Answer",
     "AnswerTexts",
     "AttributionReading",
+    "CleanReading",
+    "Decoding",
+    "Edit",
     "NotFiniteError",
+    "Patch",
     "Readable",
     "Scoring",
     "SequenceBatch",
     "Shift",
-    "Splice",
+    "Unit",
     "VocabularyMap",
+    "add_vectors",
+    "answer_of",
     "answer_texts",
     "answering",
     "attribute_pair",
     "attribution_table",
     "batch_sequences",
     "batch_tokens",
+    "batch_units",
+    "by_unit",
     "divergence_table",
+    "end_ids",
     "find_units",
     "full_disk_explained",
     "gap_table",
     "generate_answers",
+    "layers_below",
     "logprob_table",
     "map_vocabularies",
     "may_branch",
     "measured_graph",
     "mentioned_tokens",
     "padded_length",
-    "read_alone",
     "read_answers",
     "read_batch",
+    "read_clean",
     "read_pair",
     "reader_of",
+    "row_numbers",
     "scorings_of",
     "summary_table",
     "token_table",

@@ -15,17 +15,20 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from extract.reading.backward import AnswerOutput, AnswerTexts, Scoring, read_answers
+from extract.reading.backward import AnswerOutput, read_answers
 from extract.reading.divergence import VocabularyMap
 from extract.reading.pair import Activations
+from extract.reading.passes import AnswerTexts, Scoring
 from extract.reading.units import (
     RowGroup,
     Unit,
     answer_texts,
     batch_units,
+    by_unit,
     find_units,
     reader_of,
     row_groups,
+    row_numbers,
     scorings_of,
     unit_groups,
 )
@@ -38,13 +41,17 @@ if TYPE_CHECKING:
 
 
 class AnswerLikelihood(NamedTuple):
-    """log p of one answer under one reader, in nats, and how many of the reader's tokens it covers."""
+    """log p of one answer under one reader, in nats, whole and by the reader's counted tokens.
+
+    `token_ends` are the characters of the answer before which these tokens end; an end mark has all before it.
+    """
 
     prompt_id: str
     author: Side
     reader: Side
     logprob: float
-    n_tokens: int
+    token_logprobs: list[float]
+    token_ends: list[int]
 
 
 class Gap(NamedTuple):
@@ -130,7 +137,7 @@ class _Batcher:
                     self.pair.device,
                     gradients=backward,
                 )
-            halves[side] = self._score(units, side, texts, outputs[side].logprobs)
+            halves[side] = self._score(units, side, texts, outputs[side].token_logprobs)
         prompt_ids = [unit.sequences[0].prompt_id for unit in units]
         self.found.gaps.extend(map(Gap, prompt_ids, halves["base"], halves["target"]))
         if backward:
@@ -138,31 +145,26 @@ class _Batcher:
                 self._keep_gradients(units, outputs)
                 self._attribute(units, outputs)
 
-    def _score(self, units: Sequence[Unit], side: Side, texts: AnswerTexts, logprobs: Tensor) -> list[float]:
+    def _score(
+        self, units: Sequence[Unit], side: Side, texts: AnswerTexts, logprobs: Sequence[Tensor]
+    ) -> list[float]:
         """Notes a reader's log-probabilities; returns its half of each unit's gap."""
-        values = logprobs.tolist()
-        for number, unit in enumerate(units):
-            if unit.equal:  # one answer, whatever rounding makes of reading it twice
-                values[2 * number + 1] = values[2 * number]
-            for which, sequence in enumerate(unit.sequences):
-                count = unit.n_tokens(which, side, self.scorings[side])
-                author, value = cast("Side", sequence.author), values[2 * number + which]
-                self.found.logprobs.append(AnswerLikelihood(sequence.prompt_id, author, side, value, count))
+        values: list[float] = []
+        for unit, parts in zip(units, by_unit(units, logprobs), strict=True):
+            for number, (sequence, part) in enumerate(zip(unit.sequences, parts, strict=True)):
+                author, ends = (
+                    cast("Side", sequence.author),
+                    unit.token_ends(number, side, self.scorings[side]),
+                )
+                values.append(float(part.sum()))
+                self.found.logprobs.append(
+                    AnswerLikelihood(sequence.prompt_id, author, side, values[-1], part.tolist(), ends)
+                )
         weighted = [value * weight for value, weight in zip(values, texts.weights, strict=True)]
         return [first + second for first, second in zip(weighted[::2], weighted[1::2], strict=True)]
 
-    def _rows(self, units: Sequence[Unit]) -> Tensor:
-        """The numbers of a batch's rows among all rows of the chunk."""
-        return torch.cat(
-            [
-                torch.arange(first, first + len(sequence.classes))
-                for unit in units
-                for sequence, first in zip(unit.sequences, unit.first_rows, strict=True)
-            ]
-        )
-
     def _keep_gradients(self, units: Sequence[Unit], outputs: Mapping[Side, AnswerOutput]) -> None:
-        rows = self._rows(units)
+        rows = row_numbers(units)
         for side, output in outputs.items():
             for key, values in output.gradients.items():
                 if key[1] in self.written_layers:

@@ -137,7 +137,9 @@ def logprob_table(run_id: str, chunk: int, reading: AttributionReading) -> pa.Ta
             "author": pa.array([row.author for row in rows], pa.string()),
             "reader": pa.array([row.reader for row in rows], pa.string()),
             "logprob": pa.array([row.logprob for row in rows], pa.float64()),
-            "n_tokens": pa.array([row.n_tokens for row in rows], pa.int32()),
+            "n_tokens": pa.array([len(row.token_logprobs) for row in rows], pa.int32()),
+            "token_logprobs": pa.array([row.token_logprobs for row in rows], pa.list_(pa.float32())),
+            "token_ends": pa.array([row.token_ends for row in rows], pa.list_(pa.int32())),
         }
     )
 

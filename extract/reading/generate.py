@@ -60,7 +60,7 @@ def generate_answers(
             past_key_values=past,
             generation_config=_greedy(max_new_tokens, ends),
         )
-    return [_answer(row, ends, reader.tokenizer) for row in output[:, width:].tolist()]
+    return [answer_of(row, ends, reader.tokenizer) for row in output[:, width:].tolist()]
 
 
 def end_ids(model: Any, tokenizer: Any) -> list[int]:
@@ -100,7 +100,8 @@ def _greedy(max_new_tokens: int, ends: list[int]) -> GenerationConfig:
     )
 
 
-def _answer(tokens: list[int], ends: list[int], tokenizer: Any) -> Answer:
+def answer_of(tokens: list[int], ends: list[int], tokenizer: Any) -> Answer:
+    """The answer that a model gave as tokens, which may go on after the end mark."""
     stop = next((at for at, token in enumerate(tokens) if token in ends), None)
     kept = tokens if stop is None else tokens[:stop]
     text = tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)

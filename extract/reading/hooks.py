@@ -31,7 +31,7 @@ class NotFiniteError(ExtractionError):
 
 
 class Readable(Protocol):
-    """What reading needs from a model. `extract.models.Reader` and sham targets have it."""
+    """What reading needs from a model. `extract.models.Reader` has it."""
 
     @property
     def reference(self) -> ModelReference: ...
@@ -40,12 +40,12 @@ class Readable(Protocol):
     def active(self) -> AbstractContextManager[Any]: ...
 
 
-class Splice(NamedTuple):
-    """Values (n, d_model) that replace the model's activations at the kept positions of a site and layer."""
+class Edit(NamedTuple):
+    """What is done with a site's activations (n, T, d_model) in a pass: `change` returns them or others."""
 
     site: str
     layer: int
-    values: Tensor
+    change: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,8 @@ class BatchOutput:
 
 
 @torch.inference_mode()
-def read_batch(
-    reader: Readable, batch: Batch, sites: Sequence[str], *, logits: bool, splice: Splice | None = None
-) -> BatchOutput:
-    """Runs a reader's forward passes over a batch, with some activations replaced if there is a `splice`.
+def read_batch(reader: Readable, batch: Batch, sites: Sequence[str], *, logits: bool) -> BatchOutput:
+    """Runs a reader's forward passes over a batch.
 
     Raises:
         NotFiniteError: an activation at a kept position is not finite.
@@ -70,9 +68,8 @@ def read_batch(
     with reader.active() as model:
         # Repeated with whole texts if the first pass shows that the model cannot share.
         while output is None:
-            # A splice differs between texts, so it rules out shared prompts.
-            levels = batch.levels(share=may_share(model), branch=splice is None and may_branch(model))
-            output = _read_levels(reader, model, levels, batch.n_kept, sites, logits, splice)
+            levels = batch.levels(share=may_share(model), branch=may_branch(model))
+            output = _read_levels(reader, model, levels, batch.n_kept, sites, logits)
     for (site, layer), rows in output.activations.items():
         if not bool(torch.isfinite(rows).all()):
             raise NotFiniteError(
@@ -89,7 +86,6 @@ def _read_levels(
     n_kept: int,
     sites: Sequence[str],
     logits: bool,
-    splice: Splice | None,
 ) -> BatchOutput | None:
     """Runs the passes in order. None if the model's keys and values cannot be passed on."""
     activations: dict[tuple[str, int], Tensor] = {}
@@ -103,9 +99,10 @@ def _read_levels(
         captured: dict[tuple[str, int], Tensor] = {}
         with_logits = logits and len(level.indices) > 0
         with (
-            _spliced(reader, level, splice),
             _captured(reader, level, sites, captured),
-            narrowed(model, level, with_logits) as was_narrowed,
+            narrowed(
+                model, level.ids.shape, (level.rows, level.columns) if with_logits else None
+            ) as was_narrowed,
         ):
             output = run_level(model, level, cache, keep_cache=not last, send_positions=send_positions)
         if with_logits:
@@ -167,28 +164,30 @@ def _captured(
 
 
 @contextmanager
-def _spliced(reader: Readable, level: Level, splice: Splice | None) -> Iterator[None]:
-    """Replaces activations at the kept positions while the context is open."""
-    if splice is None or not len(level.indices):
+def edited(reader: Readable, edit: Edit | None) -> Iterator[None]:
+    """Applies an edit while the context is open."""
+    if edit is None:
         yield
         return
 
-    def replace(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        hidden: Tensor = output[0] if isinstance(output, tuple) else output  # (B, T, d_model)
-        changed = hidden.clone()
-        values = splice.values.to(hidden.device, hidden.dtype)
-        rows, columns, indices = (
-            tensor.to(hidden.device) for tensor in (level.rows, level.columns, level.indices)
-        )
-        changed[rows, columns] = values[indices]
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        changed = edit.change(output[0] if isinstance(output, tuple) else output)
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
-    module = site_module(reader, reader.layers[splice.layer], splice.layer, splice.site)
-    handle = module.register_forward_hook(replace)
+    module = site_module(reader, reader.layers[edit.layer], edit.layer, edit.site)
+    handle = module.register_forward_hook(hook)
     try:
         yield
     finally:
         handle.remove()
+
+
+def add_vectors(hidden: Tensor, rows: Tensor, columns: Tensor, values: Tensor) -> Tensor:
+    """A copy of activations (B, T, d_model) with values (k, d_model) added at k positions, summed in float32."""
+    rows, columns, values = (part.to(hidden.device) for part in (rows, columns, values))
+    changed = hidden.clone()
+    changed[rows, columns] = (hidden[rows, columns].float() + values).to(hidden.dtype)
+    return changed
 
 
 def site_module(reader: Readable, layer: nn.Module, number: int, site: str) -> nn.Module:
@@ -206,20 +205,23 @@ def site_module(reader: Readable, layer: nn.Module, number: int, site: str) -> n
 
 
 @contextmanager
-def narrowed(model: Any, level: Level, logits: bool) -> Iterator[Callable[[], bool]]:
-    """Passes only the kept positions to the output head, as (1, n, d_model), or one position if `logits` is false.
+def narrowed(
+    model: Any, shape: torch.Size, positions: tuple[Tensor, Tensor] | None
+) -> Iterator[Callable[[], bool]]:
+    """Passes only some positions of a pass over ids of `shape` to the output head, as (1, n, d_model).
 
-    Yields a function that says, after the pass, whether this happened (a model may have no separate head).
+    They are given as rows and columns (n,); None stands for any one position, if no logits are needed. Yields a
+    function that says, after the pass, whether this happened (a model may have no separate head).
     """
     narrowed = False
 
     def narrow(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         nonlocal narrowed
         hidden = inputs[0]
-        if not isinstance(hidden, Tensor) or hidden.shape[:2] != level.ids.shape:
+        if not isinstance(hidden, Tensor) or hidden.shape[:2] != shape:
             return None
         narrowed = True
-        kept = hidden[level.rows, level.columns] if logits else hidden[0, :1]
+        kept = hidden[0, :1] if positions is None else hidden[positions]
         return (kept.unsqueeze(0), *inputs[1:])
 
     head = model.get_output_embeddings()

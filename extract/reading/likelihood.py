@@ -63,3 +63,19 @@ def likelihood(
                 slope[at, ends] = slope[at, ends] + ending.softmax(1)
             gradient[rows] = (slope * weights[rows, None]).to(gradient.dtype)
     return Likelihood(logprobs, gradient)
+
+
+@torch.no_grad()
+def divergence_terms(
+    logits: Tensor, others: Tensor, padded: Tensor | None, owners: Tensor, into: Tensor
+) -> None:
+    """Adds p log(p / q) of each token (n, V), p of `logits` and q of `others`, to the rows `owners` (n,) of `into`."""
+    owners, padded = owners.to(logits.device), None if padded is None else padded.to(logits.device)
+    for start in range(0, len(logits), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        p, q = logits[rows].float(), others[rows].float()
+        if padded is not None:  # finite, so that their terms are 0
+            lowest = torch.finfo(torch.float32).min / 2
+            p, q = p.masked_fill(padded, lowest), q.masked_fill(padded, lowest)
+        p, q = p.log_softmax(1), q.log_softmax(1)
+        into.index_add_(0, owners[rows], p.exp() * (p - q))

@@ -1,4 +1,4 @@
-"""Reads the sequences of a chunk with both models, or with one sham: activations and divergences in row order."""
+"""Reads the sequences of a chunk with both models: activations and divergences in row order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from extract.reading.batch import Batch, plan_batches
 from extract.reading.divergence import Divergence, VocabularyMap, diverge
-from extract.reading.hooks import Readable, read_batch
+from extract.reading.hooks import read_batch
 from extract.texts import ReadSequence
 from fi_store.progress import Stopwatch
 from fi_store.vocabulary import SIDES, Side
@@ -90,23 +90,11 @@ def read_pair(
     return PairReading(activations, Divergence(*columns))
 
 
-def read_alone(
-    reader: Readable, side: Side, sequences: Sequence[ReadSequence], sites: Sequence[str], device: Any
-) -> Activations:
-    """Reads sequences with one reader, in the tokens of `side`."""
-    activations: Activations = {}
-    total = sum(len(sequence.classes) for sequence in sequences)
-    for batch in batch_sequences(sequences):
-        output = read_batch(reader, batch.tokens(side, device), sites, logits=False)
-        _scatter(activations, output.activations, batch.rows, total)
-    return activations
-
-
 def batch_sequences(sequences: Sequence[ReadSequence]) -> list[SequenceBatch]:
     """Divides sequences into batches and keeps those of a prompt together.
 
-    A sequence without a kept position (an empty answer) is not read. Control texts have batches of their own: a sham
-    does not read them, so it reads the answers in the same batches as the pair, with the same rounding.
+    A sequence without a kept position (an empty answer) is not read. Control texts have batches of their own,
+    because they are much shorter than texts with answers.
     """
     answers: dict[str, NumberedSequences] = {}
     controls: dict[str, NumberedSequences] = {}

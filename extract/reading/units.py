@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
+from torch import Tensor
 
-from extract.reading.backward import AnswerTexts, Counted, Scoring
 from extract.reading.batch import padded_length, plan_batches
 from extract.reading.divergence import VocabularyMap
 from extract.reading.generate import end_ids
 from extract.reading.likelihood import END, padding
+from extract.reading.passes import AnswerTexts, Counted, Scoring
 from extract.texts import ReadSequence
 from fi_store.vocabulary import SIDES, PositionClass, Side
 
@@ -36,9 +37,20 @@ class Unit(NamedTuple):
         first, second = self.sequences
         return first.base.ids == second.base.ids and first.target.ids == second.target.ids
 
+    def prompt_ids(self, side: Side) -> list[int]:
+        """The prompt in one model's tokens."""
+        text = self.sequences[0].sides[side]
+        return text.ids[: text.n_prompt]
+
     def has_end(self, number: int) -> bool:
         """Whether an answer's end mark counts. Equal answers have it if both models ended them."""
         return all(self.ended) if self.equal else self.ended[number]
+
+    def token_ends(self, number: int, side: Side, scoring: Scoring) -> list[int]:
+        """The character of an answer before which each counted token of a reader ends."""
+        sequence = self.sequences[number]
+        marks = self.n_tokens(number, side, scoring) - len(sequence.sides[side].answer_ends)
+        return [*sequence.sides[side].answer_ends, *[sequence.answer_length] * marks]
 
     def n_tokens(self, number: int, side: Side, scoring: Scoring) -> int:
         """How many of a reader's tokens count in an answer, the end mark included."""
@@ -125,6 +137,23 @@ def answer_texts(units: Sequence[Unit], side: Side, scorings: Mapping[Side, Scor
             sign = 1 if sequence.author == side else -1
             texts.weights.append(0.0 if unit.equal or not mean else sign / (2 * mean))
     return AnswerTexts(texts.ids, texts.stems, texts.kept, texts.counted, texts.weights, n_rows)
+
+
+def row_numbers(units: Sequence[Unit]) -> Tensor:
+    """(n_rows,) int64: the numbers of a batch's rows among all rows."""
+    return torch.cat(
+        [
+            torch.arange(first, first + len(sequence.classes))
+            for unit in units
+            for sequence, first in zip(unit.sequences, unit.first_rows, strict=True)
+        ]
+    )
+
+
+def by_unit(units: Sequence[Unit], values: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The values of each unit's two texts. Equal answers are one, whatever rounding makes of reading it twice."""
+    for unit, first, second in zip(units, values[::2], values[1::2], strict=True):
+        yield first, first if unit.equal else second
 
 
 def row_groups(units: Sequence[Unit]) -> dict[RowGroup, int]:

@@ -26,18 +26,22 @@ class OneSide(NamedTuple):
     """A sequence in one model's tokens. The first `n_prompt` tokens are the rendered prompt.
 
     `kept` holds the token index of each kept position, `next_ids` the token after it (None at the end, or if the two
-    tokenizers continue differently).
+    tokenizers continue differently). `answer_ends` are the characters of the answer before which its tokens end.
     """
 
     ids: list[int]
     kept: list[int]
     next_ids: list[int | None]
     n_prompt: int
+    answer_ends: list[int]
 
 
 @dataclass(frozen=True)
 class ReadSequence:
-    """One text that both models read, with the kept positions in both tokenizations (the same number in each)."""
+    """One text that both models read, with the kept positions in both tokenizations (the same number in each).
+
+    `answer_length` is the number of characters of the answer.
+    """
 
     id: str
     prompt_id: str
@@ -45,6 +49,7 @@ class ReadSequence:
     base: OneSide
     target: OneSide
     classes: list[PositionClass]
+    answer_length: int
 
     @property
     def sides(self) -> dict[Side, OneSide]:
@@ -159,15 +164,23 @@ def build_sequence(
             [position.base for position in positions],
             [next_base for next_base, _ in following],
             base.n_prompt,
+            _answer_ends(base, rendered),
         ),
         target=OneSide(
             target.ids,
             [position.target for position in positions],
             [next_target for _, next_target in following],
             target.n_prompt,
+            _answer_ends(target, rendered),
         ),
         classes=[position.position_class for position in positions],
+        answer_length=len(answer),
     )
+
+
+def _answer_ends(encoded: Encoded, rendered: RenderedPrompt) -> list[int]:
+    """The character of the answer before which each of its tokens ends."""
+    return [end - len(rendered.text) for end in encoded.ends[encoded.n_prompt :]]
 
 
 def build_sequences(
@@ -177,14 +190,11 @@ def build_sequences(
     rendering: Rendering,
     tokenizers: Tokenizers,
     first: Side,
-    *,
-    controls: bool = True,
 ) -> list[ReadSequence]:
-    """The sequences of some prompts in canonical order: the canonical first's answer, the other's, the control text
-    (unless `controls` is false).
+    """The sequences of some prompts in canonical order: the canonical first's answer, the other's, the control text.
 
     Prompt and start positions are kept only from the first sequence, because both answers share them. Control texts
-    have no answer. The same inputs give the same sequences, so a resumed run and a sham read the same texts.
+    have no answer. The same inputs give the same sequences, so a resumed run reads the same texts.
     """
     other: Side = "target" if first == "base" else "base"
     sequences: list[ReadSequence] = []
@@ -193,7 +203,7 @@ def build_sequences(
         for author, classes in ((first, FIRST_CLASSES), (other, OTHER_CLASSES)):
             answer = answers[prompt.id, author]
             sequences.append(build_sequence(run_id, prompt, rendered, author, answer, classes, tokenizers))
-        if prompt.control and controls:
+        if prompt.control:
             control = rendering.render(prompt.control)
             sequences.append(
                 build_sequence(run_id, prompt, control, "control", "", CONTROL_CLASSES, tokenizers)

@@ -114,7 +114,7 @@ def validate(
         suite = load_suite(files)
     say(f"{_prompts_in(suite.prompts)}: no problems.")
     families = len({prompt.family for prompt in suite.prompts})
-    needed = 2 * METHOD.min_nonzero_clusters
+    needed = 2 * METHOD.enough_clusters
     if families < needed:
         counted = count(families, "family", "families")
         say(f"Note: {counted}; with fewer than {needed}, nothing can be tested (half are for confirmation).")

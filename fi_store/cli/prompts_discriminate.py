@@ -39,7 +39,7 @@ def discriminate(
     """Rank prompts and categories by how far apart the models are.
 
     Shows KL and gap in nats per answer token, the relative difference of the activations, the grades, and the smallest
-    effect that a test on each category could detect, in standard deviations above the floor."""
+    effect that a test on each category could detect, in standard deviations."""
     from fi_store.store import run_query
     from fi_store.summary import describe_discrimination
 

@@ -78,7 +78,7 @@ def _print_summary(made: Generated, clusters: int, output: Path) -> None:
     short = [tally for tally in made.tallies if len(tally.prompts) < tally.wanted]
     for tally in short:
         say(f"Note: {tally.name} has only {len(tally.prompts)} of {tally.wanted} prompts.")
-    needed = 2 * METHOD.min_nonzero_clusters
+    needed = 2 * METHOD.enough_clusters
     if clusters < needed:
         say(
             f"Note: with fewer than {needed} clusters, nothing can be tested; use more families (--family all)."

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from fi_store.errors import NotFoundError, StoreError, UsageError
 from fi_store.store.engine import explain
-from fi_store.store.files import ACTIVATIONS
+from fi_store.store.files import ACTIVATIONS, features_path
 from fi_store.store.store import Store
 from fi_store.store.tables import ActivationShard, Base
 
@@ -29,14 +29,19 @@ _PARENTS = (
     ("sequence", "prompt_id", "prompt", "id"),
     ("generation", "prompt_id", "prompt", "id"),
     ("feature", "dictionary_id", "dictionary", "id"),
-    ("probe_request", "dictionary_id", "dictionary", "id"),
-    ("intervention", "request_id", "probe_request", "id"),
     ("feature_group_member", "group_id", "feature_group", "id"),
     ("feature_group_member", "feature_id", "feature", "id"),
     ("finding", "group_id", "feature_group", "id"),
     ("finding_example", "group_id", "feature_group", "id"),
+    ("arm", "group_id", "feature_group", "id"),
+    ("probe_request", "arm_id", "arm", "id"),
+    ("intervention", "request_id", "probe_request", "id"),
+    ("patched_answer", "request_id", "probe_request", "id"),
+    ("arm_effect", "arm_id", "arm", "id"),
+    ("behavior_share", "group_id", "feature_group", "id"),
 )
-"""Child column -> parent column. The database has no foreign keys, so `find_orphans` checks these."""
+"""Child column -> parent column, where the child is not null. The database has no foreign keys, so `find_orphans`
+checks these."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +122,17 @@ def apply_gc(store: Store, plan: Iterable[Removable]) -> int:
 
 
 def _stray_files(store: Store) -> list[Path]:
-    """Activation files that are not in the store, such as those that a killed run left behind."""
-    folder = store.folder / ACTIVATIONS
-    known = {row["path"] for row in store.rows("SELECT path FROM activation_shard WHERE state = 'present'")}
+    """Files of activations and patches that are not in the store, such as those that a killed run left behind."""
+    known = {
+        row["path"]
+        for row in store.rows(
+            "SELECT path FROM activation_shard WHERE state = 'present' UNION ALL SELECT path FROM arm"
+        )
+    }
+    found = (*(store.folder / ACTIVATIONS).rglob("*"), *store.folder.glob(f"{features_path('*')}/arms/*"))
     return sorted(
         path
-        for path in folder.rglob("*")
+        for path in found
         if path.is_file() and not path.is_symlink() and path.relative_to(store.folder).as_posix() not in known
     )
 
@@ -155,6 +165,7 @@ def find_orphans(store: Store) -> list[Orphans]:
     for table, column, parent, key in _PARENTS:
         rows = store.rows(
             f'SELECT count(*) AS n FROM "{table}" AS c ANTI JOIN "{parent}" AS p ON c."{column}" = p."{key}"'
+            f' WHERE c."{column}" IS NOT NULL'
         )
         if rows[0]["n"]:
             found.append(Orphans(table, column, parent, int(rows[0]["n"])))
@@ -162,7 +173,7 @@ def find_orphans(store: Store) -> list[Orphans]:
 
 
 def find_missing_files(store: Store) -> list[str]:
-    """Shards, dictionaries and reports that the store lists but that are missing on disk or too short."""
+    """Shards, dictionaries, patches and reports that the store lists but that are missing on disk or too short."""
     missing = []
     for row in store.rows("SELECT path, n_bytes FROM activation_shard WHERE state = 'present'"):
         path = store.folder / row["path"]
@@ -170,7 +181,7 @@ def find_missing_files(store: Store) -> list[str]:
             missing.append(f"{row['path']} (missing)")
         elif path.stat().st_size < row["n_bytes"]:
             missing.append(f"{row['path']} (shorter than when it was written)")
-    for table in ("dictionary", "report"):
+    for table in ("dictionary", "arm", "report"):
         for row in store.rows(f'SELECT path FROM "{table}"'):
             if not (store.folder / row["path"]).exists():
                 missing.append(f"{row['path']} (missing)")

@@ -48,9 +48,10 @@ WHERE r.kind = 'splice' AND l.ablated > l.clean
 """
 SHAMS = """
 INSERT INTO run_event (run_id, number, "at", stage, kind, message)
-SELECT r.id, (SELECT max(e.number) FROM run_event AS e WHERE e.run_id = r.id) + 1, now(), 'analyze', 'choice',
-       'Version 1 compared with ' || count(*) || ' sham targets; of their groups, '
-       || coalesce(sum(s.n_confirmed), 0) || ' held on the confirmation half.'
+SELECT r.id, coalesce((SELECT max(e.number) FROM run_event AS e WHERE e.run_id = r.id) + 1, 0), now(), 'analyze',
+       'choice',
+       'Version 1 compared with ' || count(*) || CASE WHEN count(*) = 1 THEN ' sham target' ELSE ' sham targets' END
+       || coalesce('; ' || sum(s.n_confirmed) || ' of their groups held on the confirmation half.', '.')
 FROM run AS r JOIN sham_target AS t ON t.run_id = r.extraction_run_id
 LEFT JOIN sham_result AS s ON s.run_id = r.id AND s.number = t.number
 GROUP BY r.id
@@ -58,9 +59,16 @@ GROUP BY r.id
 
 OPTIONS = """
 UPDATE run SET config = json_merge_patch(
-    config, '{"shams": null, "skip_probes": null, "feature_threshold": 0.03, "interventions": "default"}'
+    config,
+    '{"shams": null, "skip_probes": null, "feature_threshold": 0.03}',
+    json_object(
+        'interventions',
+        CASE WHEN json_extract_string(config, '$.skip_probes') = 'true' THEN 'off' ELSE 'default' END
+    )
 )
 """
+SHAM_SHARDS = "DELETE FROM activation_shard WHERE reader NOT IN ('base', 'target')"
+"""Their files are then unknown to the store, so `fi-store gc` removes them."""
 
 
 def upgrade() -> None:
@@ -74,6 +82,7 @@ def upgrade() -> None:
         )
     op.execute("DROP TABLE recovered")
     op.execute(SHAMS)
+    op.execute(SHAM_SHARDS)
     op.execute(OPTIONS)
     for name in ("probe_request", "intervention", "sham_result", "sham_target"):
         op.drop_table(name)

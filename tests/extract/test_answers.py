@@ -22,7 +22,7 @@ Generated = dict[tuple[str, str], tuple[str, int, bool]]
 
 @pytest.fixture(scope="module")
 def first(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, str]]:
-    config = small_config(tiny_models.llama, tiny_models.planted, shams=0)
+    config = small_config(tiny_models.llama, tiny_models.planted)
     store, run_id = ingested(tmp_path_factory.mktemp("answers"), config)
     yield store, run_id
     store.close()
@@ -57,7 +57,7 @@ def test_the_base_of_several_targets_answers_only_once(
     first: tuple[Store, str], generating: list[str], tiny_models: TinyModels, tmp_path: Path
 ) -> None:
     store, run_id = first
-    config = small_config(tiny_models.llama, tiny_models.adapter, shams=0)
+    config = small_config(tiny_models.llama, tiny_models.adapter)
     second = again(store, config)
     assert set(generating) == {str(tiny_models.adapter)}
     fresh, alone = ingested(tmp_path, config)
@@ -80,7 +80,7 @@ def test_the_swapped_pair_reuses_both_models_answers(
     first: tuple[Store, str], generating: list[str], tiny_models: TinyModels
 ) -> None:
     store, run_id = first
-    swapped = again(store, small_config(tiny_models.planted, tiny_models.llama, shams=0))
+    swapped = again(store, small_config(tiny_models.planted, tiny_models.llama))
     assert generating == []
     other = {"base": "target", "target": "base"}
     before = generated(store, run_id)
@@ -111,7 +111,7 @@ def test_different_conditions_generate_again(
         monkeypatch.setattr("torch.get_num_threads", lambda: 99)
     if changed == "versions":
         monkeypatch.setattr(answers, "recorded_versions", lambda: {"torch": "another"})
-    config = small_config(tiny_models.llama, tiny_models.planted, shams=0, **options)
+    config = small_config(tiny_models.llama, tiny_models.planted, **options)
     again(store, config, small_suite(7 if changed == "prompts" else 6))
     assert sorted(generating) == sorted([str(tiny_models.llama), str(tiny_models.planted)])
 
@@ -120,13 +120,13 @@ def test_answers_of_an_unfinished_extraction_are_not_reused(
     first: tuple[Store, str], generating: list[str], tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, _ = first
-    config = small_config(tiny_models.llama, tiny_models.planted, shams=0, max_new_tokens=4)
+    config = small_config(tiny_models.llama, tiny_models.planted, max_new_tokens=4)
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("extract.pipeline.extract_shams", stop)
+        patch.setattr("extract.pipeline.extract_chunk", stop)
         with pytest.raises(KeyboardInterrupt):
             again(store, config)
     generating.clear()

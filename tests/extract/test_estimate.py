@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from extract import pipeline
-from extract.estimate import Estimate, cache_values, estimate_job, free_memory
+from extract.estimate import Estimate, Trial, cache_values, estimate_job, free_memory
 from extract.job import prepare
 from fi_store.errors import ExtractionError
 from fi_store.progress import Progress
@@ -19,11 +19,11 @@ from fi_store.store import Store
 from tests.helpers.small_runs import ingested, loaded, small_config, small_suite
 from tests.helpers.tiny import TinyModels
 
-ROOMY = Estimate(4, 100, 50, 1.0, 1_000, 1_000, 10**9, 10**9)
+ROOMY = Estimate(4, 100, 50, 1.0, 2.0, 1_000, 1_000, 10**9, 10**9)
 
 
 def test_tokens_rows_and_bytes_are_close_to_the_truth(tiny_models: TinyModels, tmp_path: Path) -> None:
-    config, suite = small_config(tiny_models.llama, tiny_models.adapter, shams=2), small_suite(8)
+    config, suite = small_config(tiny_models.llama, tiny_models.adapter), small_suite(8)
     found = estimate_job(prepare(loaded(tiny_models.llama, tiny_models.adapter), config, suite), tmp_path)
     store, _ = ingested(tmp_path, config, suite)
     with store:
@@ -35,6 +35,30 @@ def test_tokens_rows_and_bytes_are_close_to_the_truth(tiny_models: TinyModels, t
     assert found.seconds > 0
     assert found.memory_bytes > 2 * rows["n"] * 2 * 32 * 4  # at least the activations of one chunk
     assert "8 prompts" in found.sentence()
+
+
+def test_patches_are_estimated_unless_they_are_off(
+    tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = Trial(read_seconds=0.004, attribute_seconds=0.0, step_seconds=0.0, graph_bytes=0.0)
+    monkeypatch.setattr("extract.estimate._trial", lambda _: trial)
+    pair = loaded(tiny_models.llama, tiny_models.adapter)
+
+    def found(**options: object) -> Estimate:
+        config = small_config(tiny_models.llama, tiny_models.adapter, candidates=10, **options)
+        return estimate_job(prepare(pair, config, small_suite(40)), tmp_path)
+
+    tested, off = found(), found(interventions="off")
+    # 10 groups in 2 models on 16 prompts, and 100 readings of 20 prompts; each of two answers of 6 tokens.
+    # One model takes half of the pair's 4 ms per token, and with a patch it runs half of its layers.
+    assert tested.patch_seconds == pytest.approx((10 * 2 * 16 + 100 * 20) * 2 * 6 * 0.004 / 2 / 2)
+    assert "before the analysis, about 28 seconds of patches after it, " in tested.sentence()
+    assert off.patch_seconds == 0
+    assert "before the analysis, " in off.sentence()
+    assert "patches" not in off.sentence()
+    assert replace(off, patch_seconds=tested.patch_seconds, memory_bytes=tested.memory_bytes) == replace(
+        tested, free_disk=off.free_disk, free_memory=off.free_memory
+    )
 
 
 @pytest.mark.parametrize("shape", [{}, {"num_key_value_heads": 2}, {"head_dim": 24}])

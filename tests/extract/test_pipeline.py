@@ -30,7 +30,6 @@ def small_chunks() -> Iterator[None]:
     """Several chunks from a handful of prompts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "CHUNK_PROMPTS", 4)
-        patch.setattr("extract.shams.extract.CHUNK_PROMPTS", 4)
         yield
 
 
@@ -80,12 +79,14 @@ def test_every_row_of_every_reader_is_listed_once(adapter_run: Ingested) -> None
     numbers = [row["row"] for row in store.rows("SELECT row FROM token_divergence ORDER BY row")]
     assert numbers == list(range(count))
     assert store.rows("SELECT sum(n_kept) AS n FROM sequence")[0]["n"] == count
-    n_answer_rows = len(store.rows("SELECT row FROM token_divergence WHERE author <> 'control'"))
-    assert n_answer_rows < count
-    for reader, n_rows in (("base", count), ("target", count), ("sham_0", n_answer_rows)):
+    assert store.rows("SELECT DISTINCT reader FROM activation_shard ORDER BY ALL") == [
+        {"reader": "base"},
+        {"reader": "target"},
+    ]
+    for reader in ("base", "target"):
         for site in ("resid_post", "mlp_out"):
             for layer in range(2):
-                assert rows_of(store, run_id, reader, layer, site).shape == (n_rows, 32)
+                assert rows_of(store, run_id, reader, layer, site).shape == (count, 32)
     suite = small_suite()
     assert len(store.rows("SELECT * FROM generation")) == 2 * len(suite.prompts)
     controls = sum(prompt.control is not None for prompt in suite.prompts)
@@ -150,28 +151,6 @@ def test_summaries_are_means_of_the_shards(adapter_run: Ingested) -> None:
             np.testing.assert_allclose(summary["mean_target"], t.mean(0), rtol=1e-4, atol=1e-5)
 
 
-def test_the_sham_is_recorded_and_as_different_as_the_target(adapter_run: Ingested) -> None:
-    store, _ = adapter_run
-    (sham,) = store.rows("SELECT * FROM sham_target")
-    assert sham["relative_difference_sham"] == pytest.approx(sham["relative_difference_pair"], rel=0.1)
-    assert sham["scale"] > 0
-
-
-def test_a_sham_reads_the_same_answers_as_the_anchor(adapter_run: Ingested) -> None:
-    """Its rows are the anchor's without control texts, in the same order: the nearest anchor row has the same token."""
-    store, run_id = adapter_run
-    first = store.run(run_id).canonical_first
-    answer_rows = store.rows(
-        "SELECT row, token_id FROM token_divergence WHERE author <> 'control' ORDER BY row"
-    )
-    tokens = torch.tensor([row["token_id"] for row in answer_rows])
-    for layer in range(2):
-        anchor = rows_of(store, run_id, first, layer)[[row["row"] for row in answer_rows]]
-        apart = torch.cdist(rows_of(store, run_id, "sham_0", layer), anchor)
-        assert apart.diagonal().min() > 0
-        assert (tokens[apart.argmin(dim=1)] == tokens).float().mean() > 0.95
-
-
 SWAPPED = {"base": "target", "target": "base", "control": "control"}
 
 
@@ -197,10 +176,9 @@ def test_swapping_the_models_swaps_every_fact(
             assert mine["author"] == SWAPPED[its["author"]]
             assert all(mine[column] == its[mirrored] for column, mirrored in shared)
         for layer in range(2):
-            for reader in ("base", "target", "sham_0"):
+            for reader in ("base", "target"):
                 assert torch.equal(
-                    rows_of(there, run_there, reader, layer),
-                    rows_of(back, run_back, SWAPPED.get(reader, reader), layer),
+                    rows_of(there, run_there, reader, layer), rows_of(back, run_back, SWAPPED[reader], layer)
                 )
         units = "SELECT prompt_id, unit, cluster, half FROM run_unit ORDER BY unit"
         assert there.rows(units) == back.rows(units)
@@ -215,8 +193,7 @@ def test_a_model_against_itself_does_not_differ(tiny_models: TinyModels, tmp_pat
         assert found == {"kl": 0.0, "agree": True}
         assert store.rows("SELECT max(relative_difference) AS r FROM activation_summary") == [{"r": 0.0}]
         assert torch.equal(rows_of(store, run_id, "base", 1), rows_of(store, run_id, "target", 1))
-        warnings = store.rows("SELECT message FROM run_event WHERE kind = 'warning'")
-        assert warnings == [{"message": "No sham target: the models are the same."}]
+        assert store.rows("SELECT message FROM run_event WHERE kind = 'warning'") == []
 
 
 def test_models_with_different_widths_have_no_cosine(tiny_models: TinyModels, tmp_path: Path) -> None:
@@ -244,14 +221,12 @@ def test_empty_answers_are_stored_as_answers(
         assert store.rows("SELECT count(*) AS n FROM generation WHERE text = '' AND finished") == [{"n": 12}]
 
 
-def test_one_prompt_without_shams_is_enough(tiny_models: TinyModels, tmp_path: Path) -> None:
+def test_one_prompt_is_enough(tiny_models: TinyModels, tmp_path: Path) -> None:
     suite = PromptSuite("one", "1", (PromptRecord("only", "sums", "Why?", family="f"),))
-    store, _ = ingested(tmp_path, small_config(tiny_models.llama, tiny_models.adapter, shams=0), suite)
+    store, run_id = ingested(tmp_path, small_config(tiny_models.llama, tiny_models.adapter), suite)
     with store:
-        assert store.rows("SELECT DISTINCT reader FROM activation_shard ORDER BY 1") == [
-            {"reader": "base"},
-            {"reader": "target"},
-        ]
+        assert store.run(run_id).state == "extracted"
+        assert store.rows("SELECT count(*) AS n FROM generation") == [{"n": 2}]
 
 
 def test_unusable_suites_are_refused_before_a_run_is_written(tiny_models: TinyModels, tmp_path: Path) -> None:

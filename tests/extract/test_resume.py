@@ -33,13 +33,12 @@ CHILD = """
 import time
 from pathlib import Path
 from extract import chunks, job, pipeline
-from extract.shams import extract as shams
 from fi_store.config import RunConfig
 from fi_store.progress import Progress
 from fi_store.store import Store
 from tests.helpers.small_runs import small_suite
 
-job.CHUNK_PROMPTS = shams.CHUNK_PROMPTS = 3
+job.CHUNK_PROMPTS = 3
 config = RunConfig.model_validate_json({config!r})
 
 def slow(real):
@@ -51,7 +50,7 @@ def slow(real):
         return written
     return write
 
-chunks.write_shards = shams.write_shards = slow(chunks.write_shards)
+chunks.write_shards = slow(chunks.write_shards)
 with Store.open(config.store_path, create=True) as store:
     pipeline.ingest(store, config, small_suite({count}), progress=Progress())
 """
@@ -63,7 +62,6 @@ FACTS = {
     "sequence": "SELECT * EXCLUDE (run_id, id) FROM sequence ORDER BY prompt_id, author",
     "run_token": "SELECT * EXCLUDE (run_id) FROM run_token ORDER BY token_id",
     "run_unit": "SELECT * EXCLUDE (run_id) FROM run_unit ORDER BY unit",
-    "sham_target": "SELECT * EXCLUDE (run_id) FROM sham_target ORDER BY number",
     "activation_shard": "SELECT * EXCLUDE (run_id, path) FROM activation_shard "
     "ORDER BY kind, reader, site, layer, chunk",
     "answer_logprob": "SELECT * EXCLUDE (run_id) FROM answer_logprob ORDER BY prompt_id, author, reader",
@@ -80,7 +78,6 @@ def small_chunks() -> Iterator[None]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "CHUNK_PROMPTS", 3)
-        patch.setattr("extract.shams.extract.CHUNK_PROMPTS", 3)
         yield
     torch.set_num_threads(threads)
 
@@ -139,9 +136,7 @@ def whole(
         return facts(store), activations(store)
 
 
-@pytest.mark.parametrize(
-    "stop", [("target", 1), ("sham_0", 2)], ids=["while the pair reads", "while a sham reads"]
-)
+@pytest.mark.parametrize("stop", [("base", 0), ("target", 1)], ids=["in the first chunk", "in a later chunk"])
 def test_a_killed_run_resumes_to_the_same_facts(
     tiny_models: TinyModels,
     tmp_path: Path,
@@ -179,18 +174,18 @@ def test_a_complete_extraction_is_not_repeated(tiny_models: TinyModels, tmp_path
 
 
 def test_other_models_prompts_or_options_are_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
-    config = small_config(tiny_models.llama, tiny_models.adapter, output_dir=tmp_path, shams=0)
+    config = small_config(tiny_models.llama, tiny_models.adapter, output_dir=tmp_path)
     suite = small_suite(4)
     with Store.open(config.store_path, create=True) as store:
         run_id = ingest(store, config, suite, progress=Progress())
         others = [
             (
-                small_config(tiny_models.llama, tiny_models.planted, output_dir=tmp_path, shams=0),
+                small_config(tiny_models.llama, tiny_models.planted, output_dir=tmp_path),
                 suite,
                 "target model",
             ),
             (
-                small_config(tiny_models.adapter, tiny_models.llama, output_dir=tmp_path, shams=0),
+                small_config(tiny_models.adapter, tiny_models.llama, output_dir=tmp_path),
                 suite,
                 "base model",
             ),
@@ -205,7 +200,7 @@ def test_other_models_prompts_or_options_are_refused(tiny_models: TinyModels, tm
 
 
 def test_an_extraction_of_another_version_is_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
-    config = small_config(tiny_models.llama, tiny_models.adapter, output_dir=tmp_path, shams=0)
+    config = small_config(tiny_models.llama, tiny_models.adapter, output_dir=tmp_path)
     with Store.open(config.store_path, create=True) as store:
         run_id = ingest(store, config, small_suite(2), progress=Progress())
         with store.session() as session:

@@ -17,7 +17,6 @@ from fi_store import (
     generate_report,
     name_features,
     open_store,
-    probe_models,
     run_feature_interpretation_pipeline,
 )
 from fi_store.prompts import load_suite
@@ -25,7 +24,7 @@ from tests.helpers.tiny import TinyModels
 
 LISTS = {name: [f"Tell {name} {n} about {n * 3} sheep" for n in range(16)] for name in ("sums", "letters")}
 SMALL: dict[str, Any] = {
-    "shams": 0, "candidates": 3, "n_latents": 32, "k": 4, "dictionary_steps": 20, "dictionary_batch": 64,
+    "candidates": 3, "n_latents": 32, "k": 4, "dictionary_steps": 20, "dictionary_batch": 64,
     "max_new_tokens": 4, "layers": "1", "device": "cpu", "quantization": "fp32",
 }  # fmt: skip
 
@@ -97,7 +96,7 @@ def test_step_by_step(tiny_models: TinyModels, tmp_path: Path) -> None:
         assert store.run(data.run_id).state == "extracted"
     features = name_features(
         data,
-        threshold=0.03,
+        threshold=0.05,
         skip_naming=True,
         candidates=2,
         crosscoder_data={"model.layers.0.w": {"differences": {"model.layers.0.w": 1.0}}},
@@ -105,11 +104,10 @@ def test_step_by_step(tiny_models: TinyModels, tmp_path: Path) -> None:
     assert features == data
     with open_store(data) as store:
         config = store.run(data.run_id).config
-        assert (config["feature_threshold"], config["skip_naming"], config["candidates"]) == (0.03, True, 2)
+        assert (config["feature_threshold"], config["skip_naming"], config["candidates"]) == (0.05, True, 2)
         assert json.loads(Path(config["crosscoder_file"]).read_text())["model.layers.0.w"]
-    assert probe_models(features) == data
     with open_store(data) as store:
-        assert store.rows("SELECT state FROM probe_request") == [{"state": "answered"}]
+        assert store.rows("SELECT DISTINCT state FROM probe_request") == [{"state": "answered"}]
     charts = create_visualizations(features, output_dir=tmp_path / "charts")
     assert any(path.suffix == ".png" for path in charts)
     assert any(path.suffix == ".svg" for path in charts)

@@ -80,7 +80,7 @@ def test_options_override_the_file_and_the_file_overrides_the_defaults(tmp_path:
         ({"sites": ()}, "--sites"),
         ({"limit_per_category": 0}, "--limit-per-category"),
         ({"candidates": 0}, "--candidates"),
-        ({"shams": -1}, "--shams"),
+        ({"interventions": "some"}, "--interventions"),
         ({"k": 64, "n_latents": 32}, "k = 64 is larger than n_latents = 32"),
         ({"base_model": "  "}, "--base-model"),
         ({"color": "red"}, "--color"),
@@ -121,5 +121,6 @@ def test_a_configuration_survives_the_store() -> None:
 
 def test_the_thresholds_are_the_documented_ones() -> None:
     """Whoever changes one of these thresholds must change the documentation too."""
-    assert (METHOD.alpha, METHOD.floor_minimum, METHOD.floor_quantile) == (0.05, 0.01, 0.999)
+    config = make_config(None, **PAIR)
+    assert (METHOD.alpha, config.alpha, config.feature_threshold) == (0.05, 0.05, 0.03)
     assert (METHOD.gate0_kl_upper, METHOD.gate0_agreement, METHOD.max_results) == (0.02, 0.95, 12)

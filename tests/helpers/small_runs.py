@@ -10,7 +10,6 @@ import sqlalchemy as sa
 import torch
 from safetensors.torch import save_file
 
-from analyze.pipeline import analyze
 from extract.models import LoadedPair, load_pair
 from extract.pipeline import ingest
 from fi_store.config import RunConfig, make_config
@@ -44,12 +43,11 @@ def loaded(base: Path, target: Path, quantization: str = "fp32") -> LoadedPair:
 
 
 def small_config(base: Path, target: Path, **options: object) -> RunConfig:
-    """fp32 on the CPU, six new tokens, one sham, shards of every layer, unless `options` differ."""
+    """fp32 on the CPU, six new tokens, shards of every layer, unless `options` differ."""
     settings = {
         "quantization": "fp32",
         "device": "cpu",
         "max_new_tokens": 6,
-        "shams": 1,
         "keep_activations": "all",
         **options,
     }
@@ -80,9 +78,12 @@ DEFAULT = {"dictionary": "paired_sae", "dictionary_seeds": 1, "dictionary_file":
 
 def analyzed(store: Store, run_id: str, **options: Any) -> None:
     """Analyzes an extraction again with other options."""
+    from analyze.pipeline import analyze  # here, so that the tests of extract/ do not load it
+
     with store.session() as session:
         config = {**session.get_one(Run, run_id).config, **SMALL, **DEFAULT}
         session.execute(sa.update(Run).where(Run.id == run_id).values(config={**config, **options}))
+
     analyze(store, run_id, progress=Progress())
 
 

@@ -19,7 +19,7 @@ class Arm(Base):
     __tablename__ = "arm"
     id: Mapped[str] = mapped_column(primary_key=True)
     run_id: Mapped[str] = mapped_column(primary_key=True)
-    kind: Mapped[str]  # group, change, control, dictionary, whole, mean_shift
+    kind: Mapped[str]  # group, change, cumulative, control, dictionary, whole, mean_shift
     # the group, or the group that leads the change; null for arms of a whole layer
     group_id: Mapped[str | None]
     site: Mapped[str]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoConfig, GPTNeoForCausalLM
 
 from extract.models import LoadedPair, Reader
-from extract.reading import NotFiniteError, Splice, hooks, may_branch, padded_length, read_batch
+from extract.reading import NotFiniteError, hooks, may_branch, padded_length, read_batch
 from extract.reading.batch import Batch, plan_batches
 from extract.reading.prefix import MIN_SHARED, shared_length
 from fi_store.errors import ExtractionError
@@ -133,27 +133,6 @@ def test_without_logits_the_activations_are_the_same(pair: LoadedPair) -> None:
         assert torch.equal(rows, without.activations[key])
 
 
-@pytest.mark.usefixtures("sharing")
-@pytest.mark.parametrize("site", SITES)
-def test_a_splice_replaces_the_activations_of_its_site_and_layer(pair: LoadedPair, site: str) -> None:
-    clean = read_batch(pair.target, batch(), SITES, logits=True)
-    unchanged = clean.activations[site, 1]
-    same = read_batch(pair.target, batch(), SITES, logits=True, splice=Splice(site, 1, unchanged))
-    values = torch.randn(unchanged.shape, generator=torch.Generator().manual_seed(0))
-    other = read_batch(pair.target, batch(), SITES, logits=True, splice=Splice(site, 1, values))
-    assert clean.logits is not None
-    assert same.logits is not None
-    assert other.logits is not None
-    torch.testing.assert_close(same.logits, clean.logits)
-    assert torch.equal(other.activations[site, 1], values)
-    for below in SITES:
-        torch.testing.assert_close(other.activations[below, 0], clean.activations[below, 0])
-    assert (other.logits - clean.logits).abs().amax(dim=1).min() > 0.01  # it changes every kept position
-    if site == "mlp_out":  # the last thing that the layer adds
-        moved = other.activations["resid_post", 1] - clean.activations["resid_post", 1]
-        torch.testing.assert_close(moved, values - unchanged, rtol=1e-4, atol=1e-5)
-
-
 def test_hooks_are_removed_even_after_an_error(pair: LoadedPair) -> None:
     def count_hooks() -> int:
         return sum(
@@ -163,9 +142,6 @@ def test_hooks_are_removed_even_after_an_error(pair: LoadedPair) -> None:
 
     before = count_hooks()
     read_batch(pair.base, batch(), SITES, logits=True)
-    rows = torch.zeros(batch().n_kept, pair.base.d_model)
-    read_batch(pair.base, batch(), (), logits=True, splice=Splice("mlp_out", 0, rows))
-    assert count_hooks() == before
     unknown = Batch([[10**6]], [[0]], [1], "cpu")
     with pytest.raises(IndexError):
         read_batch(pair.base, unknown, SITES, logits=True)

@@ -139,7 +139,7 @@ def test_the_demo_takes_its_pair_from_data(monkeypatch: pytest.MonkeyPatch, tmp_
     """The demo's pair and size come from demo.json and the organism's card; its folder is an option."""
     organisms = tmp_path / "organisms"
     (organisms / "some").mkdir(parents=True)
-    (organisms / "demo.json").write_text('{"folder": "some", "shams": 2, "max_new_tokens": 7}')
+    (organisms / "demo.json").write_text('{"folder": "some", "candidates": 2, "max_new_tokens": 7}')
     (organisms / "some" / "card.json").write_text(
         '{"name": "N", "base": "bundled:smollm2", "adapter": "weights"}'
     )
@@ -153,9 +153,9 @@ def test_the_demo_takes_its_pair_from_data(monkeypatch: pytest.MonkeyPatch, tmp_
         "bundled:smollm2",
         str(organisms / "some" / "weights"),
     )
-    assert (config.shams, config.max_new_tokens, config.prompts_file) == (2, 7, ())
+    assert (config.candidates, config.max_new_tokens, config.prompts_file) == (2, 7, ())
     assert (config.output_dir, config.seed, config.skip_report) == (tmp_path / "here", 4, True)
-    assert fi_store("demo", "--shams", 3).code == 2
+    assert fi_store("demo", "--candidates", 3).code == 2
 
 
 def test_the_shipped_demo_is_complete() -> None:

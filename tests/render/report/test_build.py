@@ -242,7 +242,7 @@ def test_results_of_version_1_are_shown_as_such(tmp_path: Path) -> None:
     ("statements", "sentence"),
     [
         ([], "Nothing inside the models was shown, on the held-out prompts, to carry the difference."),
-        (["DELETE FROM arm_effect", "UPDATE probe_request SET state = 'asked'"], "fi-store probe 019"),
+        (["DELETE FROM arm_effect", "UPDATE probe_request SET state = 'asked'"], "fi-store analyze 019"),
         (
             ["DELETE FROM arm_effect", "DELETE FROM probe_request", OFF],
             "Patches were off in this run, so nothing inside the models was tested.",

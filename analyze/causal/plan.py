@@ -1,0 +1,156 @@
+"""What will be tested on C, fixed on D: the changes in their order, their layers, their arms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from analyze.causal.arms import Float32, Patch, Rows, features_patch, layer_patch
+from analyze.causal.changes import Change
+from analyze.causal.controls import Controls, draw_controls, side_slopes
+from analyze.causal.requests import Request, as_units
+from analyze.extraction import BoolArray, Extraction, IntArray
+from analyze.features import LayerEffects
+from analyze.groups import Residuals
+from fi_store.method import METHOD
+from fi_store.store import dictionary_path
+from fi_store.vocabulary import SIDES, ArmKind, Side
+
+LAYER_ARMS: tuple[ArmKind, ...] = ("whole", "dictionary", "mean_shift")
+"""What is patched of a whole layer, wherever a change has features."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedChange:
+    """A change with its patches: at every layer where it has features, and the controls at the tested one."""
+
+    change: Change
+    patches: Mapping[int, Patch]  # index of the layer -> patch
+    controls: Controls | None  # None without gradients
+    control_patches: Mapping[Side, Patch]
+
+    @property
+    def tested(self) -> Patch:
+        return self.patches[self.change.tested_index]
+
+
+@dataclass(frozen=True, eq=False)
+class CausalPlan:
+    """All that is asked on C. `layer_patches`: (index of the layer, position classes, kind) -> patch."""
+
+    changes: tuple[PlannedChange, ...]
+    layer_patches: Mapping[tuple[int, tuple[int, ...], ArmKind], Patch]
+    # of the first change, of the first two, and so on, at one layer; None before one has features there
+    cumulative: tuple[Patch | None, ...]
+    units: IntArray  # of C, those with a gap
+    also: IntArray  # of D, read for the words that a change pushes there
+    rest: tuple[Change, ...] = field(default=())  # changes that are not tested
+
+    @cached_property
+    def requests(self) -> dict[tuple[str | None, Side], Request]:
+        """(arm's id, side) -> request; both sides of every arm, and of none."""
+        units, both_halves = as_units(self.units), as_units(np.concatenate([self.also, self.units]))
+        asked: list[Request] = []
+        for side in SIDES:
+            asked.append(Request("read", side, None, both_halves))
+            for planned in self.changes:
+                for patch in planned.patches.values():
+                    tested = patch is planned.tested
+                    asked.append(Request("read", side, patch, both_halves if tested else units, words=tested))
+                if side in planned.control_patches:
+                    asked.append(Request("read", side, planned.control_patches[side], units))
+            asked += [Request("read", side, patch, units) for patch in self.layer_patches.values()]
+            asked += [Request("read", side, patch, units) for patch in self.cumulative if patch is not None]
+        return {(each.patch.id if each.patch else None, each.side): each for each in asked}
+
+    def to_json(self, layers: Sequence[LayerEffects]) -> list[dict[str, object]]:
+        """The changes as the store keeps the plan."""
+        return [
+            {
+                "groups": [group.id for group in planned.change.groups],
+                "behavior": None if planned.change.behavior is None else planned.change.behavior + 1,
+                "layer": layers[planned.change.tested_index].layer,
+                "share": planned.change.share,
+            }
+            for planned in self.changes
+        ]
+
+
+def make_plan(
+    run_id: str,
+    changes: Sequence[Change],
+    layers: Sequence[LayerEffects],
+    residuals: Residuals,
+    extraction: Extraction,
+    *,
+    units: IntArray,
+    also: IntArray,
+    seed: int,
+) -> CausalPlan:
+    """The plan for the first changes. `units` (of C) and `also` (of D): what is read."""
+    chosen = changes[: METHOD.max_changes]
+    every = np.ones(extraction.units.n, dtype=bool)
+    planned: list[PlannedChange] = []
+    layer_patches: dict[tuple[int, tuple[int, ...], ArmKind], Patch] = {}
+    slopes: dict[int, dict[Side, Float32]] = {}
+    for change in chosen:
+        patches = {}
+        for index, groups in change.by_layer.items():
+            folder = dictionary_path(run_id, layers[index].site, layers[index].layer)
+            patches[index] = features_patch("change", groups, extraction, every, folder, change.leader.id)
+            both = _both(residuals, index)
+            for kind in LAYER_ARMS:
+                key = index, patches[index].classes, kind
+                if key not in layer_patches:
+                    layer_patches[key] = layer_patch(
+                        kind, layers[index], key[1], both, extraction, _of(units, every)
+                    )
+        index = change.tested_index
+        controls = None
+        if layers[index].attribution is not None:
+            if index not in slopes:
+                slopes[index] = side_slopes(extraction, layers[index].site, layers[index].layer)
+            controls = draw_controls(patches[index], _both(residuals, index), slopes[index], extraction, seed)
+        planned.append(PlannedChange(change, patches, controls, _control_patches(controls, run_id)))
+    cumulative = _cumulative(run_id, chosen, layers, extraction, every)
+    return CausalPlan(tuple(planned), layer_patches, cumulative, units, also, tuple(changes[len(chosen) :]))
+
+
+def _control_patches(controls: Controls | None, run_id: str) -> dict[Side, Patch]:
+    return {} if controls is None else {side: controls.strong(side, run_id) for side in SIDES}
+
+
+def _cumulative(
+    run_id: str,
+    changes: Sequence[Change],
+    layers: Sequence[LayerEffects],
+    extraction: Extraction,
+    every: BoolArray,
+) -> tuple[Patch | None, ...]:
+    """Patches of the first change, of the first two, and so on, at the latest layer that is tested for one of them."""
+    if not changes:
+        return ()
+    index = max(change.tested_index for change in changes)
+    folder = dictionary_path(run_id, layers[index].site, layers[index].layer)
+    patches: list[Patch | None] = []
+    for count in range(1, len(changes) + 1):
+        groups = [group for change in changes[:count] for group in change.by_layer.get(index, ())]
+        added = index in changes[count - 1].by_layer
+        patches.append(
+            features_patch("cumulative", groups, extraction, every, folder, changes[count - 1].leader.id)
+            if added
+            else (patches[-1] if patches else None)
+        )
+    return tuple(patches)
+
+
+def _of(units: IntArray, every: BoolArray) -> BoolArray:
+    """(n,) the units of a list."""
+    return np.isin(np.arange(len(every)), units)
+
+
+def _both(residuals: Residuals, index: int) -> Rows:
+    return {side: residuals.rows[side, index] for side in SIDES}

@@ -1,0 +1,123 @@
+"""Greedy answers under a patch.
+
+What a patch does to the prompt is known beforehand and is done while the prompt is read. In the answer it depends on
+what is written, so both models read on side by side, and the arm's features are encoded at every step from what
+arrives at the patched layer: nothing below it is changed, so that is the clean state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from extract.job import Job
+from extract.probes.arms import Arm, ControlPatch, FeaturePatch, live_patch
+from extract.probes.patch import Request, patch_for
+from extract.reading import (
+    Answer,
+    Decoding,
+    Edit,
+    NotFiniteError,
+    Unit,
+    add_vectors,
+    answer_of,
+    end_ids,
+    reader_of,
+)
+from fi_store.errors import ExtractionError
+from fi_store.vocabulary import SIDES, Side
+
+
+def generate_patched(job: Job, folder: Path, units: Sequence[Unit], request: Request) -> list[Answer]:
+    """The answers of one model to the units' prompts under a request's patch. `folder` is the store's.
+
+    Raises:
+        ExtractionError: the patch cannot be used in answers, or makes values that are not finite.
+        AnalysisError: the arm's dictionary cannot be read.
+    """
+    arm, side = request.load(job), request.side
+    live = None
+    if arm is not None and "response" in request.position_classes:
+        if not job.tokenizers.shared:
+            raise ExtractionError("Models with different tokenizers cannot read an answer side by side.")
+        live = live_patch(folder, arm)
+    reader = reader_of(job.pair, side)
+    prompts = [unit.prompt_ids(side) for unit in units]
+    own = Decoding(reader, prompts, job.pair.device)
+    logits = own.begin(None if arm is None else _at_prompts(own, arm, side, units))
+    beside = None
+    if arm is not None and live is not None:
+        beside = _Beside(job, side, arm, live, prompts)
+    ends = end_ids(reader.plain, reader.tokenizer)
+    stops = torch.tensor(ends, dtype=torch.long)
+    ended = torch.zeros(len(units), dtype=torch.bool)
+    tokens: list[Tensor] = []
+    for left in reversed(range(job.config.max_new_tokens)):
+        if bool(logits.isnan().any()):
+            raise NotFiniteError(
+                f"A patch of the {side} (layer {request.layer}, {request.site}) makes values that are not finite."
+            )
+        tokens.append(logits.argmax(1).cpu())
+        ended |= torch.isin(tokens[-1], stops)
+        if not left or bool(ended.all()):
+            break
+        logits = own.go_on(tokens[-1], None if beside is None else beside.edit(tokens[-1]))
+    return [answer_of(row, ends, reader.tokenizer) for row in torch.stack(tokens, 1).tolist()]
+
+
+def _at_prompts(decoding: Decoding, arm: Arm, side: Side, units: Sequence[Unit]) -> Edit:
+    """Patches the rows of prompts and starts while the prompts are read."""
+    at: list[tuple[int, int, int]] = []  # text, column, row of the extraction
+    for number, (unit, start) in enumerate(zip(units, decoding.starts, strict=True)):
+        text = unit.sequences[0].sides[side]
+        at += [
+            (number, start + position, unit.first_rows[0] + row)
+            for row, position in enumerate(text.kept)
+            if position < text.n_prompt
+        ]
+    texts, columns, rows = torch.tensor(at, dtype=torch.long).reshape(-1, 3).T
+    patch = patch_for(arm, side, rows)
+    texts, columns = texts[patch.rows], columns[patch.rows]
+
+    def change(hidden: Tensor) -> Tensor:
+        return add_vectors(hidden, texts, columns, patch.values)
+
+    return Edit(arm.site, arm.layer, change)
+
+
+class _Beside:
+    """The other model, which reads the same answers unpatched, so that features can be encoded from both."""
+
+    def __init__(
+        self,
+        job: Job,
+        side: Side,
+        arm: Arm,
+        live: FeaturePatch | ControlPatch,
+        prompts: Sequence[Sequence[int]],
+    ) -> None:
+        self.side, self.arm, self.live = side, arm, live
+        self.other = SIDES[1 - SIDES.index(side)]
+        self.decoding = Decoding(reader_of(job.pair, self.other), prompts, job.pair.device)
+        self.decoding.begin()
+
+    def edit(self, tokens: Tensor) -> Edit:
+        """Reads the newest tokens (n,) of the answers; returns what is done to them in the patched model."""
+        seen: list[Tensor] = []
+
+        def keep(hidden: Tensor) -> Tensor:
+            seen.append(hidden[:, 0])
+            return hidden
+
+        self.decoding.go_on(tokens, Edit(self.arm.site, self.arm.layer, keep))
+
+        def change(hidden: Tensor) -> Tensor:
+            vectors = self.live.vectors({self.side: hidden[:, 0], self.other: seen[0]})
+            signed = -vectors if self.side == "target" else vectors
+            rows = torch.arange(len(hidden))
+            return add_vectors(hidden, rows, torch.zeros_like(rows), signed)
+
+        return Edit(self.arm.site, self.arm.layer, change)
