@@ -191,17 +191,18 @@ def draw_of_finding(kind: FindingKind, row: Row, table: pa.Table) -> Figure | No
 def arms_of(row: Row, arms: pa.Table) -> pa.Table:
     """The rows of `causal_arms` of a finding's change and control, and of the whole difference at the same positions.
 
-    All of them are of the patched model, site and position classes with which the finding was tested.
+    All of them are of the patched model with which the finding was tested. Changes that repeat the finding have arms of
+    their own, which are left out.
     """
     rows = [arm for arm in arms.to_pylist() if arm["side"] == row["side"]]
-    own = [arm for arm in rows if arm["rank"] == row["rank"] and arm["kind"] in ("change", "control")]
-    where = {(arm["site"], frozenset(arm["position_classes"])) for arm in own if arm["kind"] == "change"}
-    whole = [
-        arm
-        for arm in rows
-        if arm["kind"] == "whole" and (arm["site"], frozenset(arm["position_classes"])) in where
-    ]
+    own = [arm for arm in rows if arm["group_id"] == row["group_id"] and arm["kind"] in ("change", "control")]
+    patched = {_where(arm) for arm in own if arm["kind"] == "change"}
+    whole = [arm for arm in rows if arm["kind"] == "whole" and _where(arm) in patched]
     return pa.Table.from_pylist([*whole, *own], schema=arms.schema)
+
+
+def _where(arm: Row) -> tuple[str, int, frozenset[str]]:
+    return arm["site"], arm["layer"], frozenset(arm["position_classes"])
 
 
 def _figure(key: str, title: str, caption: str, about: str, charts: tuple[Any, Any]) -> Figure | None:

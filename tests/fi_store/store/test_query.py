@@ -233,6 +233,20 @@ def test_what_a_layer_closes_is_the_sum_over_its_arms(store: Store, plain_store:
     assert row["loss_recovered_base"] is None
 
 
+def test_positions_that_two_arms_patch_are_counted_once(plain_store: FilledStore, tmp_path: Path) -> None:
+    shutil.copy(plain_store.path, tmp_path / "s.duckdb")
+    with Store.open(tmp_path / "s.duckdb") as store:
+        with store.session() as session:
+            session.execute(
+                sa.text(
+                    "UPDATE arm SET position_classes = ['start', 'response'] "
+                    "WHERE kind = 'whole' AND position_classes = ['response']"
+                )
+            )
+        row = run_query(store, "dictionary_quality").to_pylist()[0]
+    assert row["share_whole"] == pytest.approx(0.95 * whole_share(LAYERS[0], "response"))
+
+
 def test_version_1_keeps_its_results(same: Store) -> None:
     row = run_query(same, "dictionary_quality").to_pylist()[0]
     assert (row["loss_recovered_base"], row["loss_recovered_target"]) == (0.83, 0.82)

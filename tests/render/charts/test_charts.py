@@ -208,14 +208,14 @@ def test_shares_are_those_of_the_tested_side_and_positions(store: Store) -> None
     rows = causes.share_rows(arms_of(finding, arms))
     whole = [row for row in rows if row["kind"] == ARM_KINDS["whole"]]
     change = [row for row in rows if row["kind"] == ARM_KINDS["change"]]
-    assert [row["layer"] for row in whole] == list(LAYERS)  # of one class and one model
+    assert [row["layer"] for row in whole] == list(PLANTED[0].layers)  # of one class and one model
     assert [row["layer"] for row in change] == list(PLANTED[0].layers)
-    assert whole[3]["share"] == pytest.approx(finding["ceiling"])
+    assert whole[0]["share"] == pytest.approx(finding["ceiling"])
     assert change[0]["share"] == pytest.approx(finding["share_closed"])
     assert len(rows) == len(whole) + len(change) + 1  # the control
     base = causes.share_rows(arms_of({**finding, "side": "base"}, arms))
     assert base[0]["share"] < whole[0]["share"]
-    assert causes.share_by_layer(arms_of({**finding, "rank": 99}, arms)) is None
+    assert causes.share_by_layer(arms_of({**finding, "group_id": "another"}, arms)) is None
 
 
 def test_a_profile_has_a_line_for_all_classes_together(store: Store) -> None:
