@@ -77,6 +77,7 @@ class Finding:
     names: list[NameCandidate]  # the chosen one first
     examples: list[Example]
     generated: Generated | None
+    by_behavior: bool  # it closes less of the gap than a finding must, but enough of its behavior
 
     @property
     def words(self) -> list[str]:
@@ -113,6 +114,7 @@ class Finding:
             share=(closed.share, closed.low, closed.high),
             share_control=best.control.share if best.control is not None else None,
             share_behavior=(part.share, part.low, part.high) if part is not None else None,
+            by_behavior=self.by_behavior,
             ceiling=best.ceiling.share if best.ceiling is not None else None,
             later=self.tested.later,
             p_adjusted=best.p_adjusted,
@@ -249,6 +251,7 @@ class Describer:
             names=self._names(main),
             examples=_examples(main, self.extraction, weights, in_class & ~rows.discovery),
             generated=generated,
+            by_behavior=tested.best.closed.share < self.config.feature_threshold,
         )
 
     def _names(self, main: Group) -> list[NameCandidate]:
