@@ -85,7 +85,8 @@ class CausalTest:
         if not extraction.answers:
             return "This extraction was made by version 1 and lacks what the causal test needs; run the models again."
         clusters = extraction.units.clusters[self.known]
-        if len(set(clusters.tolist())) < 2:
+        on_c = extraction.units.clusters[self.gap.known & ~extraction.units.discovery]
+        if min(len(set(half.tolist())) for half in (clusters, on_c)) < 2:
             return "Too few prompts have two answers that can be compared, so no cause was tested."
         if float(mean_interval(self.gap.total[self.known], clusters).low) <= METHOD.gap_minimum:
             return (
@@ -131,6 +132,7 @@ class CausalTest:
             *(self.run_id, changes, fitted.layers, fitted.residuals, self.extraction),
             units=units,
             also=self._part,
+            threshold=self.config.feature_threshold,
             seed=self.config.seed,
         )
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from analyze.behaviors import Behavior
 from analyze.causal import Generated, TestedChange, Tests
-from analyze.extraction import CLASSES, BoolArray, Extraction, FloatArray
-from analyze.features import categories_of, other_side
+from analyze.extraction import BASE, CLASSES, BoolArray, Extraction, FloatArray
+from analyze.features import LayerEffects, categories_of, other_side
 from analyze.groups import ChangeInside, Group, Residuals, classify
 from analyze.names import (
     LISTED,
@@ -20,6 +20,7 @@ from analyze.names import (
     Predicate,
     Words,
     name_group,
+    number,
     percent,
     pushed_words,
 )
@@ -101,8 +102,8 @@ class Finding:
         change, best = self.tested.planned.change, self.tested.best
         predicate = self.names[0] if self.names and self.names[0].named else None
         closed = best.closed
-        number = change.behavior if self.behavior is not None else None
-        part = next((part for part in best.behaviors if part.behavior == number), None)
+        carried = change.behavior if self.behavior is not None else None
+        part = next((part for part in best.behaviors if part.behavior == carried), None)
         return Claim(
             behavior=self.behavior,
             side=closed.side,
@@ -163,8 +164,8 @@ class Explained:
     def sentence(self) -> str:
         subject = "The finding explains" if self.n_findings == 1 else "Together the findings explain"
         return (
-            f"{subject} {percent(self.share)} [{percent(self.low)}, {percent(self.high)}] of the difference between "
-            f"the models' answers, patched at layer {self.layer}."
+            f"{subject} {percent(self.share)} [{number(self.low)}, {number(self.high)}] of the difference between the "
+            f"models' answers, patched at layer {self.layer}."
         )
 
 
@@ -198,11 +199,11 @@ def ordered(tests: Tests, threshold: float) -> list[tuple[TestedChange, tuple[Te
 def _repeated(tested: TestedChange, earlier: Sequence[TestedChange], threshold: float) -> TestedChange | None:
     if not earlier or tested.adds is None or tested.adds >= threshold:
         return None
-    number = tested.planned.change.behavior
-    if number is None:
+    behavior = tested.planned.change.behavior
+    if behavior is None:
         return earlier[0]
     shares = {
-        id(each): max((part.share for part in each.best.behaviors if part.behavior == number), default=0.0)
+        id(each): max((part.share for part in each.best.behaviors if part.behavior == behavior), default=0.0)
         for each in earlier
     }
     best = max(earlier, key=lambda each: shares[id(each)])
@@ -217,6 +218,7 @@ class Describer:
     behaviors: Sequence[Behavior]
     extraction: Extraction
     residuals: Residuals
+    layers: Sequence[LayerEffects]  # with their latent scaling on C
     words: Words
     contexts: Contexts
     predicates: Sequence[Predicate]  # of the concept bank
@@ -238,7 +240,7 @@ class Describer:
             tested=tested,
             repeats=repeats,
             behavior=self._behavior(tested),
-            inside=classify(main, self.extraction, self.residuals),
+            inside=classify(replace(main, effects=self.layers[main.index]), self.extraction, self.residuals),
             categories=self._categories(tested),
             promoted=[word for word, _ in promoted],
             suppressed=[word for word, _ in suppressed],
@@ -255,11 +257,12 @@ class Describer:
         return name_group(main, self.extraction, self.contexts, self.config.seed, self.predicates)
 
     def _behavior(self, tested: TestedChange) -> Behavior | None:
-        """The behavior that the change goes with, if C confirmed it."""
-        number = tested.planned.change.behavior
-        if number is None or not self.behaviors[number].confirmed(self.config.alpha):
+        """The behavior that the change goes with, if C confirmed it and that the change carries a part of it."""
+        at = tested.planned.change.behavior
+        part = next((part for part in tested.best.behaviors if part.behavior == at), None)
+        if at is None or part is None or not part.bounded or part.low <= 0:
             return None
-        return self.behaviors[number]
+        return self.behaviors[at] if self.behaviors[at].confirmed(self.config.alpha) else None
 
     def _categories(self, tested: TestedChange) -> list[CategoryContrast]:
         """What the patch closes in one category against the rest, on C; strongest first."""
@@ -333,7 +336,7 @@ def _window(extraction: Extraction, row: int, activity: dict[Side, FloatArray]) 
     def text(part: np.ndarray) -> str:
         return "".join(extraction.token_text.get(int(token), "") for token in rows.token[part])
 
-    author = "base" if rows.author[row] == 0 else "target"
+    author = "base" if rows.author[row] == BASE else "target"
     return Example(
         unit=int(rows.unit[row]),
         author=author,

@@ -13,6 +13,7 @@ from analyze.behaviors import Behavior, answers_of, choose_behaviors, confirm_be
 from analyze.causal import Change, Probes, Tests, measure_gap
 from analyze.causes import CausalTest
 from analyze.extraction import Extraction, load_extraction, token_texts
+from analyze.features import LayerEffects, layers_with_scaling
 from analyze.findings import Describer, Finding, explained_share, ordered
 from analyze.fitting import Fitted, fit_all, warn
 from analyze.groups import make_groups, measure_movement, recurrences
@@ -127,17 +128,18 @@ def _conclude(
         different = gate.verdict == DIFFERENT or any(found.confirmed(config.alpha) for found in behaviors)
         if plan is not None and not different:
             plan, obstacle = None, VERDICTS[NO_DIFFERENCE]
+        layers = layers_with_scaling(fitted.layers, fitted.residuals.rows, extraction, config.seed)
         moved = measure_movement(test.groups[: config.candidates], extraction, config.seed)
     tests = None
     if plan is not None:
         with progress.task("testing causes by patches"):
             tests = test.confirm(plan)
-    findings = _describe(store, run, test, tests, behaviors, progress)
+    findings = _describe(store, run, test, layers, tests, behaviors, progress)
     if reason := obstacle or probes.problem:
         store.event(run.id, "analyze", "warning" if probes.problem else "choice", reason)
         progress.note(reason, warning=probes.problem is not None)
     with progress.task("writing results"):
-        others = [make_groups(run.id, layers, extraction, test.gaps) for layers in fitted.others]
+        others = [make_groups(run.id, again, extraction, test.gaps) for again in fitted.others]
         conclusions = Conclusions(
             gate=gate,
             behaviors=behaviors,
@@ -149,7 +151,7 @@ def _conclude(
             recurrences=recurrences(test.groups, others),
             explained=explained_share(tests, len(findings)) if tests is not None else None,
         )
-        write_results(store, run, extraction, test.fitted.layers, conclusions, config.alpha)
+        write_results(store, run, extraction, layers, conclusions, config.alpha)
         probes.forget_others()
 
 
@@ -157,6 +159,7 @@ def _describe(
     store: Store,
     run: Run,
     test: CausalTest,
+    layers: Sequence[LayerEffects],
     tests: Tests | None,
     behaviors: Sequence[Behavior],
     progress: Progress,
@@ -175,6 +178,7 @@ def _describe(
             behaviors=behaviors,
             extraction=extraction,
             residuals=test.fitted.residuals,
+            layers=layers,
             words=find_words(extraction, text),
             contexts=ConceptContexts(extraction),
             predicates=concept_predicates(load_concepts()),

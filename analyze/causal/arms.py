@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from analyze.extraction import CLASSES, BoolArray, Extraction, FloatArray, IntArray
 from analyze.features import LayerEffects
+from analyze.fit import BLOCK
 from analyze.groups import Group
 from fi_store.dictionaries import scaled_difference
 from fi_store.ids import content_id
@@ -149,10 +150,14 @@ def layer_patch(
             vectors[torch.from_numpy(extraction.rows.position_class[rows] == position_class)] = shift
     else:
         first, second = effects.readers
-        position_classes = torch.from_numpy(extraction.rows.position_class[rows])
-        encoded = effects.dictionary.encode_pair((both[first][index], both[second][index]), position_classes)
-        assert encoded.difference is not None
-        vectors = encoded.difference if second == "target" else -encoded.difference
+        position_classes = torch.from_numpy(extraction.rows.position_class)
+        parts = [torch.zeros(0, both["base"].shape[1])]
+        for some in torch.split(index, BLOCK):  # the codes of all rows would not fit in memory
+            pair = both[first][some], both[second][some]
+            difference = effects.dictionary.encode_pair(pair, position_classes[some]).difference
+            assert difference is not None
+            parts.append(difference if second == "target" else -difference)
+        vectors = torch.cat(parts)
     return Patch(kind, effects, classes, rows, vectors.numpy().astype(np.float32))
 
 

@@ -24,7 +24,7 @@ from fi_store.vocabulary import SIDES, Side
 
 @dataclass(frozen=True, eq=False)
 class Closed:
-    """What a patch on one side closes of the gap, over the units of C that were read."""
+    """What a patch on one side closes of the gap, over the u units of C that were read."""
 
     patch: Patch
     side: Side
@@ -56,6 +56,11 @@ class BehaviorPart:
     low: float
     high: float
     n_units: int
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the data give the share limits at all (Fieller 1954)."""
+        return bool(np.isfinite([self.low, self.high]).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,10 +178,12 @@ class Confirmer:
         request = self.plan.requests[arm, side]
         if (None, side) not in self.readings or request.patch is None:
             return None
-        nats = self.gap.closed(self.effects(request.patch, side), self.extraction.units.n)[self.plan.units]
-        if not np.isfinite(nats).all():
+        units = np.asarray([unit for unit in request.units if not self.extraction.units.discovery[unit]])
+        nats = self.gap.closed(self.effects(request.patch, side), self.extraction.units.n)[units]
+        gap = self.gap.total[units]
+        if not np.isfinite(nats).all() or gap.sum() == 0:  # equal answers leave nothing to close
             return None
-        interval = ratio_interval(nats, self.gap.total[self.plan.units], self.clusters)
+        interval = ratio_interval(nats, gap, self.extraction.units.clusters[units])
         predicted = self._attributed(request.patch, side)
         return Closed(
             *(request.patch, side, nats, float(interval.estimate), float(interval.low), float(interval.high)),
@@ -200,7 +207,7 @@ class Confirmer:
                 continue
             control_patch = planned.control_patches.get(side)
             control = closed.get((control_patch.id, side)) if control_patch is not None else None
-            whole = self.plan.layer_patches[planned.change.tested_index, planned.tested.classes, "whole"]
+            whole = self.plan.ceiling(planned)
             excess = own.nats - (control.nats if control is not None else 0.0)
             interval = ratio_interval(excess, self.gap.total[self.plan.units], self.clusters)
             p = planned.controls.p_value(side) if planned.controls is not None else self._paired_p(excess)
@@ -218,6 +225,8 @@ class Confirmer:
     def _paired_p(self, excess: FloatArray) -> float:
         """One-sided t over clusters, for a run without gradients, whose controls cannot be scored."""
         means = cluster_means(excess[:, None], self.clusters)[:, 0]
+        if np.ptp(means) == 0:
+            return 1.0  # nothing varies, as where nothing was closed
         return float(stats.ttest_1samp(means, 0.0, alternative="greater").pvalue)
 
     def _behavior_parts(self, patch: Patch, side: Side) -> list[BehaviorPart]:
@@ -275,10 +284,12 @@ class Confirmer:
         return best if best is not None and best.share > tested.share else None
 
     def _adds(self, number: int, side: Side, closed: Mapping[tuple[str, Side], Closed]) -> float | None:
-        patches = self.plan.cumulative[max(0, number - 1) : number + 1]
-        shares = [
-            closed[patch.id, side].share if patch is not None and (patch.id, side) in closed else None
-            for patch in patches
-        ]
-        last = shares[-1]
-        return last if number == 0 or last is None else last - (shares[0] or 0.0)
+        """None if the change has no features at the layer where all are patched together, or was not read there."""
+        patch = self.plan.cumulative[number]
+        before = self.plan.cumulative[number - 1] if number else None
+        if patch is None or patch is before or (patch.id, side) not in closed:
+            return None
+        share = closed[patch.id, side].share
+        if before is None:
+            return share
+        return share - closed[before.id, side].share if (before.id, side) in closed else None

@@ -33,11 +33,15 @@ class Gap:
         return np.isfinite(self.total)
 
     def closed(self, effects: TokenLogprobs, n: int) -> FloatArray:
-        """(n,) A - A patched, nats per token, from token effects (`token_effects`); NaN where nothing was read."""
+        """(n,) A - A patched, nats per token, from token effects (`token_effects`); NaN unless both answers were
+        read."""
         total = np.full(n, np.nan)
-        for unit, author in effects:
-            part = effects[unit, author].sum() / (2 * self.lengths[author][unit])
-            total[unit] = part if np.isnan(total[unit]) else total[unit] + part
+        for unit in {unit for unit, _ in effects}:
+            if all((unit, author) in effects for author in SIDES):
+                base, target = (
+                    effects[unit, author].sum() / (2 * self.lengths[author][unit]) for author in SIDES
+                )
+                total[unit] = base + target
         return total
 
 

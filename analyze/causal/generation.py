@@ -49,10 +49,9 @@ def answers_under(
             for unit, (text, finished) in answers.items()
         ]
         if own:
-            all_own = OwnAnswers(
-                {"base": own, "target": own}, np.arange(len(own)), np.asarray([""] * len(own))
-            )
-            rates[name] = float(all_own.holds(predicate, "base").mean())
+            each_apart = np.arange(len(own)), np.asarray([""] * len(own))
+            both = OwnAnswers({"base": own, "target": own}, *each_apart)
+            rates[name] = float(both.holds(predicate, "base").mean())
     if "clean" not in rates or "patched" not in rates:
         return None
     return Generated(len(requests["clean"].units), rates["clean"], rates["patched"], rates.get("control"))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 
 from analyze.extraction import CLASSES, BoolArray, Extraction, FloatArray, IntArray
 from analyze.features import LayerEffects
@@ -58,10 +57,6 @@ class Group:
         inside = rows.own & (rows.position_class == self.position_class) & units[rows.unit]
         moves = (self.effects.moved(self.latents) != 0).any(axis=1)
         return np.flatnonzero(inside & moves)
-
-    def directions(self) -> torch.Tensor:
-        """(k, d) raw units: what activity 1 of each member adds to the activations."""
-        return self.effects.directions[torch.from_numpy(self.latents)]
 
     def scores(self) -> FloatArray:
         """(n,) weighted theta of each unit: sum_j w_j sign_j direction theta_ij.

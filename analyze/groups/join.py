@@ -10,6 +10,7 @@ deliberately not centered: at a position that changes in every answer a correlat
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -51,7 +52,8 @@ def make_groups(
             groups += _groups_of(run_id, effects, index, position_class, extraction, gaps)
     if any(group.effects.attribution is None for group in groups):
         whole = sum(group.attributed for group in groups)
-        groups = [group for group in groups if group.attributed >= METHOD.candidate_share * whole]
+        shares = [replace(group, share=group.attributed / whole) for group in groups]
+        groups = [group for group in shares if group.share >= METHOD.candidate_share]
     return sorted(groups, key=lambda group: (-group.share, group.id))
 
 

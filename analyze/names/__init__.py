@@ -8,6 +8,7 @@ from analyze.names.sentence import (
     Claim,
     behavior_sentence,
     behavior_title,
+    number,
     percent,
 )
 from analyze.names.what import LISTED, pushed_words
@@ -27,6 +28,7 @@ __all__ = [
     "concept_predicates",
     "find_words",
     "name_group",
+    "number",
     "percent",
     "pushed_words",
 ]

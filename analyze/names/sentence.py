@@ -46,13 +46,14 @@ class Claim:
         """Its behavior, or else the words that it pushes and where, in at most 12 words."""
         if self.behavior is not None:
             return shortened(behavior_title(self.behavior.candidate))
-        more = self.direction_word
         where = self.when or _where(self.classes)
-        for number in (3, 2, 1):
-            name = f"{more} {quoted(self.name_words, number)} {where}"
+        if not self.name_words:
+            return shortened(f"Features {where}")
+        for limit in (3, 2, 1):
+            name = f"{self.direction_word} {quoted(self.name_words, limit)} {where}"
             if len(name.split()) <= NAME_WORDS:
                 return name
-        return shortened(f"{more} {quoted(self.name_words, 1)}" if self.name_words else where)
+        return shortened(f"{self.direction_word} {quoted(self.name_words, 1)}")
 
     @property
     def direction_word(self) -> str:
@@ -72,9 +73,10 @@ class Claim:
         """'7 features of layer 17, at the start of the answer, carry it: set to the base's values they close ...'."""
         other = "base" if self.side == "target" else "target"
         verb = "carry" if self.n_features != 1 else "carries"
-        subject = count(self.n_features, "feature")
         pronoun = "they close" if self.n_features != 1 else "it closes"
-        text = f"{subject[0].upper()}{subject[1:]} of layer {self.layer}, {_where(self.classes)}, {verb} it: "
+        text = (
+            f"{count(self.n_features, 'feature')} of layer {self.layer}, {_where(self.classes)}, {verb} it: "
+        )
         control = f" (control {percent(self.share_control)})" if self.share_control is not None else ""
         if self.share_behavior is not None and self.behavior is not None:
             estimate, low, high = self.share_behavior

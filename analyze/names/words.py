@@ -12,18 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from analyze.extraction import Extraction
 
 WORD = re.compile(r"\w+(?:['’]\w+)*")
-
-
-def is_content(word: str) -> bool:
-    """Whether a word has a letter or digit and is neither an English function word (scikit-learn's list) nor a special
-    token."""
-    special = word.startswith("<") and word.endswith(">")
-    return not special and WORD.search(word) is not None and word.casefold() not in ENGLISH_STOP_WORDS
 
 
 @dataclass(frozen=True)

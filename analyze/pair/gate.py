@@ -1,6 +1,6 @@
 """Gate 0: does the pair's behavior differ at all on the confirmation half? And what could the test have detected?
 
-Everything comes from the stored token divergences (METHOD section 4, gate 0). Means are taken per prompt first: half
+Everything comes from the stored token divergences (METHOD section 1, gate 0). Means are taken per prompt first: half
 for the base's answer and half for the target's, so a longer answer never counts more. Intervals are 95%, over clusters
 of prompts.
 """
@@ -188,7 +188,7 @@ TURNED_BASIS = (
     "other's, so features that moved say nothing about behavior."
 )
 """If gate 0 finds no behavioral difference, but the activations are far apart with the same geometry over the prompts
-(METHOD section 8, function-preserving edits), features that "moved" only reflect the rotation of the basis."""
+(METHOD section 7, function-preserving edits), features that "moved" only reflect the rotation of the basis."""
 
 
 def basis_warning(store: Store, run_id: str, gate: PairGate) -> str | None:

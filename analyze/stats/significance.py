@@ -44,11 +44,6 @@ def category_contrasts(
     return [str(name) for name in names], contrast[0], statistic[0], p
 
 
-EXPLORE_BINS = 6001
-"""Bins of the exploration null's histogram of |t|; the last one is open-ended."""
-EXPLORE_WIDTH = 0.01
-
-
 def holm(p: FloatArray) -> FloatArray:
     """Adjusted p values (Holm 1979, Scand. J. Statist. 6:65-70) of a family: step-down Bonferroni."""
     m = len(p)

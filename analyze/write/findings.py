@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import numpy as np
-
-from analyze.extraction import Extraction
+from analyze.extraction import Extraction, IntArray
 from analyze.findings import Finding
 from analyze.stats import mean_interval
 from analyze.write.keys import feature_id
 from fi_store.vocabulary import TESTED
 
 
-def finding_row(run_id: str, rank: int, finding: Finding, number: int | None) -> dict[str, Any]:
-    """The row of one finding. `number`: that of its behavior in the store."""
+def finding_row(
+    run_id: str, rank: int, finding: Finding, number: int | None, clusters: IntArray
+) -> dict[str, Any]:
+    """The row of one finding. `number`: that of its behavior in the store. `clusters`: of the units of C that were
+    read."""
     best, claim, inside, behavior = finding.tested.best, finding.claim, finding.inside, finding.behavior
-    nats = mean_interval(best.closed.nats, np.arange(len(best.closed.nats)))
+    nats = mean_interval(best.closed.nats, clusters)
     rising = [item for item in finding.categories if item.contrast > 0]
     generated = finding.generated
     return {

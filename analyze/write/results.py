@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
@@ -147,6 +148,7 @@ def write_results(
         for tested in (tests.changes if tests is not None else ())
         for group in tested.planned.change.groups
     }
+    read = extraction.units.clusters[tests.units] if tests is not None else np.zeros(0, dtype=np.int64)
     numbers = {id(behavior): number for number, behavior in enumerate(conclusions.behaviors, start=1)}
     with store.session() as session:
 
@@ -176,7 +178,7 @@ def write_results(
         put(
             FindingRow,
             [
-                finding_row(run.id, rank, finding, numbers.get(id(finding.behavior)))
+                finding_row(run.id, rank, finding, numbers.get(id(finding.behavior)), read)
                 for rank, finding in enumerate(findings, start=1)
             ],
         )

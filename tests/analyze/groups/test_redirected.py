@@ -9,14 +9,13 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from analyze.features import LayerEffects, measure_effects
+from analyze.features import measure_effects
 from analyze.fit import FitOptions, fit_dictionary
-from analyze.groups import Change, Group, classify, make_groups
-from analyze.groups.join import Member
+from analyze.groups import ChangeInside, GapOn, Group, Member, classify, make_groups
 from analyze.groups.redirected import contribution_by_half, is_redirected, points_apart
 from fi_store.config import DictionaryKind
 from fi_store.dictionaries import ORDER, Crosscoder
-from fi_store.method import METHOD
+from fi_store.vocabulary import Side
 from tests.helpers.synthetic import Synthetic, make, residuals_of, swapped
 
 OPTIONS = FitOptions("resid_post", 0, n_latents=48, k=4, steps=400, batch=256, seed=0)
@@ -46,30 +45,28 @@ def turned(cosine: float, *, base: float = 6.0, target: float = 6.0, together: b
     activations = {
         "base": without(data.activations["base"]) + base * where[:, None] * u,
         "target": without(data.activations["target"]) - 6.0 * fires[:, None] * u + target * size[:, None] * v,
-        "sham_0": without(data.activations["sham_0"])
-        + base * where[data.extraction.rows_read("sham_0"), None] * u,
     }
     return replace(data, activations=activations)
 
 
-def change_of(data: Synthetic, kind: DictionaryKind, first: str) -> tuple[Change, Group, LayerEffects]:
-    second = "target" if first == "base" else "base"
+def change_of(data: Synthetic, kind: DictionaryKind, first: Side) -> tuple[ChangeInside, Group]:
+    second: Side = "target" if first == "base" else "base"
     train = torch.from_numpy(data.extraction.rows.discovery)
     classes = torch.from_numpy(data.extraction.rows.position_class)[train]
     rows = data.activations[first][train], data.activations[second][train]
     dictionary = fit_dictionary(kind, rows, classes, OPTIONS)
-    effects = measure_effects(data.extraction, dictionary, data.activations, first, METHOD.floor_minimum)
-    group = make_groups([effects], data.extraction)[0]
-    return classify(group, [effects], data.extraction, residuals_of(data)), group, effects
+    effects = measure_effects(data.extraction, dictionary, data.activations, first)
+    group = make_groups("run", [effects], data.extraction, [GapOn(data.extraction.units.discovery, 1.0)])[0]
+    return classify(group, data.extraction, residuals_of(data)), group
 
 
 @pytest.mark.parametrize("cosine", [-1.0, 0.0, 0.3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_turned_direction_is_redirected_in_both_orders(kind: DictionaryKind, cosine: float) -> None:
     data = turned(cosine)
-    change, _, _ = change_of(data, kind, "base")
+    change, _ = change_of(data, kind, "base")
     assert change.name == "redirected"
-    mirrored, _, _ = change_of(swapped(data), kind, "target")
+    mirrored, _ = change_of(swapped(data), kind, "target")
     assert mirrored.name == "redirected"
     assert (mirrored.log2_ratio, mirrored.low, mirrored.high) == pytest.approx(
         (-change.log2_ratio, -change.high, -change.low)
@@ -78,19 +75,19 @@ def test_a_turned_direction_is_redirected_in_both_orders(kind: DictionaryKind, c
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_longer_direction_is_not_redirected(kind: DictionaryKind) -> None:
-    change, _, _ = change_of(turned(1.0, base=3.0), kind, "base")
+    change, _ = change_of(turned(1.0, base=3.0), kind, "base")
     assert change.name == "strengthened"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_direction_at_other_tokens_is_not_redirected(kind: DictionaryKind) -> None:
-    change, _, _ = change_of(turned(0.0, together=False), kind, "base")
+    change, _ = change_of(turned(0.0, together=False), kind, "base")
     assert change.name != "redirected"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_direction_of_one_model_is_not_redirected(kind: DictionaryKind) -> None:
-    change, _, _ = change_of(turned(0.0, base=0.0), kind, "base")
+    change, _ = change_of(turned(0.0, base=0.0), kind, "base")
     assert change.name in ("added", "strengthened")
 
 
@@ -100,7 +97,7 @@ def test_a_direction_of_one_model_is_not_redirected(kind: DictionaryKind) -> Non
 )
 def test_the_falling_and_the_rising_side(case: str, expected: bool) -> None:
     data = turned(0.0)
-    _, group, effects = change_of(data, "paired_sae", "base")
+    _, group = change_of(data, "paired_sae", "base")
     random, rows = np.random.default_rng(0), data.extraction.rows
     on_c = ~rows.discovery & (rows.position_class == 2)
     half = np.zeros(rows.n, dtype=np.int64)
@@ -115,24 +112,25 @@ def test_the_falling_and_the_rising_side(case: str, expected: bool) -> None:
         risen[0] = first
     if case == "one half only":
         risen[1][half == 1] = random.permutation(risen[1][half == 1])
-    codes = dict(effects.codes)
-    for at, reader in enumerate(("base", "target")):
-        codes[reader] = sp.csc_array(np.column_stack([fallen[at], risen[at]]).astype(np.float32))
-    by_hand = replace(effects, codes=codes, scale=np.ones(2))
-    pair = replace(group, members=(Member(0, 0, 0.6, -1), Member(0, 1, 0.4, 1)), direction=-1)
-    assert is_redirected(pair, [by_hand], data.extraction, residuals_of(data)) is expected
-    other = replace(by_hand, codes={**codes, "base": codes["target"], "target": codes["base"]})
-    mirrored = replace(pair, members=(Member(0, 0, 0.6, 1), Member(0, 1, 0.4, -1)), direction=1)
+    activity = {
+        reader: sp.csc_array(np.column_stack([fallen[at], risen[at]]).astype(np.float32))
+        for at, reader in enumerate(("base", "target"))
+    }
+    by_hand = replace(group.effects, codes=activity, scale=np.ones(2))
+    pair = replace(group, effects=by_hand, members=(Member(0, 0.6, -1), Member(1, 0.4, 1)))
+    assert is_redirected(pair, data.extraction, residuals_of(data)) is expected
+    other = replace(by_hand, codes={"base": activity["target"], "target": activity["base"]})
+    mirrored = replace(pair, effects=other, members=(Member(0, 0.6, 1), Member(1, 0.4, -1)))
     if case != "together in the base":  # swapped, it would be together in the target
-        assert is_redirected(mirrored, [other], data.extraction, residuals_of(data)) is expected
-    lonely = replace(pair, members=(Member(0, 0, 0.9, -1), Member(0, 1, 0.1, 1)))
-    assert not is_redirected(lonely, [by_hand], data.extraction, residuals_of(data))
+        assert is_redirected(mirrored, data.extraction, residuals_of(data)) is expected
+    lonely = replace(pair, members=(Member(0, 0.9, -1), Member(1, 0.1, 1)))
+    assert not is_redirected(lonely, data.extraction, residuals_of(data))
 
 
 def test_an_uncertain_direction_is_not_redirected() -> None:
     data = turned(0.0)
-    _, group, effects = change_of(data, "crosscoder", "base")
-    found = effects.dictionary
+    _, group = change_of(data, "crosscoder", "base")
+    found = group.effects.dictionary
     assert isinstance(found, Crosscoder)
     rows = data.activations["base"], data.activations["target"]
     half = data.extraction.units.clusters[data.extraction.rows.unit] % 2
@@ -151,8 +149,8 @@ def test_an_uncertain_direction_is_not_redirected() -> None:
 def test_an_error_that_both_models_share_redirects_nothing() -> None:
     """What the dictionary misses at the same tokens of both models is not a direction of the base."""
     data = turned(0.0, base=0.0)
-    _, group, effects = change_of(data, "crosscoder", "base")
-    found = effects.dictionary
+    _, group = change_of(data, "crosscoder", "base")
+    found = group.effects.dictionary
     assert isinstance(found, Crosscoder)
     missed = torch.nn.functional.normalize(torch.randn(32, generator=torch.Generator().manual_seed(5)), dim=0)
     for fires in (torch.ones(len(data.planted)), torch.from_numpy(data.planted.astype(np.float32))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyze.extraction import PROMPT, RESPONSE, START, Extraction
-from analyze.features import LayerEffects
-from analyze.groups import Group
-from analyze.groups.join import Member
-from analyze.names import Bank, Contexts, check_behavior, name_group
+from analyze.groups import Group, Member
+from analyze.names import Contexts, NameCandidate, name_group
 from analyze.names.predicates import (
     LINE_PATTERNS,
     QUESTION_PATTERNS,
@@ -21,7 +20,6 @@ from analyze.names.predicates import (
     Predicate,
     atoms_without_words,
 )
-from analyze.names.sentence import NAME_WORDS, layers_phrase, make_name, p_phrase
 from tests.helpers.synthetic import WORDS, make
 
 
@@ -51,10 +49,12 @@ class Firing:
         return (self.values if reader == "target" else np.zeros_like(self.values))[:, None][:, latents]
 
 
-def named(extraction: Extraction, contexts: Contexts, values: np.ndarray, position_class: int = RESPONSE):
-    group = Group(position_class, (Member(0, 0, 1.0, 1),), 1.0, 1)
-    layers: list[LayerEffects] = [Firing(values)]  # type: ignore[list-item]
-    return name_group(group, layers, extraction, contexts, seed=0)
+def named(
+    extraction: Extraction, contexts: Contexts, values: np.ndarray, position_class: int = RESPONSE
+) -> list[NameCandidate]:
+    effects: Any = Firing(values)
+    group = Group("group", effects, 0, position_class, (Member(0, 1.0, 1),), 1.0, 1.0)
+    return name_group(group, extraction, contexts, seed=0)
 
 
 def test_a_feature_of_one_word_is_named_by_it(extraction: Extraction, contexts: Contexts) -> None:
@@ -148,85 +148,3 @@ def test_phrases_read_like_english() -> None:
     both = Predicate("and", parts=(Predicate("question", ("quantities",)), Predicate("place", ("start",))))
     assert both.phrase == "at the start of an answer with problems that give quantities"
     assert all(predicate.phrase for predicate in atoms_without_words())
-    assert layers_phrase([3]) == "Layer 3"
-    assert layers_phrase([3, 4, 9]) == "Layers 3, 4 and 9"
-    assert p_phrase(0.0001, 0.0001) == "p ≤ 0.0001"
-    assert p_phrase(0.0123, 0.0001) == "p 0.012"
-
-
-@given(
-    st.lists(st.text(min_size=1, max_size=10).filter(str.strip), max_size=10),
-    st.lists(st.text(min_size=1, max_size=10).filter(str.strip), max_size=10),
-    st.sampled_from([1, -1]),
-    st.sampled_from([PROMPT, START, RESPONSE]),
-    st.sampled_from([None, *atoms_without_words()]),
-    st.sampled_from([None, "hedged statements", "names of people in the news"]),
-)
-def test_names_have_twelve_words_at_most(
-    pushed, triggers, direction, position_class, predicate, concept
-) -> None:
-    name = make_name(direction, pushed, triggers, position_class, predicate, concept)
-    assert 1 <= len(name.split()) <= NAME_WORDS
-    assert concept is None or concept in name
-
-
-def test_a_concept_matches_if_its_words_are_pushed_and_the_answers_show_it(
-    extraction: Extraction,
-) -> None:
-    bank, n = Bank(), extraction.units.n
-    pushed = [("Perhaps", 0.4), ("might", 0.3), ("zorb", 0.3)]
-    hedged = ["Perhaps it might rain."] * n
-    plain = ["The lamp stands on the table."] * n
-    matched = bank.match(pushed, extraction, {"base": plain, "target": hedged}, 1)
-    assert matched is not None
-    assert matched.concept.phrase == "hedged statements"
-    assert matched.words == ("Perhaps", "might")
-    assert (matched.rate_base, matched.rate_target) == (0.0, 1.0)
-    # No concept matches if only the other model hedges, if neither does, or if one common word is all there is.
-    assert bank.match(pushed, extraction, {"base": hedged, "target": plain}, 1) is None
-    assert bank.match(pushed, extraction, {"base": plain, "target": plain}, 1) is None
-    assert bank.candidates([("so", 0.9), ("zorb", 0.1)]) == []
-    # Swapping the pair and the direction gives the same concept.
-    mirrored = bank.match(pushed, extraction, {"base": hedged, "target": plain}, -1)
-    assert mirrored is not None
-    assert mirrored.concept == matched.concept
-
-
-def test_a_concept_found_on_d_alone_does_not_match(extraction: Extraction) -> None:
-    discovery = extraction.units.discovery
-    target = ["Perhaps it might rain." if chosen else "It rains." for chosen in discovery]
-    answers = {"base": ["It rains."] * extraction.units.n, "target": target}
-    assert Bank().match([("perhaps", 0.5), ("might", 0.5)], extraction, answers, 1) is None
-
-
-def test_content_words_come_before_function_words_and_c_never_chooses(extraction: Extraction) -> None:
-    bank, n, discovery = Bank(), extraction.units.n, extraction.units.discovery
-    pushed = [("I", 0.5), ("me", 0.3), ("certain", 0.1), ("mistaken", 0.1)]
-    plain, hedged = (
-        ["The lamp stands."] * n,
-        ["I am not certain about it and may be mistaken here, says me."] * n,
-    )
-    matched = bank.match(pushed, extraction, {"base": plain, "target": hedged}, 1)
-    assert matched is not None
-    assert matched.words == ("certain", "mistaken")
-    # The concept of the content words is chosen on D; if C does not confirm it, no other one is tried.
-    mixed = [text if d else "I see me." for text, d in zip(hedged, discovery, strict=True)]
-    assert bank.match(pushed, extraction, {"base": plain, "target": mixed}, 1) is None
-    assert bank.match(pushed[:2], extraction, {"base": plain, "target": mixed}, 1) is not None
-
-
-def test_behavior_counts_openings_on_c_only(extraction: Extraction) -> None:
-    units = extraction.units
-    answers = {
-        "base": ["To begin"] * units.n,
-        "target": ["Plan 1: x" if u % 2 else "So" for u in range(units.n)],
-    }
-    found = check_behavior(extraction, answers, ["Plan", "Never"], START, 1)
-    assert found is not None
-    assert found.words == ("Plan",)
-    assert found.phrase == "begin with 'Plan'"
-    held_out = ~units.discovery
-    assert found.rate_target == pytest.approx(np.mean([u % 2 for u in np.flatnonzero(held_out)]))
-    assert found.rate_base == 0
-    assert found.p_value < 0.001
-    assert check_behavior(extraction, answers, ["."], START, 1) is None
