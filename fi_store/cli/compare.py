@@ -26,13 +26,11 @@ def compare(
         compare_runs(opened, first, second)
         table = opened.arrow(
             "SELECT m.status, a.name AS name_a, b.name AS name_b, a.effect AS effect_a, b.effect AS effect_b,"
-            " first_group.scope AS scope_a, second_group.scope AS scope_b, m.direction_cosine, m.profile_correlation,"
+            " m.direction_cosine, m.profile_correlation,"
             " a.rank AS rank_a, b.rank AS rank_b"
             " FROM feature_match AS m"
             " LEFT JOIN finding AS a ON a.run_id = m.run_a AND a.group_id = m.group_a"
             " LEFT JOIN finding AS b ON b.run_id = m.run_b AND b.group_id = m.group_b"
-            " LEFT JOIN feature_group AS first_group ON first_group.run_id = m.run_a AND first_group.id = m.group_a"
-            " LEFT JOIN feature_group AS second_group ON second_group.run_id = m.run_b AND second_group.id = m.group_b"
             " WHERE m.run_a = $first AND m.run_b = $second ORDER BY m.number",
             first=first,
             second=second,

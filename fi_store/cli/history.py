@@ -29,11 +29,10 @@ def history(
         table = opened.arrow(
             "SELECT run.created_at, left(run.id, 13) AS run, run.base_reference AS base,"
             " run.target_reference AS target, gate.verdict, gate.gap, finding.rank, finding.change, finding.name,"
-            " finding.effect, finding.ci_low, finding.ci_high, feature_group.scope"
+            " finding.effect, finding.ci_low, finding.ci_high, finding.share_closed"
             " FROM run JOIN pair_gate AS gate ON gate.run_id = run.id"
             " LEFT JOIN finding ON finding.run_id = run.id AND finding.tier <> 'internal_shift'"
             " AND finding.rank <= $k"
-            " LEFT JOIN feature_group ON feature_group.run_id = run.id AND feature_group.id = finding.group_id"
             " WHERE NOT run.archived AND ($base::VARCHAR IS NULL OR contains(run.base_reference, $base))"
             " AND ($target::VARCHAR IS NULL OR contains(run.target_reference, $target))"
             " ORDER BY run.id, finding.rank",

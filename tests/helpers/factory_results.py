@@ -43,7 +43,9 @@ class ResultRows(CauseRows):
                     run_id=self.run_id,
                     plan={
                         "candidates": 12,
-                        "changes": [] if same else [{"leader": group} for group, *_ in self.groups[:N_FINDINGS]],
+                        "changes": []
+                        if same
+                        else [{"leader": group} for group, *_ in self.groups[:N_FINDINGS]],
                         "control_draws": 999,
                         "alpha": 0.05,
                         "seed": 0,

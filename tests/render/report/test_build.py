@@ -2,64 +2,25 @@
 
 from __future__ import annotations
 
-import html.parser
 import json
-import shutil
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from markdown_it import MarkdownIt
 
 from fi_store.errors import NotFoundError, RenderError, UsageError
 from fi_store.store import Store
 from fi_store.store.tables import Accuracy, AnalysisPlan, Finding, PairGate
 from fi_store.summary import VERSION_1, describe_run
-from render import words
 from render.report import render_report, render_visualizations
 from render.report.cards import choose_answers
 from render.report.data import read_report
-from render.report.html import _inline, island, policy
+from tests.helpers.page import Page, copied
 from tests.helpers.planted import LED, N_FINDINGS
-from tests.helpers.store_factory import HOSTILE, PLANTED, FilledStore, fill_store
+from tests.helpers.store_factory import PLANTED, FilledStore, fill_store
 
 OFF = """UPDATE run SET config = json_merge_patch(config, '{"interventions": "off"}')"""
-
-
-def copied(store: FilledStore, folder: Path) -> Path:
-    path = folder / "fi-store.duckdb"
-    shutil.copy(store.path, path)
-    return path
-
-
-class Page(html.parser.HTMLParser):
-    """Collects the tags, attributes and visible text of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self._hidden = 0
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._hidden += tag in ("script", "style")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._hidden -= tag in ("script", "style")
-
-    def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            self.text.append(data)
-
-    @property
-    def words(self) -> str:
-        return " ".join(" ".join(self.text).split())
-
-    def count(self, tag: str) -> int:
-        return sum(name == tag for name, _ in self.tags)
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +28,6 @@ def different(plain_store: FilledStore, tmp_path_factory: pytest.TempPathFactory
     path = copied(plain_store, tmp_path_factory.mktemp("different"))
     with Store.open(path) as store:
         return path, render_report(store, "latest")
-
-
-@pytest.fixture(scope="module")
-def hostile(hostile_store: FilledStore, tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, str]:
-    path = copied(hostile_store, tmp_path_factory.mktemp("hostile"))
-    with Store.open(path) as store:
-        page, text = render_report(store, "latest")[:2]
-    return Page(page.read_text(encoding="utf-8")), text.read_text(encoding="utf-8")
 
 
 def test_files_are_written_to_the_runs_folders_and_recorded(
@@ -345,76 +298,6 @@ def test_a_file_that_cannot_be_written_is_an_error(plain_store: FilledStore, tmp
         render_report(store, "latest", charts=False)
 
 
-# Hostile text
-
-
-def test_no_tag_written_by_a_model_becomes_one(hostile: tuple[Page, str]) -> None:
-    page, _ = hostile
-    images = [attributes for tag, attributes in page.tags if tag == "img"]
-    assert all(str(attributes["src"]).startswith("data:image/svg+xml;base64,") for attributes in images)
-    scripts = [attributes for tag, attributes in page.tags if tag == "script"]
-    assert sum(not attributes for attributes in scripts) == 2  # Vega and the page's own
-    assert all(attributes.get("type") == "application/json" for attributes in scripts if attributes)
-    assert "<script>alert(1)</script>" in page.words
-    assert '<img src=x onerror="alert(1)">' in page.words
-    assert "{{ 7*7 }}" in page.words
-
-
-def test_no_control_or_override_reaches_a_reader(hostile: tuple[Page, str]) -> None:
-    page, markdown = hostile
-    for text in (page.words, markdown):
-        for character in "\x1b\x07\u202e\u202c\u2028":
-            assert character not in text
-    assert "[U+202E]" in page.words
-    assert "U+202E" in markdown
-
-
-def test_markdown_has_no_foreign_markup(hostile: tuple[Page, str]) -> None:
-    _, markdown = hostile
-    reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-    tokens = reader.parse(markdown)
-    inline = [child for token in tokens for child in token.children or ()]
-    assert not [
-        token for token in [*tokens, *inline] if token.type in ("html_block", "html_inline", "link_open")
-    ]
-    assert [str(token.attrs["src"]).split("/")[:3] for token in inline if token.type == "image"] == [
-        ["..", "..", "visualizations"]
-    ] * (8 + 2 * N_FINDINGS)
-    headings = [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open"]
-    assert not [heading for heading in headings if heading.startswith("not a heading")]
-    for i, token in enumerate(tokens):
-        if token.type == "tr_open":
-            cells = 0
-            for later in tokens[i:]:
-                cells += later.type in ("th_open", "td_open")
-                if later.type == "tr_close":
-                    break
-            assert cells in (3, 4, 5, 6, 7)
-
-
-def test_json_islands_cannot_end_their_element() -> None:
-    value = {"text": HOSTILE[0] + "<!-- & \u2028\u2029", "number": float("nan")}
-    text = str(island(value))
-    for character in "<>&\u2028\u2029":
-        assert character not in text
-    assert json.loads(text) == {"text": value["text"], "number": None}
-
-
-def test_policy_names_hashes_and_loads_nothing() -> None:
-    made = policy(["body{}"], [])
-    assert made.startswith("default-src 'none'; ")
-    assert "script-src 'none'" in made
-    # printf 'body{}' | openssl dgst -sha256 -binary | base64
-    assert "style-src 'sha256-fJgEClQWV1hGkK4qHMO0KotTsVnMYMXTq7/suurGyUo='" in made
-    assert "unsafe" not in made
-
-
-def test_a_script_that_would_end_itself_is_refused() -> None:
-    with pytest.raises(RenderError):
-        _inline("a = '</SCRIPT>'", "x.js")
-    assert _inline("a\r\nb\rc", "x.js") == "a\nb\nc"
-
-
 def test_read_report_needs_no_model(plain_store: FilledStore) -> None:
     with Store.open(plain_store.path) as store:
         data = read_report(store, store.run(plain_store.runs[0]))
@@ -441,30 +324,3 @@ def test_prompts_are_not_chosen_by_what_the_patch_does() -> None:
         [{**row, "text": "long", "target_answer": "a" * 9999, "patched_answer": None}], None
     )
     assert len(long[0].target[0].text) == 901
-
-
-# Words
-
-
-def test_numbers_in_words() -> None:
-    assert words.decimal(-0.5) == "−0.50"
-    assert words.decimal(-0.001) == "0.00"
-    assert words.decimal(None) == "–"
-    assert words.amount(0.00213) == "0.0021"
-    assert words.amount(1.214) == "1.21"
-    assert words.amount(12.44) == "12.4"
-    assert words.amounts(0.94, 1.52) == "[0.94, 1.52]"
-    assert words.percent(0.0012) == "0.1%"
-    assert words.percent(0.991) == "99.1%"
-    assert words.percent(-0.02) == "−2%"
-    assert words.p_value(0.00001) == "p < 0.0001"
-    assert words.p_value(0.0004) == "p = 0.0004"
-    assert words.seconds(98.3) == "1 min 38 s"
-    assert words.seconds(7500) == "2 h 05 min"
-    assert words.times(2.0) == "4.0× as active in the target"
-    assert words.times(-1.0) == "2.0× as active in the base"
-    assert words.layers([23, 17, 17]) == "layers 17 and 23"
-    assert words.wrapped("one two three four", 8, 2) == ["one two", "three…"]
-    assert words.wrapped("x" * 20, 8, 3) == ["x" * 8, "x" * 8, "xxxx"]
-    assert words.model_name("adapters/steps/adapter") == "steps"
-    assert words.model_name("org/model-7b@main") == "model-7b@main"
