@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
@@ -16,10 +17,20 @@ from analyze.causal.controls import side_slopes
 from analyze.features import LayerEffects, measure_effects
 from analyze.groups import GapOn, Group, make_groups
 from fi_store.dictionaries import DictionaryConfig, PairedSae
-from fi_store.store import Store
+from fi_store.store import Store, write_facts
 from fi_store.store.tables import Arm, Intervention, PatchedAnswer, ProbeRequest
 from fi_store.vocabulary import SIDES, Side
-from tests.helpers.synthetic import ANSWER_TOKENS, LAYER, PUSHED, SITE, WORDS, Synthetic, answer_rows
+from tests.helpers.synthetic import (
+    ANSWER_TOKENS,
+    COUNTED_TOKENS,
+    LAYER,
+    NATS,
+    PUSHED,
+    SITE,
+    WORDS,
+    Synthetic,
+    answer_rows,
+)
 
 SCALE = 2.0
 PULLED = WORDS.index("the")
@@ -51,7 +62,7 @@ def exact_effects(data: Synthetic, first: Side = "base") -> LayerEffects:
 def gap_on_d(data: Synthetic) -> GapOn:
     """The gap that was planted, on D."""
     units, rows = data.extraction.units, data.extraction.rows
-    gap = np.bincount(rows.unit[data.planted], minlength=units.n) / (2 * ANSWER_TOKENS)
+    gap = np.bincount(rows.unit[data.planted], minlength=units.n) * NATS / (2 * COUNTED_TOKENS)
     return GapOn(units.discovery, float(gap[units.discovery].mean()))
 
 
@@ -74,22 +85,27 @@ class LinearModels:
 
     def _read(self, rows: np.ndarray, vectors: np.ndarray, side: Side, units: Iterable[int]) -> Reading:
         extraction = self.data.extraction
-        nats = np.zeros(extraction.rows.n)
+        nats, along = np.zeros(extraction.rows.n), np.zeros(extraction.rows.n)
         if len(rows):
-            nats[rows] = (self.slopes[side][rows] * vectors).sum(axis=1) * 2 * ANSWER_TOKENS
+            nats[rows] = (self.slopes[side][rows] * vectors).sum(axis=1) * 2 * COUNTED_TOKENS
+            along[rows] = vectors @ self.data.direction.numpy()
         logprobs, pushes = {}, {}
         for unit in units:
             for author in SIDES:
-                closed = nats[answer_rows(extraction.rows, unit, author)]
+                inside = answer_rows(extraction.rows, unit, author)
+                closed = np.append(0.0, nats[inside])  # a row decides the token after it
                 sign = 1 if author == side else -1
                 logprobs[unit, author] = extraction.answers[unit, author, side].logprobs - sign * closed
-                total = float(closed.sum())
+                # The planted direction is taken from the target, and given to the base.
+                total = float(along[inside].sum()) * (1 if side == "target" else -1)
                 pushes[unit, author] = {PUSHED: total, PULLED: -total / 2}
         return Reading(logprobs, pushes)
 
     def answer(self, store: Store) -> None:
         """Answers all open requests of a store."""
         numbers = {prompt_id: unit for unit, prompt_id in enumerate(self.data.extraction.units.prompt_ids)}
+        read: list[dict[str, Any]] = []
+        written: list[dict[str, Any]] = []
         with store.session() as session:
             for request in session.scalars(sa.select(ProbeRequest).where(ProbeRequest.state == "asked")):
                 side: Side = "base" if request.side == "base" else "target"
@@ -100,12 +116,17 @@ class LinearModels:
                     kind = arm.kind
                 units = [numbers[prompt_id] for prompt_id in request.prompt_ids]
                 if request.kind == "read":
-                    session.add_all(self._interventions(request, self._read(rows, vectors, side, units)))
+                    read += self._interventions(request, self._read(rows, vectors, side, units))
                 else:
-                    session.add_all(self._answers(request, units, plain=kind == "change"))
+                    written += self._answers(request, units, plain=kind == "change")
                 request.state = "answered"
+            for table, rows_of_it in ((Intervention, read), (PatchedAnswer, written)):
+                columns = (
+                    {name: [row[name] for row in rows_of_it] for name in rows_of_it[0]} if rows_of_it else {}
+                )
+                write_facts(session, table, columns, replace={"request_id": ""})  # nothing is replaced
 
-    def _interventions(self, request: ProbeRequest, reading: Reading) -> list[Intervention]:
+    def _interventions(self, request: ProbeRequest, reading: Reading) -> list[dict[str, Any]]:
         prompt_ids = self.data.extraction.units.prompt_ids
         made = []
         for (unit, author), values in reading.logprobs.items():
@@ -114,37 +135,37 @@ class LinearModels:
                 {token: nats for token, nats in pushes.items() if nats * sign > 0} for sign in (1, -1)
             )
             made.append(
-                Intervention(
-                    request_id=request.id,
-                    prompt_id=prompt_ids[unit],
-                    author=author,
-                    run_id=request.run_id,
-                    side=request.side,
-                    logprob=float(values.sum()),
-                    n_tokens=len(values),
-                    token_logprobs=values.tolist(),
-                    pushed_ids=list(pushed),
-                    pushed_nats=list(pushed.values()),
-                    pulled_ids=list(pulled),
-                    pulled_nats=list(pulled.values()),
-                )
+                {
+                    "request_id": request.id,
+                    "prompt_id": prompt_ids[unit],
+                    "author": author,
+                    "run_id": request.run_id,
+                    "side": request.side,
+                    "logprob": float(values.sum()),
+                    "n_tokens": len(values),
+                    "token_logprobs": values.tolist(),
+                    "pushed_ids": list(pushed),
+                    "pushed_nats": list(pushed.values()),
+                    "pulled_ids": list(pulled),
+                    "pulled_nats": list(pulled.values()),
+                }
             )
         return made
 
-    def _answers(self, request: ProbeRequest, units: list[int], *, plain: bool) -> list[PatchedAnswer]:
+    def _answers(self, request: ProbeRequest, units: list[int], *, plain: bool) -> list[dict[str, Any]]:
         """The model's own answers; `plain`: without the word of the planted behavior."""
         all_units = self.data.extraction.units
         texts = [all_units.answers[request.side][unit] for unit in units]
         return [
-            PatchedAnswer(
-                request_id=request.id,
-                prompt_id=all_units.prompt_ids[unit],
-                run_id=request.run_id,
-                side=request.side,
-                text=text.replace(WORDS[PUSHED], WORDS[0]) if plain else text,
-                n_tokens=ANSWER_TOKENS,
-                finished=True,
-            )
+            {
+                "request_id": request.id,
+                "prompt_id": all_units.prompt_ids[unit],
+                "run_id": request.run_id,
+                "side": request.side,
+                "text": text.replace(WORDS[PUSHED], WORDS[0]) if plain else text,
+                "n_tokens": ANSWER_TOKENS,
+                "finished": True,
+            }
             for unit, text in zip(units, texts, strict=True)
         ]
 

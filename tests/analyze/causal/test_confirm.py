@@ -17,7 +17,7 @@ from analyze.groups import Group
 from fi_store.method import METHOD
 from fi_store.vocabulary import SIDES, Side
 from tests.helpers.causal import PLAN, LinearModels, candidate, exact_effects, groups_of
-from tests.helpers.synthetic import Synthetic, make, residuals_of, swapped
+from tests.helpers.synthetic import PUSHED, WORDS, Synthetic, make, residuals_of, swapped
 
 if TYPE_CHECKING:  # at run time pytest would take the class for tests
     from analyze.causal import Tests
@@ -182,16 +182,15 @@ def test_the_share_of_a_behavior_by_hand(case: Case, outcome: Tests) -> None:
         if "Plan" in answers["target"][unit] and "Plan" not in answers["base"][unit]:
             n += 1
             own = np.flatnonzero((rows.unit == unit) & (rows.author == 1) & (rows.position_class == RESPONSE))
-            spans = np.asarray([extraction.token_text[int(token)] == " Plan" for token in rows.token[own]])
+            tokens = rows.token[own]
+            joined = np.append(tokens[1:] == WORDS.index("the"), False)  # "Planthe" is another word
+            spans = np.append((tokens == PUSHED) & ~joined, False)  # the end mark is none
             read = {side: extraction.answers[unit, "target", side].logprobs[spans].sum() for side in SIDES}
             gap += read["target"] - read["base"]
-            slopes = LinearModels(case.data).slopes["target"]
-            at = np.searchsorted(patch.rows, own[spans])
-            here = np.asarray(
-                [i < len(patch.rows) and patch.rows[i] == r for i, r in zip(at, own[spans], strict=True)]
-            )
-            vectors = patch.vectors[at[here]]
-            closed += float((slopes[own[spans][here]] * vectors).sum()) * 16
+            before = own[np.flatnonzero(spans) - 1]  # the rows that decide these tokens
+            here = np.isin(patch.rows, before)
+            slopes = LinearModels(case.data).slopes["target"][patch.rows[here]]
+            closed += float((slopes * patch.vectors[here]).sum()) * 18
     (part,) = outcome.changes[0].sides["target"].behaviors
     assert (part.behavior, part.side, part.n_units) == (0, "target", n)
     assert n >= METHOD.shown_behaviors
