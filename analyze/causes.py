@@ -132,6 +132,7 @@ class CausalTest:
             *(self.run_id, changes, fitted.layers, fitted.residuals, self.extraction),
             units=units,
             also=self._part,
+            threshold=self.config.feature_threshold,
             seed=self.config.seed,
         )
 

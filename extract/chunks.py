@@ -68,9 +68,9 @@ def extract_chunk(
     with watch.stage("write"):
         shards: list[ActivationShard] = []
         for side in SIDES:
-            place = store.folder, run_id, side, number, first_row
-            shards += write_shards(*place, written(job, reading.activations[side]))
-            shards += write_shards(*place, attributed.gradients[side], "gradient")
+            where = store.folder, run_id, side, number, first_row
+            shards += write_shards(*where, written(job, reading.activations[side]))
+            shards += write_shards(*where, attributed.gradients[side], "gradient")
         divergence = divergence_table(run_id, number, first_row, sequences, reading)
         summaries = summary_table(run_id, number, sequences, reading)
         mentioned = mentioned_tokens(divergence)

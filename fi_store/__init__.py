@@ -19,7 +19,6 @@ if TYPE_CHECKING:
         generate_report,
         name_features,
         open_store,
-        probe_models,
         run_feature_interpretation_pipeline,
     )
     from fi_store.config import RunConfig
@@ -39,7 +38,6 @@ __all__ = [
     "generate_report",
     "name_features",
     "open_store",
-    "probe_models",
     "run_feature_interpretation_pipeline",
 ]
 

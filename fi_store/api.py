@@ -8,7 +8,6 @@ Step by step, each call takes the `RunHandle` that the previous call returned:
 
     data = extract_activations_for_comparison(base_model="A", target_model="B", prompt_categories={"sums": ["1+1?"]})
     features = name_features(data)
-    probe_models(features)
     create_visualizations(features)
     generate_report(features, report_format="markdown")
 
@@ -148,20 +147,6 @@ def name_features(
         workflow.reconfigure(opened, activation_data.run_id, changes)
         workflow.analyze(opened, activation_data.run_id, Progress(display or Silent()))
     return activation_data
-
-
-def probe_models(feature_data: RunHandle, *, display: Display | None = None) -> RunHandle:
-    """Runs the third stage: both models run again to answer the analysis's requests.
-
-    They read and answer prompts with patches: some features set to the other model's values. Reports say when this
-    stage was skipped.
-
-    Raises:
-        FiStoreError: the run is not analyzed, or a model is missing or has changed.
-    """
-    with Store.open(feature_data.store) as opened:
-        workflow.probe(opened, feature_data.run_id, Progress(display or Silent()))
-    return feature_data
 
 
 def create_visualizations(

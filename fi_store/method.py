@@ -36,7 +36,7 @@ class Method:
     effect_cosine: float = 0.6
     """Cosine of what patches do to the answers' tokens at which two groups without a behavior are one change."""
     patched_prompts: int = 16
-    """Prompts of D on which every group is patched."""
+    """Prompts of D on which every group is patched, and of C on which patches that only describe a layer are."""
     max_changes: int = 6
     """The most changes that go on to the confirmation half."""
     told_layer_share: float = 0.5

@@ -24,7 +24,7 @@ from fi_store.vocabulary import SIDES, Side
 
 @dataclass(frozen=True, eq=False)
 class Closed:
-    """What a patch on one side closes of the gap, over the units of C that were read."""
+    """What a patch on one side closes of the gap, over the u units of C that were read."""
 
     patch: Patch
     side: Side
@@ -178,11 +178,12 @@ class Confirmer:
         request = self.plan.requests[arm, side]
         if (None, side) not in self.readings or request.patch is None:
             return None
-        nats = self.gap.closed(self.effects(request.patch, side), self.extraction.units.n)[self.plan.units]
-        gap = self.gap.total[self.plan.units]
+        units = np.asarray([unit for unit in request.units if not self.extraction.units.discovery[unit]])
+        nats = self.gap.closed(self.effects(request.patch, side), self.extraction.units.n)[units]
+        gap = self.gap.total[units]
         if not np.isfinite(nats).all() or gap.sum() == 0:  # equal answers leave nothing to close
             return None
-        interval = ratio_interval(nats, gap, self.clusters)
+        interval = ratio_interval(nats, gap, self.extraction.units.clusters[units])
         predicted = self._attributed(request.patch, side)
         return Closed(
             *(request.patch, side, nats, float(interval.estimate), float(interval.low), float(interval.high)),
@@ -206,7 +207,7 @@ class Confirmer:
                 continue
             control_patch = planned.control_patches.get(side)
             control = closed.get((control_patch.id, side)) if control_patch is not None else None
-            whole = self.plan.layer_patches[planned.change.tested_index, planned.tested.classes, "whole"]
+            whole = self.plan.ceiling(planned)
             excess = own.nats - (control.nats if control is not None else 0.0)
             interval = ratio_interval(excess, self.gap.total[self.plan.units], self.clusters)
             p = planned.controls.p_value(side) if planned.controls is not None else self._paired_p(excess)

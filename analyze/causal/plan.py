@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -46,13 +46,15 @@ class CausalPlan:
     # of the first change, of the first two, and so on, at one layer; None before one has features there
     cumulative: tuple[Patch | None, ...]
     units: IntArray  # of C, those with a gap
+    some: IntArray  # of these, where what only describes a layer is patched
     also: IntArray  # of D, read for the words that a change pushes there
-    rest: tuple[Change, ...] = field(default=())  # changes that are not tested
 
     @cached_property
     def requests(self) -> dict[tuple[str | None, Side], Request]:
         """(arm's id, side) -> request; both sides of every arm, and of none."""
-        units, both_halves = as_units(self.units), as_units(np.concatenate([self.also, self.units]))
+        units, some = as_units(self.units), as_units(self.some)
+        both_halves = as_units(np.concatenate([self.also, self.units]))
+        ceilings = {id(self.ceiling(planned)) for planned in self.changes}
         asked: list[Request] = []
         for side in SIDES:
             asked.append(Request("read", side, None, both_halves))
@@ -62,9 +64,17 @@ class CausalPlan:
                     asked.append(Request("read", side, patch, both_halves if tested else units, words=tested))
                 if side in planned.control_patches:
                     asked.append(Request("read", side, planned.control_patches[side], units))
-            asked += [Request("read", side, patch, units) for patch in self.layer_patches.values()]
+            for patch in self.layer_patches.values():
+                asked.append(Request("read", side, patch, units if id(patch) in ceilings else some))
             asked += [Request("read", side, patch, units) for patch in self.cumulative if patch is not None]
-        return {(each.patch.id if each.patch else None, each.side): each for each in asked}
+        found: dict[tuple[str | None, Side], Request] = {}
+        for each in asked:  # the first change is its own cumulative patch
+            found.setdefault((each.patch.id if each.patch else None, each.side), each)
+        return found
+
+    def ceiling(self, planned: PlannedChange) -> Patch:
+        """The whole difference at a change's tested layer and positions."""
+        return self.layer_patches[planned.change.tested_index, planned.tested.classes, "whole"]
 
     def to_json(self, layers: Sequence[LayerEffects]) -> list[dict[str, object]]:
         """The changes as the store keeps the plan."""
@@ -88,10 +98,16 @@ def make_plan(
     *,
     units: IntArray,
     also: IntArray,
+    threshold: float,
     seed: int,
 ) -> CausalPlan:
-    """The plan for the first changes. `units` (of C) and `also` (of D): what is read."""
-    chosen = changes[: METHOD.max_changes]
+    """The plan for the first changes that hold at least the share `threshold` of a gap on D.
+
+    `units` (of C) and `also` (of D): what is read.
+    """
+    chosen = [change for change in changes if change.share >= threshold][: METHOD.max_changes]
+    spread = np.linspace(0, len(units) - 1, min(METHOD.patched_prompts, len(units)))
+    some = units[np.unique(spread.astype(int))]
     every = np.ones(extraction.units.n, dtype=bool)
     planned: list[PlannedChange] = []
     layer_patches: dict[tuple[int, tuple[int, ...], ArmKind], Patch] = {}
@@ -115,8 +131,8 @@ def make_plan(
                 slopes[index] = side_slopes(extraction, layers[index].site, layers[index].layer)
             controls = draw_controls(patches[index], _both(residuals, index), slopes[index], extraction, seed)
         planned.append(PlannedChange(change, patches, controls, _control_patches(controls, run_id)))
-    cumulative = _cumulative(run_id, chosen, layers, extraction, every)
-    return CausalPlan(tuple(planned), layer_patches, cumulative, units, also, tuple(changes[len(chosen) :]))
+    cumulative = _cumulative(run_id, planned, layers, extraction, every)
+    return CausalPlan(tuple(planned), layer_patches, cumulative, units, some, also)
 
 
 def _control_patches(controls: Controls | None, run_id: str) -> dict[Side, Patch]:
@@ -125,25 +141,24 @@ def _control_patches(controls: Controls | None, run_id: str) -> dict[Side, Patch
 
 def _cumulative(
     run_id: str,
-    changes: Sequence[Change],
+    planned: Sequence[PlannedChange],
     layers: Sequence[LayerEffects],
     extraction: Extraction,
     every: BoolArray,
 ) -> tuple[Patch | None, ...]:
     """Patches of the first change, of the first two, and so on, at the latest layer that is tested for one of them."""
-    if not changes:
+    if not planned:
         return ()
-    index = max(change.tested_index for change in changes)
+    index = max(each.change.tested_index for each in planned)
     folder = dictionary_path(run_id, layers[index].site, layers[index].layer)
-    patches: list[Patch | None] = []
-    for count in range(1, len(changes) + 1):
-        groups = [group for change in changes[:count] for group in change.by_layer.get(index, ())]
-        added = index in changes[count - 1].by_layer
-        patches.append(
-            features_patch("cumulative", groups, extraction, every, folder, changes[count - 1].leader.id)
-            if added
-            else (patches[-1] if patches else None)
-        )
+    patches: list[Patch | None] = [planned[0].patches.get(index)]
+    for number, each in enumerate(planned[1:], start=1):
+        groups = [group for one in planned[: number + 1] for group in one.change.by_layer.get(index, ())]
+        if index not in each.change.by_layer:
+            patches.append(patches[-1])
+        else:
+            leader = each.change.leader.id
+            patches.append(features_patch("cumulative", groups, extraction, every, folder, leader))
     return tuple(patches)
 
 

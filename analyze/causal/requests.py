@@ -97,7 +97,8 @@ class Probes:
         for request in requests:
             rows = self.store.rows(
                 "select prompt_id, author, token_logprobs, pushed_ids, pushed_nats, pulled_ids, pulled_nats"
-                " from intervention where request_id = $id",
+                " from intervention where request_id = (select id from probe_request where id = $id and"
+                " state = 'answered')",
                 id=self.id_of(request),
             )
             if not rows:
@@ -115,7 +116,8 @@ class Probes:
     def answers(self, request: Request) -> dict[int, tuple[str, bool]]:
         """unit -> the text of a generated answer and whether it is finished; empty if the request failed."""
         rows = self.store.rows(
-            "select prompt_id, text, finished from patched_answer where request_id = $id",
+            "select prompt_id, text, finished from patched_answer where request_id = (select id from probe_request"
+            " where id = $id and state = 'answered')",
             id=self.id_of(request),
         )
         return {self._number[row["prompt_id"]]: (row["text"], row["finished"]) for row in rows}

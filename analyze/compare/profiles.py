@@ -133,7 +133,7 @@ _MEMBERS = (
 )
 
 _BY_PROMPT = (
-    # A group's theta per prompt and position class (METHOD section 3): the mean over a text's tokens, then over texts.
+    # A group's theta per prompt and position class (METHOD section 4): the mean over a text's tokens, then over texts.
     f"{_MEMBERS}, tokens as (select row, prompt_id, author, position_class from token_divergence"
     "  where run_id = $source and author <> 'control'),"
     " texts as (select prompt_id, position_class, author, count(*) as n,"

@@ -1,4 +1,4 @@
-"""Latent scaling: how much of a crosscoder's latent is in each model, measured by regression on C (METHOD section 5).
+"""Latent scaling: how much of a crosscoder's latent is in each model, measured by regression on C (METHOD section 6).
 
 A crosscoder may give a concept that both models have only one decoder ("complete shrinkage", "latent decoupling"):
 Minder et al. (2025), "Robustly identifying concepts introduced during chat fine-tuning using crosscoders". So three

@@ -57,7 +57,7 @@ def mean_square(x: torch.Tensor) -> float:
 
 
 def common_scale(first: torch.Tensor, second: torch.Tensor) -> float:
-    """s = sqrt(mean over pooled rows of ||x||^2 / d): one scale for both models (METHOD section 2)."""
+    """s = sqrt(mean over pooled rows of ||x||^2 / d): one scale for both models (METHOD section 4)."""
     total = mean_square(first) * first.numel() + mean_square(second) * second.numel()
     return float((total / (first.numel() + second.numel())) ** 0.5)
 

@@ -1,4 +1,4 @@
-"""Change classes: added, removed, strengthened, weakened, redirected, shared, undetermined (METHOD section 5).
+"""Change classes: added, removed, strengthened, weakened, redirected, shared, undetermined (METHOD section 6).
 
 Every rule is symmetric: swapping base and target mirrors the class. "Added" needs more than a ratio: a ridge regression
 on the base's own residuals must not be able to predict the feature.

@@ -1,4 +1,4 @@
-"""Whether a group is redirected: both models have it, at the same tokens, in another direction (METHOD section 5).
+"""Whether a group is redirected: both models have it, at the same tokens, in another direction (METHOD section 6).
 
 With a paired SAE, a redirected group has one side that falls and another that rises instead. With a crosscoder of
 models of one width, the group's latents stand for directions in the two models that differ by more than their

@@ -46,7 +46,7 @@ def write_discrimination(store: Store, run: Run) -> None:
         relative,
         np.asarray([categories[prompt] for prompt in found.prompt_ids], dtype=np.str_),
         np.asarray([halves[prompt] == "C" for prompt in found.prompt_ids]),
-        candidates=max(1, int(plan["selected"])),
+        candidates=max(1, 2 * len(plan["changes"])),
         alpha=float(plan["alpha"]),
         seed=run.seed,
     )

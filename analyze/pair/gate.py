@@ -1,6 +1,6 @@
 """Gate 0: does the pair's behavior differ at all on the confirmation half? And what could the test have detected?
 
-Everything comes from the stored token divergences (METHOD section 4, gate 0). Means are taken per prompt first: half
+Everything comes from the stored token divergences (METHOD section 1, gate 0). Means are taken per prompt first: half
 for the base's answer and half for the target's, so a longer answer never counts more. Intervals are 95%, over clusters
 of prompts.
 """
@@ -166,11 +166,10 @@ def _unit_means(values: Floats, text: npt.NDArray[np.int64], n_units: int) -> Fl
 
 
 def smallest_detectable(n_clusters: int, k: int, alpha: float = METHOD.alpha, power: float = 0.8) -> float:
-    """The smallest mean above the floor that a test of K candidates detects with this power.
+    """The smallest mean that k tests detect with this power.
 
-    It is in SD over clusters (within categories, if they are strata): `(z(1 - alpha / 2K) + z(power)) / sqrt(n)`. This
-    is the normal approximation with a two-sided Bonferroni bound, and the one-sided maxT test needs no more. It gives
-    METHOD section 1's figures: 0.66 at n = 36 and 0.25 at n = 255 for K = 30.
+    It is in SD over clusters: `(z(1 - alpha / 2k) + z(power)) / sqrt(n)`, the normal approximation with a two-sided
+    Bonferroni bound.
 
     Raises:
         AnalysisError: there are no clusters or no candidates, or the level or power is outside (0, 1).
@@ -189,7 +188,7 @@ TURNED_BASIS = (
     "other's, so features that moved say nothing about behavior."
 )
 """If gate 0 finds no behavioral difference, but the activations are far apart with the same geometry over the prompts
-(METHOD section 8, function-preserving edits), features that "moved" only reflect the rotation of the basis."""
+(METHOD section 7, function-preserving edits), features that "moved" only reflect the rotation of the basis."""
 
 
 def basis_warning(store: Store, run_id: str, gate: PairGate) -> str | None:

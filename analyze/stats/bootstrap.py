@@ -107,7 +107,7 @@ def log_ratio_interval(
     draws: int = METHOD.bootstrap_draws,
     seed: int = 0,
 ) -> Interval:
-    """lambda = log2((mean a_t + eps) / (mean a_b + eps)) with its interval over clusters (METHOD section 5).
+    """lambda = log2((mean a_t + eps) / (mean a_b + eps)) with its interval over clusters (METHOD section 6).
 
     Args:
         a_target, a_base: (n,) or (n, m) activations of the two models per row, not negative.

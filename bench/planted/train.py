@@ -70,7 +70,7 @@ class Certificate:
 
     @property
     def is_null(self) -> bool:
-        """Both bounds of METHOD section 8 hold."""
+        """Both bounds of METHOD section 7 hold."""
         return self.kl_nats_per_token <= NULL_KL and self.argmax_agreement >= NULL_AGREEMENT
 
 

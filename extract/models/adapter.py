@@ -1,6 +1,6 @@
 """LoRA adapter folders: reads them without trusting their configuration, checks that they fit, adds them unmerged.
 
-Merging into bf16 weights would add rounding noise of about 1.7% of the activations' norm (METHOD section 2), so an
+Merging into bf16 weights would add rounding noise of about 1.7% of the activations' norm (METHOD section 4), so an
 adapter stays separate from its base and is switched on and off. Only the settings in `USED` are passed on from
 adapter_config.json to peft. Those in `INERT` matter only for training. Any other setting that is switched on is
 refused, because peft might import a module, fetch a file or change the base's weights for it.

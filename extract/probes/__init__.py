@@ -1,7 +1,7 @@
-"""Answers the analysis's requests to run the models again under patches. It does not know what the answers mean."""
+"""Answers the analysis's requests to run the models again. It does not know what the answers are used for."""
 
 from __future__ import annotations
 
-from extract.probes.answer import Probed, Prober, answer_probes
+from extract.probes.answer import Probed, Prober
 
-__all__ = ["Probed", "Prober", "answer_probes"]
+__all__ = ["Probed", "Prober"]

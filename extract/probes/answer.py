@@ -15,7 +15,7 @@ from extract.probes.patch import Request, read_patched
 from extract.probes.results import Results
 from extract.reading import Scoring, Unit, batch_units, find_units, scorings_of
 from fi_store.config import RunConfig
-from fi_store.errors import AnalysisError, ExtractionError, UsageError
+from fi_store.errors import AnalysisError, ExtractionError
 from fi_store.progress import Progress
 from fi_store.prompts import suite_from_store
 from fi_store.store import Store
@@ -32,38 +32,30 @@ class Probed(NamedTuple):
     failed: int
 
 
-def answer_probes(store: Store, run_id: str, *, progress: Progress) -> Probed:
-    """Answers the open requests of an analyzed run.
-
-    Raises:
-        UsageError: the run is not analyzed, or a model is not the same as in the run.
-        ModelError: a model can no longer be read.
-        NotFiniteError: a model produces values that are not finite without any patch.
-    """
-    run = store.run(run_id)
-    if run.state not in ("analyzed", "complete"):
-        raise UsageError(
-            f"The run {run_id} is {run.state}. It has no requests before its analysis is done.",
-            hint=f"fi-store analyze {run_id}",
-        )
-    return Prober(store, run_id, progress).answer()
-
-
 class Prober:
     """Runs the models of an extracted run again for the analysis. They are loaded at the first request and kept."""
 
     def __init__(self, store: Store, run_id: str, progress: Progress) -> None:
         self.store, self.run_id, self.progress = store, run_id, progress
+        self._known = False  # whether this prober has answered before
 
     def answer(self) -> Probed:
         """Answers every open request. What was committed before a kill is not computed again.
 
-        A request that cannot be answered fails by itself, with a warning. `answer_probes` lists the errors.
+        A request that cannot be answered fails by itself, with a warning.
+
+        Raises:
+            UsageError: a model is not the same as in the run.
+            ModelError: a model can no longer be read.
+            NotFiniteError: a model produces values that are not finite without any patch.
         """
         requests = self._open_requests()
         if not requests:
             return Probed(0, 0)
-        results = Results(self.store, self.run_id, self._extraction_run_id, self._job, requests)
+        results = Results(
+            self.store, self.run_id, self._extraction_run_id, self._job, requests, known=self._known
+        )
+        self._known = True
         total = sum(map(len, results.remaining.values()))
         with self.progress.task("Running the models under patches", total) as advance:
             work = {
@@ -205,7 +197,7 @@ class Prober:
                 run=run_id,
             )
         }
-        units, _ = find_units(sequences_of(run_id, job, job.suite.prompts, answers, controls=False), ended)
+        units, _ = find_units(sequences_of(run_id, job, job.suite.prompts, answers), ended)
         return {
             unit.sequences[0].prompt_id: unit._replace(
                 first_rows=(

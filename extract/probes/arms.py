@@ -51,7 +51,7 @@ class Arm:
         """Which of `rows` (n,) the arm patches (n,) bool, and its vectors there (k, d_model) float32."""
         if not len(self.rows):
             return torch.zeros(len(rows), dtype=torch.bool), torch.zeros(0, self.d_model)
-        at = torch.searchsorted(self.rows, rows).clamp(max=len(self.rows) - 1)
+        at = torch.searchsorted(self.rows, rows.contiguous()).clamp(max=len(self.rows) - 1)
         patched = self.rows[at] == rows
         found = self.coefficients[at[patched]]
         return patched, found if self.directions is None else found @ self.directions

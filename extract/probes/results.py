@@ -27,7 +27,14 @@ class Results:
     """
 
     def __init__(
-        self, store: Store, run_id: str, extraction_run_id: str, job: Job, requests: Sequence[Request]
+        self,
+        store: Store,
+        run_id: str,
+        extraction_run_id: str,
+        job: Job,
+        requests: Sequence[Request],
+        *,
+        known: bool,
     ) -> None:
         self.store, self.run_id, self.extraction_run_id, self.job = store, run_id, extraction_run_id, job
         self.failed: dict[str, str] = {}
@@ -43,6 +50,7 @@ class Results:
         self._readings: list[tuple[Side, PatchedReading]] = []
         self._answers: list[tuple[Request, str, Answer]] = []
         self._warnings: list[str] = []
+        self._known = known  # whether the run's log says already that its models are run again
 
     def add_reading(self, side: Side, reading: PatchedReading) -> None:
         self._readings.append((side, reading))
@@ -81,11 +89,14 @@ class Results:
                 session.execute(
                     close.where(ProbeRequest.id == request_id).values(state="failed", reason=reason)
                 )
+            if (
+                not self._known
+            ):  # makes the warnings of earlier attempts out of date; the run's own state stays
+                append_event(session, self.run_id, "probe", "state", "probed")
+                self._known = True
             for message in self._warnings:
                 append_event(session, self.run_id, "probe", "warning", message)
             self._open = [each for each in self._open if each not in {*answered, *failed}]
-            if not self._open:
-                append_event(session, self.run_id, "probe", "state", "probed")  # the run's own state stays
         for message in self._warnings:
             progress.note(message, warning=True)
         self._readings, self._answers, self._warnings = [], [], []

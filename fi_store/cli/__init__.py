@@ -26,7 +26,6 @@ from fi_store.cli import (
     history,
     ingest,
     models,
-    probe,
     prompts,
     prompts_discriminate,
     prompts_generate,
@@ -56,7 +55,6 @@ app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.command("ingest")(ingest.ingest)
 app.command("analyze")(analyze.analyze)
-app.command("probe")(probe.probe)
 app.command("report")(report.report)
 app.command("query")(query.query)
 app.command("sql")(sql.sql)

@@ -115,7 +115,7 @@ class Crosscoder(Dictionary):
         """Encodes paired rows. Where f_j > 0, a model's own activity is max(0, <eps + f_j d_j, u_j>) / s.
 
         That is its reconstruction error plus the latent's own part, along the latent's direction u_j: the shared code
-        alone says nothing about one model (METHOD section 2). With different widths, s is the model's own scale.
+        alone says nothing about one model (METHOD section 4). With different widths, s is the model's own scale.
         """
         config = self.config
         x = self.inputs(rows)

@@ -1,4 +1,4 @@
-"""What every kind of dictionary can do: encode paired rows of two models (METHOD section 2).
+"""What every kind of dictionary can do: encode paired rows of two models (METHOD section 4).
 
 Whatever the kind, the analysis gets each model's own activity for every latent, non-negative and in units of the scale
 s along the latent's direction d of length 1, so that `f s d` is a vector in activation space. Sides are 0 (the first

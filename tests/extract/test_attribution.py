@@ -114,8 +114,8 @@ def test_swapping_the_models_changes_no_attribution(
     tiny_models: TinyModels, tmp_path: Path, names: tuple[str, str]
 ) -> None:
     left, right = (getattr(tiny_models, name) for name in names)
-    there, _ = ingested(tmp_path / "there", small_config(left, right, shams=0))
-    back, _ = ingested(tmp_path / "back", small_config(right, left, shams=0))
+    there, _ = ingested(tmp_path / "there", small_config(left, right))
+    back, _ = ingested(tmp_path / "back", small_config(right, left))
     with there, back:
         theirs = attributions(back)
         assert attributions(there) == {
@@ -131,8 +131,8 @@ def test_an_adapter_and_the_merged_model_have_the_same_attribution(
     tiny_models: TinyModels, tmp_path: Path
 ) -> None:
     whole = merged(tmp_path / "merged", tiny_models.llama, tiny_models.adapter)
-    first, _ = ingested(tmp_path / "adapter", small_config(tiny_models.llama, tiny_models.adapter, shams=0))
-    second, _ = ingested(tmp_path / "whole", small_config(tiny_models.llama, whole, shams=0))
+    first, _ = ingested(tmp_path / "adapter", small_config(tiny_models.llama, tiny_models.adapter))
+    second, _ = ingested(tmp_path / "whole", small_config(tiny_models.llama, whole))
     with first, second:
         ours, theirs = attributions(first), attributions(second)
         assert ours.keys() == theirs.keys()
@@ -163,7 +163,7 @@ def test_off_keeps_log_probabilities_only(tiny_models: TinyModels, tmp_path: Pat
 def test_models_of_different_widths_have_gradients_but_no_attribution(
     tiny_models: TinyModels, tmp_path: Path
 ) -> None:
-    store, _ = ingested(tmp_path, small_config(tiny_models.llama, tiny_models.llama_wide, shams=0))
+    store, _ = ingested(tmp_path, small_config(tiny_models.llama, tiny_models.llama_wide))
     with store:
         assert "widths differ (32 and 48)" in str(decision(store)["message"])
         assert attributions(store) == {}
@@ -190,7 +190,7 @@ def test_gradients_agree_with_finite_differences(tmp_path: Path, quantization: s
 def test_a_model_without_usable_gradients_turns_attribution_off(
     tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = small_config(tiny_models.llama, tiny_models.llama_other, shams=0)
+    config = small_config(tiny_models.llama, tiny_models.llama_other)
     job = prepare(loaded(tiny_models.llama, tiny_models.llama_other), config, small_suite(2))
 
     def broken(_module: object, _inputs: object, output: torch.Tensor) -> torch.Tensor:
@@ -218,7 +218,7 @@ def test_a_model_without_usable_gradients_turns_attribution_off(
 def test_a_resumed_run_keeps_its_decision(
     tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = small_config(tiny_models.llama, tiny_models.adapter, shams=0)
+    config = small_config(tiny_models.llama, tiny_models.adapter)
     with Store.open(tmp_path / "fi-store.duckdb", create=True) as store:
         with monkeypatch.context() as patch:
             patch.setattr(pipeline, "extract_chunk", lambda *_: 1 / 0)
@@ -230,7 +230,7 @@ def test_a_resumed_run_keeps_its_decision(
 
 
 def test_a_run_that_reuses_an_extraction_has_its_attribution(tiny_models: TinyModels, tmp_path: Path) -> None:
-    config = small_config(tiny_models.llama, tiny_models.adapter, shams=0)
+    config = small_config(tiny_models.llama, tiny_models.adapter)
     store, run_id = ingested(tmp_path, config, small_suite(8))
     with store:
         reused = reuse_extraction(store, config, small_suite(8), progress=Progress())
@@ -242,7 +242,7 @@ def test_a_run_that_reuses_an_extraction_has_its_attribution(tiny_models: TinyMo
 
 
 def test_gradients_are_removed_with_the_activations(tiny_models: TinyModels, tmp_path: Path) -> None:
-    store, run_id = ingested(tmp_path, small_config(tiny_models.llama, tiny_models.adapter, shams=0))
+    store, run_id = ingested(tmp_path, small_config(tiny_models.llama, tiny_models.adapter))
     with store:
         assert plan_gc(store) == []
         assert len(list((store.folder / "activations").rglob("gradient.*"))) == 4
@@ -256,7 +256,7 @@ def test_the_estimate_covers_backward_passes(
     tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory: every graph stays below what the estimate counts on. Disk: gradients are as large as activations."""
-    config, suite = small_config(tiny_models.llama, tiny_models.adapter, shams=0), small_suite(12)
+    config, suite = small_config(tiny_models.llama, tiny_models.adapter), small_suite(12)
     pair = loaded(tiny_models.llama, tiny_models.adapter)
     off = prepare(pair, config, suite)
     on = prepare(pair, config, suite)

@@ -335,12 +335,15 @@ class _Filler(ResultRows):
                     **row,
                     "author": author,
                     "reader": reader,
-                    "logprob": -24.0 if author == reader else -24.0 - 48 * half,
+                    "logprob": 24 * logprob,
                     "n_tokens": 24,
+                    "token_logprobs": [logprob] * 24,
+                    "token_ends": list(range(1, 25)),
                 }
                 for row in common
                 for author in SIDES
                 for reader in SIDES
+                for logprob in (-1.0 if author == reader else -1.0 - 2 * half,)
             ],
             facts.AnswerGap: [
                 {**row, "gap_base": half, "gap_target": half, "gap": 2 * half} for row in common

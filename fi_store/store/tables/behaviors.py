@@ -10,7 +10,7 @@ from fi_store.store.tables.runs import Base
 
 
 class Behavior(Base):
-    """A difference between the answers that D shows, with its rates on C (METHOD section 10).
+    """A difference between the answers that D shows, with its rates on C (METHOD section 2).
 
     Rates are shares of a model's own answers, averaged over clusters; `ahead` and `behind` count the clusters where the
     gaining model has the behavior more often, and less often. Intervals are 95%, over clusters.

@@ -134,7 +134,7 @@ class Attribution(Base):
 class FeatureSummary(Base):
     """Per feature, position class, category and half: theta over units, as sums so that runs can be pooled.
 
-    theta = (a_target - a_base) / S, METHOD section 3. Category '*' means all categories together.
+    theta = (a_target - a_base) / S, METHOD section 4. Category '*' means all categories together.
     """
 
     __tablename__ = "feature_summary"

@@ -12,7 +12,7 @@ from fi_store.store.tables.runs import Base
 
 
 class PairGate(Base):
-    """Gate 0 for the pair on the confirmation half: whether the behavior differs at all (METHOD section 4)."""
+    """Gate 0 for the pair on the confirmation half: whether the behavior differs at all (METHOD section 1)."""
 
     __tablename__ = "pair_gate"
     run_id: Mapped[str] = mapped_column(primary_key=True)
@@ -113,7 +113,7 @@ class Feature(Base):
 
 
 class LatentScaling(Base):
-    """How much of a crosscoder's latent is present in each model, on C (METHOD section 5)."""
+    """How much of a crosscoder's latent is present in each model, on C (METHOD section 6)."""
 
     __tablename__ = "latent_scaling"
     run_id: Mapped[str] = mapped_column(primary_key=True)

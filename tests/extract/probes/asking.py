@@ -17,9 +17,11 @@ from torch import Tensor
 from extract.chunks import sequences_of
 from extract.job import Job, prepare, stored_rendering
 from extract.models import Reader
+from extract.probes import Prober
 from extract.reading import Answer, reader_of
 from extract.texts import ReadSequence
 from fi_store.config import RunConfig
+from fi_store.progress import Progress
 from fi_store.prompts import suite_from_store
 from fi_store.store import Store, arm_path
 from fi_store.store.tables import Arm, ProbeRequest
@@ -151,6 +153,11 @@ class ByHand:
         self.job: Job = prepare(pair, config, suite, stored_rendering(store, run_id))
 
     @cached_property
+    def prober(self) -> Prober:
+        """A prober of the run, kept because it loads the models."""
+        return Prober(self.store, self.run_id, Progress())
+
+    @cached_property
     def prompt_ids(self) -> list[str]:
         return [prompt.id for prompt in self.job.suite.prompts]
 
@@ -201,6 +208,13 @@ class ByHand:
             output: Any = model(input_ids=torch.tensor([list(ids)]), use_cache=False)
         return output.logits[0]  # type: ignore[no-any-return]
 
+    def log_softmax(self, side: Side, logits: Tensor) -> Tensor:
+        """(n, V) log-probabilities of the tokenizer's tokens."""
+        tokens = self.job.vocabulary.base if side == "base" else self.job.vocabulary.target
+        padded = torch.full((logits.shape[1],), -torch.inf)
+        padded[torch.cat([tokens.shared, tokens.rest])] = 0
+        return (logits + padded).log_softmax(1)
+
     def activations(self, side: Side, site: str, layer: int, ids: Sequence[int]) -> Tensor:
         """(n, d_model) of one whole text."""
         found: list[Tensor] = []
@@ -232,10 +246,7 @@ class ByHand:
 
         with self.hooked(side, site, layer, change):
             logits = self.logits(side, text.ids)
-        vocabulary = self.job.vocabulary.base if side == "base" else self.job.vocabulary.target
-        real = torch.full((logits.shape[1],), -torch.inf)
-        real[torch.cat([vocabulary.shared, vocabulary.rest])] = 0
-        logp = (logits + real).log_softmax(1)
+        logp = self.log_softmax(side, logits)
         following = range(text.n_prompt, len(text.ids))
         return torch.tensor([float(logp[at - 1, text.ids[at]]) for at in following])
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from extract.probes import Prober
-from fi_store.progress import Progress
 from fi_store.store import Store
 from fi_store.vocabulary import SIDES, Side
 from tests.extract.probes.asking import (
@@ -55,7 +53,7 @@ def test_without_an_arm_readings_are_those_of_the_extraction(run: tuple[Store, s
     store, run_id, hand = run
     for side in SIDES:
         ask(store, run_id, f"clean {side}", side, None, hand.prompt_ids)
-    assert Prober(store, run_id, Progress()).answer() == (2, 0)
+    assert hand.prober.answer() == (2, 0)
     for side in SIDES:
         found, stored = readings(store, f"clean {side}"), clean(store, side)
         assert found.keys() == stored.keys()
@@ -107,7 +105,7 @@ def test_patches_do_what_a_hook_on_the_whole_text_does(
         )
         for side in SIDES:
             ask(store, run_id, f"{arm} {side}", side, arm, hand.prompt_ids)
-    assert Prober(store, run_id, Progress()).answer() == (4, 0)
+    assert hand.prober.answer() == (4, 0)
     vectors, moved = coefficients @ directions, 0.0
     for layer in (0, 1):
         for side in SIDES:
@@ -121,19 +119,18 @@ def test_patches_do_what_a_hook_on_the_whole_text_does(
     assert moved > 0.1
 
 
+@pytest.mark.parametrize("run", ["adapter"], indirect=True)
 def test_without_the_whole_difference_the_target_reads_as_the_base(
     run: tuple[Store, str, ByHand],
 ) -> None:
     """The adapter leaves the norm and the head as they are, so the last layer decides everything."""
     store, run_id, hand = run
-    if not hand.job.tokenizers.shared:
-        pytest.skip("these models have heads of their own")
     rows = rows_of(store, run_id, ("start", "response"))
     sides = [shard(store, run_id, side, "resid_post", 1)[rows] for side in SIDES]
     add_arm(store, run_id, "whole", 1, rows, sides[1] - sides[0], classes=("start", "response"))
     for side in SIDES:
         ask(store, run_id, f"whole {side}", side, "whole", hand.prompt_ids, words=True)
-    assert Prober(store, run_id, Progress()).answer() == (2, 0)
+    assert hand.prober.answer() == (2, 0)
     for side, other in (SIDES, SIDES[::-1]):
         stored = clean(store, other)
         for key, row in readings(store, f"whole {side}").items():
@@ -156,16 +153,14 @@ def test_pushed_tokens_sum_up_what_the_patch_does_to_predictions(run: tuple[Stor
     add_arm(store, run_id, "words", 1, rows, values)
     for side in SIDES:
         ask(store, run_id, f"words {side}", side, "words", hand.prompt_ids, words=True)
-    assert Prober(store, run_id, Progress()).answer() == (2, 0)
+    assert hand.prober.answer() == (2, 0)
     known = {row["token_id"] for row in store.rows("SELECT token_id FROM run_token")}
     for side in SIDES:
         own = (hand.job.vocabulary.base if side == "base" else hand.job.vocabulary.target).shared
         for (prompt_id, author), row in readings(store, f"words {side}").items():
             text = hand.sequences[prompt_id, author].sides[side]
-            at = text.n_prompt - 1
             before, after = _next_tokens(hand, side, prompt_id, author, rows, values)
             terms = (before.exp() * (before - after))[own]  # nothing else is patched but the start
-            assert at >= 0
             up = terms.topk(50)
             assert row["pushed_nats"] == sorted(row["pushed_nats"], reverse=True)
             assert row["pulled_nats"] == sorted(row["pulled_nats"])
@@ -194,13 +189,13 @@ def _next_tokens(
                 changed[0, where[row]] += sign * vector
         return changed
 
-    before = hand.logits(side, ids)[-1]
+    before = hand.logits(side, ids)
     with hand.hooked(side, "resid_post", 1, change):
-        after = hand.logits(side, ids)[-1]
-    return before.log_softmax(0), after.log_softmax(0)
+        after = hand.logits(side, ids)
+    return hand.log_softmax(side, before)[-1], hand.log_softmax(side, after)[-1]
 
 
 def test_all_requests_are_answered(run: tuple[Store, str, ByHand]) -> None:
-    store, run_id, _ = run
+    store, run_id, hand = run
     assert set(states(store, run_id).values()) == {"answered"}
-    assert Prober(store, run_id, Progress()).answer() == (0, 0)
+    assert hand.prober.answer() == (0, 0)
