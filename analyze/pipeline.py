@@ -113,7 +113,7 @@ def _conclude(
             changes = test.changes()
         plan = test.plan(changes) if changes else None
     n_clusters = len(set(units.clusters[~units.discovery].tolist()))
-    detectable = smallest_detectable(n_clusters, 2 * len(plan.changes) if plan else 1, config.alpha, 0.8)
+    detectable = smallest_detectable(n_clusters, max(1, 2 * len(plan.changes)) if plan else 1, config.alpha, 0.8)
     write_plan(store, run, config, extraction, fitted.layers, plan, candidates, detectable)
     with progress.task("comparing the prompts"):
         write_discrimination(store, run)

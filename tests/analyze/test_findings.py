@@ -119,6 +119,14 @@ def test_the_contrast_of_a_category_is_what_it_closes_more(case: Told) -> None:
     assert found.n_units == inside.sum()
 
 
+def test_the_class_inside_is_that_of_the_layers_as_measured_on_c(case: Told) -> None:
+    """Latent scaling is known only after C was opened, so the groups of D do not have it."""
+    (effects,) = case.describer.layers
+    both = {key: effects.means["base", key[1]] for key in effects.means}
+    again = replace(case.describer, layers=[replace(effects, means=both)])
+    assert again.describe(case.findings[0].tested, (), None).inside.name == "shared"
+
+
 def test_one_category_has_no_contrast(case: Told) -> None:
     units = replace(case.data.extraction.units, categories=np.asarray(["one"] * 90))
     alone = replace(case.describer, extraction=replace(case.data.extraction, units=units))

@@ -72,6 +72,7 @@ def case_of(data: Synthetic, first: Side = "base", *, behavior: int | None = 0) 
         data.extraction,
         units=np.flatnonzero(known & ~units.discovery),
         also=np.flatnonzero(units.discovery)[:5],
+        threshold=THRESHOLD,
         seed=0,
     )
     return Case(data, effects, changes, [candidate(PLAN, side)], plan)
@@ -98,10 +99,9 @@ def test_the_plan_asks_for_every_arm_on_both_sides(case: Case) -> None:
         ("change", n + 5, True),
         ("control", n, False),
         ("control", n, False),
-        ("cumulative", n, False),
-        ("cumulative", n, False),
-        ("dictionary", n, False),
-        ("mean_shift", n, False),
+        ("cumulative", n, False),  # the first change is its own
+        ("dictionary", METHOD.patched_prompts, False),
+        ("mean_shift", METHOD.patched_prompts, False),
         ("none", n + 5, False),
         ("whole", n, False),
     ]
@@ -113,22 +113,22 @@ def test_the_plan_asks_for_every_arm_on_both_sides(case: Case) -> None:
     assert (first["behavior"], first["layer"], second["behavior"]) == (1, 0, None)
 
 
-def test_at_most_six_changes_are_tested(case: Case) -> None:
-    many = [
-        Change((replace(case.changes[0].groups[0], id=f"g{n}"),), None) for n in range(METHOD.max_changes + 2)
-    ]
-    plan = make_plan(
-        "run",
-        many,
-        [case.effects],
-        residuals_of(case.data),
-        case.data.extraction,
-        units=case.plan.units,
-        also=case.plan.also,
-        seed=0,
-    )
-    assert len(plan.changes) == METHOD.max_changes
-    assert plan.rest == tuple(many[METHOD.max_changes :])
+def test_at_most_six_changes_are_tested_and_none_that_is_too_small(case: Case) -> None:
+    def planned(shares: list[float]) -> list[float]:
+        first = case.changes[0].groups[0]
+        changes = [Change((replace(first, id=f"g{n}", share=share),), None) for n, share in enumerate(shares)]
+        plan = make_plan(
+            *("run", changes, [case.effects], residuals_of(case.data), case.data.extraction),
+            units=case.plan.units,
+            also=case.plan.also,
+            threshold=THRESHOLD,
+            seed=0,
+        )
+        return [each.change.share for each in plan.changes]
+
+    assert planned([0.3] * 8) == [0.3] * METHOD.max_changes
+    assert planned([0.3, 0.031, 0.029]) == [0.3, 0.031]
+    assert planned([0.01]) == []
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -259,7 +259,7 @@ def test_a_reading_that_failed_leaves_out_what_rests_on_it(case: Case) -> None:
     assert no_control.control is None
     assert no_control.above_control == pytest.approx(no_control.closed.low)
     alone = case.test(without("cumulative"))
-    assert [each.adds for each in alone.changes] == [None, None]
+    assert [each.adds is None for each in alone.changes] == [False, True]
     assert alone.cumulative(1, "target") is None
 
 
