@@ -15,8 +15,8 @@ from analyze.behaviors import Behavior, answers_of, confirm_behaviors
 from analyze.behaviors.confirm import Rate
 from analyze.causal import BehaviorPart, Probes, measure_gap
 from analyze.causes import CausalTest
+from analyze.examples import EXAMPLES
 from analyze.findings import (
-    EXAMPLES,
     Describer,
     Explained,
     Finding,

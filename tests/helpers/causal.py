@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ import sqlalchemy as sa
 import torch
 from safetensors.numpy import load_file
 
-from analyze.behaviors import AnswerPredicate, Candidate
-from analyze.causal import Reading
+from analyze.behaviors import AnswerPredicate, Candidate, answers_of
+from analyze.causal import CausalPlan, Change, Confirmer, Reading, Request, Tests, make_plan, measure_gap
 from analyze.causal.arms import Patch
 from analyze.causal.controls import side_slopes
 from analyze.features import LayerEffects, measure_effects
@@ -30,11 +31,14 @@ from tests.helpers.synthetic import (
     WORDS,
     Synthetic,
     answer_rows,
+    residuals_of,
 )
 
 SCALE = 2.0
 PULLED = WORDS.index("the")
 PLAN = AnswerPredicate("words", ("plan",))
+
+ALPHA, THRESHOLD = 0.05, 0.03
 
 
 def candidate(predicate: AnswerPredicate, side: Side = "target") -> Candidate:
@@ -175,3 +179,58 @@ def stored_vectors(store: Store, arm: Arm) -> tuple[np.ndarray, np.ndarray]:
     tensors = load_file(store.folder / arm.path)
     vectors = tensors["coefficients"]
     return tensors["rows"], vectors @ tensors["directions"] if "directions" in tensors else vectors
+
+
+Edit = Callable[[Request, Reading], Reading | None]
+
+
+@dataclass
+class Case:
+    """What a test on C is made from."""
+
+    data: Synthetic
+    effects: LayerEffects
+    changes: list[Change]
+    behaviors: list[Candidate]
+    plan: CausalPlan
+
+    def readings(self, edit: Edit = lambda _, reading: reading) -> Mapping[Request, Reading]:
+        models = LinearModels(self.data)
+        found = {
+            request: edit(request, models.reading(request.patch, request.side, request.units))
+            for request in self.plan.requests.values()
+        }
+        return {request: reading for request, reading in found.items() if reading is not None}
+
+    def test(self, edit: Edit = lambda _, reading: reading, plan: CausalPlan | None = None) -> Tests:
+        return self.confirmer(self.readings(edit), plan).test(ALPHA, THRESHOLD)
+
+    def confirmer(self, readings: Mapping[Request, Reading], plan: CausalPlan | None = None) -> Confirmer:
+        extraction = self.data.extraction
+        gap = measure_gap(extraction)
+        return Confirmer(
+            plan or self.plan, readings, gap, extraction, answers_of(extraction.units), self.behaviors
+        )
+
+
+def case_of(data: Synthetic, first: Side = "base", *, behavior: int | None = 0) -> Case:
+    effects = exact_effects(data, first)
+    group = groups_of(data, effects)[0]
+    planted = replace(group, members=tuple(replace(m, weight=1.0) for m in group.members if m.latent == 0))
+    noise = replace(group, id="noise", members=(replace(planted.members[0], latent=7),), share=0.1)
+    changes = [Change((planted,), behavior), Change((noise,), None)]
+    side: Side = "target" if first == "base" else "base"
+    units = data.extraction.units
+    known = measure_gap(data.extraction).known
+    plan = make_plan(
+        "run",
+        changes,
+        [effects],
+        residuals_of(data),
+        data.extraction,
+        units=np.flatnonzero(known & ~units.discovery),
+        also=np.flatnonzero(units.discovery)[:5],
+        threshold=THRESHOLD,
+        seed=0,
+    )
+    return Case(data, effects, changes, [candidate(PLAN, side)], plan)

@@ -2,80 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from analyze.behaviors import Candidate, answers_of
-from analyze.causal import CausalPlan, Change, Confirmer, Reading, Request, make_plan, measure_gap
+from analyze.causal import Change, Reading, Request, measure_gap
 from analyze.extraction import RESPONSE
-from analyze.features import LayerEffects, other_side
+from analyze.features import other_side
 from analyze.groups import Group
 from fi_store.method import METHOD
 from fi_store.vocabulary import SIDES, Side
-from tests.helpers.causal import PLAN, LinearModels, candidate, exact_effects, groups_of
-from tests.helpers.synthetic import PUSHED, WORDS, Synthetic, make, residuals_of, swapped
+from tests.helpers.causal import ALPHA, THRESHOLD, Case, Edit, LinearModels, case_of
+from tests.helpers.synthetic import PUSHED, WORDS, make, swapped
 
 if TYPE_CHECKING:  # at run time pytest would take the class for tests
     from analyze.causal import Tests
-
-ALPHA, THRESHOLD = 0.05, 0.03
-Edit = Callable[[Request, Reading], Reading | None]
-
-
-@dataclass
-class Case:
-    """What a test on C is made from."""
-
-    data: Synthetic
-    effects: LayerEffects
-    changes: list[Change]
-    behaviors: list[Candidate]
-    plan: CausalPlan
-
-    def readings(self, edit: Edit = lambda _, reading: reading) -> Mapping[Request, Reading]:
-        models = LinearModels(self.data)
-        found = {
-            request: edit(request, models.reading(request.patch, request.side, request.units))
-            for request in self.plan.requests.values()
-        }
-        return {request: reading for request, reading in found.items() if reading is not None}
-
-    def test(self, edit: Edit = lambda _, reading: reading, plan: CausalPlan | None = None) -> Tests:
-        return self.confirmer(self.readings(edit), plan).test(ALPHA, THRESHOLD)
-
-    def confirmer(self, readings: Mapping[Request, Reading], plan: CausalPlan | None = None) -> Confirmer:
-        extraction = self.data.extraction
-        gap = measure_gap(extraction)
-        return Confirmer(
-            plan or self.plan, readings, gap, extraction, answers_of(extraction.units), self.behaviors
-        )
-
-
-def case_of(data: Synthetic, first: Side = "base", *, behavior: int | None = 0) -> Case:
-    effects = exact_effects(data, first)
-    group = groups_of(data, effects)[0]
-    planted = replace(group, members=tuple(replace(m, weight=1.0) for m in group.members if m.latent == 0))
-    noise = replace(group, id="noise", members=(replace(planted.members[0], latent=7),), share=0.1)
-    changes = [Change((planted,), behavior), Change((noise,), None)]
-    side: Side = "target" if first == "base" else "base"
-    units = data.extraction.units
-    known = measure_gap(data.extraction).known
-    plan = make_plan(
-        "run",
-        changes,
-        [effects],
-        residuals_of(data),
-        data.extraction,
-        units=np.flatnonzero(known & ~units.discovery),
-        also=np.flatnonzero(units.discovery)[:5],
-        threshold=THRESHOLD,
-        seed=0,
-    )
-    return Case(data, effects, changes, [candidate(PLAN, side)], plan)
 
 
 @pytest.fixture(scope="module")
@@ -86,49 +29,6 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 @pytest.fixture(scope="module")
 def outcome(case: Case) -> Tests:
     return case.test()
-
-
-def test_the_plan_asks_for_every_arm_on_both_sides(case: Case) -> None:
-    kinds = sorted(
-        (request.side, request.patch.kind if request.patch else "none", len(request.units), request.words)
-        for request in case.plan.requests.values()
-    )
-    n = len(case.plan.units)
-    per_side = [
-        ("change", n + 5, True),
-        ("change", n + 5, True),
-        ("control", n, False),
-        ("control", n, False),
-        ("cumulative", n, False),  # the first change is its own
-        ("dictionary", METHOD.patched_prompts, False),
-        ("mean_shift", METHOD.patched_prompts, False),
-        ("none", n + 5, False),
-        ("whole", n, False),
-    ]
-    assert kinds == sorted((side, *rest) for side in SIDES for rest in per_side)
-    discovery = case.data.extraction.units.discovery
-    assert not discovery[case.plan.units].any()
-    assert discovery[case.plan.also].all()
-    (first, second) = case.plan.to_json([case.effects])
-    assert (first["behavior"], first["layer"], second["behavior"]) == (1, 0, None)
-
-
-def test_at_most_six_changes_are_tested_and_none_that_is_too_small(case: Case) -> None:
-    def planned(shares: list[float]) -> list[float]:
-        first = case.changes[0].groups[0]
-        changes = [Change((replace(first, id=f"g{n}", share=share),), None) for n, share in enumerate(shares)]
-        plan = make_plan(
-            *("run", changes, [case.effects], residuals_of(case.data), case.data.extraction),
-            units=case.plan.units,
-            also=case.plan.also,
-            threshold=THRESHOLD,
-            seed=0,
-        )
-        return [each.change.share for each in plan.changes]
-
-    assert planned([0.3] * 8) == [0.3] * METHOD.max_changes
-    assert planned([0.3, 0.031, 0.029]) == [0.3, 0.031]
-    assert planned([0.01]) == []
 
 
 @pytest.mark.parametrize("side", SIDES)
