@@ -9,7 +9,8 @@ import numpy as np
 
 from analyze.behaviors import Behavior
 from analyze.causal import Generated, TestedChange, Tests
-from analyze.extraction import BASE, CLASSES, BoolArray, Extraction, FloatArray
+from analyze.examples import Example, examples_of, triggers_of
+from analyze.extraction import CLASSES, Extraction
 from analyze.features import LayerEffects, categories_of, other_side
 from analyze.groups import ChangeInside, Group, Residuals, classify
 from analyze.names import (
@@ -27,12 +28,6 @@ from analyze.names import (
 from analyze.stats import category_contrasts, cluster_means, mean_interval
 from fi_store.config import RunConfig
 from fi_store.method import METHOD
-from fi_store.vocabulary import SIDES, Side
-
-TRIGGERS = 10
-EXAMPLES = 5
-WINDOW = 12
-"""Tokens of context on either side of an example."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +41,6 @@ class CategoryContrast:
     statistic: float | None
     p_adjusted: float | None  # over the categories; None with too few clusters
     n_units: int
-
-
-@dataclass(frozen=True)
-class Example:
-    """A window of text around a firing token."""
-
-    unit: int
-    author: str
-    before: str
-    token: str
-    after: str
-    value_base: float
-    value_target: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,9 +229,9 @@ class Describer:
             promoted=[word for word, _ in promoted],
             suppressed=[word for word, _ in suppressed],
             pushed_on_d=[word for word, _ in on_d[0 if side == "target" else 1]],
-            triggers=_triggers(weights, in_class & rows.discovery, self.contexts),
+            triggers=triggers_of(weights, in_class & rows.discovery, self.contexts),
             names=self._names(main),
-            examples=_examples(main, self.extraction, weights, in_class & ~rows.discovery),
+            examples=examples_of(main, self.extraction, weights, in_class & ~rows.discovery),
             generated=generated,
             by_behavior=tested.best.closed.share < self.config.feature_threshold,
         )
@@ -296,56 +278,3 @@ class Describer:
                 )
             )
         return sorted(found, key=lambda item: -item.contrast)
-
-
-def _triggers(weights: FloatArray, chosen: BoolArray, contexts: Contexts) -> list[str]:
-    """Words at which the group's change happens more than their share of the positions explains, strongest first."""
-    active = chosen & (weights > 0)
-    if not active.any():
-        return []
-    words, index = np.unique(contexts.words[chosen], return_inverse=True)
-    change = np.bincount(index, weights=np.maximum(weights[chosen], 0), minlength=len(words))
-    frequency = np.bincount(index, minlength=len(words))
-    excess = change / change.sum() - frequency / frequency.sum()
-    order = np.argsort(-excess, kind="stable")
-    return [str(words[i]) for i in order[:TRIGGERS] if excess[i] > 0 and words[i]]
-
-
-def _examples(
-    group: Group,
-    extraction: Extraction,
-    weights: FloatArray,
-    chosen: BoolArray,
-) -> list[Example]:
-    """The strongest firing position of each of a few prompts, spread from the strongest to the median."""
-    rows = extraction.rows
-    fired = np.flatnonzero(chosen & (weights > 0))
-    best: dict[int, int] = {}
-    for row in fired[np.argsort(-weights[fired], kind="stable")]:
-        best.setdefault(int(rows.unit[row]), int(row))
-    picked = list(best.values())
-    if len(picked) > EXAMPLES:
-        picked = [picked[i] for i in np.unique(np.linspace(0, len(picked) // 2, EXAMPLES).astype(int))]
-    activity = {side: group.activity(side, group.direction) for side in SIDES}
-    return [_window(extraction, row, activity) for row in picked]
-
-
-def _window(extraction: Extraction, row: int, activity: dict[Side, FloatArray]) -> Example:
-    rows = extraction.rows
-    inside = np.flatnonzero(rows.sequence == rows.sequence[row])
-    inside = inside[np.argsort(rows.position[inside], kind="stable")]
-    at = int(np.flatnonzero(inside == row)[0])
-
-    def text(part: np.ndarray) -> str:
-        return "".join(extraction.token_text.get(int(token), "") for token in rows.token[part])
-
-    author = "base" if rows.author[row] == BASE else "target"
-    return Example(
-        unit=int(rows.unit[row]),
-        author=author,
-        before=text(inside[max(0, at - WINDOW) : at]),
-        token=text(inside[at : at + 1]),
-        after=text(inside[at + 1 : at + 1 + WINDOW]),
-        value_base=float(activity["base"][row]),
-        value_target=float(activity["target"][row]),
-    )

@@ -113,14 +113,11 @@ def _conclude(
             changes = test.changes()
         plan = test.plan(changes)
         if not plan.changes and probes.problem is None:
-            plan, obstacle = (
-                None,
-                "No change of features holds enough of the difference on D to be tested on C.",
-            )
+            plan = None
+            obstacle = "No change of features holds enough of the difference on D to be tested on C."
     n_clusters = len(set(units.clusters[~units.discovery].tolist()))
-    detectable = smallest_detectable(
-        n_clusters, max(1, 2 * len(plan.changes)) if plan else 1, config.alpha, 0.8
-    )
+    n_tests = max(1, 2 * len(plan.changes)) if plan is not None else 1
+    detectable = smallest_detectable(n_clusters, n_tests, config.alpha, 0.8)
     write_plan(store, run, config, extraction, fitted.layers, plan, candidates, detectable)
     with progress.task("comparing the prompts"):
         write_discrimination(store, run)

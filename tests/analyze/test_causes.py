@@ -63,7 +63,7 @@ def test_the_planted_change_is_the_one_finding(data: Synthetic, store: Store) ->
     assert outcome.findings[0].best.closed.share == pytest.approx(1, abs=0.1)
     stored = store.rows("select distinct kind from arm order by kind")
     assert [row["kind"] for row in stored] == [
-        *("change", "control", "cumulative", "dictionary", "group", "mean_shift", "whole")
+        *("change", "control", "dictionary", "group", "mean_shift", "whole")
     ]
     on_d, on_c = (test.answers.within(half) for half in (discovery, ~discovery))
     behaviors = confirm_behaviors(test.behaviors, on_d, on_c, 0.05)

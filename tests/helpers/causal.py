@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 import torch
 from safetensors.numpy import load_file
 
-from analyze.behaviors import AnswerPredicate, Candidate
-from analyze.causal import Reading
+from analyze.behaviors import AnswerPredicate, Candidate, answers_of
+from analyze.causal import CausalPlan, Change, Confirmer, Reading, Request, Tests, make_plan, measure_gap
 from analyze.causal.arms import Patch
 from analyze.causal.controls import side_slopes
 from analyze.features import LayerEffects, measure_effects
 from analyze.groups import GapOn, Group, make_groups
 from fi_store.dictionaries import DictionaryConfig, PairedSae
-from fi_store.store import Store
+from fi_store.store import Store, write_facts
 from fi_store.store.tables import Arm, Intervention, PatchedAnswer, ProbeRequest
 from fi_store.vocabulary import SIDES, Side
-from tests.helpers.synthetic import ANSWER_TOKENS, LAYER, PUSHED, SITE, WORDS, Synthetic, answer_rows
+from tests.helpers.synthetic import (
+    ANSWER_TOKENS,
+    COUNTED_TOKENS,
+    LAYER,
+    NATS,
+    PUSHED,
+    SITE,
+    WORDS,
+    Synthetic,
+    answer_rows,
+    residuals_of,
+)
 
 SCALE = 2.0
 PULLED = WORDS.index("the")
 PLAN = AnswerPredicate("words", ("plan",))
+
+ALPHA, THRESHOLD = 0.05, 0.03
 
 
 def candidate(predicate: AnswerPredicate, side: Side = "target") -> Candidate:
@@ -51,7 +66,7 @@ def exact_effects(data: Synthetic, first: Side = "base") -> LayerEffects:
 def gap_on_d(data: Synthetic) -> GapOn:
     """The gap that was planted, on D."""
     units, rows = data.extraction.units, data.extraction.rows
-    gap = np.bincount(rows.unit[data.planted], minlength=units.n) / (2 * ANSWER_TOKENS)
+    gap = np.bincount(rows.unit[data.planted], minlength=units.n) * NATS / (2 * COUNTED_TOKENS)
     return GapOn(units.discovery, float(gap[units.discovery].mean()))
 
 
@@ -74,22 +89,27 @@ class LinearModels:
 
     def _read(self, rows: np.ndarray, vectors: np.ndarray, side: Side, units: Iterable[int]) -> Reading:
         extraction = self.data.extraction
-        nats = np.zeros(extraction.rows.n)
+        nats, along = np.zeros(extraction.rows.n), np.zeros(extraction.rows.n)
         if len(rows):
-            nats[rows] = (self.slopes[side][rows] * vectors).sum(axis=1) * 2 * ANSWER_TOKENS
+            nats[rows] = (self.slopes[side][rows] * vectors).sum(axis=1) * 2 * COUNTED_TOKENS
+            along[rows] = vectors @ self.data.direction.numpy()
         logprobs, pushes = {}, {}
         for unit in units:
             for author in SIDES:
-                closed = nats[answer_rows(extraction.rows, unit, author)]
+                inside = answer_rows(extraction.rows, unit, author)
+                closed = np.append(0.0, nats[inside])  # a row decides the token after it
                 sign = 1 if author == side else -1
                 logprobs[unit, author] = extraction.answers[unit, author, side].logprobs - sign * closed
-                total = float(closed.sum())
+                # The planted direction is taken from the target, and given to the base.
+                total = float(along[inside].sum()) * (1 if side == "target" else -1)
                 pushes[unit, author] = {PUSHED: total, PULLED: -total / 2}
         return Reading(logprobs, pushes)
 
     def answer(self, store: Store) -> None:
         """Answers all open requests of a store."""
         numbers = {prompt_id: unit for unit, prompt_id in enumerate(self.data.extraction.units.prompt_ids)}
+        read: list[dict[str, Any]] = []
+        written: list[dict[str, Any]] = []
         with store.session() as session:
             for request in session.scalars(sa.select(ProbeRequest).where(ProbeRequest.state == "asked")):
                 side: Side = "base" if request.side == "base" else "target"
@@ -100,12 +120,17 @@ class LinearModels:
                     kind = arm.kind
                 units = [numbers[prompt_id] for prompt_id in request.prompt_ids]
                 if request.kind == "read":
-                    session.add_all(self._interventions(request, self._read(rows, vectors, side, units)))
+                    read += self._interventions(request, self._read(rows, vectors, side, units))
                 else:
-                    session.add_all(self._answers(request, units, plain=kind == "change"))
+                    written += self._answers(request, units, plain=kind == "change")
                 request.state = "answered"
+            for table, rows_of_it in ((Intervention, read), (PatchedAnswer, written)):
+                columns = (
+                    {name: [row[name] for row in rows_of_it] for name in rows_of_it[0]} if rows_of_it else {}
+                )
+                write_facts(session, table, columns, replace={"request_id": ""})  # nothing is replaced
 
-    def _interventions(self, request: ProbeRequest, reading: Reading) -> list[Intervention]:
+    def _interventions(self, request: ProbeRequest, reading: Reading) -> list[dict[str, Any]]:
         prompt_ids = self.data.extraction.units.prompt_ids
         made = []
         for (unit, author), values in reading.logprobs.items():
@@ -114,37 +139,37 @@ class LinearModels:
                 {token: nats for token, nats in pushes.items() if nats * sign > 0} for sign in (1, -1)
             )
             made.append(
-                Intervention(
-                    request_id=request.id,
-                    prompt_id=prompt_ids[unit],
-                    author=author,
-                    run_id=request.run_id,
-                    side=request.side,
-                    logprob=float(values.sum()),
-                    n_tokens=len(values),
-                    token_logprobs=values.tolist(),
-                    pushed_ids=list(pushed),
-                    pushed_nats=list(pushed.values()),
-                    pulled_ids=list(pulled),
-                    pulled_nats=list(pulled.values()),
-                )
+                {
+                    "request_id": request.id,
+                    "prompt_id": prompt_ids[unit],
+                    "author": author,
+                    "run_id": request.run_id,
+                    "side": request.side,
+                    "logprob": float(values.sum()),
+                    "n_tokens": len(values),
+                    "token_logprobs": values.tolist(),
+                    "pushed_ids": list(pushed),
+                    "pushed_nats": list(pushed.values()),
+                    "pulled_ids": list(pulled),
+                    "pulled_nats": list(pulled.values()),
+                }
             )
         return made
 
-    def _answers(self, request: ProbeRequest, units: list[int], *, plain: bool) -> list[PatchedAnswer]:
+    def _answers(self, request: ProbeRequest, units: list[int], *, plain: bool) -> list[dict[str, Any]]:
         """The model's own answers; `plain`: without the word of the planted behavior."""
         all_units = self.data.extraction.units
         texts = [all_units.answers[request.side][unit] for unit in units]
         return [
-            PatchedAnswer(
-                request_id=request.id,
-                prompt_id=all_units.prompt_ids[unit],
-                run_id=request.run_id,
-                side=request.side,
-                text=text.replace(WORDS[PUSHED], WORDS[0]) if plain else text,
-                n_tokens=ANSWER_TOKENS,
-                finished=True,
-            )
+            {
+                "request_id": request.id,
+                "prompt_id": all_units.prompt_ids[unit],
+                "run_id": request.run_id,
+                "side": request.side,
+                "text": text.replace(WORDS[PUSHED], WORDS[0]) if plain else text,
+                "n_tokens": ANSWER_TOKENS,
+                "finished": True,
+            }
             for unit, text in zip(units, texts, strict=True)
         ]
 
@@ -154,3 +179,58 @@ def stored_vectors(store: Store, arm: Arm) -> tuple[np.ndarray, np.ndarray]:
     tensors = load_file(store.folder / arm.path)
     vectors = tensors["coefficients"]
     return tensors["rows"], vectors @ tensors["directions"] if "directions" in tensors else vectors
+
+
+Edit = Callable[[Request, Reading], Reading | None]
+
+
+@dataclass
+class Case:
+    """What a test on C is made from."""
+
+    data: Synthetic
+    effects: LayerEffects
+    changes: list[Change]
+    behaviors: list[Candidate]
+    plan: CausalPlan
+
+    def readings(self, edit: Edit = lambda _, reading: reading) -> Mapping[Request, Reading]:
+        models = LinearModels(self.data)
+        found = {
+            request: edit(request, models.reading(request.patch, request.side, request.units))
+            for request in self.plan.requests.values()
+        }
+        return {request: reading for request, reading in found.items() if reading is not None}
+
+    def test(self, edit: Edit = lambda _, reading: reading, plan: CausalPlan | None = None) -> Tests:
+        return self.confirmer(self.readings(edit), plan).test(ALPHA, THRESHOLD)
+
+    def confirmer(self, readings: Mapping[Request, Reading], plan: CausalPlan | None = None) -> Confirmer:
+        extraction = self.data.extraction
+        gap = measure_gap(extraction)
+        return Confirmer(
+            plan or self.plan, readings, gap, extraction, answers_of(extraction.units), self.behaviors
+        )
+
+
+def case_of(data: Synthetic, first: Side = "base", *, behavior: int | None = 0) -> Case:
+    effects = exact_effects(data, first)
+    group = groups_of(data, effects)[0]
+    planted = replace(group, members=tuple(replace(m, weight=1.0) for m in group.members if m.latent == 0))
+    noise = replace(group, id="noise", members=(replace(planted.members[0], latent=7),), share=0.1)
+    changes = [Change((planted,), behavior), Change((noise,), None)]
+    side: Side = "target" if first == "base" else "base"
+    units = data.extraction.units
+    known = measure_gap(data.extraction).known
+    plan = make_plan(
+        "run",
+        changes,
+        [effects],
+        residuals_of(data),
+        data.extraction,
+        units=np.flatnonzero(known & ~units.discovery),
+        also=np.flatnonzero(units.discovery)[:5],
+        threshold=THRESHOLD,
+        seed=0,
+    )
+    return Case(data, effects, changes, [candidate(PLAN, side)], plan)

@@ -1,9 +1,9 @@
 """A small extraction with a planted difference, made without a model: rows, units, texts, activations and gradients.
 
 All directions of a random basis but the first fire sparsely in both models. The first is planted: it fires in the
-target only (in the base only, if swapped), in the answers to prompts of the category `planted`. There each model finds
-a token of the other's answer `NATS` less likely than its own, and the gradients say that this passes along the planted
-direction.
+target only (in the base only, if swapped), in the answers to prompts of the category `planted`. Each model finds the
+token after it `NATS` less likely in the other's answer than in its own, and the gradients say that this passes along
+the planted direction.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from fi_store.vocabulary import SIDES, Side
 WORDS = ["the", " cat", " sat", " on", " mat", ".", " one", " two", " red", " blue", " Plan", " so"]
 PUSHED = WORDS.index(" Plan")
 ANSWER_TOKENS = 8
+COUNTED_TOKENS = ANSWER_TOKENS + 1
+"""With the end mark."""
 NATS = 1.0
 """By how much the planted direction makes a token of an answer more likely in its own model than in the other one."""
 SITE, LAYER = "resid_post", 0
@@ -122,8 +124,8 @@ def make(
     )
     answers = {
         (u, side, reader): AnswerTokens(
-            -1.0 - NATS * fires[answer_rows(rows, u, side)] * (reader != side),
-            np.cumsum([len(piece) for piece in pieces[u, side]]),
+            -1.0 - NATS * np.append(False, fires[answer_rows(rows, u, side)]) * (reader != side),
+            np.cumsum([*map(len, pieces[u, side]), 0]),
         )
         for u in range(n_units)
         for side in SIDES
@@ -139,7 +141,7 @@ def make(
     activations: dict[Side, torch.Tensor] = {"base": (base + noise[1]).to(dtype), "target": target.to(dtype)}
     if folder is not None:
         # A token counts half of its nats, per token of its answer: the sum over the rows is the gap.
-        along = NATS / (2 * ANSWER_TOKENS * strength) * basis[0]
+        along = NATS / (2 * COUNTED_TOKENS * strength) * basis[0]
         answer = torch.from_numpy((rows.position_class == RESPONSE).astype(np.float32))
         own = torch.from_numpy(rows.own.astype(np.float32))
         small = torch.from_numpy(random.normal(0, 1e-4, (2, n, d))).float()

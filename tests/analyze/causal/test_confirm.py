@@ -2,79 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from analyze.behaviors import Candidate, answers_of
-from analyze.causal import CausalPlan, Change, Confirmer, Reading, Request, make_plan, measure_gap
+from analyze.causal import Change, Reading, Request, measure_gap
 from analyze.extraction import RESPONSE
-from analyze.features import LayerEffects, other_side
+from analyze.features import other_side
 from analyze.groups import Group
 from fi_store.method import METHOD
 from fi_store.vocabulary import SIDES, Side
-from tests.helpers.causal import PLAN, LinearModels, candidate, exact_effects, groups_of
-from tests.helpers.synthetic import Synthetic, make, residuals_of, swapped
+from tests.helpers.causal import ALPHA, THRESHOLD, Case, Edit, LinearModels, case_of
+from tests.helpers.synthetic import PUSHED, WORDS, make, swapped
 
 if TYPE_CHECKING:  # at run time pytest would take the class for tests
     from analyze.causal import Tests
-
-ALPHA, THRESHOLD = 0.05, 0.03
-Edit = Callable[[Request, Reading], Reading | None]
-
-
-@dataclass
-class Case:
-    """What a test on C is made from."""
-
-    data: Synthetic
-    effects: LayerEffects
-    changes: list[Change]
-    behaviors: list[Candidate]
-    plan: CausalPlan
-
-    def readings(self, edit: Edit = lambda _, reading: reading) -> Mapping[Request, Reading]:
-        models = LinearModels(self.data)
-        found = {
-            request: edit(request, models.reading(request.patch, request.side, request.units))
-            for request in self.plan.requests.values()
-        }
-        return {request: reading for request, reading in found.items() if reading is not None}
-
-    def test(self, edit: Edit = lambda _, reading: reading, plan: CausalPlan | None = None) -> Tests:
-        return self.confirmer(self.readings(edit), plan).test(ALPHA, THRESHOLD)
-
-    def confirmer(self, readings: Mapping[Request, Reading], plan: CausalPlan | None = None) -> Confirmer:
-        extraction = self.data.extraction
-        gap = measure_gap(extraction)
-        return Confirmer(
-            plan or self.plan, readings, gap, extraction, answers_of(extraction.units), self.behaviors
-        )
-
-
-def case_of(data: Synthetic, first: Side = "base", *, behavior: int | None = 0) -> Case:
-    effects = exact_effects(data, first)
-    group = groups_of(data, effects)[0]
-    planted = replace(group, members=tuple(replace(m, weight=1.0) for m in group.members if m.latent == 0))
-    noise = replace(group, id="noise", members=(replace(planted.members[0], latent=7),), share=0.1)
-    changes = [Change((planted,), behavior), Change((noise,), None)]
-    side: Side = "target" if first == "base" else "base"
-    units = data.extraction.units
-    known = measure_gap(data.extraction).known
-    plan = make_plan(
-        "run",
-        changes,
-        [effects],
-        residuals_of(data),
-        data.extraction,
-        units=np.flatnonzero(known & ~units.discovery),
-        also=np.flatnonzero(units.discovery)[:5],
-        seed=0,
-    )
-    return Case(data, effects, changes, [candidate(PLAN, side)], plan)
 
 
 @pytest.fixture(scope="module")
@@ -85,50 +29,6 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 @pytest.fixture(scope="module")
 def outcome(case: Case) -> Tests:
     return case.test()
-
-
-def test_the_plan_asks_for_every_arm_on_both_sides(case: Case) -> None:
-    kinds = sorted(
-        (request.side, request.patch.kind if request.patch else "none", len(request.units), request.words)
-        for request in case.plan.requests.values()
-    )
-    n = len(case.plan.units)
-    per_side = [
-        ("change", n + 5, True),
-        ("change", n + 5, True),
-        ("control", n, False),
-        ("control", n, False),
-        ("cumulative", n, False),
-        ("cumulative", n, False),
-        ("dictionary", n, False),
-        ("mean_shift", n, False),
-        ("none", n + 5, False),
-        ("whole", n, False),
-    ]
-    assert kinds == sorted((side, *rest) for side in SIDES for rest in per_side)
-    discovery = case.data.extraction.units.discovery
-    assert not discovery[case.plan.units].any()
-    assert discovery[case.plan.also].all()
-    (first, second) = case.plan.to_json([case.effects])
-    assert (first["behavior"], first["layer"], second["behavior"]) == (1, 0, None)
-
-
-def test_at_most_six_changes_are_tested(case: Case) -> None:
-    many = [
-        Change((replace(case.changes[0].groups[0], id=f"g{n}"),), None) for n in range(METHOD.max_changes + 2)
-    ]
-    plan = make_plan(
-        "run",
-        many,
-        [case.effects],
-        residuals_of(case.data),
-        case.data.extraction,
-        units=case.plan.units,
-        also=case.plan.also,
-        seed=0,
-    )
-    assert len(plan.changes) == METHOD.max_changes
-    assert plan.rest == tuple(many[METHOD.max_changes :])
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -182,16 +82,15 @@ def test_the_share_of_a_behavior_by_hand(case: Case, outcome: Tests) -> None:
         if "Plan" in answers["target"][unit] and "Plan" not in answers["base"][unit]:
             n += 1
             own = np.flatnonzero((rows.unit == unit) & (rows.author == 1) & (rows.position_class == RESPONSE))
-            spans = np.asarray([extraction.token_text[int(token)] == " Plan" for token in rows.token[own]])
+            tokens = rows.token[own]
+            joined = np.append(tokens[1:] == WORDS.index("the"), False)  # "Planthe" is another word
+            spans = np.append((tokens == PUSHED) & ~joined, False)  # the end mark is none
             read = {side: extraction.answers[unit, "target", side].logprobs[spans].sum() for side in SIDES}
             gap += read["target"] - read["base"]
-            slopes = LinearModels(case.data).slopes["target"]
-            at = np.searchsorted(patch.rows, own[spans])
-            here = np.asarray(
-                [i < len(patch.rows) and patch.rows[i] == r for i, r in zip(at, own[spans], strict=True)]
-            )
-            vectors = patch.vectors[at[here]]
-            closed += float((slopes[own[spans][here]] * vectors).sum()) * 16
+            before = own[np.flatnonzero(spans) - 1]  # the rows that decide these tokens
+            here = np.isin(patch.rows, before)
+            slopes = LinearModels(case.data).slopes["target"][patch.rows[here]]
+            closed += float((slopes * patch.vectors[here]).sum()) * 18
     (part,) = outcome.changes[0].sides["target"].behaviors
     assert (part.behavior, part.side, part.n_units) == (0, "target", n)
     assert n >= METHOD.shown_behaviors
@@ -260,7 +159,7 @@ def test_a_reading_that_failed_leaves_out_what_rests_on_it(case: Case) -> None:
     assert no_control.control is None
     assert no_control.above_control == pytest.approx(no_control.closed.low)
     alone = case.test(without("cumulative"))
-    assert [each.adds for each in alone.changes] == [None, None]
+    assert [each.adds is None for each in alone.changes] == [False, True]
     assert alone.cumulative(1, "target") is None
 
 

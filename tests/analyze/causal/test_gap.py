@@ -58,7 +58,7 @@ def test_equal_and_empty_answers_have_no_gap() -> None:
 
 def test_the_planted_gap() -> None:
     rows = DATA.extraction.rows
-    expected = np.bincount(rows.unit[DATA.planted], minlength=6) * NATS / 16
+    expected = np.bincount(rows.unit[DATA.planted], minlength=6) * NATS / 18
     np.testing.assert_allclose(measure_gap(DATA.extraction).total, expected, atol=1e-12)
 
 
@@ -113,6 +113,6 @@ def test_closed_is_the_difference_of_a_half_of_the_gap() -> None:
 
 def test_a_unit_with_one_answer_read_has_no_figure() -> None:
     gap = measure_gap(DATA.extraction)
-    closed = gap.closed({(0, "base"): np.ones(8), (1, "base"): np.ones(8), (1, "target"): np.ones(8)}, 6)
+    closed = gap.closed({(0, "base"): np.ones(9), (1, "base"): np.ones(9), (1, "target"): np.ones(9)}, 6)
     assert np.isnan(closed[[0, 2, 3, 4, 5]]).all()
     assert closed[1] == pytest.approx(1)

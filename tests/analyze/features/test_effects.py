@@ -72,7 +72,7 @@ def test_attribution_sums_over_features_to_that_of_the_dictionarys_difference(
 def test_the_planted_features_carry_the_gap_that_was_planted(data: Synthetic, effects: LayerEffects) -> None:
     nats = attribution_of_units(effects, RESPONSE, data.extraction).sum(axis=1)
     rows = data.extraction.rows
-    planted = np.bincount(rows.unit[data.planted], minlength=60) * NATS / 16
+    planted = np.bincount(rows.unit[data.planted], minlength=60) * NATS / 18
     assert planted.max() > 0.5
     np.testing.assert_allclose(nats, planted, atol=0.08)
 

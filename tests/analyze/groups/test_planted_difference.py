@@ -33,7 +33,7 @@ def measured(data: Synthetic, first: Side = "base") -> LayerEffects:
 def gap_of(data: Synthetic) -> GapOn:
     """The gap that was planted, on D."""
     units, rows = data.extraction.units, data.extraction.rows
-    gap = np.bincount(rows.unit[data.planted], minlength=units.n) / 16
+    gap = np.bincount(rows.unit[data.planted], minlength=units.n) / 18
     return GapOn(units.discovery, float(gap[units.discovery].mean()))
 
 

@@ -1,79 +1,226 @@
-"""A result in words: its name, its sentence with the figures, and its description, with and without optional parts."""
+"""A finding in words: its name, its sentence with the figures, and its description, with and without optional parts."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from analyze.extraction import START
-from analyze.groups import Change, Group
-from analyze.groups.join import Member
-from analyze.names import Claim, MatchedConcept, WordRates
-from fi_store.prompts import load_concepts
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-GROUP = Group(START, (Member(0, 0, 0.6, 1), Member(0, 1, 0.3, 1), Member(1, 5, 0.1, -1)), 1.0, 1)
-CLAIM = Claim(
-    group=GROUP,
-    layers=[3, 7],
-    change=Change("strengthened", 1.0, 0.5, 1.5),
-    scope=(),
-    n_units=20,
-    effect=0.4,
-    low=0.3,
-    high=0.5,
-    floor=0.1,
-    p_adjusted=0.003,
-    name_words=["Step", "First"],
-    triggers=[],
-    promoted=["Step"],
-    suppressed=["The"],
-    predicate=None,
+from analyze.behaviors import AnswerPredicate, Behavior, Candidate
+from analyze.behaviors.confirm import Rate
+from analyze.causal import Generated, LayerShare
+from analyze.names import Claim, behavior_sentence, behavior_title, percent
+from analyze.names.sentence import NAME_WORDS, answers_that, number, p_phrase, shortened
+from fi_store.prompts import load_concepts
+from fi_store.vocabulary import CHANGE_CLASSES, POSITION_CLASSES, SIDES, Side
+
+HEDGED = next(concept for concept in load_concepts() if concept.phrase == "hedged statements")
+STEPS = Candidate(
+    predicate=AnswerPredicate("sequence", ("step", "1")),
+    side="target",
+    words=("step",),
+    phrase="Step 1",
     concept=None,
-    behavior=WordRates(("Step",), True, 0.05, 0.8, 0.001),
+    z=8.0,
+    p_value=1e-6,
+    base=0.1,
+    target=0.9,
+    ahead=40,
+    behind=0,
+)
+BEHAVIOR = Behavior(
+    candidate=STEPS,
+    rates={"base": Rate(0.09, 0.04, 0.2), "target": Rate(0.96, 0.9, 1.0)},
+    n_clusters=40,
+    ahead=35,
+    behind=0,
+    tested=True,
+    p_value=1e-8,
+    p_adjusted=1e-7,
+    by_category=(),
+)
+CLAIM = Claim(
+    behavior=BEHAVIOR,
+    side="target",
+    layer=17,
+    classes=["start"],
+    n_features=7,
+    share=(0.31, 0.13, 0.46),
+    share_control=-0.06,
+    share_behavior=None,
+    ceiling=0.54,
+    later=LayerShare(28, 0.48),
+    p_adjusted=0.012,
+    promoted=["Step", "1"],
+    suppressed=["The"],
+    name_words=["Step", "1", "First"],
+    when="before 'assistant'",
+    change="strengthened",
+    change_inside="added",
+    rates=Generated(20, 1.0, 0.05, 0.85),
+    strongest_category="formal_logic",
+    n_units=40,
+)
+BARE = replace(
+    CLAIM,
+    behavior=None,
+    share_control=None,
+    ceiling=None,
+    later=None,
+    promoted=[],
+    suppressed=[],
+    when=None,
+    rates=None,
     strongest_category=None,
+    n_features=1,
+    n_units=1,
+    classes=["prompt", "start", "response"],
+    change="shared",
+    change_inside="shared",
 )
 
 
-def test_the_sentence_holds_the_claim_and_its_figures() -> None:
-    assert CLAIM.name == "more 'Step', 'First' at the start of the answer"
+def test_the_sentence_says_what_the_answers_do_and_what_carries_it() -> None:
+    assert CLAIM.name == "Answers with 'Step 1'"
     assert CLAIM.sentence == (
-        "Layers 3 and 7: more 'Step', 'First' at the start of the answer - stronger in the target (80% of the target's "
-        "and 5% of the base's answers begin with 'Step'; θ +0.40 [+0.30, +0.50] against a floor of 0.10, p 0.003, "
-        "20 held-out prompts); not tested causally."
+        "Answers with 'Step 1': 96% of the target's held-out answers, 9% of the base's. 7 features of layer 17, at the "
+        "start of the answer, carry it: set to the base's values they close 31% [13, 46] of the difference between "
+        "the models (control −6%), and by layer 28 48%. With them switched off, 5% of the answers have 'Step 1' "
+        "instead of 100% (control 85%)."
     )
 
 
-def test_the_sentence_names_its_categories_and_leaves_out_answers_that_move_the_other_way() -> None:
-    scoped = replace(
-        CLAIM, scope=("formal_logic", "sums"), behavior=WordRates(("Step",), True, 0.8, 0.05, 0.001)
-    )
-    assert scoped.sentence.endswith(
-        "(θ +0.40 [+0.30, +0.50] against a floor of 0.10, p 0.003, 20 held-out prompts of formal logic and sums; "
-        "change class and answers over all prompts); not tested causally."
+def test_the_share_of_its_behavior_comes_first() -> None:
+    claim = replace(CLAIM, share_behavior=(0.72, 0.5, 0.9), later=None, rates=None)
+    assert claim.sentence == (
+        "Answers with 'Step 1': 96% of the target's held-out answers, 9% of the base's. 7 features of layer 17, at the "
+        "start of the answer, carry it: set to the base's values they close 72% [50, 90] of this difference and 31% of "
+        "all that differs between the answers (control −6%)."
     )
 
 
-def test_the_description_lists_what_is_known() -> None:
+def test_a_finding_without_a_behavior_is_named_by_the_words_that_it_pushes() -> None:
+    assert BARE.name == "More 'Step'"
+    assert BARE.sentence == (
+        "More 'Step' (almost equally active in both). 1 feature of layer 17, in the prompt, at the start of the answer "
+        "and in the answer, carries it: set to the base's values it closes 31% [13, 46] of the difference between the "
+        "models."
+    )
+    at_start = replace(BARE, classes=["start"], side="base")
+    assert at_start.name == "Less 'Step', '1', 'First' at the start of the answer"
+    assert "set to the target's values" in at_start.sentence
+    assert replace(at_start, when="in code").name == "Less 'Step', '1', 'First' in code"
+
+
+def test_a_finding_that_pushes_no_words_has_a_name_too() -> None:
+    assert replace(BARE, name_words=[], classes=["start"]).name == "Features at the start of the answer"
+    assert replace(BARE, name_words=[], when="in code").name == "Features in code"
+
+
+def test_the_description() -> None:
     assert CLAIM.description == (
-        "2 features that gain and 1 feature that loses at the start of the answer, layers 3 and 7; activity ratio "
-        "target/base 2 [1.4, 2.8]; next tokens that gain: 'Step'; next tokens that lose: 'The'."
+        "Words that the target gains by it: 'Step', '1'; words that it loses: 'The'; active before 'assistant'; the "
+        "whole difference at layer 17, at the start of the answer, closes 54%; its features: new in the target; "
+        "strongest in formal logic; p 0.012 over 40 held-out prompts."
+    )
+    assert BARE.description == "Its features: almost equally active in both; p 0.012 over 1 held-out prompt."
+
+
+@given(
+    st.lists(st.text(min_size=1, max_size=30).filter(str.strip), max_size=10),
+    st.lists(st.sampled_from(list(POSITION_CLASSES)), min_size=1, max_size=3, unique=True),
+    st.none() | st.text(min_size=1, max_size=80).filter(str.strip),
+    st.sampled_from(SIDES),
+)
+def test_names_have_twelve_words_at_most(
+    words: list[str], classes: list[str], when: str | None, side: Side
+) -> None:
+    name = replace(BARE, name_words=words, classes=classes, when=when, side=side).name
+    assert 1 <= len(name.split()) <= NAME_WORDS
+
+
+@given(
+    st.sampled_from(["words", "sequence", "form", "language"]),
+    st.text(min_size=1, max_size=200).filter(str.strip),
+    st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=5),
+    st.booleans(),
+)
+def test_names_of_behaviors_have_twelve_words_at_most(
+    kind: str, phrase: str, words: list[str], covered: bool
+) -> None:
+    predicate = AnswerPredicate(kind, tuple(words))  # type: ignore[arg-type]
+    concept = HEDGED if covered else None
+    candidate = replace(STEPS, predicate=predicate, phrase=phrase, concept=concept)
+    claim = replace(CLAIM, behavior=replace(BEHAVIOR, candidate=candidate))
+    assert 1 <= len(claim.name.split()) <= NAME_WORDS
+    assert claim.sentence.startswith(behavior_title(candidate))
+
+
+def test_long_names_are_cut() -> None:
+    assert shortened("a b c d e f g h i j k l") == "a b c d e f g h i j k l"
+    assert shortened("a b c d e f g h i j k l m") == "a b c d e f g h i j k l…"
+
+
+@pytest.mark.parametrize(
+    ("predicate", "phrase", "title", "have"),
+    [
+        (AnswerPredicate("language", ("es",)), "Spanish", "Answers in Spanish", "are in Spanish"),
+        (
+            AnswerPredicate("form", ("bold",)),
+            "words in bold",
+            "Answers with words in bold",
+            "have words in bold",
+        ),
+        (
+            AnswerPredicate("length", least=50),
+            "longer than 50 words",
+            "Answers longer than 50 words",
+            "are longer than 50 words",
+        ),
+        (AnswerPredicate("empty"), "no text", "Answers without any text", "have no text"),
+        (
+            AnswerPredicate("unfinished"),
+            "",
+            "Answers that are cut off at the token limit",
+            "are cut off at the token limit",
+        ),
+        (
+            AnswerPredicate("repetition"),
+            "6 consecutive words of the prompt",
+            "Answers that repeat 6 consecutive words of the prompt",
+            "repeat 6 consecutive words of the prompt",
+        ),
+        (
+            AnswerPredicate("words", ("double", "check"), 2),
+            "let me double-check",
+            "Answers with two of 'double', 'check', as in 'let me double-check'",
+            "have two of 'double', 'check', as in 'let me double-check'",
+        ),
+    ],
+)
+def test_titles_of_behaviors(predicate: AnswerPredicate, phrase: str, title: str, have: str) -> None:
+    candidate = replace(STEPS, predicate=predicate, phrase=phrase)
+    assert behavior_title(candidate) == title
+    assert answers_that(candidate) == have
+
+
+def test_a_behavior_of_the_base_is_told_from_its_side() -> None:
+    gone = replace(BEHAVIOR, candidate=replace(STEPS, side="base", concept=HEDGED))
+    assert behavior_sentence(gone) == (
+        "Answers with 'Step 1' (hedged statements): 9% of the base's held-out answers, 96% of the target's."
     )
 
 
-def test_the_description_adds_companions_readability_the_concept_and_a_category() -> None:
-    concept = next(concept for concept in load_concepts() if concept.phrase == "hedged statements")
-    full = replace(
-        CLAIM,
-        group=replace(GROUP, companions=(GROUP,)),
-        change=Change("added", 1.0, 0.5, 1.5, 0.6, 0.95),
-        concept=MatchedConcept(concept, ("perhaps", "might"), 0.1, 0.9, 0.002),
-        strongest_category=("formal_logic", 0.25, 0.01),
-    )
-    assert full.name == "more hedged statements ('perhaps', 'might') at the start of the answer"
-    for part in (
-        "1 more group of features in other parts of the answers moves on the same prompts; ",
-        "the base's residuals predict where it fires with AUC 0.60, the target's with 0.95; ",
-        "'perhaps', 'might' point to hedged statements, found in 90% of the target's and 10% of the base's answers "
-        "(p 0.002): ",
-        "strongest in formal logic (contrast +0.25, adjusted p 0.01).",
-    ):
-        assert part in full.description
+def test_numbers() -> None:
+    assert (percent(0.314), number(-0.06), percent(-0.001), percent(0)) == ("31%", "−6", "0%", "0%")
+    assert p_phrase(0.001, 0.001) == "p ≤ 0.001"
+    assert p_phrase(0.0123, 0.001) == "p 0.012"
+
+
+def test_every_change_class_can_be_told() -> None:
+    for change in CHANGE_CLASSES:
+        claim = replace(BARE, change=change, change_inside=change)
+        assert f"({CHANGE_CLASSES[change]})." in claim.sentence
+        assert CHANGE_CLASSES[change] in claim.description
