@@ -34,6 +34,7 @@ HEDGED = AnswerPredicate("sequence", ("i", "think"))
 NUMBER = AnswerPredicate("words", ("120",))
 LONG = AnswerPredicate("length", least=3)
 UNFINISHED = AnswerPredicate("unfinished")
+SPANISH = AnswerPredicate("language", ("es",))
 
 
 def extraction_with(texts: dict[Side, list[list[str]]]) -> Extraction:
@@ -214,21 +215,22 @@ def test_free_groups_with_like_effects_join() -> None:
     assert [[g.id for g in change.groups] for change in found] == [["g0", "g2"], ["g1"], ["g3"]]
 
 
-def test_a_behavior_of_whole_answers_is_compared_with_the_answers_without_it() -> None:
-    texts = extraction_with({"base": [["z"] * 6] * N, "target": [PIECES] * N})
+def test_a_language_is_compared_with_the_answers_without_it() -> None:
+    spanish = ["La casa", " de mi hermano", " es muy", " grande", " y bonita", "."]
+    texts = extraction_with({"base": [OTHER] * N, "target": [spanish] * N})
     answers = answers_of(texts.units)
     everywhere = effect([0, 1, 2, 3, 4, 5])
 
-    def behavior_of(patched: Effects, least: int) -> int | None:
-        longer = candidate(AnswerPredicate("length", least=least))
-        (change,) = make_changes([group(0, 0.3)], [patched], [longer], answers, texts)
+    def behavior_of(patched: Effects, predicate: AnswerPredicate) -> int | None:
+        (change,) = make_changes([group(0, 0.3)], [patched], [candidate(predicate)], answers, texts)
         return change.behavior
 
-    assert behavior_of(everywhere, 2) == 0
-    assert behavior_of(effect([], nats=0), 2) is None
-    # Where no answer is without it, nothing can be compared; where none has it, nothing either.
-    assert behavior_of(everywhere, 0) is None
-    assert behavior_of(everywhere, 100) is None
+    assert answers.holds(SPANISH, "target").all()
+    assert behavior_of(everywhere, SPANISH) == 0
+    assert behavior_of(effect([], nats=0), SPANISH) is None
+    assert behavior_of(everywhere, AnswerPredicate("language", ("fi",))) is None
+    # How much was written belongs to no group: whatever makes an answer go on would carry it.
+    assert behavior_of(everywhere, LONG) is None
 
 
 def test_one_side_and_no_answers_do_not_crash() -> None:

@@ -12,7 +12,7 @@ from analyze.behaviors import AnswerPredicate, Behavior, Candidate
 from analyze.behaviors.confirm import Rate
 from analyze.causal import Generated, LayerShare
 from analyze.names import Claim, behavior_sentence, behavior_title, percent
-from analyze.names.sentence import NAME_WORDS, answers_that, number, p_phrase, shortened
+from analyze.names.sentence import NAME_WORDS, number, p_phrase, shortened
 from fi_store.prompts import load_concepts
 from fi_store.vocabulary import CHANGE_CLASSES, POSITION_CLASSES, SIDES, Side
 
@@ -50,6 +50,7 @@ CLAIM = Claim(
     share=(0.31, 0.13, 0.46),
     share_control=-0.06,
     share_behavior=None,
+    by_behavior=False,
     ceiling=0.54,
     later=LayerShare(28, 0.48),
     p_adjusted=0.012,
@@ -87,17 +88,27 @@ def test_the_sentence_says_what_the_answers_do_and_what_carries_it() -> None:
     assert CLAIM.sentence == (
         "Answers with 'Step 1': 96% of the target's held-out answers, 9% of the base's. 7 features of layer 17, at the "
         "start of the answer, carry it: set to the base's values they close 31% [13, 46] of the difference between "
-        "the models (control −6%), and by layer 28 48%. With them switched off, 5% of the answers have 'Step 1' "
-        "instead of 100% (control 85%)."
+        "the models (control −6%), and by layer 28 48%. With them switched off, 5% of the answers have it instead "
+        "of 100% (control 85%)."
     )
 
 
-def test_the_share_of_its_behavior_comes_first() -> None:
-    claim = replace(CLAIM, share_behavior=(0.72, 0.5, 0.9), later=None, rates=None)
-    assert claim.sentence == (
+def test_the_share_of_its_behavior_is_told_where_it_decides() -> None:
+    carried = replace(CLAIM, share_behavior=(0.72, 0.5, 0.9), rates=None)
+    assert carried.sentence.endswith(
+        "close 31% [13, 46] of the difference between the models (control −6%), and by layer 28 48%."
+    )
+    assert replace(carried, by_behavior=True).sentence == (
         "Answers with 'Step 1': 96% of the target's held-out answers, 9% of the base's. 7 features of layer 17, at the "
-        "start of the answer, carry it: set to the base's values they close 72% [50, 90] of this difference and 31% of "
-        "all that differs between the answers (control −6%)."
+        "start of the answer, carry it: set to the base's values they close 72% [50, 90] of it (control −6%)."
+    )
+
+
+def test_a_language_is_what_answers_are_in() -> None:
+    spanish = replace(STEPS, predicate=AnswerPredicate("language", ("es",)), phrase="Spanish")
+    claim = replace(CLAIM, behavior=replace(BEHAVIOR, candidate=spanish), n_features=1)
+    assert claim.sentence.endswith(
+        "With it switched off, 5% of the answers are so instead of 100% (control 85%)."
     )
 
 
@@ -164,46 +175,27 @@ def test_long_names_are_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("predicate", "phrase", "title", "have"),
+    ("predicate", "phrase", "title"),
     [
-        (AnswerPredicate("language", ("es",)), "Spanish", "Answers in Spanish", "are in Spanish"),
-        (
-            AnswerPredicate("form", ("bold",)),
-            "words in bold",
-            "Answers with words in bold",
-            "have words in bold",
-        ),
-        (
-            AnswerPredicate("length", least=50),
-            "longer than 50 words",
-            "Answers longer than 50 words",
-            "are longer than 50 words",
-        ),
-        (AnswerPredicate("empty"), "no text", "Answers without any text", "have no text"),
-        (
-            AnswerPredicate("unfinished"),
-            "",
-            "Answers that are cut off at the token limit",
-            "are cut off at the token limit",
-        ),
+        (AnswerPredicate("language", ("es",)), "Spanish", "Answers in Spanish"),
+        (AnswerPredicate("form", ("bold",)), "words in bold", "Answers with words in bold"),
+        (AnswerPredicate("length", least=50), "longer than 50 words", "Answers longer than 50 words"),
+        (AnswerPredicate("empty"), "no text", "Answers without any text"),
+        (AnswerPredicate("unfinished"), "", "Answers that are cut off at the token limit"),
         (
             AnswerPredicate("repetition"),
             "6 consecutive words of the prompt",
             "Answers that repeat 6 consecutive words of the prompt",
-            "repeat 6 consecutive words of the prompt",
         ),
         (
             AnswerPredicate("words", ("double", "check"), 2),
             "let me double-check",
             "Answers with two of 'double', 'check', as in 'let me double-check'",
-            "have two of 'double', 'check', as in 'let me double-check'",
         ),
     ],
 )
-def test_titles_of_behaviors(predicate: AnswerPredicate, phrase: str, title: str, have: str) -> None:
-    candidate = replace(STEPS, predicate=predicate, phrase=phrase)
-    assert behavior_title(candidate) == title
-    assert answers_that(candidate) == have
+def test_titles_of_behaviors(predicate: AnswerPredicate, phrase: str, title: str) -> None:
+    assert behavior_title(replace(STEPS, predicate=predicate, phrase=phrase)) == title
 
 
 def test_a_behavior_of_the_base_is_told_from_its_side() -> None:

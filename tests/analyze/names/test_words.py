@@ -49,6 +49,12 @@ def test_marks_are_listed_only_where_there_are_no_words() -> None:
     assert pushed_words(reading({6: 0.5}, {}), only, TABLE, range(2))[0] == [(",", 0.5)]
 
 
+def test_special_tokens_are_no_words() -> None:
+    special = replace(TABLE, text={**PIECES, 10: "<|im_end|>"})
+    assert pushed_words(reading({10: 0.9, 6: 0.5}, {}), "target", special, range(2))[0] == [(",", 0.5)]
+    assert pushed_words(reading({10: 0.9}, {}), "target", special, range(2))[0] == []
+
+
 def test_a_piece_stands_for_the_word_that_it_is_most_often_in() -> None:
     extraction = make(n_units=4).extraction
     rows = extraction.rows
