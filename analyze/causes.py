@@ -63,7 +63,7 @@ class CausalTest:
         for candidate in self.behaviors:
             base, target = (self.answers.holds(candidate.predicate, side) for side in SIDES)
             units = self.known & (base != target)
-            if len(set(self.extraction.units.clusters[units].tolist())) >= METHOD.shown_behaviors:
+            if len(set(self.extraction.units.clusters[units].tolist())) >= METHOD.behavior_clusters:
                 parts.append(units)
         gaps = [GapOn(units, float(self.gap.total[units].mean())) for units in parts if units.any()]
         return [each for each in gaps if each.gap > METHOD.gap_minimum]

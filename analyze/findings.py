@@ -233,7 +233,7 @@ class Describer:
             names=self._names(main),
             examples=examples_of(main, self.extraction, weights, in_class & ~rows.discovery),
             generated=generated,
-            by_behavior=tested.best.closed.share < self.config.feature_threshold,
+            by_behavior=not tested.best.closes(self.config.feature_threshold),
         )
 
     def _names(self, main: Group) -> list[NameCandidate]:

@@ -59,7 +59,7 @@ class Method:
     """Prompts of C that are answered under a patch."""
     generated_findings: int = 2
     """How many findings' patches are answered under by default."""
-    shown_behaviors: int = 8
+    behavior_clusters: int = 8
     """Clusters where exactly one answer has a behavior that its share needs."""
     group_decoder_cosine: float = 0.7
     """Decoder cosine at which two features of the same layer are joined."""

@@ -53,6 +53,15 @@ class OwnAnswers:
         base, target = (self.by_cluster(self.holds(predicate, side).astype(np.float64)) for side in SIDES)
         return base, target
 
+    def spans(self, predicate: AnswerPredicate, side: Side, at: int) -> list[tuple[int, int]]:
+        """The characters of one answer on which the predicate rests; none if it is too slow to search."""
+        answer = self.answers[side][at]
+        try:
+            return predicate.spans(answer)
+        except TooSlowError as error:
+            self.skipped.append(str(error))
+            return []
+
     def within(self, chosen: BoolArray) -> OwnAnswers:
         """The answers to the chosen prompts (n,)."""
         index = np.flatnonzero(chosen)

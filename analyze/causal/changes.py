@@ -102,11 +102,16 @@ def make_changes(
     """The changes that the groups make, the largest share of a gap first.
 
     A group belongs to the first behavior of D (the one that separates the answers best) on whose spans it surely does
-    more than elsewhere. Groups without one join those with like effects. `answers`: those of all units.
+    more than elsewhere, at a level that is divided by the number of behaviors. Groups without one join those with like effects. `answers`: those of all units.
     """
+    level = METHOD.alpha / max(1, len(behaviors))
     of_behavior = [
         next(
-            (number for number, each in enumerate(behaviors) if _carries(effect, each, answers, extraction)),
+            (
+                number
+                for number, each in enumerate(behaviors)
+                if _carries(effect, each, answers, extraction, level)
+            ),
             None,
         )
         for effect in effects
@@ -135,8 +140,10 @@ def _likeness(effects: Sequence[Effects]) -> FloatArray:
     return cosines(np.column_stack(same)) / METHOD.effect_cosine
 
 
-def _carries(effect: Effects, behavior: Candidate, answers: OwnAnswers, extraction: Extraction) -> bool:
-    """Whether a patch surely closes more on a behavior's spans than elsewhere: one-sided 95% over clusters.
+def _carries(
+    effect: Effects, behavior: Candidate, answers: OwnAnswers, extraction: Extraction, level: float
+) -> bool:
+    """Whether a patch surely closes more on a behavior's spans than elsewhere: one-sided at `level`, over clusters.
 
     Elsewhere: at the other tokens of the same answers; for a behavior of whole answers, in the answers without it.
     """
@@ -158,7 +165,7 @@ def _carries(effect: Effects, behavior: Candidate, answers: OwnAnswers, extracti
         return False
     level = float(np.mean(outside)) if whole else 0.0
     means = cluster_means(np.asarray(inside)[:, None] - level, np.asarray(clusters))[:, 0]
-    half = stats.t.ppf(1 - METHOD.alpha, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means))
+    half = stats.t.ppf(1 - level, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means))
     return bool(means.mean() > half)
 
 
@@ -179,6 +186,6 @@ def spans_in(
         return np.ones(len(ends), dtype=bool)
     starts = np.concatenate([[0], ends])[: len(ends)]
     mask = np.zeros(len(ends), dtype=bool)
-    for first, last in predicate.spans(answers.answers[author][unit]):
+    for first, last in answers.spans(predicate, author, unit):
         mask |= (starts < last) & (ends > first)
     return mask

@@ -75,13 +75,15 @@ class SideTest:
     p_adjusted: float
     behaviors: tuple[BehaviorPart, ...]
 
+    def closes(self, threshold: float) -> bool:
+        """Whether it closes enough of the gap to be a finding, whatever it does to a behavior."""
+        return self.closed.share >= threshold and self.closed.mean >= METHOD.gap_minimum
+
     def passes(self, behavior: int | None, alpha: float, threshold: float) -> bool:
         """Whether this side makes the change a finding (METHOD section 5)."""
-        closed = self.closed
-        enough = closed.share >= threshold and closed.mean >= METHOD.gap_minimum
         mine = next((part for part in self.behaviors if part.behavior == behavior), None)
         carries = mine is not None and mine.share >= METHOD.behavior_share and mine.low > 0
-        return self.p_adjusted <= alpha and self.above_control > 0 and (enough or carries)
+        return self.p_adjusted <= alpha and self.above_control > 0 and (self.closes(threshold) or carries)
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +253,7 @@ class Confirmer:
                         closed.append(float(effects[unit, author][mask].sum()))
                 gaps.append(sums[author] - sums[other_side(author)])
                 clusters.append(int(self.extraction.units.clusters[unit]))
-            if len(set(clusters)) < METHOD.shown_behaviors or sum(gaps) <= 0:
+            if len(set(clusters)) < METHOD.behavior_clusters or sum(gaps) <= 0:
                 continue
             part = ratio_interval(np.asarray(closed), np.asarray(gaps), np.asarray(clusters))
             found.append(

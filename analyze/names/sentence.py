@@ -81,7 +81,7 @@ class Claim:
         control = f" (control {percent(self.share_control)})" if self.share_control is not None else ""
         share, what = self.share, "the difference between the models"
         if self.by_behavior and self.share_behavior is not None:
-            share, what = self.share_behavior, "it"
+            share, what, control = self.share_behavior, "it", ""
         text += (
             f"set to the {other}'s values {pronoun} {percent(share[0])} [{number(share[1])}, {number(share[2])}] of "
             f"{what}{control}"

@@ -93,7 +93,7 @@ def test_the_share_of_a_behavior_by_hand(case: Case, outcome: Tests) -> None:
             closed += float((slopes * patch.vectors[here]).sum()) * 18
     (part,) = outcome.changes[0].sides["target"].behaviors
     assert (part.behavior, part.side, part.n_units) == (0, "target", n)
-    assert n >= METHOD.shown_behaviors
+    assert n >= METHOD.behavior_clusters
     assert part.share == pytest.approx(closed / gap, rel=1e-5)
     assert part.low <= part.share <= part.high
     assert part.bounded

@@ -36,8 +36,6 @@ def contexts_of(texts: list[str]) -> ConceptContexts:
             table.append((unit, position_class, position, token_id.setdefault(piece, len(token_id))))
     unit, position_class, position, token = np.asarray(table, dtype=np.int64).T
     n = len(table)
-    promoted = np.zeros((n, 1), dtype=np.int64)
-    weights = np.zeros((n, 1), dtype=np.float32)
     rows = Rows(
         unit=unit,
         author=np.full(n, BASE),
