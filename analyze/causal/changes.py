@@ -102,7 +102,8 @@ def make_changes(
     """The changes that the groups make, the largest share of a gap first.
 
     A group belongs to the first behavior of D (the one that separates the answers best) on whose spans it surely does
-    more than elsewhere, at a level that is divided by the number of behaviors. Groups without one join those with like effects. `answers`: those of all units.
+    more than elsewhere, at a level that is divided by the number of behaviors. Groups without one join those with like
+    effects. `answers`: those of all units.
     """
     level = METHOD.alpha / max(1, len(behaviors))
     of_behavior = [

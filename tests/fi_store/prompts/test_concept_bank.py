@@ -44,10 +44,6 @@ def contexts_of(texts: list[str]) -> ConceptContexts:
         sequence=unit,
         token=token,
         next_token=np.append(token[1:], -1),
-        promoted_ids=promoted,
-        promoted_kl=weights,
-        suppressed_ids=promoted,
-        suppressed_kl=weights,
         discovery=np.ones(n, dtype=bool),
     )
     names = np.asarray([str(number) for number in range(len(texts))])
