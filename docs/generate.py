@@ -46,7 +46,7 @@ GIVEN = {
     "render/templates/behaviors.md.j2": "The same in Markdown",
     "render/templates/card.html.j2": "A finding's card on the page",
     "render/templates/contents.html.j2": "The page's list of contents",
-    "render/templates/findings.html.j2": "The page's sections on findings, also those of version 1, and on what nothing carries",
+    "render/templates/findings.html.j2": "The page's sections on findings, also of version 1, and what nothing carries",
     "render/templates/findings.md.j2": "The same in Markdown",
     "render/templates/layers.html.j2": "The page's section on where the difference forms",
     "render/templates/limits.html.j2": "The page's section on what the run could and could not have seen",
