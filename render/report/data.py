@@ -5,6 +5,7 @@ Model-written text stays raw here; the code that prints it must make it harmless
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,8 +94,8 @@ def read_report(store: Store, run: Run) -> ReportData:
         )
     base, target = model_names(run)
     headlines = read_headlines(store, run.id)
-    headline, *more = headlines.sentences or [VERDICTS[gate.verdict]]
     behaviors = _behaviors(store, run.id)
+    headline, *more = _short_first(headlines.sentences or [VERDICTS[gate.verdict]], behaviors)
     confirmed = tuple(row for row in behaviors if row["confirmed"])
     dictionaries = _rows(store, "dictionary_quality", run.id)
     version_1 = (*headlines.version_1, *_rows(store, "internal_shifts", run.id))
@@ -136,6 +137,13 @@ def read_report(store: Store, run: Run) -> ReportData:
         prompt_set=prompt_set,
         outside=tuple(row for row in _rows(store, "layer_similarity", run.id) if row["source"] != "fi-store"),
     )
+
+
+def _short_first(sentences: list[str], behaviors: Sequence[dict[str, Any]]) -> list[str]:
+    """The sentences, the first one cut after what the answers do, so that what carries it follows in small type."""
+    first, *more = sentences
+    opening = next((row["sentence"] for row in behaviors if first.startswith(f"{row['sentence']} ")), None)
+    return [first, *more] if opening is None else [opening, first.removeprefix(opening).strip(), *more]
 
 
 def _rows(store: Store, query: str, run_id: str, **parameters: Any) -> tuple[Row, ...]:
