@@ -101,15 +101,15 @@ def random_features(store: Store, run_id: str, through: Lens, count: int) -> lis
     return found
 
 
-def judge_baselines(said: Mapping[str, Any], expected: Expected) -> dict[str, Any]:
+def judge_baselines(shown: Mapping[str, Any], expected: Expected) -> dict[str, Any]:
     """Whether each baseline shows what is expected; for the features, whether each of them does."""
-    behavior = said["behavior"]
+    behavior = shown["behavior"]
     same_way = behavior is not None and set(GAINS[behavior["side"]]) & set(expected.change)
     return {
         "behaviors alone": bool(same_way) and shows(behavior["words"], expected),
-        "activation difference lens": _any_shows(said["shifts"], expected),
-        "strongest category": said["category"] in expected.categories,
-        "random features": [_any_shows([row], expected) for row in said["features"]],
+        "activation difference lens": _any_shows(shown["shifts"], expected),
+        "strongest category": shown["category"] in expected.categories,
+        "random features": [_any_shows([row], expected) for row in shown["features"]],
     }
 
 

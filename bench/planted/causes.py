@@ -19,7 +19,7 @@ from fi_store.dictionaries import load_dictionary
 from fi_store.method import METHOD
 from fi_store.store import Store, dictionary_path
 from fi_store.store.tables import Run
-from fi_store.vocabulary import SIDES
+from fi_store.vocabulary import SIDES, Side
 
 CHANGES = """
 select distinct arm.id, arm.kind, arm.group_id, arm.site, arm.layer, arm.position_classes, arm.path
@@ -117,7 +117,7 @@ def _controls(store: Store, run: Run, row: dict[str, Any], extraction: Extractio
     return draw_controls(patch, both, side_slopes(extraction, site, layer), extraction, seed)
 
 
-def draws_by_unit(controls: Controls, side: str, extraction: Extraction) -> FloatArray:
+def draws_by_unit(controls: Controls, side: Side, extraction: Extraction) -> FloatArray:
     """(n, draws) nats that attribution assigns to each draw in each unit of C; 0 in the units of D."""
     patch, on_c = controls.patch, ~controls.discovery
     rows = patch.rows[on_c]
@@ -135,9 +135,7 @@ def _passing(draws: FloatArray, strong: int, extraction: Extraction, run: Run) -
     nats, total = draws[units], gap.total[units]
     closed = nats.sum(axis=0)
     p = (len(closed) - np.searchsorted(np.sort(closed), closed)) / len(closed)
-    enough = (closed >= config.feature_threshold * total.sum()) & (
-        closed >= METHOD.gap_minimum * len(units)
-    )
+    enough = (closed >= config.feature_threshold * total.sum()) & (closed >= METHOD.gap_minimum * len(units))
     passing = np.flatnonzero((p <= config.alpha) & enough)
     if len(passing) == 0:
         return 0

@@ -41,7 +41,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Card:
-    """One organism: `kind` is behavior or null, `target` is its adapter folder, `parts` are its behaviors if several."""
+    """One organism: `kind` is behavior or null, `target` its adapter folder, `parts` its behaviors if several."""
 
     name: str
     base: str
@@ -64,7 +64,10 @@ def read_card(folder: Path) -> Card:
 
 
 def _expected(part: Mapping[str, Sequence[str]]) -> Expected:
-    return Expected(*(tuple(part[name]) for name in ("change", "categories", "tokens", "concepts")))
+    change, categories, tokens, concepts = (
+        tuple(part[name]) for name in ("change", "categories", "tokens", "concepts")
+    )
+    return Expected(change, categories, tokens, concepts)
 
 
 def read_cards(folders: Sequence[Path], kind: str) -> list[Card]:

@@ -8,6 +8,7 @@ split of its own, so they share prompts but no two hold the same ones. Gate 0 do
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def run(quick: bool, work: Path, organisms: Sequence[Path]) -> PartResult:
         made = runs.compare(base, target, settings["options"])
         halves = runs.once(
             f"{settings['halves']} halves of {made.run_id}",
-            lambda run_id=made.run_id: {"halves": judge_halves(runs, run_id, settings["halves"])},
+            partial(judge_halves, runs, made.run_id, settings["halves"]),
         )
         found[name] = {**halves, "findings": made.findings, "gate": made.gate}
     raw: dict[str, Any] = {"pairs": found}
@@ -58,16 +59,16 @@ def run(quick: bool, work: Path, organisms: Sequence[Path]) -> PartResult:
         made = compare(runs, card, "forward", load_settings("organisms", quick=quick))
         raw |= runs.once(
             f"{settings['coins']} coins and control draws of {made.run_id}",
-            lambda run_id=made.run_id: deal_and_draw(runs, run_id, settings["coins"]),
+            partial(deal_and_draw, runs, made.run_id, settings["coins"]),
         )
     return PartResult(figures(raw, judgeable=not quick), raw)
 
 
-def judge_halves(runs: Runs, run_id: str, count: int) -> list[dict[str, Any]]:
+def judge_halves(runs: Runs, run_id: str, count: int) -> dict[str, Any]:
     """Runs of different halves of a reading's prompts: confirmed behaviors, and whether a cause would be tested."""
     extraction = _load(runs, run_id)
     answers, gap, clusters = answers_of(extraction.units), measure_gap(extraction), extraction.units.clusters
-    found = []
+    found: list[dict[str, Any]] = []
     for seed in range(count):
         discovery, confirmation = draw_half(extraction, seed)
         known = gap.known & discovery
@@ -80,7 +81,7 @@ def judge_halves(runs: Runs, run_id: str, count: int) -> list[dict[str, Any]]:
                 "tested": low > METHOD.gap_minimum,
             }
         )
-    return found
+    return {"halves": found}
 
 
 def draw_half(extraction: Extraction, seed: int) -> tuple[BoolArray, BoolArray]:
@@ -116,7 +117,9 @@ def deal(answers: OwnAnswers, swapped: BoolArray) -> OwnAnswers:
     """The answers with base and target exchanged in some prompts (n,)."""
     pairs = [
         (target, base) if swap else (base, target)
-        for base, target, swap in zip(answers.answers["base"], answers.answers["target"], swapped, strict=True)
+        for base, target, swap in zip(
+            answers.answers["base"], answers.answers["target"], swapped, strict=True
+        )
     ]
     base, target = ([pair[side] for pair in pairs] for side in (0, 1))
     return OwnAnswers({"base": base, "target": target}, answers.clusters, answers.categories)
@@ -155,13 +158,13 @@ def figures(raw: dict[str, Any], *, judgeable: bool) -> list[Figure]:
         hit = sum(bool(phrases) for phrases in raw["coins"])
         goal = f"at most {COIN_GOAL}"
         of = f"of {len(raw['coins'])}"
-        out.append(
-            Figure("deals by a coin with a confirmed behavior", hit, of, goal, ok(hit <= COIN_GOAL))
-        )
+        out.append(Figure("deals by a coin with a confirmed behavior", hit, of, goal, ok(hit <= COIN_GOAL)))
         draws = sum(each["draws"] for each in raw["controls"])
         count = sum(each["findings"] for each in raw["controls"])
         share = count / draws if draws else 0.0
         goal = f"at most {CONTROL_GOAL}"
         detail = f"{count} of {draws}, {len(raw['controls'])} changes and sides"
-        out.append(Figure("control draws that are findings", share, "", goal, ok(share <= CONTROL_GOAL), detail))
+        out.append(
+            Figure("control draws that are findings", share, "", goal, ok(share <= CONTROL_GOAL), detail)
+        )
     return out

@@ -18,7 +18,7 @@ from bench.planted.judge import Card, Expected, hit_at, parts_hit, read_cards
 from bench.planted.runs import Finished, Runs, load_settings
 from bench.results import Figure, PartResult
 
-MOST_FINDINGS = 3
+MOST_FINDINGS = 3.0
 """The most findings that a single behavior may be told by."""
 PARTS_AT = 4
 SHARE = 0.15
@@ -62,7 +62,7 @@ def judge_run(
         with runs.open() as store:
             return baselines(store, found.run_id, through, settings["random_features"])
 
-    said = runs.once(f"baselines of {found.run_id}", make)
+    shown = runs.once(f"baselines of {found.run_id}", make)
     expected = [each if direction == "forward" else each.turned() for each in cards]
     own = next(each for each in expected if each.name == card.name)
     return {
@@ -71,15 +71,15 @@ def judge_run(
         "seconds": found.seconds,
         "gate": found.gate["verdict"],
         "findings": found.findings,
-        "baselines": said,
+        "baselines": shown,
         "gone": gone(found.findings[0]) if found.findings else None,
         **predictions(runs, found.run_id),
-        **verdicts(found.findings, said, own, expected),
+        **verdicts(found.findings, shown, own, expected),
     }
 
 
 def verdicts(
-    findings: Sequence[dict[str, Any]], said: dict[str, Any], own: Card, cards: Sequence[Card]
+    findings: Sequence[dict[str, Any]], shown: dict[str, Any], own: Card, cards: Sequence[Card]
 ) -> dict[str, Any]:
     """The hit rule applied to a run's findings and baselines. A card's own behaviors on other cards are not foreign."""
     foreign = [part for card in cards for part in behaviors_of(card) if part not in behaviors_of(own)]
@@ -87,7 +87,7 @@ def verdicts(
         "hit_1": hit_at(findings, own.expected, 1),
         "parts": parts_hit(findings, own.parts, PARTS_AT) if own.parts else None,
         "foreign": [hit_at(findings, part, 3) for part in foreign],
-        "judged_baselines": judge_baselines(said, own.expected),
+        "judged_baselines": judge_baselines(shown, own.expected),
     }
 
 
@@ -112,7 +112,7 @@ def figures(judged: Sequence[dict[str, Any]], *, judgeable: bool) -> list[Figure
     if single:
         most = max(len(one["findings"]) for one in single)
         counts = by_run({where(one): len(one["findings"]) for one in single})
-        goal = f"at most {MOST_FINDINGS}"
+        goal = f"at most {MOST_FINDINGS:.0f}"
         out.append(
             figure("findings of a single behavior, most", most, "", goal, MOST_FINDINGS.__ge__, counts)
         )
@@ -137,9 +137,7 @@ def figures(judged: Sequence[dict[str, Any]], *, judgeable: bool) -> list[Figure
          f"< {GONE_BY_CONTROL}", GONE_BY_CONTROL.__gt__),
     ):  # fmt: skip
         if values:
-            out.append(
-                figure(f"{name}, worst", worst(values.values()), unit, goal, holds, by_run(values))
-            )
+            out.append(figure(f"{name}, worst", worst(values.values()), unit, goal, holds, by_run(values)))
     out += predicted(judged, figure)
     foreign = [hit for one in judged for hit in one["foreign"]]
     if foreign:
@@ -162,14 +160,14 @@ def predicted(judged: Sequence[dict[str, Any]], figure: Callable[..., Figure]) -
         r = float(np.corrcoef(pairs.T)[0, 1])
         goal = f">= {CORRELATION}"
         out.append(
-            figure(
-                "attribution against patches", r, "r", goal, CORRELATION.__le__, f"{len(pairs)} patches"
-            )
+            figure("attribution against patches", r, "r", goal, CORRELATION.__le__, f"{len(pairs)} patches")
         )
     whole = {where(one): row for one in judged for row in one["whole"] if row["attributed"] is not None}
     if whole:
         apart = max(abs(row["attributed"] / row["share"] - 1) for row in whole.values())
-        detail = "; ".join(f"{name} {row['attributed']:.2f}, {row['share']:.2f}" for name, row in whole.items())
+        detail = "; ".join(
+            f"{name} {row['attributed']:.2f}, {row['share']:.2f}" for name, row in whole.items()
+        )
         name = "attribution against the patch of the whole last layer, furthest"
         goal = f"within {WHOLE_APART:.0%}"
         out.append(figure(name, apart, "apart", goal, WHOLE_APART.__ge__, detail))
