@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 OPTIONS = {
     "limit_per_category": 10, "categories": ["formal_logic", "general_control"], "max_new_tokens": 8,
     "layers": "1", "n_latents": 32, "k": 4, "dictionary_steps": 10, "candidates": 4, "quantization": "fp32",
-    "skip_visualization": True, "report_format": "markdown",
+    "skip_report": True,
 }  # fmt: skip
 SETTINGS = {
     "organisms": {"options": OPTIONS, "mirrored": ["one"], "random_features": 2},
