@@ -77,6 +77,7 @@ class Finding:
     names: list[NameCandidate]  # the chosen one first
     examples: list[Example]
     generated: Generated | None
+    by_behavior: bool  # it closes less of the gap than a finding must, but enough of its behavior
 
     @property
     def words(self) -> list[str]:
@@ -103,7 +104,7 @@ class Finding:
         predicate = self.names[0] if self.names and self.names[0].named else None
         closed = best.closed
         carried = change.behavior if self.behavior is not None else None
-        part = next((part for part in best.behaviors if part.behavior == carried and part.bounded), None)
+        part = next((part for part in best.behaviors if part.behavior == carried), None)
         return Claim(
             behavior=self.behavior,
             side=closed.side,
@@ -113,6 +114,7 @@ class Finding:
             share=(closed.share, closed.low, closed.high),
             share_control=best.control.share if best.control is not None else None,
             share_behavior=(part.share, part.low, part.high) if part is not None else None,
+            by_behavior=self.by_behavior,
             ceiling=best.ceiling.share if best.ceiling is not None else None,
             later=self.tested.later,
             p_adjusted=best.p_adjusted,
@@ -249,6 +251,7 @@ class Describer:
             names=self._names(main),
             examples=_examples(main, self.extraction, weights, in_class & ~rows.discovery),
             generated=generated,
+            by_behavior=tested.best.closed.share < self.config.feature_threshold,
         )
 
     def _names(self, main: Group) -> list[NameCandidate]:
@@ -257,11 +260,12 @@ class Describer:
         return name_group(main, self.extraction, self.contexts, self.config.seed, self.predicates)
 
     def _behavior(self, tested: TestedChange) -> Behavior | None:
-        """The behavior that the change goes with, if C confirmed it."""
+        """The behavior that the change goes with, if C confirmed it and that the change carries a part of it."""
         at = tested.planned.change.behavior
-        if at is None or not self.behaviors[at].confirmed(self.config.alpha):
+        part = next((part for part in tested.best.behaviors if part.behavior == at), None)
+        if at is None or part is None or not part.bounded or part.low <= 0:
             return None
-        return self.behaviors[at]
+        return self.behaviors[at] if self.behaviors[at].confirmed(self.config.alpha) else None
 
     def _categories(self, tested: TestedChange) -> list[CategoryContrast]:
         """What the patch closes in one category against the rest, on C; strongest first."""

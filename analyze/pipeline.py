@@ -111,9 +111,16 @@ def _conclude(
     if obstacle is None:
         with progress.task("patching groups of features"):
             changes = test.changes()
-        plan = test.plan(changes) if changes else None
+        plan = test.plan(changes)
+        if not plan.changes and probes.problem is None:
+            plan, obstacle = (
+                None,
+                "No change of features holds enough of the difference on D to be tested on C.",
+            )
     n_clusters = len(set(units.clusters[~units.discovery].tolist()))
-    detectable = smallest_detectable(n_clusters, 2 * len(plan.changes) if plan else 1, config.alpha, 0.8)
+    detectable = smallest_detectable(
+        n_clusters, max(1, 2 * len(plan.changes)) if plan else 1, config.alpha, 0.8
+    )
     write_plan(store, run, config, extraction, fitted.layers, plan, candidates, detectable)
     with progress.task("comparing the prompts"):
         write_discrimination(store, run)

@@ -1,7 +1,8 @@
-"""Describes a run in sentences, from saved queries alone: what it found, and which prompts differ most."""
+"""Describes a run in sentences, from saved queries alone: what changed, what carries it, which prompts differ most."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from fi_store.method import METHOD
@@ -12,37 +13,83 @@ from fi_store.wording import count
 Row = dict[str, Any]
 
 SHOWN_BEHAVIORS = 3
-"""Differences between the answers that are printed; the rest are in the report and in `behaviors`."""
+"""Differences that nothing carries and that are printed; the rest are in the report and in `unlocated_behaviors`."""
 SHOWN_RESULTS = 3
-"""Results that are printed; the rest are in the report and in `top_findings`."""
+"""Findings that are printed; the rest are in the report and in `top_findings`."""
+VERSION_1 = "Results of version 1, which were not tested causally"
+"""The heading over results of older runs."""
 ALL = 2**31
 """A limit larger than any run's number of prompts."""
 SHOWN_PROMPTS = 6
 """Prompts that the paragraph names; the others are only counted."""
 
 
+@dataclass(frozen=True)
+class Headlines:
+    """What a run says first, in order; the sentences are those that the analysis stored."""
+
+    findings: tuple[Row, ...]
+    unlocated: tuple[Row, ...]  # confirmed differences between the answers that no finding carries
+    ending: str  # what follows from there being no finding; empty if there is one
+    explained: str  # how much of the difference the findings explain; empty if that is not stored
+    version_1: tuple[Row, ...]  # results of version 1, which were not tested causally
+
+    @property
+    def sentences(self) -> list[str]:
+        """The findings, the differences that nothing carries, and how it ends; a few of each."""
+        found = [row["sentence"] for row in self.findings[:SHOWN_RESULTS]]
+        open_ = [row["sentence"] for row in self.unlocated[:SHOWN_BEHAVIORS]]
+        return [*found, *open_, *filter(None, [self.ending])]
+
+
+def read_headlines(store: Store, run_id: str) -> Headlines:
+    """The headlines of an analyzed run."""
+    verdict = run_query(store, "pair_gate", run=run_id).to_pylist()[0]["verdict"]
+    results = run_query(store, "top_findings", run=run_id).to_pylist()
+    findings = tuple(row for row in results if row["tier"] == "finding")
+    unlocated = tuple(run_query(store, "unlocated_behaviors", run=run_id).to_pylist())
+    explained = run_query(store, "explained_share", run=run_id).to_pylist()
+    version_1 = tuple(row for row in results if row["tier"] != "finding")
+    tested = any(row["kind"] == "change" for row in run_query(store, "causal_arms", run=run_id).to_pylist())
+    return Headlines(
+        findings=findings,
+        unlocated=unlocated,
+        ending="" if findings or version_1 else _ending(verdict, bool(unlocated), tested),
+        explained=explained[0]["sentence"] if explained else "",
+        version_1=version_1,
+    )
+
+
 def describe_run(store: Store, run_id: str) -> list[str]:
-    """Lines for people: what the answers do differently, then the first results inside, or why there are none."""
-    gate = run_query(store, "pair_gate", run=run_id).to_pylist()
-    if not gate:
+    """Lines for people: what changed and what carries it, what nothing carries, how much of it all is explained."""
+    if not run_query(store, "pair_gate", run=run_id).num_rows:
         return ["This run is not analyzed yet."]
-    behaviors = [row for row in run_query(store, "behaviors", run=run_id).to_pylist() if row["confirmed"]]
-    differences = [row["sentence"] for row in behaviors[:SHOWN_BEHAVIORS]]
-    results = run_query(store, "top_findings", run=run_id, k=SHOWN_RESULTS).to_pylist()
-    if results:
-        inside = [f"{row['rank']}. {_sentence(row['sentence'], row['causal_status'])}" for row in results]
-    elif gate[0]["verdict"] == NO_DIFFERENCE and not differences:
-        inside = [VERDICTS[NO_DIFFERENCE]]
-    elif gate[0]["verdict"] == NO_DIFFERENCE:
-        inside = ["On average over all positions, the models' predictions hardly differ."]
-    else:
-        inside = ["No difference inside the models held on the confirmation half."]
-    return [*differences, *inside]
+    lines = read_headlines(store, run_id)
+    numbered = [f"{row['rank']}. {row['sentence']}" for row in lines.findings[:SHOWN_RESULTS]]
+    old = [f"{row['rank']}. {untested_sentence(row)}" for row in lines.version_1[:SHOWN_RESULTS]]
+    return [
+        *numbered,
+        *lines.sentences[len(numbered) :],
+        *filter(None, [lines.explained]),
+        *([f"{VERSION_1}:", *old] if old else []),
+    ]
 
 
-def _sentence(sentence: str, causal_status: str) -> str:
-    """The stored sentence; it always says so if the result has not been tested causally."""
-    if causal_status != UNTESTED or causal_status in sentence.lower():
+def _ending(verdict: str, differ: bool, tested: bool) -> str:
+    """What to say of the inside of the models without a finding."""
+    if differ and tested:
+        return "Nothing that was read was shown to carry it."
+    if differ:
+        return "Whether anything inside the models carries it was not tested."
+    if verdict == NO_DIFFERENCE:
+        return VERDICTS[NO_DIFFERENCE]
+    return "No difference inside the models held on the confirmation half."
+
+
+def untested_sentence(row: Row) -> str:
+    """The stored sentence of a result of version 1; it always says that the result was not tested causally."""
+    sentence = str(row["sentence"])
+    if UNTESTED in sentence.lower():
         return sentence
     return f"{sentence.rstrip().removesuffix('.')} ({UNTESTED})."
 

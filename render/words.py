@@ -72,11 +72,12 @@ def amounts(low: float | None, high: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """`81%`; with a decimal near 0% and 100%."""
+    """`81%`, with a true minus sign; with a decimal near 0% and 100%."""
     if share is None or not math.isfinite(share):
         return "–"
     value = 100 * share
-    return f"{value:.1f}%" if 0 < abs(value) < 1 or 99 < abs(value) < 100 else f"{value:.0f}%"
+    text = f"{value:.1f}%" if 0 < abs(value) < 1 or 99 < abs(value) < 100 else f"{value:.0f}%"
+    return text.replace("-", "−")
 
 
 def shares(low: float, high: float) -> str:

@@ -99,7 +99,12 @@ class AnswerPredicate:
     @property
     def whole_answer(self) -> bool:
         """Whether it is about an answer as a whole and rests on no part of it."""
-        return self.kind in ("language", "length", "empty", "unfinished")
+        return self.kind == "language" or self.about_length
+
+    @property
+    def about_length(self) -> bool:
+        """Whether it only says how much was written."""
+        return self.kind in ("length", "empty", "unfinished")
 
     @property
     def phrase(self) -> str:

@@ -141,6 +141,8 @@ def _carries(effect: Effects, behavior: Candidate, answers: OwnAnswers, extracti
     Elsewhere: at the other tokens of the same answers; for a behavior of whole answers, in the answers without it.
     """
     whole = behavior.predicate.whole_answer
+    if behavior.predicate.about_length:
+        return False  # whatever makes an answer go on would seem to carry it
     inside: list[float] = []
     clusters: list[int] = []
     outside: list[float] = []

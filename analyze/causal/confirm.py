@@ -180,9 +180,10 @@ class Confirmer:
             return None
         units = np.asarray([unit for unit in request.units if not self.extraction.units.discovery[unit]])
         nats = self.gap.closed(self.effects(request.patch, side), self.extraction.units.n)[units]
-        if not np.isfinite(nats).all():
+        gap = self.gap.total[units]
+        if not np.isfinite(nats).all() or gap.sum() == 0:  # equal answers leave nothing to close
             return None
-        interval = ratio_interval(nats, self.gap.total[units], self.extraction.units.clusters[units])
+        interval = ratio_interval(nats, gap, self.extraction.units.clusters[units])
         predicted = self._attributed(request.patch, side)
         return Closed(
             *(request.patch, side, nats, float(interval.estimate), float(interval.low), float(interval.high)),

@@ -28,6 +28,7 @@ class Claim:
     share: tuple[float, float, float]  # closed: estimate and 95% limits
     share_control: float | None
     share_behavior: tuple[float, float, float] | None
+    by_behavior: bool  # it closes too little of the whole gap, and is a finding by its behavior
     ceiling: float | None
     later: LayerShare | None  # the layer after the tested one at which it closes most
     p_adjusted: float
@@ -78,18 +79,14 @@ class Claim:
             f"{count(self.n_features, 'feature')} of layer {self.layer}, {_where(self.classes)}, {verb} it: "
         )
         control = f" (control {percent(self.share_control)})" if self.share_control is not None else ""
-        if self.share_behavior is not None and self.behavior is not None:
-            estimate, low, high = self.share_behavior
-            text += (
-                f"set to the {other}'s values {pronoun} {percent(estimate)} [{number(low)}, {number(high)}] of this "
-                f"difference and {percent(self.share[0])} of all that differs between the answers{control}"
-            )
-        else:
-            text += (
-                f"set to the {other}'s values {pronoun} {percent(self.share[0])} [{number(self.share[1])}, "
-                f"{number(self.share[2])}] of the difference between the models{control}"
-            )
-        if self.later is not None:
+        share, what = self.share, "the difference between the models"
+        if self.by_behavior and self.share_behavior is not None:
+            share, what = self.share_behavior, "it"
+        text += (
+            f"set to the {other}'s values {pronoun} {percent(share[0])} [{number(share[1])}, {number(share[2])}] of "
+            f"{what}{control}"
+        )
+        if self.later is not None and not self.by_behavior:
             text += f", and by layer {self.later.layer} {percent(self.later.share)}"
         return f"{text}."
 
@@ -97,11 +94,12 @@ class Claim:
         if self.rates is None or self.behavior is None:
             return []
         control = f" (control {percent(self.rates.control)})" if self.rates.control is not None else ""
-        what = answers_that(self.behavior.candidate)
-        off = "With them switched off" if self.n_features != 1 else "With it switched off"
+        them = "them" if self.n_features != 1 else "it"
+        have = "are" if self.behavior.candidate.predicate.whole_answer else "have it"
+        so = " so" if have == "are" else ""
         return [
-            f"{off}, {percent(self.rates.patched)} of the answers {what} instead of {percent(self.rates.clean)}"
-            f"{control}."
+            f"With {them} switched off, {percent(self.rates.patched)} of the answers {have}{so} instead of "
+            f"{percent(self.rates.clean)}{control}."
         ]
 
     @property
@@ -136,19 +134,6 @@ def _where(classes: Sequence[str]) -> str:
     """'at the start of the answer', 'in the prompt and in the answer'."""
     phrases = [POSITION_CLASSES[name] for name in classes]
     return " and ".join([", ".join(phrases[:-1]), phrases[-1]] if len(phrases) > 1 else phrases)
-
-
-def answers_that(candidate: Candidate) -> str:
-    """`have 'Step 1'`, `are in Spanish`: after 'of the answers'."""
-    title = behavior_title(candidate).removeprefix("Answers ")
-    first, rest = title.split(" ", 1)
-    if first == "in":
-        return f"are in {rest}"
-    if first in ("with", "without"):
-        return f"have {'no ' if first == 'without' else ''}{rest.removeprefix('any ')}"
-    if first == "that":
-        return rest
-    return f"are {title}"
 
 
 def quoted(tokens: Sequence[str], limit: int) -> str:

@@ -24,7 +24,8 @@ def pushed_words(
 ) -> tuple[Pushed, Pushed]:
     """The words that the target's features push up and down, summed over the answers to some units.
 
-    `side`: the model that was patched. Words without a letter or digit are left out if there are others.
+    `side`: the model that was patched. Special tokens are left out, and marks without a letter or digit if there is
+    anything else.
     """
     chosen = set(units)
     summed = words.summed(each for (unit, _), each in reading.pushes.items() if unit in chosen)
@@ -35,4 +36,5 @@ def pushed_words(
 
 
 def _readable(pushed: Pushed) -> Pushed:
-    return [item for item in pushed if any(letter.isalnum() for letter in item[0])] or pushed
+    plain = [item for item in pushed if not (item[0].startswith("<") and item[0].endswith(">"))]
+    return [item for item in plain if any(letter.isalnum() for letter in item[0])] or plain

@@ -1,7 +1,8 @@
 """The figures of a run: the saved query behind each chart, its title and caption, and the files written for it.
 
-A figure has a wide and a narrow form (see `drawing.py`). Both become specifications for the page and
-still pictures (SVG, and PNG at twice the size) that vl-convert draws without a browser or a network.
+A figure has a wide and a narrow form (see `drawing.py`), or one small form if it is about one finding. They become
+specifications for the page and still pictures (SVG, and PNG at twice the size) that vl-convert draws without a browser
+or a network.
 """
 
 from __future__ import annotations
@@ -18,14 +19,18 @@ import pyarrow as pa
 
 from fi_store.progress import Progress
 from fi_store.store import Store, run_query
+from fi_store.wording import count
 from render.charts import categories, features, theme
 from render.charts.accuracy import accuracy_chart
 from render.charts.callouts import callout_chart
+from render.charts.causes import rates_chart, share_by_layer
 from render.charts.drawing import NARROW, WIDE
+from render.charts.layer_profile import layer_profile
 from render.charts.layer_similarity import layer_similarity
 
 PNG_SCALE = 2.0
 Spec = dict[str, Any]
+Row = dict[str, Any]
 _INNER_ID = re.compile(r'(?<=\bid=")(?:clip|gradient_)\d+(?=")|(?<=url\(#)(?:clip|gradient_)\d+(?=\))')
 
 
@@ -40,12 +45,50 @@ class Kind:
     caption: str
 
 
+@dataclass(frozen=True)
+class FindingKind:
+    """A small chart that a finding may have; `draw` gets its rows of `top_findings` or `causal_arms`."""
+
+    key: str
+    draw: Callable[[pa.Table, int], Any | None]
+    title: str
+    caption: Callable[[Row], str]
+
+
+def _rates_caption(row: Row) -> str:
+    own = "Base and target: each model's own held-out answers."
+    if not row["n_generated"]:
+        return own
+    return (
+        f"{own} The others: {count(row['n_generated'], 'prompt')} answered again, without a patch, with the finding's "
+        "features set to the other model's values, and with a control of the same size."
+    )
+
+
+def _shares_caption(row: Row) -> str:
+    return (
+        f"What a patch of the {row['side']} closes of the gap, layer by layer, with 95% intervals. The test was made "
+        f"at layer {row['layer']}; the whole difference is the ceiling."
+    )
+
+
+RATES = FindingKind("rates", rates_chart, "How often the answers have it", _rates_caption)
+SHARES = FindingKind("share_by_layer", share_by_layer, "What it closes at each layer", _shares_caption)
+
 KINDS = (
+    Kind(
+        "layer_profile",
+        "layer_profile",
+        layer_profile,
+        "How much of the gap passes through each layer",
+        "How much of the difference between the models has formed by each layer: the share of the gap that passes "
+        "through the layer at the positions of a class, from one backward pass in each model. Estimated, not patched.",
+    ),
     Kind(
         "callouts",
         "feature_callouts",
         callout_chart,
-        "Where the changes sit",
+        "Where the features are",
         "Each point is one feature of a layer. Points on the right are more active in the target than in the base, "
         "points on the left less (×2 means twice as active). Each box names a result, with lines to the features that "
         "it consists of (on a narrow page, numbers replace the boxes).",
@@ -63,9 +106,9 @@ KINDS = (
         "categories",
         "feature_category_heatmap",
         categories.category_heatmap,
-        "Which kinds of prompts each change affects",
-        "Mean effect of each result in each category, on the held-out prompts. A ring marks a category that differs "
-        "from the others in a separate test (adjusted p at most 0.05).",
+        "On which kinds of prompts the features move",
+        "How far each result's features move (mean θ) in each category, on the held-out prompts. A ring marks a "
+        "category that differs from the others in a separate test (adjusted p at most 0.05).",
     ),
     Kind(
         "distribution",
@@ -117,28 +160,60 @@ class Figure:
 
 
 def draw_figures(store: Store, run_id: str, progress: Progress) -> list[Figure]:
-    """Every figure that the run has rows for."""
+    """Every figure that the run has rows for; those of a finding have its rank in their key."""
+    results = run_query(store, "top_findings", run=run_id)
+    arms = run_query(store, "causal_arms", run=run_id)
     figures = []
-    with progress.task("draw charts", len(KINDS)) as advance:
+    with progress.task("draw charts", len(KINDS) + results.num_rows) as advance:
         for kind in KINDS:
-            figure = draw(kind, run_query(store, kind.query, run=run_id))
-            if figure is not None:
-                figures.append(figure)
+            figures.append(draw(kind, run_query(store, kind.query, run=run_id)))
             advance(1)
-    return figures
+        for number, row in enumerate(results.to_pylist()):
+            if row["tier"] == "finding":
+                figures.append(draw_of_finding(RATES, row, results.slice(number, 1)))
+                figures.append(draw_of_finding(SHARES, row, arms_of(row, arms)))
+            advance(1)
+    return [figure for figure in figures if figure is not None]
 
 
 def draw(kind: Kind, table: pa.Table) -> Figure | None:
     """The figure of a table; None when there is nothing to show."""
-    wide, narrow = kind.draw(table, WIDE), kind.draw(table, NARROW)
+    return _figure(kind.key, kind.title, kind.caption, "", (kind.draw(table, WIDE), kind.draw(table, NARROW)))
+
+
+def draw_of_finding(kind: FindingKind, row: Row, table: pa.Table) -> Figure | None:
+    """The figure of one finding, in one size for all pages; None when there is nothing to show."""
+    chart = kind.draw(table, NARROW)
+    about = f"Finding {row['rank']}: "
+    return _figure(f"{kind.key}_{row['rank']}", kind.title, kind.caption(row), about, (chart, chart))
+
+
+def arms_of(row: Row, arms: pa.Table) -> pa.Table:
+    """The rows of `causal_arms` of a finding's change and control, and of the whole difference at the same positions.
+
+    All of them are of the patched model with which the finding was tested. Changes that repeat the finding have arms of
+    their own, which are left out.
+    """
+    rows = [arm for arm in arms.to_pylist() if arm["side"] == row["side"]]
+    own = [arm for arm in rows if arm["group_id"] == row["group_id"] and arm["kind"] in ("change", "control")]
+    patched = {_where(arm) for arm in own if arm["kind"] == "change"}
+    whole = [arm for arm in rows if arm["kind"] == "whole" and _where(arm) in patched]
+    return pa.Table.from_pylist([*whole, *own], schema=arms.schema)
+
+
+def _where(arm: Row) -> tuple[str, int, frozenset[str]]:
+    return arm["site"], arm["layer"], frozenset(arm["position_classes"])
+
+
+def _figure(key: str, title: str, caption: str, about: str, charts: tuple[Any, Any]) -> Figure | None:
+    """The figure of a chart's wide and narrow forms, which may be one; None if there is no chart."""
+    wide, narrow = charts
     if wide is None or narrow is None:
         return None
-    description = f"{kind.title}. {kind.caption}"
+    description = f"{about}{title}. {caption}"
     specs = [specification(chart, description) for chart in (wide, narrow)]
     pictures = [to_svg(spec) for spec in specs]
-    return Figure(
-        kind.key, kind.title, kind.caption, description, specs[0], specs[1], pictures[0], pictures[1]
-    )
+    return Figure(key, title, caption, description, specs[0], specs[1], pictures[0], pictures[1])
 
 
 def specification(chart: Any, description: str) -> Spec:

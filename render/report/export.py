@@ -14,12 +14,12 @@ from fi_store.formats import finite
 from fi_store.store import Store, run_query
 from fi_store.store.tables import PairGate, Run
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 Row = dict[str, Any]
 
 
 def feature_export(store: Store, run: Run) -> Row:
-    """The file's content: the pair, the results with features, contrasts and examples, and two indices of ranks."""
+    """The file's content: the pair, its results with what supports them, two indices of ranks, what is no result."""
     with store.session() as session:
         gate = session.get(PairGate, run.id)
     results = [_result(row) for row in _rows(store, "top_findings", run.id)]
@@ -27,6 +27,7 @@ def feature_export(store: Store, run: Run) -> Row:
         ("features", "finding_features", {}),
         ("contrasts", "finding_categories", {}),
         ("examples", "finding_examples", {"k": 5}),
+        ("patches", "causal_arms", {}),
     )
     for key, query, parameters in details:
         groups = _by_rank(_rows(store, query, run.id, **parameters))
@@ -38,9 +39,12 @@ def feature_export(store: Store, run: Run) -> Row:
         "base": run.base_reference,
         "target": run.target_reference,
         "verdict": gate.verdict if gate is not None else None,
+        "explained": _explained(store, run.id),
         "results": results,
         "by_change": _index(results, lambda result: [result["change"]]),
         "by_category": _index(results, lambda result: result["categories"]),
+        "unlocated_behaviors": _rows(store, "unlocated_behaviors", run.id),
+        "moved_no_effect_shown": _rows(store, "moved_no_effect_shown", run.id),
         "internal_shifts": _rows(store, "internal_shifts", run.id),
         "features_by_layer_and_change": _rows(store, "feature_distribution", run.id),
     }
@@ -60,6 +64,12 @@ def _rows(store: Store, query: str, run_id: str, **parameters: Any) -> list[Row]
     return rows
 
 
+def _explained(store: Store, run_id: str) -> Row | None:
+    """The share of the gap that the findings explain, with its limits."""
+    rows = _rows(store, "explained_share", run_id)
+    return {key: rows[0][key] for key in ("explained", "low", "high")} if rows else None
+
+
 def _result(row: Row) -> Row:
     return {key: value for key, value in row.items() if key != "run_id"}
 
@@ -67,7 +77,7 @@ def _result(row: Row) -> Row:
 def _by_rank(rows: list[Row]) -> dict[int, list[Row]]:
     groups: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
-        kept = {key: value for key, value in row.items() if key not in ("rank", "name", "group_id")}
+        kept = {key: value for key, value in row.items() if key not in ("rank", "name", "title", "group_id")}
         groups[row["rank"]].append(kept)
     return groups
 

@@ -24,6 +24,10 @@ def render_markdown(data: ReportData, figures: Sequence[Figure], pictures: str) 
             "md": lambda text: markdown(one_line(text)),
             "token": lambda text: markdown_code(token_label(text)),
             "block": markdown_block,
+            "pieces": lambda pieces: markdown_block(
+                "".join(f"«{piece.text}»" if piece.marked else piece.text for piece in pieces)
+                or "(an empty answer)"
+            ),
             "excerpt": lambda row: markdown_block(
                 f"{visible(row['before'])}«{token_label(row['token'])}»{visible(row['after'])}"
             ),

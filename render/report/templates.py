@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from fi_store import vocabulary
+from fi_store.summary import VERSION_1
 from fi_store.versions import package_version
 from render import words
 from render.charts import Figure
@@ -40,6 +41,7 @@ def fill_template(
         figures={figure.key: figure for figure in figures},
         words=words,
         vocabulary=vocabulary,
+        version_1=VERSION_1,
         version=package_version(),
         **values,
     )

@@ -24,6 +24,7 @@
   const refuse = () => Promise.reject(new Error("this page loads nothing"));
 
   async function draw(figure) {
+    if (!figure.clientWidth) return; // inside a closed <details>: drawn when that opens
     const container = figure.querySelector(".live");
     const form = figure.clientWidth < NARROW ? "narrow" : "wide";
     const state = form + (dark.matches ? "-dark" : "-light");
@@ -58,6 +59,7 @@
   const figures = Array.from(document.querySelectorAll("figure.chart"));
   const all = () => figures.forEach(draw);
   dark.addEventListener("change", all);
+  document.querySelectorAll("details").forEach((item) => item.addEventListener("toggle", all));
   let waiting = 0;
   window.addEventListener("resize", () => {
     window.clearTimeout(waiting);

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from analyze.fit import as_dictionary, load_pretrained
 from analyze.groups.recurrence import span_cosine
-from analyze.pipeline import analyze
+from fi_store import workflow
 from fi_store.config import make_config
 from fi_store.dictionaries import load_dictionary
 from fi_store.errors import AnalysisError, ConfigError
@@ -23,7 +23,7 @@ from tests.helpers.tiny import TinyModels
 
 @pytest.fixture(scope="module")
 def run(tiny_models: TinyModels, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, str]]:
-    config = small_config(tiny_models.llama, tiny_models.planted, shams=2)
+    config = small_config(tiny_models.llama, tiny_models.planted)
     store, run_id = ingested(tmp_path_factory.mktemp("kinds"), config, small_suite(16))
     yield store, run_id
     store.close()
@@ -71,7 +71,7 @@ def test_models_of_two_widths_are_analyzed_with_a_crosscoder(tiny_models: TinyMo
     config = small_config(tiny_models.llama, tiny_models.llama_wide, **SMALL, dictionary="crosscoder")
     store, run_id = ingested(tmp_path, config, small_suite(16))
     with store:
-        analyze(store, run_id, progress=Progress())
+        workflow.analyze(store, run_id, Progress())
         (row,) = store.rows("select * from dictionary where run_id = $run", run=run_id)
         assert row["dark_matter"] is None
         assert row["mean_shift"] is None

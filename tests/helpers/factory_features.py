@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from typing import Any
 
@@ -15,12 +14,6 @@ from fi_store.store.tables import results as r
 from fi_store.store.tables import runs as s
 from tests.helpers.planted import CATEGORIES, LAYERS, N_LATENTS, N_LAYERS, PLANTED, Planted
 
-PROBED = {
-    "base": ((10, 1.0, 1.5, 4.0), (30, 2.0, 3.0, 8.0)),
-    "target": ((10, 1.0, 1.2, 3.0), (30, 1.0, 1.4, 3.0)),
-}
-"""For two prompts: the number of answer tokens, and the clean, spliced and ablated loss."""
-
 
 class FeatureRows:
     """Layer similarity, dictionaries, features and summaries of one run; `groups` are the planted changes."""
@@ -32,6 +25,11 @@ class FeatureRows:
     halves: list[str]
     features: list[dict[str, Any]]
     groups: list[tuple[str, Planted, list[tuple[str, int, int]]]]
+
+    @property
+    def version_1(self) -> bool:
+        """Whether the run's results are those of version 1, which tested nothing causally."""
+        return self.kind != "different"
 
     def _similarity(self) -> None:
         size = 0.01 if self.kind == "same" else 1.0
@@ -84,36 +82,6 @@ class FeatureRows:
         with self.store.session() as session:
             session.add_all(rows)
 
-    def _probe(self, dictionary_id: str) -> list[s.Base]:
-        """An answered request: 83.3% of the base's loss and 82.5% of the target's are recovered."""
-        request = content_id("probe", dictionary_id)
-        prompts = [content_id("probed", number) for number in range(2)]
-        rows: list[s.Base] = [
-            r.ProbeRequest(
-                id=request,
-                run_id=self.run_id,
-                kind="splice",
-                dictionary_id=dictionary_id,
-                prompt_ids=prompts,
-                state="answered",
-            )
-        ]
-        for reader, losses in PROBED.items():
-            for prompt, (n_tokens, *values) in zip(prompts, losses, strict=True):
-                rows += [
-                    r.Intervention(
-                        request_id=request,
-                        reader=reader,
-                        prompt_id=prompt,
-                        arm=arm,
-                        run_id=self.run_id,
-                        n_tokens=n_tokens,
-                        loss=loss,
-                    )
-                    for arm, loss in zip(("clean", "spliced", "ablated"), values, strict=True)
-                ]
-        return rows
-
     def _features(self) -> None:
         size = 0.02 if self.kind == "same" else 1.0
         rows: list[s.Base] = []
@@ -144,9 +112,10 @@ class FeatureRows:
                     dead_share=0.11,
                     dark_matter=0.35 + layer / 200,
                     mean_shift=0.22,
+                    loss_recovered_base=0.83 if self.version_1 else None,
+                    loss_recovered_target=0.82 if self.version_1 else None,
                 )
             )
-            rows.extend(self._probe(dictionary_id))
             for latent in range(N_LATENTS):
                 theta = self.random.gauss(0, 0.03) * size
                 ratio = theta * 12 + self.random.gauss(0, 0.2) * size
@@ -243,7 +212,6 @@ class FeatureRows:
                             "sum_theta": theta * n,
                             "sumsq_theta": theta * theta * n * 1.3,
                             "max_abs_theta": abs(theta) * 2,
-                            "q_explore": min(1.0, math.exp(-abs(theta) * 20)) if half == "D" else None,
                         }
                     )
         active = [

@@ -12,20 +12,13 @@ from fi_store.store.tables import behaviors as b
 from fi_store.store.tables import facts
 from fi_store.store.tables import results as r
 from fi_store.store.tables import runs as s
-from tests.helpers.factory_features import FeatureRows
-from tests.helpers.planted import CATEGORIES, HOSTILE, LAYERS, WORDS, Planted
+from tests.helpers.factory_causes import CauseRows
+from tests.helpers.planted import CATEGORIES, HOSTILE, LAYERS, LED, N_FINDINGS, WORDS, Planted
 
 
-def _scope(planted: Planted) -> list[str]:
-    """The kinds of prompts that a change was tested on; only `added` changes are restricted to theirs."""
-    return sorted(planted.categories) if planted.change == "added" else []
-
-
-class ResultRows(FeatureRows):
+class ResultRows(CauseRows):
     """Results of one run."""
 
-    prompts: list[s.Prompt]
-    hostile: bool
     started: dt.datetime
 
     def _results(self) -> None:
@@ -50,18 +43,14 @@ class ResultRows(FeatureRows):
                     run_id=self.run_id,
                     plan={
                         "candidates": 12,
-                        "selected": len(self.groups),
+                        "changes": [] if same else [{"leader": group} for group, *_ in self.groups[:N_FINDINGS]],
+                        "control_draws": 999,
                         "alpha": 0.05,
                         "seed": 0,
                         "clusters_d": self.halves.count("D"),
                         "clusters_c": self.halves.count("C"),
                         "layers": [["resid_post", layer] for layer in LAYERS],
-                        "floors": [[0.01, 0.12, 0.02] for _ in LAYERS],
-                        "scoped_floors": [[0.01, 0.17, 0.03] for _ in LAYERS],
-                        "scopes": [_scope(planted) for _, planted, _ in self.groups],
                         "smallest_behavior": 0.09,
-                        "shams": ["sham_0"],
-                        "sign_flips": 9999,
                     },
                     opened_before=0,
                     smallest_detectable=0.66,
@@ -75,40 +64,52 @@ class ResultRows(FeatureRows):
         self._effects(same)
 
     def _behaviors(self) -> list[s.Base]:
-        """One difference that was confirmed, one that was not, one that was too rare to test."""
+        """Three differences that were confirmed, one that was not, one that was too rare to test.
+
+        The first finding carries 'Step 1', the second 'Therefore', and nothing carries 'shelf'.
+        """
         n = self.halves.count("C")
         made: list[s.Base] = []
-        for number, (phrase, target, p) in enumerate(
-            (("Step 1", 0.96, 1e-9), ("so", 0.2, 0.4), ("oven", 0.1, None)), 1
+        for number, (phrase, base, target, p) in enumerate(
+            (
+                ("Step 1", 0.05, 0.96, 1e-9),
+                ("so", 0.05, 0.2, 0.4),
+                ("oven", 0.05, 0.1, None),
+                ("shelf", 0.8, 0.05, 1e-7),
+                ("Therefore", 0.05, 0.9, 1e-8),
+            ),
+            1,
         ):
+            own = phrase.casefold().split()
+            kind = "sequence" if len(own) > 1 else "words"
             shown = f"{HOSTILE[number]} {phrase}" if self.hostile else phrase
             made.append(
                 b.Behavior(
                     run_id=self.run_id,
                     number=number,
-                    side="target",
-                    kind="words",
-                    predicate={"kind": "words", "value": [phrase], "least": 1},
+                    side="target" if target > base else "base",
+                    kind=kind,
+                    predicate={"kind": kind, "value": own, "least": 1},
                     phrase=shown,
                     words=[shown],
                     concept=None,
                     title=f"Answers with '{shown}'",
                     sentence=f"Answers with '{shown}': {target:.0%} of the target's held-out answers, "
-                    "5% of the base's.",
-                    z=5.0,
+                    f"{base:.0%} of the base's.",
+                    z=5.0 if target > base else -5.0,
                     p_discovery=0.001,
-                    base_discovery=0.05,
+                    base_discovery=base,
                     target_discovery=target,
                     ahead_discovery=9,
                     behind_discovery=0,
-                    base=0.05,
-                    base_low=0.02,
-                    base_high=0.12,
+                    base=base,
+                    base_low=base - 0.03,
+                    base_high=base + 0.07,
                     target=target,
                     target_low=target - 0.05,
                     target_high=target + 0.02,
                     n_clusters=n,
-                    ahead=round(target * n),
+                    ahead=round(max(base, target) * n),
                     behind=0,
                     tested=p is not None,
                     p_value=p,
@@ -135,7 +136,6 @@ class ResultRows(FeatureRows):
     def _group(
         self, number: int, group_id: str, p: Planted, members: list[tuple[str, int, int]]
     ) -> list[s.Base]:
-        tier = "internal_shift" if self.kind == "same" else "observation"
         size = 0.02 if self.kind == "same" else 1.0
         name = f"{HOSTILE[number % len(HOSTILE)]} {p.name}" if self.hostile else p.name
         promoted = [*p.promoted, *([HOSTILE[number % len(HOSTILE)]] if self.hostile else [])]
@@ -150,8 +150,9 @@ class ResultRows(FeatureRows):
                 n_features=len(members),
                 attributed=2.0 / (number + 1),
                 share=0.3 / (number + 1),
-                selected=True,
-                scope=_scope(p),
+                selected=number < len(self.groups) - 1,
+                leader_id=self.groups[0][0] if number == LED and not self.version_1 else None,
+                recurrence=0.75,
             ),
             r.FeatureName(
                 run_id=self.run_id,
@@ -169,11 +170,13 @@ class ResultRows(FeatureRows):
                 chosen=True,
                 named=p.named,
             ),
-            r.Finding(
+        ]
+        if self.version_1 or number < N_FINDINGS:
+            finding = r.Finding(
                 run_id=self.run_id,
                 group_id=group_id,
                 rank=number + 1,
-                tier=tier,
+                tier="internal_shift" if self.kind == "same" else "observation",
                 causal_status="not tested causally",
                 change=p.change,
                 named=p.named,
@@ -202,10 +205,10 @@ class ResultRows(FeatureRows):
                 rate_base=0.06 if p.named else None,
                 rate_target=0.81 if p.named else None,
                 rate_p=0.0004 if p.named else None,
-                share_closed=None,
-                share_low=None,
-            ),
-        ]
+            )
+            if not self.version_1:
+                self._tested(finding, number, members)
+            made += [finding, *self._examples(number, group_id)]
         for feature, _, _ in members:
             made.append(
                 r.FeatureGroupMember(
@@ -216,6 +219,10 @@ class ResultRows(FeatureRows):
                     side="gains" if p.theta > 0 else "loses",
                 )
             )
+        return made
+
+    def _examples(self, number: int, group_id: str) -> list[s.Base]:
+        made: list[s.Base] = []
         for k in range(4):
             prompt = self.prompts[(number * 3 + k) % len(self.prompts)]
             token = (

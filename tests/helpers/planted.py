@@ -174,3 +174,7 @@ PLANTED = (
         0.3,
     ),
 )
+N_FINDINGS = 5
+"""So many of the planted changes are findings; in a run of version 1, all of them are results."""
+LED = 5
+"""The index of the group that the first finding's group leads; the groups after it moved, and carry nothing."""

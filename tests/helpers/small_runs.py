@@ -77,14 +77,13 @@ DEFAULT = {"dictionary": "paired_sae", "dictionary_seeds": 1, "dictionary_file":
 
 
 def analyzed(store: Store, run_id: str, **options: Any) -> None:
-    """Analyzes an extraction again with other options."""
-    from analyze.pipeline import analyze  # here, so that the tests of extract/ do not load it
+    """Analyzes an extraction again with other options; its models answer what it asks."""
+    from fi_store import workflow  # here, so that the tests of extract/ do not load the analysis
 
     with store.session() as session:
         config = {**session.get_one(Run, run_id).config, **SMALL, **DEFAULT}
         session.execute(sa.update(Run).where(Run.id == run_id).values(config={**config, **options}))
-
-    analyze(store, run_id, progress=Progress())
+    workflow.analyze(store, run_id, Progress())
 
 
 def ready_folder(folder: Path, width: int, **about: Any) -> Path:

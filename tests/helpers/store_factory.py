@@ -24,6 +24,7 @@ from fi_store.store.tables import facts
 from fi_store.store.tables import results as r
 from fi_store.store.tables import runs as s
 from fi_store.vocabulary import SIDES
+from tests.helpers.factory_causes import EXPLAINED, EXPLAINED_DETAIL
 from tests.helpers.factory_results import ResultRows
 from tests.helpers.planted import (
     CATEGORIES,
@@ -39,7 +40,7 @@ from tests.helpers.planted import (
 
 __all__ = ["CATEGORIES", "HOSTILE", "LAYERS", "PLANTED", "FilledStore", "Planted", "fill_store"]
 
-Kind = Literal["different", "same"]
+Kind = Literal["different", "same", "old"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,10 @@ class FilledStore:
 def fill_store(
     path: Path, *, runs: Sequence[Kind] = ("different", "different"), hostile: bool = False
 ) -> FilledStore:
-    """Makes the store and fills every table; a `same` run has no behavioral difference."""
+    """Makes the store and fills every table; a `same` run has no behavioral difference.
+
+    A `same` and an `old` run hold results of version 1.
+    """
     prompts = _prompts(hostile)
     made = []
     with Store.open(path, create=True) as store:
@@ -117,6 +121,7 @@ class _Filler(ResultRows):
         self._features()
         self._summaries()
         self._results()
+        self._causes()
         self._prompts()
         self._events()
 
@@ -128,7 +133,7 @@ class _Filler(ResultRows):
 
     def _inputs(self) -> None:
         base = self._model("bundled:smollm2", "bundled", None)
-        reference = f"adapters/organism-{self.number}" if self.kind == "different" else "bundled:smollm2"
+        reference = "bundled:smollm2" if self.kind == "same" else f"adapters/organism-{self.number}"
         target = base if self.kind == "same" else self._model(reference, "adapter", base.id)
         suite = s.PromptSet(
             id=content_id("prompt_set", [p.id for p in self.prompts]),
@@ -141,7 +146,7 @@ class _Filler(ResultRows):
             s.PromptSetMember(prompt_set_id=suite.id, position=i, prompt_id=p.id)
             for i, p in enumerate(self.prompts)
         ]
-        config = RunConfig(base_model=base.reference, target_model=reference, candidates=12, shams=1)
+        config = RunConfig(base_model=base.reference, target_model=reference, candidates=12)
         run = s.Run(
             id=self.run_id,
             extraction_run_id=self.run_id,
@@ -171,16 +176,6 @@ class _Filler(ResultRows):
             add_missing(session, [base, target, suite, *members, *fresh])
             session.add(run)
             session.add_all(self._per_prompt())
-            session.add(
-                s.ShamTarget(
-                    run_id=self.run_id,
-                    number=0,
-                    seed=1,
-                    scale=0.83,
-                    relative_difference_pair=0.121,
-                    relative_difference_sham=0.118,
-                )
-            )
             for layer in LAYERS:
                 session.add(
                     s.ActivationShard(
@@ -338,7 +333,7 @@ class _Filler(ResultRows):
                     "logprob": 24 * logprob,
                     "n_tokens": 24,
                     "token_logprobs": [logprob] * 24,
-                    "token_ends": list(range(1, 25)),
+                    "token_ends": list(range(2, 50, 2)),
                 }
                 for row in common
                 for author in SIDES
@@ -406,6 +401,8 @@ class _Filler(ResultRows):
             event(self.run_id, stage, "timing", label, value=seconds)
         event(self.run_id, "extract", "choice", "bf16, since the matrix-product probe was fastest with it")
         event(self.run_id, "analyze", "warning", "Layer 4: 11% of the latents are dead.", detail={"layer": 4})
+        if not self.version_1:
+            event(self.run_id, "analyze", "choice", EXPLAINED, value=0.64, detail=EXPLAINED_DETAIL)
         if self.hostile:
             event(self.run_id, "extract", "warning", HOSTILE[0])
         event(self.run_id, "render", "state", "complete")

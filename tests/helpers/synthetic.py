@@ -46,7 +46,12 @@ class Synthetic:
     extraction: Extraction
     activations: dict[Side, torch.Tensor]
     planted: np.ndarray  # (N,) rows where the planted direction fires
-    direction: torch.Tensor  # (d,)
+    basis: torch.Tensor  # (d, d) orthonormal; both models are sparse in it
+
+    @property
+    def direction(self) -> torch.Tensor:
+        """(d,) the planted one."""
+        return self.basis[0]
 
 
 def make(
@@ -145,7 +150,7 @@ def make(
             save_file({"gradients": gradients.contiguous()}, path)
             shards[side, SITE, LAYER] = (Shard(path, n, True),)
         extraction = replace(extraction, gradient_shards=shards)
-    return Synthetic(extraction, activations, fires, basis[0])
+    return Synthetic(extraction, activations, fires, basis)
 
 
 def answer_rows(rows: Rows, unit: int, author: Side) -> np.ndarray:

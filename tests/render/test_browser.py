@@ -14,6 +14,7 @@ import pytest
 
 from fi_store.store import Store
 from render.report import render_report
+from tests.helpers.planted import N_FINDINGS
 from tests.helpers.store_factory import FilledStore
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
+CHARTS = 8 + 2 * N_FINDINGS
+UNDRAWN = """Array.from(document.querySelectorAll('figure.chart:not(.drawn)'))
+  .filter((item) => item.clientWidth).length === 0"""
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("REQUIRE_ALL"),
     reason="no browser: apt-get install chromium",
@@ -82,8 +86,14 @@ def visit(
     page.on("request", lambda request: visited.requests.append(request.url))
     page.goto(path.as_uri())
     if scripts:
-        until(page, "document.querySelectorAll('figure.chart:not(.drawn)').length === 0")
+        until(page, UNDRAWN)
     return visited
+
+
+def opened(page: Page) -> None:
+    """Opens everything that is folded, and waits for the charts in it."""
+    page.evaluate("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
+    until(page, "document.querySelectorAll('figure.chart:not(.drawn)').length === 0")
 
 
 def until(page: Page, condition: str, seconds: float = 30.0) -> None:
@@ -103,9 +113,10 @@ def test_charts_are_drawn_without_messages_or_network(
     browser: Browser, hostile_page: Path, width: int, scheme: Literal["light", "dark"]
 ) -> None:
     visited = visit(browser, hostile_page, width=width, scheme=scheme)
+    opened(visited.page)
     assert visited.messages == []
     assert loaded(visited) == [hostile_page.as_uri()]
-    assert visited.page.locator("figure.drawn .live svg").count() == 7
+    assert visited.page.locator("figure.drawn .live svg").count() == CHARTS
     assert not visited.page.locator("figure.drawn .still").first.is_visible()
     visited.page.context.close()
 
@@ -113,7 +124,7 @@ def test_charts_are_drawn_without_messages_or_network(
 @pytest.mark.parametrize("width", [320, 380, 800, 1280, 1440])
 def test_nothing_is_clipped_or_runs_out_of_the_page(browser: Browser, hostile_page: Path, width: int) -> None:
     visited = visit(browser, hostile_page, width=width)
-    visited.page.evaluate("document.querySelectorAll('details').forEach((item) => { item.open = true; })")
+    opened(visited.page)
     assert visited.page.evaluate("document.documentElement.scrollWidth") <= width
     outside = visited.page.evaluate(
         """() => Array.from(document.querySelectorAll('main *'))
@@ -132,7 +143,9 @@ def test_hostile_text_is_text(browser: Browser, hostile_page: Path) -> None:
     assert page.locator("h3", has_text="<script>alert(1)</script>").count() >= 1
     assert page.locator("img:not([src^='data:'])").count() == 0
     assert page.locator("a[href^='javascript']").count() == 0
-    assert page.locator("script").count() == 2 + 1 + 7  # Vega, the page's own, palettes, one island per chart
+    assert (
+        page.locator("script").count() == 2 + 1 + CHARTS
+    )  # Vega, the page's own, palettes, one island per chart
     page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.hit = 1\">')")
     page.evaluate(
         "{ const made = document.createElement('script'); made.textContent = 'window.hit = 2'; "
@@ -147,6 +160,7 @@ def test_hostile_text_is_text(browser: Browser, hostile_page: Path) -> None:
 
 def test_hovering_a_point_shows_its_values_as_text(browser: Browser, hostile_page: Path) -> None:
     visited = visit(browser, hostile_page)
+    opened(visited.page)
     bar = visited.page.locator("#chart-distribution .live svg .mark-rect.role-mark path").first
     bar.scroll_into_view_if_needed()
     bar.hover()
@@ -160,14 +174,15 @@ def test_hovering_a_point_shows_its_values_as_text(browser: Browser, hostile_pag
 def test_without_scripts_the_still_pictures_are_shown(browser: Browser, hostile_page: Path) -> None:
     visited = visit(browser, hostile_page, scripts=False)
     pictures = visited.page.locator("figure.chart .still img")
-    assert pictures.count() == 7
-    assert all(pictures.nth(number).is_visible() for number in range(6))
+    assert pictures.count() == CHARTS
+    assert all(pictures.nth(number).is_visible() for number in range(2 * N_FINDINGS))
     visited.page.context.close()
 
 
 def test_charts_follow_the_color_scheme_and_the_width(browser: Browser, same_page: Path) -> None:
     visited = visit(browser, same_page)
     page = visited.page
+    opened(page)
     states = "Array.from(document.querySelectorAll('figure.chart')).map((item) => item.dataset.state)"
     assert set(page.evaluate(states)) == {"wide-light"}
     page.emulate_media(color_scheme="dark")

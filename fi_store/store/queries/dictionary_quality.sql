@@ -1,31 +1,32 @@
 -- name: dictionary_quality
--- description: How well each layer's dictionary reconstructs the activations, starting with what it misses ("dark matter").
+-- description: How much of the gap each layer's dictionary closes, beside the whole difference and the mean shift, and how well it reconstructs.
 -- parameter: run run = latest -- the run: latest, an id, or a unique prefix of an id
-WITH loss AS (
-    SELECT request_id, reader,
-           sum(loss * n_tokens) FILTER (arm = 'clean') / sum(n_tokens) FILTER (arm = 'clean') AS clean,
-           sum(loss * n_tokens) FILTER (arm = 'spliced') / sum(n_tokens) FILTER (arm = 'spliced') AS spliced,
-           sum(loss * n_tokens) FILTER (arm = 'ablated') / sum(n_tokens) FILTER (arm = 'ablated') AS ablated
-    FROM intervention
-    WHERE run_id = $run
-    GROUP BY request_id, reader
+WITH arm_mean AS (  -- the mean of both patched models
+    SELECT arm.id, arm.kind, arm.site, arm.layer, arm.position_classes, avg(effect.share) AS share
+    FROM arm JOIN arm_effect AS effect ON effect.arm_id = arm.id AND effect.run_id = arm.run_id
+    WHERE arm.run_id = $run AND arm.kind IN ('dictionary', 'whole', 'mean_shift')
+    GROUP BY ALL
 ),
-splice AS (
-    SELECT r.dictionary_id, l.reader, l.spliced - l.clean AS added,
-           CASE WHEN l.ablated > l.clean THEN 1 - (l.spliced - l.clean) / (l.ablated - l.clean) END AS recovered
-    FROM probe_request AS r JOIN loss AS l ON l.request_id = r.id
-    WHERE r.kind = 'splice'
+widest AS (  -- a layer's arms patch different position classes; what another arm patches too is not counted twice
+    SELECT * FROM arm_mean
+    WHERE NOT EXISTS (
+        FROM arm_mean AS other
+        WHERE other.kind = arm_mean.kind AND other.site = arm_mean.site AND other.layer = arm_mean.layer
+          AND len(other.position_classes) > len(arm_mean.position_classes)
+          AND list_has_all(other.position_classes, arm_mean.position_classes)
+    )
+),
+closed AS (
+    SELECT site, layer, sum(share) FILTER (kind = 'dictionary') AS by_dictionary,
+           sum(share) FILTER (kind = 'whole') AS by_whole, sum(share) FILTER (kind = 'mean_shift') AS by_mean_shift
+    FROM widest GROUP BY site, layer
 )
-SELECT d.site, d.layer, d.dark_matter, d.mean_shift, 1 - d.dark_matter - d.mean_shift AS beyond_mean_shift,
-       d.ev_base_d, d.ev_target_d, d.ev_base_c, d.ev_target_c,
-       b.recovered AS loss_recovered_base, t.recovered AS loss_recovered_target,
-       b.added AS loss_added_base, t.added AS loss_added_target,
-       a.state AS probe, len(a.prompt_ids) AS probe_prompts,
-       d.l0_base, d.l0_target, d.dead_share,
+SELECT d.site, d.layer, closed.by_dictionary AS share_dictionary, closed.by_whole AS share_whole,
+       closed.by_mean_shift AS share_mean_shift, d.dark_matter, d.mean_shift,
+       1 - d.dark_matter - d.mean_shift AS beyond_mean_shift, d.ev_base_d, d.ev_target_d, d.ev_base_c, d.ev_target_c,
+       d.loss_recovered_base, d.loss_recovered_target, d.l0_base, d.l0_target, d.dead_share,
        d.kind, d.n_latents, d.k, d.seed, d.steps, d.n_rows, d.threshold, d.id AS dictionary_id
 FROM dictionary AS d
-LEFT JOIN splice AS b ON b.dictionary_id = d.id AND b.reader = 'base'
-LEFT JOIN splice AS t ON t.dictionary_id = d.id AND t.reader = 'target'
-LEFT JOIN probe_request AS a ON a.dictionary_id = d.id AND a.kind = 'splice'
+LEFT JOIN closed ON closed.site = d.site AND closed.layer = d.layer
 WHERE d.run_id = $run
 ORDER BY d.site, d.layer

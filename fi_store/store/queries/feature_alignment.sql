@@ -5,9 +5,11 @@
 -- chart: alignment
 WITH named AS (
     SELECT member.feature_id, min(finding.rank) AS rank, arg_min(finding.name, finding.rank) AS name
-    FROM feature_group_member AS member
-    JOIN finding ON finding.group_id = member.group_id AND finding.run_id = $run
-    WHERE member.run_id = $run
+    FROM finding
+    JOIN feature_group AS own
+      ON own.run_id = finding.run_id AND (own.id = finding.group_id OR own.leader_id = finding.group_id)
+    JOIN feature_group_member AS member ON member.group_id = own.id AND member.run_id = own.run_id
+    WHERE finding.run_id = $run
     GROUP BY member.feature_id
 )
 SELECT feature.id AS feature_id, feature.site, feature.layer, feature.latent, feature.position_class, feature.change,

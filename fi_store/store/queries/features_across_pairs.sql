@@ -15,9 +15,8 @@ SELECT any_value(newest.base_reference) AS base, finding.name, finding.change,
        count(DISTINCT newest.id) AS n_targets, any_value(targets.n_targets_of_base) AS n_targets_of_base,
        list(newest.target_reference ORDER BY newest.id) AS targets, avg(finding.effect) AS mean_effect,
        min(finding.effect) AS smallest_effect, max(finding.effect) AS largest_effect,
-       count(*) FILTER (WHERE len(feature_group.scope) > 0) AS n_on_some_prompts, min(finding.rank) AS best_rank
+       min(finding.rank) AS best_rank
 FROM finding
-JOIN feature_group ON feature_group.run_id = finding.run_id AND feature_group.id = finding.group_id
 JOIN newest ON newest.id = finding.run_id
 JOIN targets USING (base_model_id)
 WHERE finding.tier <> 'internal_shift' AND finding.named

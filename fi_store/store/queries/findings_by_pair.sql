@@ -13,8 +13,7 @@ WITH newest AS (
 )
 SELECT newest.base_reference AS base, newest.target_reference AS target, newest.verdict, finding.rank, finding.tier,
        finding.change, finding.name, finding.categories, finding.layers, finding.effect, finding.ci_low,
-       finding.ci_high, finding.p_value, finding.n_units,
-       (SELECT scope FROM feature_group g WHERE g.id = finding.group_id AND g.run_id = finding.run_id) AS scope,
+       finding.ci_high, finding.p_value, finding.n_units, finding.share_closed, finding.share_low, finding.share_high,
        newest.id AS run_id
 FROM newest LEFT JOIN finding
   ON finding.run_id = newest.id AND finding.tier <> 'internal_shift' AND finding.rank <= $k

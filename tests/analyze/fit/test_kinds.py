@@ -12,7 +12,7 @@ import torch
 from analyze.extraction import RESPONSE
 from analyze.features import LayerEffects, measure_effects, with_scaling
 from analyze.fit import FitOptions, fit_dictionary
-from analyze.groups import Group, GapOn, classify, make_groups, measure_movement
+from analyze.groups import GapOn, Group, classify, make_groups, measure_movement
 from analyze.groups.classes import activity_ratio
 from fi_store.config import DictionaryKind
 from fi_store.dictionaries import Crosscoder, DiffSae, MeanDiff, Pca, load_dictionary
@@ -223,7 +223,7 @@ def test_what_fires_together_hides_no_added_latent(data, all_effects, other: flo
 def test_a_crosscoder_works_across_widths(data) -> None:
     wide = torch.linalg.qr(torch.randn(40, 40, generator=torch.Generator().manual_seed(3)))[0][:32]
     activations = {"base": data.activations["base"], "target": data.activations["target"] @ wide}
-    pair = Synthetic(data.extraction, activations, data.planted, data.direction @ wide)
+    pair = replace(data, activations=activations, basis=data.basis @ wide)
     effects = measured(pair, "crosscoder")
     assert effects.scaling is None
     assert effects.quality.dark_matter is None

@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from analyze.features import LayerEffects, measure_effects
+from analyze.features import measure_effects
 from analyze.fit import FitOptions, fit_dictionary
 from analyze.groups import ChangeInside, GapOn, Group, Member, classify, make_groups
 from analyze.groups.redirected import contribution_by_half, is_redirected, points_apart

@@ -49,7 +49,9 @@ class Firing:
         return (self.values if reader == "target" else np.zeros_like(self.values))[:, None][:, latents]
 
 
-def named(extraction: Extraction, contexts: Contexts, values: np.ndarray, position_class: int = RESPONSE) -> list[NameCandidate]:
+def named(
+    extraction: Extraction, contexts: Contexts, values: np.ndarray, position_class: int = RESPONSE
+) -> list[NameCandidate]:
     effects: Any = Firing(values)
     group = Group("group", effects, 0, position_class, (Member(0, 1.0, 1),), 1.0, 1.0)
     return name_group(group, extraction, contexts, seed=0)

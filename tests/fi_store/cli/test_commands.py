@@ -6,13 +6,11 @@ import csv
 import io
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
 
 import duckdb
 import pyarrow.parquet as pq
@@ -411,39 +409,6 @@ def test_the_report_command_makes_the_report_again(copy: FilledStore, tmp_path: 
     assert report.read_text(encoding="utf-8").startswith("# ")
     assert not list(copy.path.parent.rglob("*.png"))
     assert fi_store("report", "--store", copy.path, "--report-format", "pdf").code == 2
-
-
-@pytest.mark.parametrize(("kind", "untested"), [("different", False), ("old", True)])
-def test_results_say_if_they_are_not_tested_causally(
-    kind: Literal["different", "old"], untested: bool, tmp_path: Path
-) -> None:
-    from fi_store.store import Store
-    from fi_store.summary import describe_run
-
-    made = fill_store(tmp_path / "s.duckdb", runs=[kind])
-    with Store.open(made.path, read_only=True) as store:
-        lines = describe_run(store, made.runs[0])
-    assert lines[0].startswith("Answers with 'Step 1': 96%")  # what the answers do differently comes first
-    results = [line for line in lines if re.match(r"\d\. ", line)]
-    assert [line[0] for line in results] == ["1", "2", "3"]
-    assert {"not tested causally" in line for line in results} == {untested}
-
-
-def test_a_run_without_results_says_why(tmp_path: Path) -> None:
-    from fi_store.store import Store
-    from fi_store.summary import describe_run
-
-    made = fill_store(tmp_path / "same.duckdb", runs=["same"])
-    with Store.open(made.path) as store:
-        assert describe_run(store, made.runs[0]) == ["No behavioral difference on these prompts."]
-        with store.session() as session:
-            session.connection().exec_driver_sql("UPDATE pair_gate SET verdict = 'different'")
-        assert describe_run(store, made.runs[0]) == [
-            "No difference inside the models held on the confirmation half."
-        ]
-        with store.session() as session:
-            session.connection().exec_driver_sql("DELETE FROM pair_gate")
-        assert describe_run(store, made.runs[0]) == ["This run is not analyzed yet."]
 
 
 def test_an_interrupted_stage_says_how_to_resume(copy: FilledStore, monkeypatch: pytest.MonkeyPatch) -> None:

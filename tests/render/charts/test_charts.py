@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from fi_store.progress import Progress
 from fi_store.store import Store, run_query
-from fi_store.vocabulary import CHANGE_CLASSES, POSITION_CLASSES
+from fi_store.vocabulary import ARM_KINDS, CHANGE_CLASSES, POSITION_CLASSES
 from render.charts import (
     accuracy,
     callout_layout,
     categories,
+    causes,
     draw_figures,
     drawing,
     features,
@@ -30,7 +31,9 @@ from render.charts import (
 from render.charts import (
     layer_similarity as similarity,
 )
-from render.charts.figures import KINDS, draw
+from render.charts.figures import KINDS, RATES, arms_of, draw
+from render.charts.layer_profile import TOGETHER, profile_rows
+from tests.helpers.planted import N_FINDINGS
 from tests.helpers.store_factory import CATEGORIES, LAYERS, PLANTED, FilledStore
 
 
@@ -142,7 +145,7 @@ def test_distribution_counts_every_living_feature(store: Store) -> None:
 
 def test_heatmap_rings_only_confirmed_contrasts(store: Store) -> None:
     rows = categories.heatmap_rows(run_query(store, "feature_category_heatmap"))
-    assert len(rows) == len(PLANTED) * len(CATEGORIES)
+    assert len(rows) == N_FINDINGS * len(CATEGORIES)
     assert {row["category"] for row in rows if row["sure"]} == {"step by step reasoning"}
     assert rows[0]["result"].startswith("1. ")
 
@@ -185,6 +188,50 @@ def test_accuracy_has_a_point_for_each_model_and_difficulty(store: Store) -> Non
     assert sum(row["cut_off"] for row in rows) == 52
 
 
+# Causes
+
+
+def test_a_finding_has_a_dot_for_each_rate(store: Store) -> None:
+    table = run_query(store, "top_findings")
+    assert [(row["label"], row["shown"]) for row in causes.rate_rows(table.slice(0, 1))] == [
+        ("base", "5%"), ("target", "96%"), ("no patch", "100%"), ("its patch on", "12%"), ("control on", "88%"),
+    ]  # fmt: skip
+    assert [row["label"] for row in causes.rate_rows(table.slice(2, 1))] == ["base", "target"]
+    captions = [RATES.caption(row) for row in table.to_pylist()]
+    assert "8 prompts answered again" in captions[0]
+    assert "answered again" not in captions[2]
+
+
+def test_shares_are_those_of_the_tested_side_and_positions(store: Store) -> None:
+    arms = run_query(store, "causal_arms")
+    finding = run_query(store, "top_findings").to_pylist()[0]
+    rows = causes.share_rows(arms_of(finding, arms))
+    whole = [row for row in rows if row["kind"] == ARM_KINDS["whole"]]
+    change = [row for row in rows if row["kind"] == ARM_KINDS["change"]]
+    assert [row["layer"] for row in whole] == list(PLANTED[0].layers)  # of one class and one model
+    assert [row["layer"] for row in change] == list(PLANTED[0].layers)
+    assert whole[0]["share"] == pytest.approx(finding["ceiling"])
+    assert change[0]["share"] == pytest.approx(finding["share_closed"])
+    assert len(rows) == len(whole) + len(change) + 1  # the control
+    base = causes.share_rows(arms_of({**finding, "side": "base"}, arms))
+    assert base[0]["share"] < whole[0]["share"]
+    assert causes.share_by_layer(arms_of({**finding, "group_id": "another"}, arms)) is None
+
+
+def test_a_profile_has_a_line_for_all_classes_together(store: Store) -> None:
+    table = run_query(store, "layer_profile")
+    rows = profile_rows(table)
+    together = [row for row in rows if row["series"] == TOGETHER]
+    assert [row["layer"] for row in together] == list(LAYERS)
+    assert together[-1]["share"] == pytest.approx(0.5)
+    assert {row["series"] for row in rows} == {TOGETHER, "in the answer", "at the start of the answer"}
+    other = pa.Table.from_pylist(
+        [{**row, "site": "attn_out"} for row in table.to_pylist()], schema=table.schema
+    )
+    assert profile_rows(pa.concat_tables([table, other])) == rows
+    assert profile_rows(other) == rows
+
+
 # Callouts
 
 
@@ -213,7 +260,7 @@ def test_a_box_with_room_is_centered_on_its_point() -> None:
 def test_every_result_has_a_box_on_its_side(store: Store) -> None:
     points = callout_layout.point_rows(run_query(store, "feature_callouts"))
     frame, boxes = callout_layout.lay_out(points, 880)
-    assert sorted(box.rank for box in boxes) == list(range(1, len(PLANTED) + 1))
+    assert sorted(box.rank for box in boxes) == list(range(1, N_FINDINGS + 1))
     for box in boxes:
         planted = PLANTED[box.rank - 1]
         assert (box.left == 0) == (planted.log2 < 0)
@@ -266,7 +313,11 @@ def strings(part: Any) -> Iterator[str]:
 
 def test_specifications_load_nothing_and_use_known_colors(store: Store) -> None:
     figures = draw_figures(store, store.run("latest").id, Progress())
-    assert [figure.key for figure in figures] == [kind.key for kind in KINDS]
+    assert [figure.key for figure in figures] == [
+        *(kind.key for kind in KINDS),
+        "rates_1", "share_by_layer_1", "rates_2", "share_by_layer_2",
+        *(f"{key}_{rank}" for rank in (3, 4, 5) for key in ("rates", "share_by_layer")),
+    ]  # fmt: skip
     roles = {f"${role}" for role in theme.palette()}
     for figure in figures:
         for spec in (figure.wide, figure.narrow):

@@ -13,13 +13,18 @@ import sqlalchemy as sa
 from markdown_it import MarkdownIt
 
 from fi_store.errors import NotFoundError, RenderError, UsageError
-from fi_store.store import Store, run_query
+from fi_store.store import Store
 from fi_store.store.tables import Accuracy, AnalysisPlan, Finding, PairGate
+from fi_store.summary import VERSION_1, describe_run
 from render import words
 from render.report import render_report, render_visualizations
+from render.report.cards import choose_answers
 from render.report.data import read_report
 from render.report.html import _inline, island, policy
-from tests.helpers.store_factory import HOSTILE, PLANTED, FilledStore
+from tests.helpers.planted import LED, N_FINDINGS
+from tests.helpers.store_factory import HOSTILE, PLANTED, FilledStore, fill_store
+
+OFF = """UPDATE run SET config = json_merge_patch(config, '{"interventions": "off"}')"""
 
 
 def copied(store: FilledStore, folder: Path) -> Path:
@@ -92,33 +97,67 @@ def test_files_are_written_to_the_runs_folders_and_recorded(
 
 def test_the_page_says_everything_in_order(different: tuple[Path, list[Path]]) -> None:
     page = Page(different[1][0].read_text(encoding="utf-8"))
-    text = page.words
+    text = page.words[page.words.index("Model comparison") :]
     order = [
         "What changed from bundled:smollm2 to organism-1",
-        f"{len(PLANTED)} changes hold on prompts that were not used to find them.",
+        "How much of the difference the findings explain The findings explain 64%",
         "Gap between the models 1.21 nats",
-        "Smallest detectable effect 0.66",
-        "How to read this A feature is",
-        "The changes Strongest first",
-        "81% of the target's, 6% of the base's",
-        "Where the changes sit",
+        "Gap that the dictionaries close up to 73%",
+        "The findings Each was picked",
+        "organism-1 with the patch on You have 0 books left on the shelf.",
+        "How often the answers have it",
+        "What it closes at each layer",
+        "Of the behavior 60% closed",
+        "Differences that nothing carries These differences",
+        "8% [−4%, 20%] (finding 1)",
+        "Where the difference forms How much of the gap passes through each layer",
         "How alike the layers are",
-        "Which kinds of prompts each change affects",
-        "How the features changed",
-        "Base versus target, feature by feature",
+        "Where the answers differ, by category and prompt",
         "Right answers 52 of 80 graded answers (65%) were cut off at the limit of 48 tokens; in 8 (10%)",
-        "Where the answers differ most",
-        "Quality of the dictionaries",
+        "What this run could and could not have seen It could have confirmed a difference in 9% of the answers",
+        "Moved, no effect shown",
+        "carries none of it",
         "Layer 4: 11% of the latents are dead.",
-        "Method and limits",
+        "Method Behaviors first.",
+        "Provenance The two models as loaded",
+    ]
+    offsets = [text.index(phrase) for phrase in order]
+    assert offsets == sorted(offsets)
+    for planted in PLANTED[:N_FINDINGS]:
+        assert planted.name in text
+    for jargon in ("resid_post", "step_by_step_reasoning", "mean_shift", "sham", "floor", "None", "nan"):
+        assert jargon not in text.split()
+
+
+def test_markdown_and_console_say_the_same_in_the_same_order(different: tuple[Path, list[Path]]) -> None:
+    path, files = different
+    page = Page(files[0].read_text(encoding="utf-8")).words
+    text = files[1].read_text(encoding="utf-8")
+    with Store.open(path) as store:
+        lines = [line.removeprefix(f"{rank}. ") for rank, line in enumerate(describe_run(store, "latest"), 1)]
+    order = [
+        *lines,
+        "The findings",
+        "Differences that nothing carries",
+        "Where the difference forms",
+        "Right answers",
+        "What this run could and could not have seen",
+        "Method",
         "Provenance",
     ]
-    offsets = [text.rindex(phrase) for phrase in order]
+    headings = [part.split("\n", 1)[0] for part in text.split("\n## ")[1:]]
+    assert headings == ["How much of the difference the findings explain", *order[len(lines) :]]
+    offsets = [text.index(phrase.replace("[", "\\[")) for phrase in lines]
     assert offsets == sorted(offsets)
-    for planted in PLANTED:
-        assert planted.name in text
-    for jargon in ("resid_post", "step_by_step_reasoning", "internal_shift", "None", "nan"):
-        assert jargon not in text.split()
+    main = page[page.index("Model comparison") :]
+    assert [main.index(phrase) for phrase in lines] == sorted(main.index(phrase) for phrase in lines)
+
+
+def test_spans_are_marked_in_answers(different: tuple[Path, list[Path]]) -> None:
+    page, text = (file.read_text(encoding="utf-8") for file in different[1][:2])
+    assert "<mark>Step 1</mark>: There are" in page
+    assert "«Step 1»: There are" in text
+    assert "<mark>Therefore</mark>" in page
 
 
 def test_the_page_is_accessible_and_self_contained(different: tuple[Path, list[Path]]) -> None:
@@ -154,38 +193,89 @@ def test_rendering_is_a_function_of_the_store(different: tuple[Path, list[Path]]
 def test_features_json_indexes_by_change_and_category(different: tuple[Path, list[Path]]) -> None:
     path = next(file for file in different[1] if file.name == "features.json")
     exported = json.loads(path.read_text(encoding="ascii"))
-    assert [result["rank"] for result in exported["results"]] == list(range(1, len(PLANTED) + 1))
-    assert exported["by_change"]["strengthened"] == [1, 4, 7]
+    assert [result["rank"] for result in exported["results"]] == list(range(1, N_FINDINGS + 1))
+    assert exported["by_change"]["strengthened"] == [1, 4]
     assert exported["by_category"]["step_by_step_reasoning"] == [1, 4]
     first = exported["results"][0]
-    assert [feature["layer"] for feature in first["features"]] == list(PLANTED[0].layers)
+    assert [feature["layer"] for feature in first["features"]] == [*PLANTED[0].layers, *PLANTED[LED].layers]
+    assert {patch["kind"] for patch in first["patches"]} == {"change", "control"}
+    assert exported["explained"] == {"explained": 0.64, "low": 0.51, "high": 0.77}
+    assert [row["phrase"] for row in exported["unlocated_behaviors"]] == ["shelf"]
+    assert [row["number"] for row in exported["moved_no_effect_shown"]] == [7, 8]
     assert len(first["examples"]) == 4
     assert first["p_value"] == pytest.approx(0.003)
 
 
 def test_a_pair_without_a_difference_gets_a_complete_report(same_store: FilledStore, tmp_path: Path) -> None:
     with Store.open(copied(same_store, tmp_path)) as store:
-        files = render_report(store, "latest")
-    text = Page(files[0].read_text(encoding="utf-8")).words
-    assert "No behavioral difference on these prompts." in text
-    assert "Changes found 0" in text
-    assert f"{len(PLANTED)} shifts, listed below" in text
-    assert PLANTED[0].name in text
-    assert "What moved inside" in text
-    assert "not used to find" not in text
-    assert "# bundled:smollm2 against itself" in files[1].read_text(encoding="utf-8")
-
-
-def test_a_difference_without_results_is_stated_plainly(plain_store: FilledStore, tmp_path: Path) -> None:
-    path = copied(plain_store, tmp_path)
-    with Store.open(path) as store:
+        files = render_report(store, "latest", charts=False)
+        text = Page(files[0].read_text(encoding="utf-8")).words
+        assert "No behavioral difference on these prompts." in text
+        assert "Findings 0" in text
+        assert VERSION_1 in text  # its internal shifts
+        assert PLANTED[0].name in text
+        assert "# bundled:smollm2 against itself" in files[1].read_text(encoding="utf-8")
         with store.session() as session:
             session.execute(sa.delete(Finding))
         files = render_report(store, "latest", charts=False)
-    text = Page(files[0].read_text(encoding="utf-8")).words
-    assert "no single change could be pinned down" in text
-    assert "No group of features passed the tests" in text
+    for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
+        assert "The answers do not differ on these prompts, so there is nothing to carry." in text
+        assert VERSION_1 not in text
+
+
+def test_results_of_version_1_are_shown_as_such(tmp_path: Path) -> None:
+    made = fill_store(tmp_path / "fi-store.duckdb", runs=["old"])
+    with Store.open(made.path) as store:
+        files = render_report(store, "latest", charts=False)
+    for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
+        results = text.split(VERSION_1)[-1]
+        for planted in PLANTED:
+            assert planted.name in results
+        assert "of a floor" not in text
+        assert "83% / 82%" in text  # the loss recovered, which only old runs have
+        assert "The findings" not in text
+        assert "What the answers do differently" in text
+        assert "sham" not in text
+
+
+@pytest.mark.parametrize(
+    ("statements", "sentence"),
+    [
+        ([], "Nothing inside the models was shown, on the held-out prompts, to carry the difference."),
+        (["DELETE FROM arm_effect", "UPDATE probe_request SET state = 'asked'"], "fi-store analyze 019"),
+        (
+            ["DELETE FROM arm_effect", "DELETE FROM probe_request", OFF],
+            "Patches were off in this run, so nothing inside the models was tested.",
+        ),
+    ],
+)
+def test_a_difference_without_findings_is_stated_plainly(
+    plain_store: FilledStore, tmp_path: Path, statements: list[str], sentence: str
+) -> None:
+    with Store.open(copied(plain_store, tmp_path)) as store:
+        with store.session() as session:
+            for statement in ("DELETE FROM finding", *statements):
+                session.execute(sa.text(statement))
+        files = render_report(store, "latest", charts=False)
+    for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
+        assert sentence in text
+        assert "Answers with 'Step 1': 96%" in text
+        assert "What the answers do differently" in text
     assert "<svg" not in files[0].read_text(encoding="utf-8").split("<main>")[1]
+
+
+def test_requests_that_failed_are_limits(plain_store: FilledStore, tmp_path: Path) -> None:
+    with Store.open(copied(plain_store, tmp_path)) as store:
+        with store.session() as session:
+            session.execute(
+                sa.text(
+                    "UPDATE probe_request SET state = 'failed', reason = 'no room' WHERE kind = 'generate'"
+                )
+            )
+        files = render_report(store, "latest", charts=False)
+    for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
+        assert "4 requests to run the target again could not be answered" in text
+        assert "no room" in text
 
 
 def test_right_answers_are_listed_by_difficulty_and_category(different: tuple[Path, list[Path]]) -> None:
@@ -217,24 +307,6 @@ def test_without_charts_the_page_has_no_scripts(plain_store: FilledStore, tmp_pa
     assert len(text) < 150_000
 
 
-def test_recovered_loss_is_stated_or_how_to_measure_it(plain_store: FilledStore, tmp_path: Path) -> None:
-    with Store.open(copied(plain_store, tmp_path)) as store:
-        files = render_report(store, plain_store.runs[0], charts=False)
-        for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
-            assert "83% / 82%" in text
-            assert "held-out prompts" in text.split("below 0% worse than zeros", 1)[1][:120]
-            assert "not measured yet" not in text
-        with store.session() as session:
-            session.execute(sa.text("DELETE FROM intervention"))
-            session.execute(sa.text("UPDATE probe_request SET state = 'asked'"))
-        files = render_report(store, plain_store.runs[0], charts=False)
-        for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
-            assert "83% / 82%" not in text
-            assert "measured on each" not in text
-            assert "not measured yet" in text
-            assert f"fi-store probe {plain_store.runs[0]}" in text
-
-
 def test_an_opened_half_is_mentioned(plain_store: FilledStore, tmp_path: Path) -> None:
     with Store.open(copied(plain_store, tmp_path)) as store:
         with store.session() as session:
@@ -242,25 +314,6 @@ def test_an_opened_half_is_mentioned(plain_store: FilledStore, tmp_path: Path) -
         files = render_report(store, "latest", charts=False)
     assert "analyzed 2 times before" in Page(files[0].read_text(encoding="utf-8")).words
     assert "analyzed 2 times before" in files[1].read_text(encoding="utf-8")
-
-
-def test_a_change_of_some_kinds_of_prompts_says_on_which_it_was_tested(
-    different: tuple[Path, list[Path]], plain_store: FilledStore, tmp_path: Path
-) -> None:
-    page, plain = (different[1][at].read_text(encoding="utf-8") for at in (0, 1))
-    for text in (Page(page).words, plain):
-        assert text.count("20 prompts of causal reasoning, formal logic") == 1
-    kinds = "Where a change was tested on some kinds of prompts only"
-    header = "Layer In the prompt At the start of the answer In the answer"
-    assert f"{kinds} {header} 4 0.010 0.170" in Page(page).words
-    with Store.open(copied(plain_store, tmp_path)) as store:
-        rows = {row["change"]: row["scope"] for row in run_query(store, "top_findings").to_pylist()}
-        assert (rows["added"], rows["removed"]) == (["causal_reasoning", "formal_logic"], [])
-        with store.session() as session:
-            for plan in session.scalars(sa.select(AnalysisPlan)):
-                plan.plan = {**plan.plan, "scopes": [[] for _ in PLANTED]}
-        files = render_report(store, "latest", charts=False)
-    assert kinds not in Page(files[0].read_text(encoding="utf-8")).words
 
 
 def test_visualizations_alone(plain_store: FilledStore, tmp_path: Path) -> None:
@@ -326,7 +379,7 @@ def test_markdown_has_no_foreign_markup(hostile: tuple[Page, str]) -> None:
     ]
     assert [str(token.attrs["src"]).split("/")[:3] for token in inline if token.type == "image"] == [
         ["..", "..", "visualizations"]
-    ] * 7
+    ] * (8 + 2 * N_FINDINGS)
     headings = [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open"]
     assert not [heading for heading in headings if heading.startswith("not a heading")]
     for i, token in enumerate(tokens):
@@ -365,11 +418,29 @@ def test_a_script_that_would_end_itself_is_refused() -> None:
 def test_read_report_needs_no_model(plain_store: FilledStore) -> None:
     with Store.open(plain_store.path) as store:
         data = read_report(store, store.run(plain_store.runs[0]))
-    whisker = data.cards[0].whisker
-    assert 0 <= whisker.low < whisker.effect < whisker.high <= 100
-    assert whisker.floor_low < whisker.zero < whisker.floor_high
-    assert data.cards[4].whisker.effect < whisker.zero
+    assert [card.row["rank"] for card in data.cards] == list(range(1, N_FINDINGS + 1))
+    assert data.cards[0].behavior is not None
+    assert data.cards[2].behavior is None
     assert data.title == "What changed from bundled:smollm2 to organism-0"
+    assert not any(row["message"] == data.explained for row in data.choices)
+
+
+def test_prompts_are_not_chosen_by_what_the_patch_does() -> None:
+    behavior = {"predicate": '{"kind": "words", "value": ["step"], "least": 1}'}
+    row = {"category": "c", "base_answer": "No.", "patched_side": "target"}
+    rows = [
+        {**row, "text": "both", "base_answer": "Step", "target_answer": "Step", "patched_answer": "No."},
+        {**row, "text": "kept", "target_answer": "Step", "patched_answer": "Step"},
+        {**row, "text": "unpatched", "target_answer": "Step", "patched_answer": None},
+        {**row, "text": "gone", "target_answer": "Step", "patched_answer": "No."},
+    ]
+    assert [item.prompt for item in choose_answers(rows, behavior)] == ["kept", "gone"]
+    assert [item.prompt for item in choose_answers(rows, None)] == ["both", "kept"]
+    assert choose_answers([], behavior) == ()
+    long = choose_answers(
+        [{**row, "text": "long", "target_answer": "a" * 9999, "patched_answer": None}], None
+    )
+    assert len(long[0].target[0].text) == 901
 
 
 # Words
@@ -385,6 +456,7 @@ def test_numbers_in_words() -> None:
     assert words.amounts(0.94, 1.52) == "[0.94, 1.52]"
     assert words.percent(0.0012) == "0.1%"
     assert words.percent(0.991) == "99.1%"
+    assert words.percent(-0.02) == "−2%"
     assert words.p_value(0.00001) == "p < 0.0001"
     assert words.p_value(0.0004) == "p = 0.0004"
     assert words.seconds(98.3) == "1 min 38 s"
