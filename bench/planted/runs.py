@@ -32,7 +32,7 @@ class CommandError(RuntimeError):
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished run: its id, seconds, findings (rows of the table, by rank), and the row of `pair_gate`."""
+    """A finished run: its id, seconds, rows of `top_findings`, and the row of `pair_gate`."""
 
     run_id: str
     seconds: float
@@ -111,7 +111,7 @@ class Runs:
         return Finished(
             run_id=run_id,
             seconds=seconds,
-            findings=self.rows("select * from finding where run_id = $run order by rank", run_id),
+            findings=self.query("top_findings", run_id),
             gate=self.query("pair_gate", run_id)[0],
         )
 
