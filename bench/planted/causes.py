@@ -1,4 +1,4 @@
-"""What the patches of a run closed, against what attribution predicts, and the test's own null: its control draws."""
+"""What the patches of a run closed, against what attribution predicts, and the test's own null."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def gone(finding: dict[str, Any]) -> dict[str, float] | None:
 
 
 def control_findings(store: Store, run_id: str) -> list[dict[str, Any]]:
-    """For each tested change and side: how many control draws would be findings in the change's place.
+    """For each tested change and side: how many control draws would be findings if they were the change.
 
     All is scored by attribution, the other draws stay the controls. What a draw closes of a behavior is not known
     without a pass, so only the share of the gap can make it a finding.

@@ -102,7 +102,7 @@ def confirmed(discovery: OwnAnswers, confirmation: OwnAnswers) -> list[str]:
 
 
 def deal_and_draw(runs: Runs, run_id: str, coins: int) -> dict[str, Any]:
-    """Confirmed behaviors of every deal of base and target by a coin, and control draws in a change's place."""
+    """Confirmed behaviors of every deal of base and target by a coin, and control draws tested as changes."""
     extraction = _load(runs, run_id)
     answers, discovery = answers_of(extraction.units), extraction.units.discovery
     dealt = []

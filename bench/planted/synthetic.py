@@ -44,7 +44,7 @@ MAX_FALSE = 0.10
 class Size:
     """How much is run."""
 
-    seeds: int = 3
+    seeds: int = 2
     shares: tuple[float, ...] = (0.05,)
     d: int = 128
     directions: int = 512
