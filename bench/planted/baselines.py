@@ -1,118 +1,117 @@
-"""Cheap ways to name a run's change, judged by the same rule as its results: what the pipeline must beat.
+"""Cheap ways to tell what changed, judged by a part of the hit rule: what the findings must beat.
 
-- *Strongest category*: one result named by the category whose answers diverge most, with the words that the whole run
-  promotes and suppresses most (all answer positions count the same, so no feature is involved).
-- *Random latent*: alive features drawn at random, each described by the same code as a real result.
-- *Random latent in place*: the same, with features that fire in the first result's position class (the start of an
-  answer, say): what a result earns by its position class alone, whatever its features.
+- *Behaviors alone*: the first confirmed difference between the answers, by its direction and its words.
+- *Activation difference lens*: the ten words that the mean shift between the models promotes through the final norm and
+  the unembedding, at each analyzed layer and position class (Minder et al. 2025, "Narrow finetuning leaves clearly
+  readable traces in activation differences").
+- *Strongest category*: the category of prompts whose answers diverge most.
+- *Random features*: alive features drawn at random, by the ten words that their directions promote in the same way.
 
-The first has no change class, so it is given the one that the card expects: it is an upper bound.
+None of them is asked for all that a finding must show, so each is an upper bound.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from analyze.extraction import CLASSES, RESPONSE, START, BoolArray
-from analyze.features import LayerEffects
-from analyze.findings import confirm_groups, describe
-from analyze.groups import Group, choose_scopes
-from analyze.groups.join import Member
-from analyze.names import Bank, ConceptContexts, Words, find_words
-from analyze.names.what import listed, shown_in_answers, word_pushes
-from analyze.write.findings import finding_row
-from bench.planted.judge import Expected
-from bench.planted.reopen import Reopened
-from fi_store.store import Store, run_query
+from analyze.extraction import CLASSES, RESPONSE, START, Extraction, load_extraction
+from bench.planted.judge import LISTED, Expected, shows
+from extract.models import load_pair
+from fi_store.dictionaries import load_directions
+from fi_store.store import Store, dictionary_path, run_query
+from fi_store.vocabulary import SIDES
+
+GAINS = {"target": ("added", "strengthened"), "base": ("removed", "weakened")}
+"""The side whose answers have a behavior more often -> its change classes."""
 
 
-def strongest_category(store: Store, opened: Reopened, words: Words) -> dict[str, Any]:
-    """The result that needs no features; `with_given_change` fills in its `change`."""
-    extraction = opened.extraction
-    same = np.ones(extraction.rows.n)
-    chosen = np.ones(extraction.rows.n, dtype=bool)  # as for a result: both halves
-    pushes = [word_pushes(extraction, words, same, first, chosen) for first in (START, RESPONSE)]
-    gained, lost = listed(words, shown_in_answers(extraction, words, np.mean(pushes, axis=0), chosen))
-    divergence = run_query(store, "category_discrimination", run=opened.run_id).to_pylist()
-    category = max(divergence, key=lambda row: row["kl_symmetric"])["category"]
+class Lens:
+    """Reads directions as the words that they promote: final norm and unembedding of a model."""
+
+    def __init__(self, reference: str, cache_dir: Path) -> None:
+        reader = load_pair(reference, reference, cache_dir=cache_dir, note=lambda _: None).base
+        self.model: Any = reader.plain
+        self.tokenizer: Any = reader.tokenizer
+
+    @torch.inference_mode()
+    def words(self, direction: np.ndarray) -> dict[str, list[str]]:
+        """The ten words that a direction (d,) promotes, and those that it suppresses, strongest first."""
+        found = {}
+        for side, sign in (("promoted_tokens", 1), ("suppressed_tokens", -1)):
+            state = torch.from_numpy(sign * direction).to(self.model.dtype).to(self.model.device)
+            logits = self.model.get_output_embeddings()(self.model.model.norm(state[None]))[0]
+            found[side] = [self.tokenizer.decode([token]) for token in logits.topk(LISTED).indices.tolist()]
+        return found
+
+
+@cache
+def lens(reference: str, cache_dir: Path) -> Lens:
+    """The lens of a model, loaded once."""
+    return Lens(reference, cache_dir)
+
+
+def baselines(store: Store, run_id: str, through: Lens, count: int) -> dict[str, Any]:
+    """What each baseline says of a run, to be judged by any card. `count`: the number of random features."""
+    run = store.run(run_id)
+    behaviors = run_query(store, "behaviors", run=run_id).to_pylist()
+    categories = run_query(store, "category_discrimination", run=run_id).to_pylist()
+    layers = store.rows("select site, layer from dictionary where run_id = $run order by layer", run=run_id)
+    extraction = load_extraction(store, run)
+    first = next((row for row in behaviors if row["confirmed"]), None)
     return {
-        "change": "",
-        "name": category.replace("_", " "),
-        "categories": [category],
-        "promoted_tokens": [word for word, _ in gained],
-        "suppressed_tokens": [word for word, _ in lost],
+        "behavior": first and {key: first[key] for key in ("side", "phrase", "words")},
+        "category": categories[0]["category"],
+        "shifts": [
+            {"layer": each["layer"], "position_class": CLASSES[position_class]} | through.words(shift)
+            for each in layers
+            for position_class in (START, RESPONSE)
+            for shift in (mean_shift(extraction, each["site"], each["layer"], position_class),)
+        ],
+        "features": random_features(store, run_id, through, count),
     }
 
 
-def with_given_change(row: dict[str, Any], expected: Expected) -> dict[str, Any]:
-    """The row with a change class that the card accepts."""
-    return {**row, "change": expected.change[0]}
+def mean_shift(extraction: Extraction, site: str, layer: int, position_class: int) -> np.ndarray:
+    """(d,) mean of target - base over the rows of D in a position class."""
+    rows = extraction.rows
+    chosen = torch.from_numpy(rows.own & rows.discovery & (rows.position_class == position_class))
+    base, target = (extraction.activations(side, site, layer)[chosen].float().mean(dim=0) for side in SIDES)
+    return np.asarray((target - base).numpy())
 
 
-def random_latents(
-    opened: Reopened, words: Words, count: int, seed: int, position_class: int | None = None
-) -> list[dict[str, Any]]:
-    """The rows of some alive features as if each were a confirmed group.
-
-    A feature is described in the position class where it moved most on D. If `position_class` (an index) is given, only
-    features that fire there on D in either model are drawn, and they are described there.
-    """
-    extraction, layers = opened.extraction, opened.layers
-    alive = [
-        (index, int(j))
-        for index, layer in enumerate(layers)
-        for j in np.flatnonzero(
-            layer.alive & (True if position_class is None else fires_in(opened, layer, position_class))
-        )
-    ]
-    drawn = np.random.default_rng(seed).choice(len(alive), size=min(count, len(alive)), replace=False)
-    groups = [_alone(opened, alive[at][0], alive[at][1], position_class) for at in drawn]
-    contexts, bank = ConceptContexts(extraction), Bank()
-    rows = []
-    for group in groups:
-        (tested,) = confirm_groups(
-            [group], choose_scopes([group], layers, extraction), layers, extraction, opened.config.seed
-        )
-        result = describe(
-            *(tested, layers, extraction, opened.residuals, contexts, words, bank),
-            seed=opened.config.seed,
-            naming=True,
-            confirmed_share=1.0,
-        )
-        rows.append(finding_row(opened.run_id, "random", 1, result, layers, different=True))
-    return rows
+def random_features(store: Store, run_id: str, through: Lens, count: int) -> list[dict[str, Any]]:
+    """Alive features with the words that they promote as they move from base to target."""
+    alive = store.rows(
+        "select site, layer, latent, theta from feature where run_id = $run and alive and theta is not null"
+        " order by site, layer, latent",
+        run=run_id,
+    )
+    found = []
+    for at in np.random.default_rng(0).permutation(len(alive))[:count]:
+        row = alive[at]
+        folder = store.folder / dictionary_path(run_id, row["site"], row["layer"])
+        direction = load_directions(folder, [row["latent"]])[0] * np.sign(row["theta"])
+        found.append({"layer": row["layer"], "latent": row["latent"]} | through.words(direction))
+    return found
 
 
-def fires_in(opened: Reopened, layer: LayerEffects, position_class: int) -> BoolArray:
-    """(m,) whether each latent fires in a position class on D in either model."""
-    discovery = opened.extraction.units.discovery
-    fires = [
-        (layer.means[reader, position_class][discovery] > 0).any(axis=0) for reader in ("base", "target")
-    ]
-    return np.asarray(fires[0] | fires[1])
-
-
-def _alone(opened: Reopened, layer_index: int, latent: int, position_class: int | None) -> Group:
-    """A group of one feature."""
-    discovery = opened.extraction.units.discovery
-    moved = [
-        float(opened.layers[layer_index].theta(index)[discovery, latent].mean())
-        for index in range(len(CLASSES))
-    ]
-    if position_class is None:
-        position_class = int(np.argmax(np.abs(moved)))
-    sign = 1 if moved[position_class] >= 0 else -1
-    return Group(position_class, (Member(layer_index, latent, 1.0, sign),), abs(moved[position_class]), sign)
-
-
-def baseline_rows(store: Store, opened: Reopened, count: int, seed: int, first: str | None) -> dict[str, Any]:
-    """The baselines of a run, to be judged by any card. `first`: the first result's position class, if any."""
-    words = find_words(opened.extraction)
-    in_place = [] if first is None else random_latents(opened, words, count, seed, CLASSES.index(first))
+def judge_baselines(shown: Mapping[str, Any], expected: Expected) -> dict[str, Any]:
+    """Whether each baseline shows what is expected; for the features, whether each of them does."""
+    behavior = shown["behavior"]
+    same_way = behavior is not None and set(GAINS[behavior["side"]]) & set(expected.change)
     return {
-        "strongest_category": strongest_category(store, opened, words),
-        "random_latents": random_latents(opened, words, count, seed),
-        "latents_in_place": in_place,
+        "behaviors alone": bool(same_way) and shows(behavior["words"], expected),
+        "activation difference lens": _any_shows(shown["shifts"], expected),
+        "strongest category": shown["category"] in expected.categories,
+        "random features": [_any_shows([row], expected) for row in shown["features"]],
     }
+
+
+def _any_shows(rows: Sequence[Mapping[str, Any]], expected: Expected) -> bool:
+    return any(shows(row[expected.side], expected) for row in rows)

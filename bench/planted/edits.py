@@ -1,22 +1,21 @@
-"""Rank-one edits at a known layer: from what size are they found, with the right layer, direction, sign and class?
+"""Rank-one edits at a known layer: from what size are they found, with the right direction, layer, sign and class?
 
 A *new* direction is random, and pushed one way or the other. An *active* one is a decoder row that a dictionary of an
-earlier run found in the base; it must come out as strengthened. `rank_one.py` defines what is pushed and when. Every
-edit goes through the public command, which analyzes the edited layer, one before it and one after it.
+earlier run found in the base; its features must come out as strengthened. `rank_one.py` defines what is pushed and
+when. Every edit goes through the public command, which analyzes the edited layer, one before it and one after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import altair as alt
 import numpy as np
+from safetensors.numpy import load_file
 from torch import Tensor, from_numpy
 
-from analyze.extraction import CLASSES, PROMPT
 from bench.planted.rank_one import Trigger, make_trigger, random_direction, read_inside, write_edit
 from bench.planted.runs import BUNDLED, Finished, Runs, load_settings
 from bench.results import Figure, PartResult
@@ -24,11 +23,16 @@ from fi_store.dictionaries import load_directions
 from fi_store.prompts import load_suite
 
 COSINE = 0.9
-"""Cosine with u from which a result holds u; at the largest size the first result must."""
+"""Cosine with the planted direction from which a finding holds it."""
+JUDGED = 0.4
+"""The smallest size for which the goals hold."""
 SPARSE = (0.02, 0.2)
 """Share of the positions at which an active direction fires in the base, at least and at most."""
 ACTIVE = 0.9
-"""Share of the active-direction edits that must be called strengthened."""
+"""Share of the edits of active directions that must be called strengthened inside."""
+ARMS = """
+select group_id, layer, path from arm where run_id = $run and kind = 'change' order by layer, id
+"""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Edit:
 
 
 def run(quick: bool, work: Path) -> PartResult:
-    """New directions at all sizes, then active ones at the largest; the table and the power curve."""
+    """New directions at all sizes, then active ones at the largest."""
     settings = load_settings("edits", quick=quick)
     runs = Runs(work)
     prompts = load_suite((), settings["categories"], settings["options"]["limit_per_category"]).prompts
@@ -53,13 +57,10 @@ def run(quick: bool, work: Path) -> PartResult:
     width = inside.residual.shape[1]
     judged = []
     for edit in new_edits(settings, triggers, width):
-        judged.append(judge(runs, make(runs, edit, settings), edit, settings["layer"]))
+        judged.append(judge(runs, compare(runs, edit, settings), edit, settings["layer"]))
     for edit in active_edits(runs, judged[0]["run_id"], settings, triggers):
-        judged.append(judge(runs, make(runs, edit, settings), edit, settings["layer"]))
-    curve = work / "power.svg"
-    power_curve(judged).save(curve)
-    relative = str(curve.relative_to(work.parent.parent))  # to the folder of the results file
-    return PartResult(figures(judged, judgeable=not quick), {"edits": judged, "curve": relative})
+        judged.append(judge(runs, compare(runs, edit, settings), edit, settings["layer"]))
+    return PartResult(figures(judged, judgeable=not quick), {"edits": judged})
 
 
 def new_edits(settings: dict[str, Any], triggers: Sequence[Trigger], width: int) -> list[Edit]:
@@ -109,7 +110,7 @@ def active_edits(
     ]
 
 
-def make(runs: Runs, edit: Edit, settings: dict[str, Any]) -> Finished:
+def compare(runs: Runs, edit: Edit, settings: dict[str, Any]) -> Finished:
     """Writes an edit's adapter and compares the base with it."""
     folder = runs.work / "edits" / edit.name
     write_edit(folder, BUNDLED, settings["layer"], edit.trigger, edit.u, edit.size)
@@ -118,174 +119,79 @@ def make(runs: Runs, edit: Edit, settings: dict[str, Any]) -> Finished:
     return runs.compare(BUNDLED, folder, options)
 
 
-class Overlap(NamedTuple):
-    """How far one result of a run contains an edit's direction u."""
-
-    cosine: float  # between u and the span of the result's decoder rows
-    push: float  # along u, see `push_along`
-    n_features: int
-    row: dict[str, Any]
-
-
 def judge(runs: Runs, finished: Finished, edit: Edit, layer: int) -> dict[str, Any]:
-    """What the run reports about an edit, as JSON values; its internal shifts are judged if gate 0 is closed.
+    """What the run says of an edit, as JSON values: its first finding, and the first that holds the direction.
 
-    Cosines are between u and the span of a result's decoder rows at the edited layer, or else at the first analyzed
-    layer after it; `cosine` is the first result's. A result holds u if its cosine is at least 0.9. `best` is the result
-    whose class, sign and category are judged (`judged_result`). `others` are the other results that hold u, with their
-    position class, `first` is the class of the first result that holds u in any position class, and `shams` counts the
-    groups that the same search confirms on each sham.
+    A finding is judged by its patch at the edited layer, or else at the first layer after it where it has one.
     """
-    results = finished.findings or finished.shifts
-    members = runs.query("finding_features", finished.run_id)
-    with runs.open() as store:
-        folders = {
-            row["layer"]: store.folder / row["path"]
-            for row in store.rows(
-                "select layer, path from dictionary where run_id = $run", run=finished.run_id
-            )
-        }
-    nearest = min((at for at in folders if at >= layer), default=layer)
-    u = edit.u.numpy()
-    overlaps = []
-    for row in results:
-        features = [one for one in members if one["rank"] == row["rank"] and one["layer"] == nearest]
-        rows = load_directions(folders[nearest], [one["latent"] for one in features]) if features else None
-        gains = np.asarray([1.0 if one["side"] == "gains" else -1.0 for one in features])
-        weights = gains * np.abs([one["weight"] for one in features])
-        overlaps.append(Overlap(span_cosine(u, rows), push_along(u, rows, weights), len(features), row))
-    best = judged_result(overlaps)
+    arms = runs.rows(ARMS, finished.run_id)
+    found = []
+    for row in finished.findings:
+        own = [arm for arm in arms if arm["group_id"] == row["group_id"]]
+        path = next((arm["path"] for arm in own if arm["layer"] >= layer), own[-1]["path"])
+        overlap = overlap_with(edit.u.numpy(), runs.store_path.parent / path)
+        found.append(
+            {
+                **{key: row[key] for key in ("rank", "name", "change", "change_inside", "share_closed")},
+                **overlap,
+                "sign_right": overlap["push"] * edit.size > 0,
+                "layer_right": own[0]["layer"] == layer,
+            }
+        )
+    first = found[0] if found else None
+    holding = next((each for each in found if each["span"] >= COSINE), first)
     return {
         "name": edit.name, "kind": edit.kind, "size": edit.size, "category": edit.trigger.category,
         "run_id": finished.run_id, "seconds": finished.seconds, "kl": finished.gate["kl_symmetric"],
-        "reported": bool(finished.findings), "confirmed": bool(results), "n_results": len(results),
-        "cosine": overlaps[0].cosine if overlaps else 0.0,
-        "best": best and {
-            "cosine": best.cosine, "n_features": best.n_features,
-            **{key: best.row[key] for key in ("rank", "change", "position_class", "scope", "name")},
-            "sign_right": best.push * edit.size > 0,
-            "category_right": best.row["categories"][:1] == [edit.trigger.category],
-        },
-        "first": next((one.row["change"] for one in overlaps if one.cosine >= COSINE), None),
-        "shams": [
-            row["n_confirmed"] for row in runs.query("sham_targets", finished.run_id) if row["n_confirmed"] is not None
-        ],
-        "others": [
-            {**{key: one.row[key] for key in ("position_class", "change")}, "sign_right": one.push * edit.size > 0}
-            for one in overlaps if one.cosine >= COSINE and one is not best
-        ],
-        "earliest": min((at for row in results for at in row["layers"]), default=None),
-        "layer_right": bool(results) and min(at for row in results for at in row["layers"]) == nearest,
+        "findings": len(found), "first": first, "holding": holding,
     }  # fmt: skip
 
 
-def judged_result(overlaps: Sequence[Overlap]) -> Overlap | None:
-    """The result by which an edit is judged, out of all in their order.
+def overlap_with(u: np.ndarray, path: Path) -> dict[str, float]:
+    """How a patch's file lies to u (d,), of length 1.
 
-    It is the first that holds u in the prompts, where the edit was planted; or else the first that holds u; or else the
-    one with the largest cosine.
+    `cosine`: of u with the strongest direction of what the patch moves; `span`: with the nearest direction that its
+    features can make; `push`: the sum over rows of what it moves along u, positive if the target has more.
     """
-    holding = [one for one in overlaps if one.cosine >= COSINE]
-    in_prompts = [one for one in holding if one.row["position_class"] == CLASSES[PROMPT]]
-    return next(iter([*in_prompts, *holding]), max(overlaps, key=lambda one: one.cosine, default=None))
-
-
-def span_cosine(u: np.ndarray, rows: np.ndarray | None) -> float:
-    """Cosine between u (d,), of length 1, and its projection on the span of rows (r, d); 0 without rows."""
-    if rows is None:
-        return 0.0
-    basis = np.linalg.svd(rows.astype(np.float64), full_matrices=False)[2]
-    return float(np.linalg.norm(basis @ u))
-
-
-def push_along(u: np.ndarray, rows: np.ndarray | None, weights: np.ndarray) -> float:
-    """How far the features move along u: > 0 if those that gain point along u, or those that lose against it."""
-    return float(weights @ (rows @ u)) if rows is not None else 0.0
+    patch = load_file(path)
+    moved = patch["coefficients"].astype(np.float64) @ patch["directions"]
+    strongest = np.linalg.eigh(moved.T @ moved)[1][:, -1]
+    basis = np.linalg.svd(patch["directions"].astype(np.float64), full_matrices=False)[2]
+    return {
+        "cosine": float(abs(strongest @ u)),
+        "span": float(np.linalg.norm(basis @ u)),
+        "push": float((moved @ u).sum()),
+    }
 
 
 def figures(judged: Sequence[dict[str, Any]], *, judgeable: bool) -> list[Figure]:
-    """The table of this part; goals hold for the largest size."""
-
-    def ok(holds: bool) -> bool | None:
-        return holds if judgeable else None
-
+    """The table of this part; the quick form judges nothing."""
+    new = [one for one in judged if one["kind"] == "new"]
     out = []
-    for size in sorted({abs(one["size"]) for one in judged if one["kind"] == "new"}):
-        own = [one for one in judged if one["kind"] == "new" and abs(one["size"]) == size]
-        detail = (
-            f"confirmed inside {share(own, 'confirmed'):.2f}, mean KL {share(own, 'kl'):.2g} nats per token"
-        )
-        out.append(Figure(f"reported: size {size:g}", share(own, "reported"), "of edits", "", None, detail))
-    largest = max(abs(one["size"]) for one in judged)
-    own = [one for one in judged if one["kind"] == "new" and abs(one["size"]) == largest]
-    best = [one["best"] or {} for one in own]
-    lowest = min(one["cosine"] for one in own)
-    of_judged = (
-        f"first result that holds u, or the nearest: {min(one.get('cosine', 0.0) for one in best):.2f}"
-    )
-    signs, categories = ([bool(one.get(key)) for one in best] for key in ("sign_right", "category_right"))
-    layers = share(own, "layer_right")
-    earliest = ", ".join(str(one["earliest"]) for one in own)
-    out += [
-        Figure(
-            "smallest cosine with u, largest size",
-            lowest,
-            "",
-            "at least 0.9",
-            ok(lowest >= COSINE),
-            of_judged,
-        ),
-        Figure(
-            "layer right, largest size", layers, "of edits", "1", ok(layers == 1), f"earliest: {earliest}"
-        ),
-        Figure(
-            "sign right, largest size", float(np.mean(signs)), "of edits", "1", ok(all(signs)), elsewhere(own)
-        ),
-        Figure("category right, largest size", float(np.mean(categories)), "of edits", "", None),
-    ]
-    active = [one for one in judged if one["kind"] == "active"]
-    if active:
-        changes = [(one["best"] or {}).get("change", "nothing found") for one in active]
-        rate = changes.count("strengthened") / len(changes)
-        goal = "at least 9 in 10"
-        name = "active direction called strengthened"
-        detail = f"{', '.join(changes)}; {elsewhere(active)}"
-        out.append(Figure(name, rate, "of edits", goal, ok(rate >= ACTIVE), detail))
-        first = sum(one["first"] == "strengthened" for one in active) / len(active)
-        out.append(Figure("the same by the first result that holds it anywhere", first, "of edits", "", None))
-    shams = [count > 0 for one in judged for count in one["shams"]]
-    if shams:
-        detail = f"{sum(shams)} of {len(shams)}, floors from the edit's other shams"
-        out.append(
-            Figure("shams with a confirmed group", sum(shams) / len(shams), "of shams", "", None, detail)
-        )
+    for size in sorted({abs(one["size"]) for one in new}):
+        own = [one for one in new if abs(one["size"]) == size]
+        kl = float(np.mean([one["kl"] for one in own]))
+        detail = f"mean KL {kl:.2g} nats per token"
+        out.append(Figure(f"found: size {size:g}", share(own, bool), "of edits", "", None, detail))
+    large = [one for one in new if abs(one["size"]) >= JUDGED]
+    cosines = [one["first"]["cosine"] if one["first"] else 0.0 for one in large]
+    spans = ", ".join(f"{one['first']['span']:.2f}" for one in large if one["first"])
+    layers = share(large, lambda first: first["layer_right"])
+    signs = share(large, lambda first: first["sign_right"])
+    active = [one["holding"] for one in judged if one["kind"] == "active"]
+    inside = [row["change_inside"] if row else "nothing found" for row in active]
+    rate = inside.count("strengthened") / max(1, len(inside))
+    for name, value, unit, goal, holds, detail in (
+        ("first finding, smallest cosine", min(cosines), "", f">= {COSINE}", min(cosines) >= COSINE, f"spans {spans}"),
+        ("first finding, earliest layer right", layers, "of edits", "all", layers == 1, ""),
+        ("first finding, sign right", signs, "of edits", "all", signs == 1, ""),
+        ("active direction called strengthened inside", rate, "of edits", f">= {ACTIVE}", rate >= ACTIVE,
+         ", ".join(inside)),
+    ):  # fmt: skip
+        out.append(Figure(name, value, unit, goal, holds if judgeable else None, detail))
     return out
 
 
-def elsewhere(judged: Sequence[dict[str, Any]]) -> str:
-    """How often the other results that hold u get its sign right; without the trigger a push has both signs."""
-    signs = [other["sign_right"] for one in judged for other in one["others"]]
-    return f"sign right in {sum(signs)} of {len(signs)} further results that hold u"
-
-
-def share(rows: Sequence[dict[str, Any]], name: str) -> float:
-    """Mean of a value over edits."""
-    return float(np.mean([float(row[name]) for row in rows]))
-
-
-def power_curve(judged: Sequence[dict[str, Any]]) -> alt.LayerChart:
-    """Detection rate of the new directions by size, for results and for everything that passed gate 2."""
-    new = [one for one in judged if one["kind"] == "new"]
-    rows = [
-        {"size": size, "what": what, "rate": share([one for one in new if abs(one["size"]) == size], key)}
-        for size in sorted({abs(one["size"]) for one in new})
-        for what, key in (("reported as a result", "reported"), ("confirmed inside", "confirmed"))
-    ]
-    count = len(new) // len({abs(one["size"]) for one in new})
-    title = alt.Title("Rank-one edits that are found", subtitle=f"{count} directions of each size")
-    base = alt.Chart(alt.InlineData(values=rows), title=title).encode(
-        x=alt.X("size:Q", scale=alt.Scale(type="log"), title="push, share of the residual stream's length"),
-        y=alt.Y("rate:Q", scale=alt.Scale(domain=[0, 1]), title="share of edits"),
-        color=alt.Color("what:N", title=None),
-    )
-    return alt.LayerChart(layer=[base.mark_line(), base.mark_point(filled=True, size=60)])
+def share(judged: Sequence[dict[str, Any]], holds: Callable[[dict[str, Any]], bool]) -> float:
+    """The share of edits with a first finding for which something holds."""
+    return float(np.mean([one["first"] is not None and holds(one["first"]) for one in judged]))

@@ -1,13 +1,13 @@
-"""The hit rule: does a result name what a card says was planted? organisms/README.md states the rule."""
+"""The hit rule: does a finding name what a card says was planted? organisms/README.md states the rule."""
 
 from __future__ import annotations
 
 import json
-import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,8 @@ MIRROR = {
     "redirected": "redirected", "shared": "shared", "undetermined": "undetermined",
     "promoted_tokens": "suppressed_tokens", "suppressed_tokens": "promoted_tokens",
 }  # fmt: skip
-SAME = (
-    "rank", "tier", "categories", "trigger_tokens", "layers", "position_class", "scope", "floor", "p_value",
-    "q_value", "n_units", "named", "category_p", "rate_p", "causal_status",
-)  # fmt: skip
-"""Fields of a result that do not depend on which model is the base."""
-TURNED = {"effect": "effect", "ci_low": "ci_high", "ci_high": "ci_low",
-          "log2_ratio": "log2_ratio", "log2_low": "log2_high", "log2_high": "log2_low"}  # fmt: skip
-"""Field -> the field whose negated number it holds when the models change places."""
 LISTED = 10
-"""Tokens of a result that count, strongest first."""
+"""Tokens and words of a finding that count, strongest first."""
 NEEDED = 2
 """Expected tokens that must be among them."""
 LETTERS = 4
@@ -38,7 +30,7 @@ LETTERS = 4
 
 @dataclass(frozen=True)
 class Expected:
-    """What a result must show; `side` is the list that holds the planted words (suppressed in a mirrored pair)."""
+    """What a finding must show; `side` is the list that holds the planted words (suppressed in a mirrored pair)."""
 
     change: tuple[str, ...]
     categories: tuple[str, ...]
@@ -49,22 +41,33 @@ class Expected:
 
 @dataclass(frozen=True)
 class Card:
-    """One organism: `kind` is behavior or null, `target` is its adapter folder."""
+    """One organism: `kind` is behavior or null, `target` its adapter folder, `parts` its behaviors if several."""
 
     name: str
     base: str
     target: Path
     kind: str
     expected: Expected
+    parts: tuple[Expected, ...] = ()
+
+    def turned(self) -> Card:
+        """What the same organism expects when base and target change sides."""
+        return replace(self, expected=mirrored(self.expected), parts=tuple(map(mirrored, self.parts)))
 
 
 def read_card(folder: Path) -> Card:
     """The card of an organism's folder."""
     content = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    parts = {name: tuple(values) for name, values in content["expected"].items()}
-    expected = Expected(parts["change"], parts["categories"], parts["tokens"], parts["concepts"])
+    expected, *parts = (_expected(part) for part in (content["expected"], *content.get("parts", ())))
     kind = content["kind"].replace("behaviour", "behavior")  # older cards use the British spelling
-    return Card(content["name"], content["base"], folder / content["adapter"], kind, expected)
+    return Card(content["name"], content["base"], folder / content["adapter"], kind, expected, tuple(parts))
+
+
+def _expected(part: Mapping[str, Sequence[str]]) -> Expected:
+    change, categories, tokens, concepts = (
+        tuple(part[name]) for name in ("change", "categories", "tokens", "concepts")
+    )
+    return Expected(change, categories, tokens, concepts)
 
 
 def read_cards(folders: Sequence[Path], kind: str) -> list[Card]:
@@ -80,32 +83,9 @@ def read_cards(folders: Sequence[Path], kind: str) -> list[Card]:
 
 
 def mirrored(expected: Expected) -> Expected:
-    """What the same organism expects when base and target change places."""
+    """What the same behavior looks like when base and target change sides."""
     change = tuple(MIRROR[name] for name in expected.change)
     return replace(expected, change=change, side=MIRROR[expected.side])
-
-
-def are_mirrored(rows: Sequence[Row], others: Sequence[Row]) -> bool:
-    """Whether the exchanged pair's results are these with the models' places changed, to the last bit."""
-    return len(rows) == len(others) and all(
-        other[name] == value
-        for row, other in zip(rows, others, strict=True)
-        for name, value in _turned(row).items()
-    )
-
-
-def _turned(row: Row) -> dict[str, Any]:
-    """What a result must be when base and target change places, without the sentences that name the models."""
-    numbers = {name: row[source] if row[source] is None else -row[source] for name, source in TURNED.items()}
-    words = {name: row[MIRROR[name]] for name in ("promoted_tokens", "suppressed_tokens")}
-    rates = {"rate_base": row["rate_target"], "rate_target": row["rate_base"]}
-    return {
-        **{name: row[name] for name in SAME},
-        **numbers,
-        **words,
-        **rates,
-        "change": MIRROR[row["change"]],
-    }
 
 
 def matches(token: str, expected: str) -> bool:
@@ -114,36 +94,32 @@ def matches(token: str, expected: str) -> bool:
     return a == b or (len(a) >= LETTERS and b.startswith(a))
 
 
+def shows(words: Sequence[str], expected: Expected) -> bool:
+    """The token rule: at least two different expected tokens match among these words."""
+    return sum(any(matches(word, token) for word in words) for token in set(expected.tokens)) >= NEEDED
+
+
 def hits(row: Row, expected: Expected) -> bool:
-    """Whether one result hits."""
-    listed = row[expected.side][:LISTED]
-    tokens = {word for word in expected.tokens if any(matches(token, word) for token in listed)}
-    strongest = row["categories"][:1]
-    category = any(name in expected.categories for name in strongest)  # never, if the card has none
-    name = _own_words(row["name"], listed)
+    """Whether one finding hits."""
+    pushed = row[expected.side][:LISTED]
+    category = any(name in expected.categories for name in row["categories"][:1])
+    name = _own_words(row["name"], pushed)
     concept = any(part.casefold() in name for part in expected.concepts)
-    return row["change"] in expected.change and len(tokens) >= NEEDED and (category or concept)
+    evidence = shows([*pushed, *row["words"][:LISTED]], expected)
+    return row["change"] in expected.change and evidence and (category or concept)
 
 
 def hit_at(rows: Sequence[Row], expected: Expected, k: int) -> bool:
-    """Whether one of the first k results hits."""
+    """Whether one of the first k findings hits."""
     return any(hits(row, expected) for row in rows[:k])
 
 
-def permuted_hits(rows: Sequence[Row], expected: Expected, k: int, *, draws: int, seed: int) -> float:
-    """Share of hits at k with shuffled category names: what a result does not owe to its category."""
-    names = sorted(category_names())
-    generator = random.Random(seed)
-    n_hits = 0
-    for _ in range(draws):
-        shuffled = dict(zip(names, generator.sample(names, len(names)), strict=True))
-        n_hits += hit_at([with_categories(row, shuffled) for row in rows[:k]], expected, k)
-    return n_hits / draws
-
-
-def with_categories(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
-    """A result with its categories renamed; a category that `names` lacks keeps its name."""
-    return {**row, "categories": [names.get(name, name) for name in row["categories"]]}
+def parts_hit(rows: Sequence[Row], parts: Sequence[Expected], k: int) -> bool:
+    """Whether each part is hit by a finding of its own among the first k."""
+    return any(
+        all(hits(row, part) for row, part in zip(chosen, parts, strict=True))
+        for chosen in permutations(rows[:k], len(parts))
+    )
 
 
 @cache
@@ -154,8 +130,8 @@ def category_names() -> frozenset[str]:
     return frozenset(re.findall(r"[a-z]+(?:_[a-z]+)+", section))
 
 
-def _own_words(name: str, listed: Sequence[str]) -> str:
-    """A name in lower case, without words of category names unless they are also among the listed tokens."""
-    tokens = {token.strip().casefold() for token in listed}
+def _own_words(name: str, pushed: Sequence[str]) -> str:
+    """A name in lower case, without words of category names unless they are also among the pushed tokens."""
+    tokens = {token.strip().casefold() for token in pushed}
     borrowed = {word for category in category_names() for word in category.split("_")} - tokens
     return re.sub(r"[^\W_]+", lambda match: "" if match[0] in borrowed else match[0], name.casefold())

@@ -1,132 +1,170 @@
-"""Pairs with nothing to find, and how often something is found all the same.
+"""Pairs with nothing to find, labels without meaning, and random directions: how often is something found all the same?
 
 The base against itself; certified self-distilled adapters; two edits that keep the function (permuted MLP neurons, a
-turned residual basis); shams of every planted behavior instead of its target; and base/target labels dealt by a coin in
-the effects of the first of these pairs. int8 and nf4 copies are real changes: what is found in them is reported without
-a goal.
+turned residual basis). Each pair is read once. Its runs are halves of its prompts, drawn anew each time and each with a
+split of its own, so they share prompts but no two hold the same ones. Gate 0 does not close them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from analyze.behaviors import OwnAnswers, answers_of, choose_behaviors, confirm_behaviors
+from analyze.causal import measure_gap
+from analyze.extraction import BoolArray, Extraction, load_extraction
+from analyze.stats import mean_interval
+from bench.planted.causes import control_findings
 from bench.planted.judge import read_cards
+from bench.planted.organisms import compare
 from bench.planted.preserving import permute_neurons, turn_basis
-from bench.planted.reopen import reopen, search_after_permuting, with_smallest_floors
-from bench.planted.rounded import KINDS, rounded_copy
-from bench.planted.runs import BUNDLED, Finished, Runs, load_settings
+from bench.planted.runs import BUNDLED, Runs, load_settings
 from bench.results import Figure, PartResult
 from extract.models import describe_reference
+from fi_store.method import METHOD
+from fi_store.prompts import load_concepts
 
-SHAM_GOAL = 0.2
-"""Largest share of the shams that may have a confirmed group."""
-PERMUTATION_GOAL = 15
-"""Largest number of label permutations that may have a confirmed group."""
-KL_SMALL = 0.01
-"""Nats per token up to which a function-preserving edit counts as exact except for rounding."""
-BASIS_WARNING = "basis differs"
+BEHAVIOR_GOAL = 1
+"""Most of the runs without a difference that may have a confirmed behavior."""
+COIN_GOAL = 15
+"""Most of the deals by a coin that may have a confirmed behavior."""
+CONTROL_GOAL = 0.05
+"""Largest share of the control draws that may be findings."""
 
 
 def run(quick: bool, work: Path, organisms: Sequence[Path]) -> PartResult:
-    """Runs every kind of null, the quick ones first."""
+    """Pairs without a difference, then labels and directions without meaning in the first pair with one."""
     settings = load_settings("nulls", quick=quick)
     runs = Runs(work)
-    pairs = {"the base against itself": runs.compare(BUNDLED, BUNDLED, settings["options"])}
+    pairs = {"the base against itself": (BUNDLED, BUNDLED)}
     for card in read_cards(organisms, "null"):
-        pairs[f"null adapter {card.name}"] = runs.compare(card.base, card.target, settings["options"])
+        pairs[f"null adapter {card.name}"] = card.base, str(card.target)
     source = Path(describe_reference(BUNDLED, runs.cache_dir)["folder"])
     for name, edit in (("permuted neurons", permute_neurons), ("turned basis", turn_basis)):
-        folder = edit(source, work / "models" / name.replace(" ", "-"), seed=0)
-        pairs[name] = runs.compare(BUNDLED, folder, settings["options"])
-    for kind in KINDS:
-        folder = rounded_copy(source, work / "models" / kind, kind)
-        pairs[f"{kind} copy"] = runs.compare(BUNDLED, folder, settings["options"])
-    found = [
-        figure for name, pair in pairs.items() for figure in pair_figures(name, pair, judgeable=not quick)
+        pairs[name] = BUNDLED, str(edit(source, work / "models" / name.replace(" ", "-"), seed=0))
+    found = {}
+    for name, (base, target) in pairs.items():
+        made = runs.compare(base, target, settings["options"])
+        halves = runs.once(
+            f"{settings['halves']} halves of {made.run_id}",
+            partial(judge_halves, runs, made.run_id, settings["halves"]),
+        )
+        found[name] = {**halves, "findings": made.findings, "gate": made.gate}
+    raw: dict[str, Any] = {"pairs": found}
+    for card in read_cards(organisms, "behavior")[:1]:
+        made = compare(runs, card, "forward", load_settings("organisms", quick=quick))
+        raw |= runs.once(
+            f"{settings['coins']} coins and control draws of {made.run_id}",
+            partial(deal_and_draw, runs, made.run_id, settings["coins"]),
+        )
+    return PartResult(figures(raw, judgeable=not quick), raw)
+
+
+def judge_halves(runs: Runs, run_id: str, count: int) -> dict[str, Any]:
+    """Runs of different halves of a reading's prompts: confirmed behaviors, and whether a cause would be tested."""
+    extraction = _load(runs, run_id)
+    answers, gap, clusters = answers_of(extraction.units), measure_gap(extraction), extraction.units.clusters
+    found: list[dict[str, Any]] = []
+    for seed in range(count):
+        discovery, confirmation = draw_half(extraction, seed)
+        known = gap.known & discovery
+        low = float(mean_interval(gap.total[known], clusters[known]).low)
+        found.append(
+            {
+                "behaviors": confirmed(answers.within(discovery), answers.within(confirmation)),
+                "prompts": [int(discovery.sum()), int(confirmation.sum())],
+                "gap_low": low,
+                "tested": low > METHOD.gap_minimum,
+            }
+        )
+    return {"halves": found}
+
+
+def draw_half(extraction: Extraction, seed: int) -> tuple[BoolArray, BoolArray]:
+    """D and C (n,) of a random half of the clusters, half of it each, from all categories."""
+    units = extraction.units
+    clusters, first = np.unique(units.clusters, return_index=True)
+    order = np.random.default_rng(seed).permutation(len(clusters))
+    order = order[np.argsort(units.categories[first][order], kind="stable")]
+    discovery, confirmation = (np.isin(units.clusters, clusters[order[start::4]]) for start in (0, 2))
+    return np.asarray(discovery), np.asarray(confirmation)
+
+
+def confirmed(discovery: OwnAnswers, confirmation: OwnAnswers) -> list[str]:
+    """The phrases of the behaviors that D shows and C confirms."""
+    candidates = choose_behaviors(discovery, load_concepts(), METHOD.alpha)
+    tested = confirm_behaviors(candidates, discovery, confirmation, METHOD.alpha)
+    return [each.candidate.phrase for each in tested if each.confirmed(METHOD.alpha)]
+
+
+def deal_and_draw(runs: Runs, run_id: str, coins: int) -> dict[str, Any]:
+    """Confirmed behaviors of every deal of base and target by a coin, and control draws tested as changes."""
+    extraction = _load(runs, run_id)
+    answers, discovery = answers_of(extraction.units), extraction.units.discovery
+    dealt = []
+    for seed in range(coins):
+        labels = deal(answers, np.random.default_rng(seed).random(extraction.units.n) < 0.5)
+        dealt.append(confirmed(labels.within(discovery), labels.within(~discovery)))
+    with runs.open() as store:
+        return {"coins": dealt, "controls": control_findings(store, run_id)}
+
+
+def deal(answers: OwnAnswers, swapped: BoolArray) -> OwnAnswers:
+    """The answers with base and target exchanged in some prompts (n,)."""
+    pairs = [
+        (target, base) if swap else (base, target)
+        for base, target, swap in zip(
+            answers.answers["base"], answers.answers["target"], swapped, strict=True
+        )
     ]
-    raw: dict[str, Any] = {"pairs": {name: vars(pair) for name, pair in pairs.items()}}
-    options = {**settings["options"], "shams": settings["shams"]}
-    real = {
-        card.name: runs.compare(card.base, card.target, options) for card in read_cards(organisms, "behavior")
-    }
-    if not real:
-        return PartResult(found, raw)
-    # The same search on each sham, with floors from the others.
-    raw["shams"] = {name: runs.query("sham_targets", pair.run_id) for name, pair in real.items()}
-    found += sham_figures(raw["shams"], judgeable=not quick)
-    first = next(iter(real.values()))
-    raw["permutations"] = permutations(runs, first.run_id, settings["permutations"])
-    for floors, searches in raw["permutations"].items():
-        found.append(permutation_figure(floors, searches, judgeable=not quick))
-    return PartResult(found, raw)
+    base, target = ([pair[side] for pair in pairs] for side in (0, 1))
+    return OwnAnswers({"base": base, "target": target}, answers.clusters, answers.categories)
 
 
-def pair_figures(name: str, pair: Finished, *, judgeable: bool) -> list[Figure]:
-    """Figures of one pair: no findings; small KL if an edit keeps the function; the warning if the basis is turned.
+def _load(runs: Runs, run_id: str) -> Extraction:
+    with runs.open() as store:
+        return load_extraction(store, store.run(run_id))
 
-    What is found in a rounded copy is only reported.
-    """
+
+def figures(raw: dict[str, Any], *, judgeable: bool) -> list[Figure]:
+    """The table of this part; the quick form judges nothing."""
 
     def ok(holds: bool) -> bool | None:
         return holds if judgeable else None
 
-    inside = f"{len(pair.shifts)} internal shifts, KL {pair.gate['kl_symmetric']:.2g} nats per token"
-    n = len(pair.findings)
-    if name.removesuffix(" copy") in KINDS:
-        first = f"; first: {pair.findings[0]['name']}" if n else ""
-        return [Figure(f"findings: {name}", n, "findings", "", None, inside + first)]
-    made = [Figure(f"findings: {name}", n, "findings", "0", ok(n == 0), inside)]
-    if name in ("permuted neurons", "turned basis"):
-        kl = pair.gate["kl_symmetric"]
-        made.append(Figure(f"KL: {name}", kl, "nats per token", f"at most {KL_SMALL}", ok(kl <= KL_SMALL)))
-    if name == "turned basis":
-        warned = any(BASIS_WARNING in message for message in pair.warnings)
-        made.append(Figure(f"warning '{BASIS_WARNING}': {name}", float(warned), "of runs", "1", ok(warned)))
-    return made
-
-
-def sham_figures(shams: Mapping[str, Sequence[dict[str, Any]]], *, judgeable: bool) -> list[Figure]:
-    """How many shams have a confirmed group, for each pair and over all pairs."""
-    hit = {name: sum(sham["n_confirmed"] > 0 for sham in own) for name, own in shams.items()}
-    count = {name: len(own) for name, own in shams.items()}
-    detail = {name: ", ".join(str(sham["n_confirmed"]) for sham in own) for name, own in shams.items()}
-    title = "shams with a confirmed group"
-    total, tried = sum(hit.values()), sum(count.values())
-    verdict = total / tried <= SHAM_GOAL if judgeable else None
-    return [
-        *(
-            Figure(f"{title}: {name}", hit[name], f"of {count[name]}", "", None, f"confirmed: {detail[name]}")
-            for name in shams
+    out = []
+    for name, pair in raw["pairs"].items():
+        n = len(pair["findings"])
+        detail = f"KL {pair['gate']['kl_symmetric']:.2g} nats per token"
+        out.append(Figure(f"findings, all prompts: {name}", n, "", "0", ok(n == 0), detail))
+    halves = [half for pair in raw["pairs"].values() for half in pair["halves"]]
+    behaviors = sum(bool(half["behaviors"]) for half in halves)
+    tested = sum(half["tested"] for half in halves)
+    of = f"of {len(halves)}"
+    seen = "; ".join(phrase for half in halves for phrase in half["behaviors"])
+    goal = f"at most {BEHAVIOR_GOAL}"
+    out += [
+        Figure("runs with a confirmed behavior", behaviors, of, goal, ok(behaviors <= BEHAVIOR_GOAL), seen),
+        Figure(
+            "runs with a gap whose causes would be tested, the most that could have a finding",
+            *(tested, of, "0", ok(tested == 0)),
         ),
-        Figure(f"{title}, all pairs", total, f"of {tried}", f"at most {SHAM_GOAL:g} of all", verdict),
     ]
-
-
-def permutations(runs: Runs, run_id: str, count: int) -> dict[str, list[list[int]]]:
-    """Numbers of groups [tested, confirmed] in each of `count` label permutations of a run, by kind of floor.
-
-    Permuted labels rarely exceed the floors from shams of the pair's own size, so there may be nothing to test; the
-    same permutations with the smallest floors are a harder check of the test itself.
-    """
-
-    def make() -> dict[str, Any]:
-        with runs.open() as store:
-            opened = reopen(store, run_id)
-        kinds = {"the shams' floors": opened, "the smallest floors": with_smallest_floors(opened)}
-        return {
-            name: [search_after_permuting(one, seed) for seed in range(count)] for name, one in kinds.items()
-        }
-
-    return runs.once(f"{count} permutations of {run_id}", make)
-
-
-def permutation_figure(floors: str, searches: Sequence[Sequence[int]], *, judgeable: bool) -> Figure:
-    """How many permutations have a confirmed group."""
-    hit = sum(confirmed > 0 for _, confirmed in searches)
-    tested = sum(tested > 0 for tested, _ in searches)
-    verdict = hit <= PERMUTATION_GOAL if judgeable else None
-    name = f"label permutations with a confirmed group, {floors}"
-    detail = f"{tested} had a group to test"
-    return Figure(name, hit, f"of {len(searches)}", f"at most {PERMUTATION_GOAL}", verdict, detail)
+    if "coins" in raw:
+        hit = sum(bool(phrases) for phrases in raw["coins"])
+        goal = f"at most {COIN_GOAL}"
+        of = f"of {len(raw['coins'])}"
+        out.append(Figure("deals by a coin with a confirmed behavior", hit, of, goal, ok(hit <= COIN_GOAL)))
+        draws = sum(each["draws"] for each in raw["controls"])
+        count = sum(each["findings"] for each in raw["controls"])
+        share = count / draws if draws else 0.0
+        goal = f"at most {CONTROL_GOAL}"
+        detail = f"{count} of {draws}, {len(raw['controls'])} changes and sides"
+        out.append(
+            Figure("control draws that are findings", share, "", goal, ok(share <= CONTROL_GOAL), detail)
+        )
+    return out

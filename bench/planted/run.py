@@ -1,32 +1,29 @@
-"""Runs the parts of `make bench-planted` side by side and collects their results in one file.
+"""Runs the parts of `make bench-planted` one after the other and collects their results in one file.
 
-A part is a module in this folder with `run(quick: bool) -> PartResult`, which may also take `work` (its own folder for
-what it makes, beside the results file) and `organisms` (folders with cards; if empty, the shipped ones). Parts share
-the machine's cores, since a run of a small model spends much of its time on a single core. A part's number of threads
-does not depend on which other parts run, so that a measurement that was stopped continues as it began.
+A part is a module in this folder with `run(quick: bool) -> PartResult`, which may also take `work` (the folder beside
+the results file in which all parts keep their runs) and `organisms` (folders with cards; if empty, the shipped ones).
 A finished part is kept in the file's raw section and not run again; `--again` summarizes the work folder anew.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import importlib
+import inspect
 import os
 import signal
-import subprocess
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bench.results import Figure, read_raw, show, write_results
+from bench.results import Figure, PartResult, read_raw, show, write_results
 
-ORDER = ("synthetic", "edits", "organisms", "nulls")
-BY_TURNS = ("edits", "organisms", "nulls", "synthetic")
-"""The longest first, and last the part that can use all cores, so that no core idles while others finish."""
+ORDER = ("synthetic", "organisms", "nulls", "edits")
 PACKAGE = "bench.planted"
+THREADS = "2"
+"""Threads of the one process that computes at a time."""
 
 
 def main() -> None:
@@ -40,82 +37,46 @@ def main() -> None:
     parser.add_argument("--organisms", type=Path, nargs="+", default=[], help="folders that hold a card.json")
     parser.add_argument("--again", action="store_true", help="also run parts that the file already holds")
     options = parser.parse_args()
-    inputs = {"quick": options.quick, "organisms": [folder.name for folder in options.organisms]}
-    pending = []
-    for name in sorted(options.part or ORDER, key=BY_TURNS.index):
-        done = read_raw(options.out).get(name)
-        if done is None or options.again or any(done[key] != inputs[key] for key in inputs):
-            pending.append(name)
-        else:
-            print(f"{name}: done before, in {done['seconds']:.0f} s")
-    if pending and not run_parts(pending, options, inputs):
-        raise SystemExit(1)
-
-
-def run_parts(pending: list[str], options: argparse.Namespace, inputs: dict[str, Any]) -> bool:
-    """Runs parts, as many at a time as the cores allow; returns whether all finished."""
-    started = time.perf_counter()
-    machine = os.cpu_count() or 1
-    threads = max(1, machine // len(ORDER))
-    lanes = min(len(pending), machine // threads)
-    children: list[subprocess.Popen[bytes]] = []
-    complete = True
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    with ThreadPoolExecutor(lanes) as pool:
-        running = {pool.submit(run_part, name, options, threads, children): name for name in pending}
-        try:
-            for part in as_completed(running):
-                name, made = running[part], part.result()
-                if made is None:
-                    print(f"{name}: failed", flush=True)
-                    complete = False
-                    continue
-                keep(options.out, name, made, inputs)
-                print(f"{name}: {made['seconds']:.0f} s")
-                for row in made["figures"]:
-                    print("  " + show(Figure(**row)), flush=True)
-        finally:  # when stopped, ends what runs and starts nothing more; saved results stay
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in children:
-                child.terminate()
-            signal.signal(signal.SIGTERM, before)
-    print(f"{len(pending)} parts, {lanes} at a time: {time.perf_counter() - started:.0f} s")
-    return complete
+    os.environ.setdefault("OMP_NUM_THREADS", THREADS)
+    before = signal.signal(signal.SIGTERM, _interrupt)  # ends a command that runs; what is finished stays
+    try:
+        for name in sorted(options.part or ORDER, key=ORDER.index):
+            run_part(name, options)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def run_part(
-    name: str, options: argparse.Namespace, threads: int, children: list[subprocess.Popen[bytes]]
-) -> dict[str, Any] | None:
-    """Runs a part in its own process; returns its result, or None if it failed. The quick form has another folder."""
+def run_part(name: str, options: argparse.Namespace) -> None:
+    """Runs a part, unless the file holds it, and prints its figures. The quick form has a work folder of its own."""
     out: Path = options.out.absolute()
-    work = out.parent / f"{out.stem}-{'quick' if options.quick else 'work'}" / name
-    work.mkdir(parents=True, exist_ok=True)
-    result = work / "result.json"
-    result.unlink(missing_ok=True)
-    request = {
-        "module": f"{PACKAGE}.{name}",
+    inputs = {"quick": options.quick, "organisms": [folder.name for folder in options.organisms]}
+    done = read_raw(out).get(name)
+    if done is not None and not options.again and all(done[key] == inputs[key] for key in inputs):
+        print(f"{name}: done before, in {done['seconds']:.0f} s")
+        return
+    given = {
         "quick": options.quick,
-        "work": str(work),
-        "organisms": [str(folder.resolve()) for folder in options.organisms],
-        "result": str(result),
+        "work": out.parent / f"{out.stem}-{'quick' if options.quick else 'work'}",
+        "organisms": [folder.resolve() for folder in options.organisms],
     }
-    words = [sys.executable, "-m", "bench.planted.part", json.dumps(request)]
-    child = subprocess.Popen(words, env={**os.environ, "OMP_NUM_THREADS": str(threads)})
-    children.append(child)
-    if child.wait() != 0:
-        return None
-    made: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
-    return made
+    started = time.perf_counter()
+    part = importlib.import_module(f"{PACKAGE}.{name}").run
+    found: PartResult = part(**{key: given[key] for key in inspect.signature(part).parameters})
+    seconds = time.perf_counter() - started
+    figures = [asdict(figure) for figure in found.figures]
+    keep(out, name, {**inputs, "figures": figures, "data": found.raw, "seconds": seconds})
+    print(f"{name}: {seconds:.0f} s")
+    for figure in found.figures:
+        print("  " + show(figure), flush=True)
 
 
-def keep(path: Path, name: str, made: dict[str, Any], inputs: dict[str, Any]) -> None:
-    """Writes a part's result into the file, replacing an earlier one; `inputs` is what it was run with."""
-    raw: dict[str, Any] = read_raw(path)
-    raw[name] = {**inputs, **made}
+def keep(path: Path, name: str, made: dict[str, Any]) -> None:
+    """Writes a part's result into the file, replacing an earlier one."""
+    raw: dict[str, Any] = read_raw(path) | {name: made}
     in_order = {part: raw[part] for part in ORDER if part in raw}
     write_results(path, [Figure(**row) for part in in_order.values() for row in part["figures"]], in_order)
 

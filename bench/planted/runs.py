@@ -32,14 +32,12 @@ class CommandError(RuntimeError):
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished run: its id, seconds, rows of `top_findings`, `internal_shifts` and `pair_gate`, and its warnings."""
+    """A finished run: its id, seconds, rows of `top_findings`, and the row of `pair_gate`."""
 
     run_id: str
     seconds: float
     findings: list[dict[str, Any]]
-    shifts: list[dict[str, Any]]
     gate: dict[str, Any]
-    warnings: list[str]
 
 
 def load_settings(part: str, *, quick: bool) -> dict[str, Any]:
@@ -68,9 +66,9 @@ class Runs:
         """Where converted models are kept."""
         return self.work / "cache"
 
-    def open(self, *, write: bool = False) -> Store:
-        """The store, read-only unless `write`."""
-        return Store.open(self.store_path, read_only=not write)
+    def open(self) -> Store:
+        """The store, read-only."""
+        return Store.open(self.store_path, read_only=True)
 
     def compare(self, base: str | Path, target: str | Path, options: dict[str, Any]) -> Finished:
         """The run of a pair: made by `fi-store run`, or read from the ledger if it was made before."""
@@ -79,22 +77,15 @@ class Runs:
 
     def once(self, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The ledger's entry for a key; made and saved if there is none."""
-        if not self.knows(key):
+        known = self._ledger()
+        if key not in known:
             made = json.loads(json.dumps(make(), default=str))
             self.work.mkdir(parents=True, exist_ok=True)
             known = self._ledger() | {key: made}  # making may have written other entries
             draft = self.work / "ledger.draft"
             draft.write_text(json.dumps(known), encoding="utf-8")
             draft.replace(self.work / "ledger.json")
-        return self.read(key)
-
-    def knows(self, key: str) -> bool:
-        """Whether the ledger holds a key."""
-        return key in self._ledger()
-
-    def read(self, key: str) -> dict[str, Any]:
-        """The ledger's entry for a key."""
-        entry: dict[str, Any] = self._ledger()[key]
+        entry: dict[str, Any] = known[key]
         return entry
 
     def query(self, name: str, run_id: str) -> list[dict[str, Any]]:
@@ -103,9 +94,10 @@ class Runs:
             rows: list[dict[str, Any]] = run_query(store, name, run=run_id).to_pylist()
         return rows
 
-    def remove_activations(self, run_id: str) -> None:
-        """Frees the disk space of a run whose activations are no longer needed."""
-        command("gc", "--run", run_id, "--apply", "--store", self.store_path)
+    def rows(self, sql: str, run_id: str, **parameters: object) -> list[dict[str, Any]]:
+        """The rows of an SQL query with $run."""
+        with self.open() as store:
+            return store.rows(sql, run=run_id, **parameters)
 
     def _make(self, base: str | Path, target: str | Path, options: dict[str, Any]) -> Finished:
         started = time.perf_counter()
@@ -120,9 +112,7 @@ class Runs:
             run_id=run_id,
             seconds=seconds,
             findings=self.query("top_findings", run_id),
-            shifts=self.query("internal_shifts", run_id),
             gate=self.query("pair_gate", run_id)[0],
-            warnings=[row["message"] for row in self.query("run_warnings", run_id)],
         )
 
     def _ledger(self) -> dict[str, Any]:

@@ -7,11 +7,9 @@ pipeline's own code decides what is base- or target-specific: effects on D, the 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any, Literal
@@ -19,18 +17,17 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
-from threadpoolctl import threadpool_limits
 
 from analyze.extraction import BASE, RESPONSE, TARGET, Extraction, Rows, Units
 from analyze.features import LayerEffects, measure_effects, with_scaling
 from analyze.fit import FitOptions, fit_dictionary
-from analyze.groups import Change, Group, Residuals, classify
+from analyze.groups import ChangeInside, Group, Member, Residuals, classify
 from analyze.groups.classes import ratio_epsilon, unit_activity
-from analyze.groups.join import Member
 from bench.planted.runs import Runs
 from bench.planted.world import World, make_world
 from bench.results import Figure, PartResult
 from fi_store.method import METHOD
+from fi_store.vocabulary import SIDES, Side
 
 Kind = Literal["paired_sae", "crosscoder"]
 KINDS: tuple[Kind, ...] = ("paired_sae", "crosscoder")
@@ -39,6 +36,7 @@ CALLED = {"removed": "base", "added": "target"}
 """Change class -> the model that a latent of that class is specific to."""
 TOKENS = 100
 """Rows of a unit, half of them in each model's text."""
+RECALL = 0.95
 MAX_FALSE = 0.10
 
 
@@ -46,8 +44,8 @@ MAX_FALSE = 0.10
 class Size:
     """How much is run."""
 
-    seeds: int = 5
-    shares: tuple[float, ...] = (0.02, 0.05, 0.10)
+    seeds: int = 2
+    shares: tuple[float, ...] = (0.05,)
     d: int = 128
     directions: int = 512
     latents: int = 1024
@@ -70,55 +68,42 @@ QUICK = Size(
 
 
 def run(quick: bool, work: Path) -> PartResult:
-    """Runs all kinds, shares and seeds, one single-threaded process per core, since a step has little to parallelize.
-
-    While another part runs, this one gets less of the machine; once that part is done, no core stays idle.
-    """
+    """All kinds, shares and seeds, one after the other."""
     size = QUICK if quick else Size()
     runs = Runs(work)
-    keys = {
-        (kind, share, seed): trial_key(kind, share, seed, size)
-        for share in size.shares
-        for kind in KINDS
-        for seed in range(size.seeds)
-    }
-    missing = {which: key for which, key in keys.items() if not runs.knows(key)}
-    with ProcessPoolExecutor(
-        max(1, min(os.cpu_count() or 1, len(missing))), get_context("spawn"), _one_thread
-    ) as pool:
-        pending = {pool.submit(trial, *which, size): key for which, key in missing.items()}
-        try:
-            for done in as_completed(pending):
-                runs.once(pending[done], done.result)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # saved trials stay
-            raise
     figures: list[Figure] = []
     raw: dict[str, Any] = {}
-    for share in size.shares:
+    for specific in size.shares:
         for kind in KINDS:
-            trials = [runs.read(keys[kind, share, seed]) for seed in range(size.seeds)]
-            name = f"{kind}, {share:.0%} specific"
+            trials = [
+                runs.once(trial_key(kind, specific, seed, size), partial(trial, kind, specific, seed, size))
+                for seed in range(size.seeds)
+            ]
+            name = f"{kind}, {specific:.0%} specific"
             raw[name] = trials
-            figures += summarize(name, trials, 0.90 if share <= 0.02 else 0.95, judged=not quick)
+            figures += summarize(name, trials, judged=not quick)
     return PartResult(figures, raw)
 
 
-def trial_key(kind: Kind, share: float, seed: int, size: Size) -> str:
+def trial_key(kind: Kind, specific: float, seed: int, size: Size) -> str:
     """The ledger's key of a trial: all of its inputs."""
-    inputs = [kind, share, seed, size.d, size.directions, size.latents, size.k, size.steps[kind], size.batch]
+    inputs = [
+        kind,
+        specific,
+        seed,
+        size.d,
+        size.directions,
+        size.latents,
+        size.k,
+        size.steps[kind],
+        size.batch,
+    ]
     return f"synthetic {json.dumps([*inputs, *size.units])}"
 
 
-def _one_thread() -> None:
-    """Leaves the other cores to the other trials."""
-    torch.set_num_threads(1)
-    threadpool_limits(1)
-
-
-def trial(kind: Kind, share: float, seed: int, size: Size) -> dict[str, Any]:
+def trial(kind: Kind, specific: float, seed: int, size: Size) -> dict[str, Any]:
     """Learns one dictionary and counts its calls."""
-    world = make_world(seed, share, d=size.d, n=size.directions)
+    world = make_world(seed, specific, d=size.d, n=size.directions)
     extraction = make_extraction(size)
     exact = world.rows(extraction.rows.n, torch.Generator().manual_seed(1000 + seed))
     pair = exact[0].to(torch.bfloat16), exact[1].to(torch.bfloat16)  # as models leave them
@@ -126,8 +111,8 @@ def trial(kind: Kind, share: float, seed: int, size: Size) -> dict[str, Any]:
     options = FitOptions("none", 0, size.latents, size.k, size.steps[kind], size.batch, seed)
     classes = torch.full((int(on_d.sum()),), RESPONSE)
     dictionary = fit_dictionary(kind, (pair[0][on_d], pair[1][on_d]), classes, options)
-    activations = {"base": pair[0], "target": pair[1]}
-    effects = measure_effects(extraction, dictionary, activations, "base", METHOD.floor_minimum)
+    activations: dict[Side, torch.Tensor] = {"base": pair[0], "target": pair[1]}
+    effects = measure_effects(extraction, dictionary, activations, "base")
     return count(world, with_scaling(effects, extraction, pair, seed), extraction, activations)
 
 
@@ -137,20 +122,15 @@ def make_extraction(size: Size) -> Extraction:
     unit = np.repeat(np.arange(n_units), TOKENS)
     position = np.tile(np.arange(TOKENS), n_units)
     discovery = np.arange(n_units) < size.units[0]
-    none = np.full((len(unit), 1), -1)
-    zero = np.zeros((len(unit), 1), dtype=np.float32)
+    none = np.full(len(unit), -1)
     rows = Rows(
         unit=unit,
         author=np.where(position < TOKENS // 2, BASE, TARGET),
         position_class=np.full(len(unit), RESPONSE),
         position=position,
         sequence=unit,
-        token=none[:, 0],
-        next_token=none[:, 0],
-        promoted_ids=none,
-        promoted_kl=zero,
-        suppressed_ids=none,
-        suppressed_kl=zero,
+        token=none,
+        next_token=none,
         discovery=discovery[unit],
     )
     empty = [""] * n_units
@@ -164,11 +144,11 @@ def make_extraction(size: Size) -> Extraction:
         answers={"base": empty, "target": empty},
         finished=dict.fromkeys(("base", "target"), np.ones(n_units, dtype=bool)),
     )
-    return Extraction(units, rows, {}, ("base", "target"), {})
+    return Extraction(units, rows, {}, {})
 
 
 def count(
-    world: World, effects: LayerEffects, extraction: Extraction, activations: dict[str, torch.Tensor]
+    world: World, effects: LayerEffects, extraction: Extraction, activations: dict[Side, torch.Tensor]
 ) -> dict[str, Any]:
     """Matches directions with latents, classifies the latents, and lists both."""
     directions = torch.nn.functional.normalize(world.directions, dim=1)
@@ -182,7 +162,7 @@ def count(
 
     residuals = Residuals({(reader, 0): rows for reader, rows in activations.items()}, extraction)
     changes = {
-        int(j): classify(alone(int(j), sign), [effects], extraction, residuals)
+        j: classify(alone(effects, j, sign), extraction, residuals)
         for j, sign in candidates(effects, extraction)
     }
     quality = effects.quality
@@ -204,7 +184,7 @@ def count(
     }
 
 
-def planted(world: World, index: int, cosine: float, change: Change | None) -> dict[str, Any]:
+def planted(world: World, index: int, cosine: float, change: ChangeInside | None) -> dict[str, Any]:
     """How one direction that only one model has was found and called."""
     owner = world.owner[index]
     return {
@@ -219,9 +199,9 @@ def planted(world: World, index: int, cosine: float, change: Change | None) -> d
     }
 
 
-def alone(latent: int, sign: int) -> Group:
+def alone(effects: LayerEffects, latent: int, sign: int) -> Group:
     """A latent as its own group."""
-    return Group(RESPONSE, (Member(0, latent, 1.0, sign),), 0.0, sign)
+    return Group(str(latent), effects, 0, RESPONSE, (Member(latent, 1.0, sign),), 0.0, 0.0)
 
 
 def candidates(effects: LayerEffects, extraction: Extraction) -> list[tuple[int, int]]:
@@ -232,16 +212,16 @@ def candidates(effects: LayerEffects, extraction: Extraction) -> list[tuple[int,
         return [(j, 1 if effects.scaling.sums.own[j] == effects.side("target") else -1) for j in specific]
     chosen_latents = []
     for j in np.flatnonzero(effects.alive).tolist():
-        group = alone(j, 1)
-        epsilon = ratio_epsilon(group, [effects], chosen)
-        sides = [unit_activity(group, [effects], r)[chosen].mean() + epsilon for r in ("base", "target")]
+        group = alone(effects, j, 1)
+        epsilon = ratio_epsilon(group, chosen)
+        sides = [unit_activity(group, side)[chosen].mean() + epsilon for side in SIDES]
         ratio = float(np.log2(sides[1] / sides[0]))
         if abs(ratio) >= np.log2(METHOD.ratio_added):
             chosen_latents.append((j, 1 if ratio > 0 else -1))
     return chosen_latents
 
 
-def summarize(name: str, trials: list[dict[str, Any]], goal: float, *, judged: bool) -> list[Figure]:
+def summarize(name: str, trials: list[dict[str, Any]], *, judged: bool) -> list[Figure]:
     """Recall and false discovery proportion of both classes, pooled over seeds."""
     figures = [
         Figure(
@@ -262,8 +242,8 @@ def summarize(name: str, trials: list[dict[str, Any]], goal: float, *, judged: b
                 f"{name}: recall, {side}-specific",
                 recall,
                 "share",
-                f">= {goal}",
-                recall >= goal if judged else None,
+                f">= {RECALL}",
+                recall >= RECALL if judged else None,
                 f"{sum(hits)} of {len(hits)}",
             ),
             Figure(

@@ -1,4 +1,4 @@
-"""The hit rule and the tables built on it: matches, mirrors, borrowed words, permuted categories, the driver."""
+"""The hit rule and the tables built on it: matches, mirrors, borrowed words, parts, baselines, the driver."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from typing import Any
 
 import pytest
 
-from bench.planted import edits, nulls, organisms, run, runs
+from bench.planted import baselines, causes, edits, nulls, organisms, run, runs
 from bench.planted.judge import (
-    SAME,
     Card,
     Expected,
-    are_mirrored,
     category_names,
     hit_at,
     hits,
     matches,
     mirrored,
-    permuted_hits,
+    parts_hit,
     read_card,
     read_cards,
+    shows,
 )
 from bench.results import read_raw
 
@@ -34,18 +33,24 @@ EXPECTED = Expected(("added", "strengthened"), ("formal_logic",), ("Premise", "t
 
 
 def row(**changes: Any) -> dict[str, Any]:
-    """A result that hits by its category."""
+    """A finding that hits by its category."""
     return {
         "change": "added",
         "name": "more 'Premises' opening an answer",
         "categories": ["formal_logic", "chain_of_thought"],
         "promoted_tokens": ["Premises", " Therefore", "x"],
         "suppressed_tokens": ["The"],
-        **{name: 1 for name in SAME if name != "categories"},
-        "effect": 0.5, "ci_low": 0.25, "ci_high": 0.75, "log2_ratio": None, "log2_low": None, "log2_high": None,
-        "rate_base": 0.0, "rate_target": 1.0,
+        "words": ["x"],
+        "share_closed": 0.4,
+        "share_low": 0.2,
+        "share_control": 0.04,
+        "rate_base": 0.0,
+        "rate_target": 1.0,
+        "rate_clean": 0.9,
+        "rate_patched": 0.1,
+        "rate_control": 0.85,
         **changes,
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
@@ -71,6 +76,9 @@ def test_tokens_match_from_their_beginning(token: str, expected: str, same: bool
         ({"change": "removed"}, False),
         ({"promoted_tokens": ["Premises", "premise"]}, False),  # one expected token only
         ({"promoted_tokens": [*"abcdefghi", "Premise", "Therefore"]}, False),  # the eleventh does not count
+        ({"promoted_tokens": [], "words": ["premise", "therefore"]}, True),
+        ({"promoted_tokens": ["Premises"], "words": ["therefore"]}, True),
+        ({"promoted_tokens": [], "words": [*"abcdefghi", "premise", "therefore"]}, False),
         ({"categories": ["chain_of_thought", "formal_logic"]}, False),
         ({"categories": []}, False),
         ({"categories": [], "name": "more 'Premises' in proofs"}, True),
@@ -104,45 +112,19 @@ def test_a_mirrored_pair_is_judged_by_what_is_suppressed() -> None:
     assert mirrored(mirrored(EXPECTED)) == EXPECTED
 
 
-BACK = {
-    "change": "removed", "promoted_tokens": ["The"], "suppressed_tokens": ["Premises", " Therefore", "x"],
-    "effect": -0.5, "ci_low": -0.75, "ci_high": -0.25, "rate_base": 1.0, "rate_target": 0.0,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("changes", "exact"),
-    [
-        ({}, True),
-        ({"name": "less of it"}, True),  # names speak of a side
-        ({"ci_high": -0.25 - 1e-16}, False),
-        ({"change": "added"}, False),
-        ({"floor": 2}, False),
-        ({"promoted_tokens": []}, False),
-        ({"rate_base": 0.0}, False),
-        ({"log2_low": 1.0}, False),
-    ],
-)
-def test_exchanged_runs_are_compared_to_the_last_bit(changes: dict[str, Any], exact: bool) -> None:
-    assert are_mirrored([row()], [row(**{**BACK, **changes})]) == exact
-    assert not are_mirrored([row()], [])
-    assert are_mirrored([], [])
-
-
 def test_hit_at_k_looks_at_the_first_k() -> None:
     rows = [row(change="shared"), row(change="weakened"), row()]
     assert [hit_at(rows, EXPECTED, k) for k in (1, 2, 3)] == [False, False, True]
     assert not hit_at([], EXPECTED, 3)
 
 
-def test_shuffled_category_names_leave_only_hits_by_the_name() -> None:
-    by_category = permuted_hits([row()], EXPECTED, 1, draws=400, seed=0)
-    # 1 in 23 names; 400 draws: a binomial leaves [0.01, 0.10] with odds under 1 in 1,000
-    assert 0.01 <= by_category <= 0.10
-    assert permuted_hits([row(name="a proof")], EXPECTED, 1, draws=20, seed=0) == 1.0
-    assert permuted_hits([row()], EXPECTED, 1, draws=50, seed=1) == permuted_hits(
-        [row()], EXPECTED, 1, draws=50, seed=1
-    )
+def test_each_part_needs_a_finding_of_its_own() -> None:
+    parts = EXPECTED, replace(EXPECTED, categories=(), concepts=("chance",))
+    both = row(name="more 'Premises' by chance")  # hits either part
+    assert not parts_hit([both], parts, 4)
+    assert parts_hit([row(change="shared"), both, row()], parts, 4)
+    assert parts_hit([row(), both], parts, 4)
+    assert not parts_hit([row(), row(), row(), row(), both], parts, 4)
 
 
 def test_the_readme_lists_the_categories() -> None:
@@ -152,7 +134,9 @@ def test_the_readme_lists_the_categories() -> None:
 
 def test_cards_are_read_from_folders() -> None:
     shipped = read_cards((), "behavior")
-    assert len(shipped) >= 3
+    assert len(shipped) >= 5
+    assert [len(card.parts) for card in shipped if card.parts] == [2]
+    assert mirrored(shipped[0].expected) == shipped[0].turned().expected
     assert all((card.target / "adapter_config.json").exists() for card in shipped)
     folder = shipped[0].target.parent
     assert read_cards([folder], "behavior") == [read_card(folder)]
@@ -167,104 +151,137 @@ def test_a_card_in_british_spelling_is_read(tmp_path: Path) -> None:
     assert [card.kind for card in read_cards([tmp_path], "behavior")] == ["behavior"]
 
 
-def test_verdicts_of_a_run() -> None:
-    own = Card("own", "b", Path("t"), "behavior", EXPECTED)
-    other = Card("other", "b", Path("t"), "behavior", replace(EXPECTED, tokens=("else", "where")))
-    guess = {
-        "change": "", "name": "formal logic", "categories": ["formal_logic"],
-        "promoted_tokens": ["Premise", "therefore"], "suppressed_tokens": [],
+OWN = Card("own", "b", Path("t"), "behavior", EXPECTED)
+OTHER = replace(OWN, name="other", expected=replace(EXPECTED, tokens=("else", "where")))
+WORDS = {"promoted_tokens": ["Premise", "therefore"], "suppressed_tokens": ["else"]}
+BASELINES = {
+    "behavior": {"side": "target", "phrase": "p", "words": ["premises", "therefore"]},
+    "category": "formal_logic",
+    "shifts": [{**WORDS, "promoted_tokens": []}, WORDS],
+    "features": [WORDS, {**WORDS, "promoted_tokens": ["x"]}],
+}
+
+
+def test_baselines_are_judged_by_a_part_of_the_rule() -> None:
+    found = baselines.judge_baselines(BASELINES, EXPECTED)
+    assert found == {
+        "behaviors alone": True, "activation difference lens": True, "strongest category": True,
+        "random features": [True, False],
     }  # fmt: skip
-    latents = [row(), row(change="shared")]
-    baselines = {"strongest_category": guess, "random_latents": latents, "latents_in_place": latents[:1]}
-    found = organisms.verdicts([row(change="shared"), row()], baselines, own, "forward", [own, other], 10, 0)
-    assert (found["hit_1"], found["hit_3"], found["foreign"]) == (False, True, [False])
-    assert (found["category_baseline"], found["latent_baseline"], found["place_baseline"]) == (
-        True,
-        [True, False],
-        [True],
-    )
-    turned = organisms.verdicts([row()], baselines, own, "mirrored", [own, other], 10, 0)
-    assert (turned["hit_3"], turned["category_baseline"], any(turned["latent_baseline"])) == (False,) * 3
-    judged = [
-        {
-            "organism": "own",
-            "direction": direction,
-            "seed": seed,
-            "seconds": 1.0,
-            "findings": rows,
-            **found,
-        }
-        for direction, rows in (("forward", [row()]), ("mirrored", [row(**BACK)]))
-        for seed in range(3)
-    ]
-    table = {figure.name: figure for figure in organisms.figures(judged, judgeable=True)}
-    assert table["hit at 1: own, forward"].ok is False
-    assert table["hit at 3: own, forward"].ok is True
-    assert table["hit at 3 by other cards"].value == 0
-    exact = "exchanged runs that are mirrored to the last bit"
-    assert (table[exact].ok, table[exact].detail) == (True, "3 of 3, 3 results")
-    changed = [*judged[:-1], {**judged[-1], "findings": [row()]}]
-    assert {figure.name: figure for figure in organisms.figures(changed, judgeable=True)}[exact].ok is False
-    assert (table["baseline: a random latent"].value, table["baseline: a random latent"].detail) == (
-        0.5,
-        "6 of 12",
-    )
-    assert all(figure.ok is None for figure in organisms.figures(judged, judgeable=False))
+    back = baselines.judge_baselines(BASELINES, mirrored(EXPECTED))
+    assert back == {**dict.fromkeys(found, False), "strongest category": True, "random features": [False] * 2}
+    nothing = {**BASELINES, "behavior": None, "shifts": [], "features": []}
+    assert not baselines.judge_baselines(nothing, EXPECTED)["behaviors alone"]
+    assert not shows(["premise", "premises"], EXPECTED)  # one expected token only
 
 
-def test_the_tables_of_nulls() -> None:
-    gate = {"kl_symmetric": 0.001}
-    pair = runs.Finished("r", 1.0, [], [row()], gate, ["The basis differs: ..."])
-    assert [figure.ok for figure in nulls.pair_figures("turned basis", pair, judgeable=True)] == [True] * 3
-    silent = replace(pair, warnings=[], findings=[row()])
-    verdicts = [figure.ok for figure in nulls.pair_figures("turned basis", silent, judgeable=True)]
-    assert verdicts == [False, True, False]
-    shams = {
-        name: [{"n_confirmed": count} for count in found]
-        for name, found in (("a", (0, 2, 1)), ("b", [0] * 7))
+def judged(direction: str = "forward", own: Card = OWN, **changes: Any) -> dict[str, Any]:
+    """A judged run with two findings."""
+    findings = changes.pop("findings", [row(), row(change="shared")])
+    return {
+        "organism": own.name,
+        "direction": direction,
+        "seconds": 1.0,
+        "findings": findings,
+        "gone": causes.gone(findings[0]) if findings else None,
+        "changes": [{"attributed": share * 0.9, "share": share} for share in (0.1, 0.4)],
+        "whole": [{"layer": 28, "attributed": 0.9, "share": 1.0}],
+        **organisms.verdicts(findings, BASELINES, own, [own, OTHER]),
+        **changes,
     }
-    table = [(figure.value, figure.unit, figure.ok) for figure in nulls.sham_figures(shams, judgeable=True)]
-    assert table == [(2, "of 3", None), (0, "of 7", None), (2, "of 10", True)]
-    assert nulls.sham_figures({"a": shams["a"]}, judgeable=True)[-1].ok is False
-    assert nulls.permutation_figure("f", [(0, 0)] * 184 + [(4, 1)] * 16, judgeable=True).ok is False
-    fine = nulls.permutation_figure("f", [(0, 0)] * 100 + [(4, 0)] * 85 + [(4, 3)] * 15, judgeable=True)
-    assert fine.ok is True
-    assert fine.detail == "100 had a group to test"
 
 
-def test_an_edit_is_judged_by_a_result_in_the_prompts_if_there_is_one() -> None:
-    start, prompt = {"position_class": "start"}, {"position_class": "prompt"}
-    results = [(0.5, prompt), (0.91, start), (0.99, start), (0.9, prompt), (0.7, start)]
-    overlaps = [edits.Overlap(cosine, 0.0, 1, row) for cosine, row in results]
-    assert edits.judged_result(overlaps) is overlaps[3]
-    assert edits.judged_result(overlaps[:3]) is overlaps[1]
-    assert edits.judged_result([overlaps[0], overlaps[4]]) is overlaps[4]
-    assert edits.judged_result([]) is None
+def test_the_table_of_organisms() -> None:
+    both = replace(OWN, name="both", parts=(EXPECTED, OTHER.expected))
+    rows = [judged(), judged("mirrored"), judged(own=both), judged(findings=[])]
+    rows[3]["organism"] = "silent"
+    table = {figure.name: figure for figure in organisms.figures(rows, judgeable=True)}
+    assert table["first finding hits: own"].ok is True
+    assert table["first finding hits: own, mirrored"].ok is True
+    assert (table["first finding hits: silent"].ok, table["first finding hits: silent"].detail) == (
+        False,
+        "no finding",
+    )
+    assert table["findings of a single behavior, most"].value == 2
+    assert table["each behavior is one of the first four findings: both"].ok is False
+    assert table["first finding, lower limit of the share closed, worst"].ok is True
+    assert table["first finding, control, worst"].value == pytest.approx(0.1)
+    assert table["gone from answers with the patch, worst"].value == pytest.approx(0.8 / 0.9)
+    assert table["gone from answers with the control, worst"].ok is True
+    assert table["attribution against patches"].value == pytest.approx(1)
+    whole = table["attribution against the patch of the whole last layer, furthest"]
+    assert (whole.value, whole.ok) == (pytest.approx(0.1), True)
+    assert table["hit at 3 by other cards"].value == 0
+    assert rows[2]["foreign"] == []  # its parts are the other card's behavior too
+    assert table["baseline: behaviors alone"].value == 1
+    assert (table["baseline: random features"].value, table["baseline: random features"].detail) == (
+        0.5,
+        "4 of 8",
+    )
+    assert all(figure.ok is None for figure in organisms.figures(rows, judgeable=False))
 
 
-def test_the_table_and_the_curve_of_edits(tmp_path: Path) -> None:
-    def one(kind: str, size: float, cosine: float, change: str) -> dict[str, Any]:
-        best = {"cosine": cosine, "change": change, "sign_right": True, "category_right": False}
-        return {
-            "kind": kind, "size": size, "reported": size > 0.5, "confirmed": True, "kl": 0.1, "cosine": cosine,
-            "best": best, "layer_right": True, "earliest": 14, "others": [{"sign_right": size > 0.5}],
-            "first": "strengthened" if kind == "active" else None, "shams": [0, 2] if kind == "active" else [],
+@pytest.mark.parametrize(
+    ("changes", "shares"),
+    [
+        ({}, {"patch": 0.8 / 0.9, "control": 0.05 / 0.9}),
+        ({"rate_control": None}, {"patch": 0.8 / 0.9}),
+        ({"rate_base": 0.5, "rate_target": 0.1}, {"patch": 1.0, "control": 0.0625}),
+        ({"rate_clean": 0.0, "rate_patched": 0.0}, None),  # never there, so it cannot be gone
+        ({"rate_clean": None}, None),
+        ({"rate_base": None, "rate_target": None}, None),
+    ],
+)
+def test_what_is_gone_is_a_share_of_the_difference(
+    changes: dict[str, Any], shares: dict[str, float] | None
+) -> None:
+    assert causes.gone(row(**changes)) == (shares and pytest.approx(shares))
+
+
+def test_the_table_of_nulls() -> None:
+    half = {"behaviors": [], "tested": False}
+    pair = {"gate": {"kl_symmetric": 0.001}, "findings": [], "halves": [half] * 10}
+    other = {
+        **pair,
+        "findings": [row()],
+        "halves": [*[half] * 8, {**half, "behaviors": ["a"]}, {**half, "tested": True}],
+    }
+    raw = {
+        "pairs": {"self": pair, "turned": other},
+        "coins": [["a"]] * 15 + [[]] * 185,
+        "controls": [{"draws": 999, "findings": 40}, {"draws": 999, "findings": 70}],
+    }
+    table = {figure.name: figure for figure in nulls.figures(raw, judgeable=True)}
+    assert table["findings, all prompts: self"].ok is True
+    assert table["findings, all prompts: turned"].ok is False
+    behaviors = table["runs with a confirmed behavior"]
+    assert (behaviors.value, behaviors.unit, behaviors.ok) == (1, "of 20", True)
+    (tested,) = (figure for name, figure in table.items() if "would be tested" in name)
+    assert (tested.value, tested.ok) == (1, False)
+    assert table["deals by a coin with a confirmed behavior"].ok is True
+    controls = table["control draws that are findings"]
+    assert (controls.ok, controls.value) == (False, pytest.approx(110 / 1998))
+    assert all(figure.ok is None for figure in nulls.figures(raw, judgeable=False))
+
+
+def test_the_table_of_edits() -> None:
+    def one(kind: str, size: float, cosine: float, inside: str) -> dict[str, Any]:
+        found = {
+            "cosine": cosine, "span": 0.95, "sign_right": True, "layer_right": size > 0, "change_inside": inside,
         }  # fmt: skip
+        return {"kind": kind, "size": size, "kl": 0.1, "first": found, "holding": found}
 
-    judged = [
-        one("new", 0.1, 0.2, "shared"),
-        one("new", 1.0, 0.95, "added"),
-        one("active", 1.0, 0.9, "shared"),
-    ]
-    table = {figure.name: figure for figure in edits.figures(judged, judgeable=True)}
-    assert (table["reported: size 0.1"].value, table["reported: size 1"].value) == (0, 1)
-    assert table["smallest cosine with u, largest size"].ok is True
-    called = table["active direction called strengthened"]
-    assert (called.ok, called.detail) == (False, "shared; sign right in 1 of 1 further results that hold u")
-    assert table["the same by the first result that holds it anywhere"].value == 1
-    assert table["shams with a confirmed group"].detail == "1 of 2, floors from the edit's other shams"
-    edits.power_curve(judged).save(tmp_path / "curve.svg")
-    assert "reported as a result" in (tmp_path / "curve.svg").read_text(encoding="utf-8")
+    silent = {"kind": "new", "size": 0.15, "kl": 0.0, "first": None, "holding": None}
+    active = [one("active", 1.0, 0.9, name) for name in ["strengthened"] * 9 + ["shared"]]
+    rows = [silent, one("new", 0.4, 0.92, "shared"), one("new", -1.0, 0.95, "added"), *active]
+    table = {figure.name: figure for figure in edits.figures(rows, judgeable=True)}
+    assert (table["found: size 0.15"].value, table["found: size 1"].value) == (0, 1)
+    assert table["first finding, smallest cosine"].ok is True
+    assert table["first finding, earliest layer right"].value == 0.5
+    assert table["first finding, sign right"].ok is True
+    assert table["active direction called strengthened inside"].ok is True
+    missed = edits.figures([*rows, {**silent, "size": 1.0}], judgeable=True)
+    assert next(figure for figure in missed if "cosine" in figure.name).value == 0
 
 
 def test_settings_are_options_of_the_command() -> None:
@@ -308,20 +325,26 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "__init__.py").touch()
     (folder / "nulls.py").write_text(
-        "import os\n"
         "from bench.results import Figure, PartResult\n"
         "def run(quick, work, organisms):\n"
+        "    work.mkdir(exist_ok=True)\n"
         "    with (work / 'calls').open('a') as file:\n"
-        "        threads = os.environ['OMP_NUM_THREADS']\n"
-        "        file.write(f'{quick} {[folder.name for folder in organisms]} {threads}\\n')\n"
+        "        file.write(f'{quick} {[folder.name for folder in organisms]}\\n')\n"
         "    return PartResult([Figure('made', 1, 'of 1', '', None)], {'n': 1})\n"
     )
     (folder / "edits.py").write_text("def run(quick):\n    raise ValueError('the part failed')\n")
     (folder / "synthetic.py").write_text(
-        "import time\ndef run(work):\n    (work / 'begun').touch()\n    time.sleep(600)\n"
+        "import subprocess, sys\n"
+        "def run(work):\n"
+        "    work.mkdir()\n    (work / 'begun').touch()\n"
+        "    subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)', str(work)], check=True)\n"
     )
     monkeypatch.setattr(run, "PACKAGE", "small_parts")
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), str(Path(run.__file__).parents[2]))))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the driver sets it only if it is not set
+    for name in ("small_parts", *(f"small_parts.{name}" for name in run.ORDER)):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     return folder
 
 
@@ -332,48 +355,35 @@ def drive(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
 
 @pytest.mark.usefixtures("parts")
 def test_the_driver_gives_a_part_what_it_takes_and_keeps_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out.json"
     for _ in range(2):
         drive(monkeypatch, "--out", out, "--part", "nulls", "--quick", "--organisms", tmp_path)
-    calls = tmp_path / "out-quick" / "nulls" / "calls"
-    threads = max(1, (os.cpu_count() or 1) // len(run.ORDER))
-    assert calls.read_text() == f"True ['{tmp_path.name}'] {threads}\n"
+    calls = tmp_path / "out-quick" / "calls"
+    assert calls.read_text() == f"True ['{tmp_path.name}']\n"
     assert read_raw(out)["nulls"]["data"] == {"n": 1}
     drive(monkeypatch, "--out", out, "--part", "nulls", "--quick")
-    assert calls.read_text().splitlines()[1:] == [f"True [] {threads}"]  # other organisms: run again
+    assert calls.read_text().splitlines()[1:] == ["True []"]  # other organisms: run again
     assert json.loads(out.read_text(encoding="utf-8"))["figures"][0]["name"] == "made"
-    capfd.readouterr()
-    with pytest.raises(SystemExit):
+    with pytest.raises(ValueError, match="the part failed"):
         drive(monkeypatch, "--out", out, "--part", "nulls", "--part", "edits", "--again")
-    printed = capfd.readouterr()
-    assert "the part failed" in printed.err
-    assert "edits: failed" in printed.out
-    assert "nulls: failed" not in printed.out  # the other part finished, with as many threads as alone
-    assert (tmp_path / "out-work" / "nulls" / "calls").read_text() == f"False [] {threads}\n"
-    assert set(read_raw(out)) == {"nulls"}
+    assert set(read_raw(out)) == {"nulls"}  # what came before the failure stays
     assert read_raw(out)["nulls"]["quick"] is False
 
 
-def test_stopping_the_driver_stops_its_parts_and_starts_none(parts: Path, tmp_path: Path) -> None:
+def test_stopping_the_driver_ends_what_runs(parts: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     script = f"from bench.planted import run; run.PACKAGE = {parts.name!r}; run.main()"
-    for name in ("edits", "organisms"):
-        (parts / f"{name}.py").write_text((parts / "synthetic.py").read_text())
-    words = [sys.executable, "-c", script, "--out", str(out)]
-    for name in ("edits", "organisms", "nulls"):
-        words += ["--part", name]
+    words = [sys.executable, "-c", script, "--out", str(out), "--part", "synthetic", "--part", "nulls"]
     driver = subprocess.Popen(words)
-    begun = [tmp_path / "out-work" / name / "begun" for name in ("edits", "organisms")]
-    cores = os.cpu_count() or 1
     deadline = time.monotonic() + 60
-    while sum(file.exists() for file in begun) < min(2, cores):
+    while not (tmp_path / "out-work" / "begun").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    time.sleep(0.2)
     driver.terminate()
     assert driver.wait(timeout=30) != 0
-    time.sleep(0.5)
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert str(tmp_path) not in left
-    assert cores > 2 or not (tmp_path / "out-work" / "nulls").exists()
+    assert not (tmp_path / "out-work" / "calls").exists()

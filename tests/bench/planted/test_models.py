@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.numpy import save_file
 from transformers import AutoModelForCausalLM
 
-from bench.planted import edits, rank_one, rounded, train
+from analyze.behaviors import answers_of
+from analyze.extraction import load_extraction
+from bench.planted import edits, nulls, rank_one, train
 from bench.planted.preserving import permute_neurons, turn_basis
-from bench.planted.reopen import permuted_labels, reopen, search_after_permuting, with_smallest_floors
 from extract.models import load_pair
 from tests.helpers.small_runs import ingested, small_config, small_suite
 
@@ -55,28 +56,6 @@ def test_a_turned_basis_keeps_the_function_and_moves_the_stream(
 def test_an_unknown_weight_is_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not known here"):
         turn_basis(tiny_models.qwen2_base, tmp_path / "copy", seed=0)  # it has biases
-
-
-def test_rounding_keeps_the_levels_of_its_kind() -> None:
-    weight = torch.randn(512, 64, generator=torch.Generator().manual_seed(0))
-    largest = weight.half().float().abs().max(dim=1, keepdim=True).values
-    steps = rounded.rounded(weight, "int8") / largest * 127
-    assert torch.allclose(steps, steps.round(), atol=1e-2)
-    found = rounded.rounded(weight, "nf4") / weight.abs().max(dim=1, keepdim=True).values
-    assert len(torch.unique((found * 1000).round())) == 16
-
-
-@pytest.mark.parametrize(("kind", "nearest"), [("int8", 1 / 127), ("nf4", 0.16)])
-def test_a_rounded_copy_is_near_and_leaves_the_embeddings(
-    kind: rounded.Kind, nearest: float, tiny_models: TinyModels, tmp_path: Path
-) -> None:
-    folder = rounded.rounded_copy(tiny_models.llama, tmp_path / "copy", kind)
-    before, after = (load_file(path / "model.safetensors") for path in (tiny_models.llama, folder))
-    name = f"model.layers.{LAYER}.mlp.up_proj.weight"
-    error = float((after[name].float() - before[name].float()).abs().max())
-    assert 0 < error <= nearest * float(before[name].float().abs().max())
-    kept = "model.embed_tokens.weight"
-    assert torch.equal(before[kept], after[kept])
 
 
 @pytest.fixture(scope="module")
@@ -122,45 +101,37 @@ def test_an_edit_pushes_along_u_by_its_size(
     )
 
 
-def test_cosine_with_a_span_and_the_sign_of_a_push() -> None:
-    u = np.asarray([1.0, 0.0, 0.0])
-    rows = np.asarray([[0.6, 0.8, 0.0], [0.0, 1.0, 0.0]])
-    assert edits.span_cosine(u, rows) == pytest.approx(1)
-    assert edits.span_cosine(u, rows[:1]) == pytest.approx(0.6)
-    assert edits.span_cosine(u, None) == 0
-    assert edits.push_along(u, rows, np.asarray([0.5, 0.5])) > 0
-    assert edits.push_along(u, rows, np.asarray([-0.5, 0.5])) < 0
-    assert edits.push_along(-u, rows, np.asarray([-0.5, 0.0])) > 0
+def test_a_patch_is_compared_with_the_planted_direction(tmp_path: Path) -> None:
+    path = tmp_path / "arm.safetensors"
+    directions = np.asarray([[0.6, 0.8, 0.0], [0.0, 1.0, 0.0]], dtype=np.float32)
+    coefficients = np.asarray(
+        [[-1.0, 0.8], [-2.0, 1.6]], dtype=np.float32
+    )  # -0.6 and -1.2 along the first axis
+    save_file({"directions": directions, "coefficients": coefficients}, path)
+    found = edits.overlap_with(np.asarray([1.0, 0.0, 0.0]), path)
+    assert found == {"cosine": pytest.approx(1), "span": pytest.approx(1), "push": pytest.approx(-1.8)}
+    other = edits.overlap_with(np.asarray([0.0, 0.6, 0.8]), path)
+    assert (other["cosine"], other["span"]) == (pytest.approx(0, abs=1e-6), pytest.approx(0.6))
 
 
-def test_labels_are_exchanged_in_the_flipped_prompts(tiny_models: TinyModels, tmp_path: Path) -> None:
-    from analyze.pipeline import analyze
-    from fi_store.progress import Progress
-
-    options = {"n_latents": 16, "k": 4, "dictionary_steps": 5, "layers": "1", "candidates": 3}
-    config = small_config(tiny_models.llama, tiny_models.adapter, **options)
-    store, run_id = ingested(tmp_path, config, small_suite(16))
+def test_halves_and_deals(tiny_models: TinyModels, tmp_path: Path) -> None:
+    store, run_id = ingested(tmp_path, small_config(tiny_models.llama, tiny_models.planted), small_suite(32))
     with store:
-        analyze(store, run_id, progress=Progress())
-        opened = reopen(store, run_id)
-    (effects,), units = opened.layers, opened.extraction.units
-    all_flipped = permuted_labels(effects, opened.extraction, np.ones(units.n, dtype=bool))
-    none_flipped = permuted_labels(effects, opened.extraction, np.zeros(units.n, dtype=bool))
-    some = np.arange(units.n) % 3 == 0
-    some_flipped = permuted_labels(effects, opened.extraction, some)
-    for position_class in range(3):
-        theta = effects.theta(position_class)
-        assert np.array_equal(all_flipped.theta(position_class), -theta)
-        assert np.array_equal(none_flipped.theta(position_class), theta)
-        assert np.array_equal(some_flipped.theta(position_class), np.where(some[:, None], -theta, theta))
-    rows = some[opened.extraction.rows.unit]
-    latents = np.arange(16)
-    expected = effects.difference(latents) * np.where(rows, -1, 1)[:, None]
-    assert np.allclose(some_flipped.difference(latents), expected)
-    found = search_after_permuting(opened, seed=0)
-    assert found == search_after_permuting(opened, seed=0)
-    assert found.tested >= found.confirmed >= 0
-    assert search_after_permuting(with_smallest_floors(opened), seed=0).tested >= found.tested
+        extraction = load_extraction(store, store.run(run_id))
+    clusters = extraction.units.clusters
+    drawn = [nulls.draw_half(extraction, seed) for seed in (0, 0, 1)]
+    for discovery, confirmation in drawn:
+        held = [set(clusters[half].tolist()) for half in (discovery, confirmation)]
+        assert not held[0] & held[1]
+        assert len(held[0] | held[1]) == len(set(clusters.tolist())) // 2
+    assert np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
+    answers = answers_of(extraction.units)
+    swapped = np.arange(extraction.units.n) % 3 == 0
+    dealt = nulls.deal(answers, swapped)
+    for at, swap in enumerate(swapped):
+        side = "target" if swap else "base"
+        assert dealt.answers["base"][at] is answers.answers[side][at]
 
 
 PAIRS = [train.Pair(f"What is {n} plus {n}?", "the the the the") for n in range(8)]

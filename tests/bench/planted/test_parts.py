@@ -6,26 +6,26 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
-from bench.planted import edits, nulls, organisms, runs
-from fi_store.store import Store
+from bench.planted import causes, edits, nulls, organisms, runs
 from tests.helpers.command import fi_store
 
 if TYPE_CHECKING:
     from tests.helpers.tiny import TinyModels
 
 OPTIONS = {
-    "limit_per_category": 10, "categories": ["formal_logic", "general_control"], "max_new_tokens": 4, "shams": 1,
+    "limit_per_category": 10, "categories": ["formal_logic", "general_control"], "max_new_tokens": 8,
     "layers": "1", "n_latents": 32, "k": 4, "dictionary_steps": 10, "candidates": 4, "quantization": "fp32",
-    "skip_visualization": True, "report_format": "markdown",
+    "skip_report": True,
 }  # fmt: skip
 SETTINGS = {
-    "organisms": {"options": OPTIONS, "seeds": [0, 1], "random_latents": 2, "label_draws": 5},
-    "nulls": {"options": OPTIONS, "shams": 2, "permutations": 3},
+    "organisms": {"options": OPTIONS, "mirrored": ["one"], "random_features": 2},
+    "nulls": {"options": {**OPTIONS, "attribution": "off"}, "halves": 2, "coins": 3},
     "edits": {
         "options": OPTIONS, "categories": OPTIONS["categories"], "layer": 0, "layers": [0, 1], "sizes": [2.0],
-        "seeds": [0, 1], "active": 1,
+        "seeds": [0], "active": 1,
     },
 }  # fmt: skip
 
@@ -71,20 +71,18 @@ def test_organisms_are_run_judged_and_not_run_again(
 ) -> None:
     cards = [organism(tmp_path / "one", tiny_models, "behavior")]
     found = organisms.run(False, tmp_path / "work", cards)
-    assert commands.count("run") == 4
-    with Store.open(tmp_path / "work" / "fi-store.duckdb", read_only=True) as store:
-        extracted = store.rows("select extraction_run_id = id as own from run order by id")
-        assert [row["own"] for row in extracted] == [True, False] * 2  # both seeds, forward and mirrored
-        states = store.rows("select distinct state from activation_shard")
-        assert states == [{"state": "removed"}]  # judged runs no longer need activations
+    assert commands.count("run") == 2  # forward and mirrored
     names = [figure.name for figure in found.figures]
-    assert names[:2] == ["hit at 1: one, forward", "hit at 3: one, forward"]
+    assert names[:2] == ["first finding hits: one", "first finding hits: one, mirrored"]
     assert "hit at 3 by other cards" not in names  # there is no other card
-    (exact,) = (figure for figure in found.figures if figure.name.startswith("exchanged runs"))
-    assert exact.ok is True, exact.detail
-    assert exact.detail.startswith("2 of 2, ")
+    assert "baseline: activation difference lens" in names
+    for one in found.raw["runs"]:
+        assert [each["position_class"] for each in one["baselines"]["shifts"]] == ["start", "response"]
+        assert all(len(each["promoted_tokens"]) == 10 for each in one["baselines"]["features"])
+    shifts = [one["baselines"]["shifts"][0] for one in found.raw["runs"]]
+    assert shifts[0]["promoted_tokens"] == shifts[1]["suppressed_tokens"]
     again = organisms.run(False, tmp_path / "work", cards)
-    assert commands.count("run") == 4
+    assert commands.count("run") == 2
     assert again.raw == found.raw
     json.dumps(found.raw)
 
@@ -93,26 +91,33 @@ def test_nulls_of_every_kind(commands: list[str], tiny_models: TinyModels, tmp_p
     cards = [organism(tmp_path / kind, tiny_models, kind) for kind in ("behavior", "null")]
     found = nulls.run(False, tmp_path / "work", cards)
     table: dict[str, Any] = {figure.name: figure for figure in found.figures}
-    assert table["findings: the base against itself"].ok is True
-    assert table["KL: turned basis"].ok is True
-    assert table["warning 'basis differs': turned basis"].ok is True
-    assert table["findings: permuted neurons"].ok is True
-    assert table["shams with a confirmed group: behavior"].unit == "of 2"
-    assert table["shams with a confirmed group, all pairs"].unit == "of 2"
-    assert table["label permutations with a confirmed group, the shams' floors"].unit == "of 3"
-    assert table["label permutations with a confirmed group, the smallest floors"].unit == "of 3"
-    assert table["findings: int8 copy"].ok is table["findings: nf4 copy"].ok is None
-    assert commands.count("run") == 7  # labels are dealt in the run with the shams
+    for name in ("the base against itself", "permuted neurons", "turned basis"):
+        assert table[f"findings, all prompts: {name}"].ok is True
+    assert table["runs with a confirmed behavior"].unit == "of 8"
+    assert table["deals by a coin with a confirmed behavior"].unit == "of 3"
+    assert 0 <= table["control draws that are findings"].value <= 1
+    assert all(each["draws"] == 999 for each in found.raw["controls"])
+    assert commands.count("run") == 4 + 1  # the pair with a difference is read as in `organisms`
+    json.dumps(found.raw)
 
 
 def test_edits_of_both_kinds(commands: list[str], tmp_path: Path) -> None:
-    found = edits.run(False, tmp_path / "out-work" / "edits")
+    found = edits.run(False, tmp_path / "work")
     judged = found.raw["edits"]
-    assert [(one["kind"], one["size"]) for one in judged] == [("new", 2.0), ("new", -2.0), ("active", 2.0)]
-    assert (tmp_path / found.raw["curve"]).exists()
-    assert commands.count("run") == 3
+    assert [(one["kind"], one["size"]) for one in judged] == [("new", 2.0), ("active", 2.0)]
+    assert commands.count("run") == 2
     for one in judged:
-        assert 0 <= one["cosine"] <= 1
-        assert one["earliest"] in (None, 0, 1)
-        assert all(count >= 0 for count in one["shams"])
+        assert (one["first"] is None) == (one["findings"] == 0)
     json.dumps(found.raw)
+    # An edit this large is tested by patches, so its run has what `causes` reads.
+    assert judged[0]["first"]["cosine"] > edits.COSINE
+    made = runs.Runs(tmp_path / "work")
+    predicted = causes.predictions(made, judged[0]["run_id"])
+    assert len(predicted["changes"]) >= 2  # both sides
+    (whole,) = predicted["whole"]
+    assert whole["layer"] == 1
+    assert np.isfinite([whole["attributed"], whole["share"]]).all()
+    with made.open() as store:
+        controls = causes.control_findings(store, judged[0]["run_id"])
+    assert len(controls) == len(predicted["changes"])
+    assert all(each["draws"] == 999 and 0 <= each["findings"] <= 50 for each in controls)
