@@ -22,7 +22,7 @@ Interventions = Literal["default", "full", "off"]
 Site = Literal["resid_post", "attn_out", "mlp_out"]
 DictionaryKind = Literal["paired_sae", "crosscoder", "diff_sae", "pca", "mean_diff"]
 ReportFormat = Literal["markdown", "html", "both"]
-DEPTHS = (0.40, 0.57, 0.77, 0.93)
+DEPTHS = (0.57, 0.77, 0.93)
 """Relative depths for `--layers auto`. Early layers mostly encode the token itself; answers take shape later."""
 
 

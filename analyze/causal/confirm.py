@@ -266,9 +266,14 @@ class Confirmer:
     def _finding_side(
         self, planned: PlannedChange, sides: Mapping[Side, SideTest], alpha: float, threshold: float
     ) -> Side | None:
-        """The side that makes it a finding: that of its behavior, if both do."""
+        """The side that makes it a finding: that of its behavior, if both do.
+
+        A change without a behavior is one only if both sides do: what is taken away must matter, and what is given.
+        """
         number = planned.change.behavior
         passing = [side for side, test in sides.items() if test.passes(number, alpha, threshold)]
+        if number is None and len(passing) < len(SIDES):
+            return None
         if number is not None and self.behaviors[number].side in passing:
             return self.behaviors[number].side
         return max(passing, key=lambda side: sides[side].closed.share, default=None)
@@ -291,7 +296,13 @@ class Confirmer:
         before = self.plan.cumulative[number - 1] if number else None
         if patch is None or patch is before or (patch.id, side) not in closed:
             return None
-        share = closed[patch.id, side].share
+        share = self._share_on_some(patch, side)
         if before is None:
             return share
-        return share - closed[before.id, side].share if (before.id, side) in closed else None
+        return share - self._share_on_some(before, side) if (before.id, side) in closed else None
+
+    def _share_on_some(self, patch: Patch, side: Side) -> float:
+        """What a patch closes on the prompts on which all changes are patched together."""
+        some = self.plan.some
+        nats = self.gap.closed(self.effects(patch, side), self.extraction.units.n)[some]
+        return float(nats.sum() / self.gap.total[some].sum())

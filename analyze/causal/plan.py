@@ -20,7 +20,7 @@ from fi_store.store import dictionary_path
 from fi_store.vocabulary import SIDES, ArmKind, Side
 
 LAYER_ARMS: tuple[ArmKind, ...] = ("whole", "dictionary", "mean_shift")
-"""What is patched of a whole layer, wherever a change has features."""
+"""What is patched of a whole layer: the first wherever a change has features, the others where one is tested."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,21 +54,19 @@ class CausalPlan:
         """(arm's id, side) -> request; both sides of every arm, and of none."""
         units, some = as_units(self.units), as_units(self.some)
         both_halves = as_units(np.concatenate([self.also, self.units]))
-        ceilings = {id(self.ceiling(planned)) for planned in self.changes}
         asked: list[Request] = []
         for side in SIDES:
             asked.append(Request("read", side, None, both_halves))
             for planned in self.changes:
-                for patch in planned.patches.values():
-                    tested = patch is planned.tested
-                    asked.append(Request("read", side, patch, both_halves if tested else units, words=tested))
+                asked.append(Request("read", side, planned.tested, both_halves, words=True))
+                asked.append(Request("read", side, self.ceiling(planned), units))
                 if side in planned.control_patches:
                     asked.append(Request("read", side, planned.control_patches[side], units))
-            for patch in self.layer_patches.values():
-                asked.append(Request("read", side, patch, units if id(patch) in ceilings else some))
-            asked += [Request("read", side, patch, units) for patch in self.cumulative if patch is not None]
+            descriptive = [patch for planned in self.changes for patch in planned.patches.values()]
+            descriptive += [*self.layer_patches.values(), *filter(None, self.cumulative)]
+            asked += [Request("read", side, patch, some) for patch in descriptive]
         found: dict[tuple[str | None, Side], Request] = {}
-        for each in asked:  # the first change is its own cumulative patch
+        for each in asked:  # what is tested comes first, and is read on all of C
             found.setdefault((each.patch.id if each.patch else None, each.side), each)
         return found
 
@@ -117,10 +115,11 @@ def make_plan(
         for index, groups in change.by_layer.items():
             folder = dictionary_path(run_id, layers[index].site, layers[index].layer)
             patches[index] = features_patch("change", groups, extraction, every, folder, change.leader.id)
-            both = _both(residuals, index)
-            for kind in LAYER_ARMS:
+            kinds = LAYER_ARMS if index == change.tested_index else LAYER_ARMS[:1]
+            for kind in kinds:
                 key = index, patches[index].classes, kind
                 if key not in layer_patches:
+                    both = _both(residuals, index)
                     layer_patches[key] = layer_patch(
                         kind, layers[index], key[1], both, extraction, _of(units, every)
                     )

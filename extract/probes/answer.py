@@ -23,6 +23,8 @@ from fi_store.vocabulary import SIDES, Side
 
 COMMIT_SECONDS = 60
 """A killed run loses the work of about this time."""
+PATCHED_TOKENS = 4096
+"""The limit on a batch's padded tokens, counted as if its texts were read whole: patched passes read only a part."""
 
 
 class Probed(NamedTuple):
@@ -110,7 +112,7 @@ class Prober:
                 groups.setdefault(asking, []).append(unit)
         by_id = {request.id: request for request in requests}
         for asking, units in groups.items():
-            for batch in batch_units(units):
+            for batch in batch_units(units, PATCHED_TOKENS):
                 yield [by_id[each] for each in asking], batch
 
     def _generate(

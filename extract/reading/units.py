@@ -98,12 +98,12 @@ def find_units(
     return units, first_row
 
 
-def batch_units(units: Sequence[Unit]) -> list[list[Unit]]:
-    """Groups units of similar length into batches of at most `BACKWARD_TOKENS` padded tokens (or one unit)."""
+def batch_units(units: Sequence[Unit], tokens: int = BACKWARD_TOKENS) -> list[list[Unit]]:
+    """Groups units of similar length into batches of at most `tokens` padded tokens (or one unit)."""
     lengths = [
         max(len(sequence.sides[side].ids) for sequence in unit.sequences for side in SIDES) for unit in units
     ]
-    batches = plan_batches(lengths, [2] * len(units), BACKWARD_TOKENS)
+    batches = plan_batches(lengths, [2] * len(units), tokens)
     return [[units[number] for number in batch] for batch in batches]
 
 
