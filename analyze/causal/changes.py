@@ -164,8 +164,8 @@ def _carries(
                 clusters.append(int(extraction.units.clusters[unit]))
     if len(set(clusters)) < 3 or (whole and not outside):
         return False
-    level = float(np.mean(outside)) if whole else 0.0
-    means = cluster_means(np.asarray(inside)[:, None] - level, np.asarray(clusters))[:, 0]
+    elsewhere = float(np.mean(outside)) if whole else 0.0
+    means = cluster_means(np.asarray(inside)[:, None] - elsewhere, np.asarray(clusters))[:, 0]
     half = stats.t.ppf(1 - level, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means))
     return bool(means.mean() > half)
 

@@ -29,7 +29,7 @@ def test_the_plan_asks_for_every_arm_on_both_sides(case: Case) -> None:
         ("change", n + 5, True),
         ("control", n, False),
         ("control", n, False),
-        ("cumulative", n, False),  # the first change is its own
+        ("cumulative", METHOD.patched_prompts, False),  # the first change is its own
         ("dictionary", METHOD.patched_prompts, False),
         ("mean_shift", METHOD.patched_prompts, False),
         ("none", n + 5, False),
