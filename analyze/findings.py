@@ -19,6 +19,7 @@ from analyze.names import (
     Contexts,
     NameCandidate,
     Predicate,
+    ProposedName,
     Words,
     name_group,
     number,
@@ -60,6 +61,7 @@ class Finding:
     examples: list[Example]
     generated: Generated | None
     by_behavior: bool  # it closes less of the gap than a finding must, but enough of its behavior
+    proposed: tuple[ProposedName, ...] = ()  # by a language model, best first
 
     @property
     def words(self) -> list[str]:
@@ -109,6 +111,7 @@ class Finding:
             rates=self.generated,
             strongest_category=self.strongest_category,
             n_units=len(closed.nats),
+            proposed=next((name for name in self.proposed if name.named), None),
         )
 
     @property

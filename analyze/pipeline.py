@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from analyze.behaviors import Behavior, answers_of, choose_behaviors, confirm_behaviors
 from analyze.causal import Change, Probes, Tests, measure_gap
@@ -27,9 +28,11 @@ from analyze.pair import (
     write_grades,
     write_similarity,
 )
+from analyze.proposals import propose_names
 from analyze.write import Conclusions, write_outside_similarity, write_plan, write_results
 from fi_store.config import RunConfig
 from fi_store.errors import AnalysisError
+from fi_store.naming import Propose
 from fi_store.progress import Progress
 from fi_store.prompts import load_concepts
 from fi_store.store import Store
@@ -38,11 +41,13 @@ from fi_store.vocabulary import DIFFERENT, NO_DIFFERENCE, VERDICTS
 from fi_store.wording import count
 
 
-def analyze(store: Store, run_id: str, *, ask: Callable[[], None], progress: Progress) -> None:
+def analyze(
+    store: Store, run_id: str, *, ask: Callable[[], None], propose: Propose | None, progress: Progress
+) -> None:
     """Analyzes an extracted run; repeating it replaces its results and counts the reopening of C.
 
     `ask` lets the models answer the run's open requests in the store; an analysis that was killed finds the answers
-    that it had.
+    that it had. `propose` asks a language model for names of findings; None: they keep their own.
 
     Raises:
         AnalysisError: the extraction is unfinished or incomplete, or holds numbers that the method refuses.
@@ -68,7 +73,7 @@ def analyze(store: Store, run_id: str, *, ask: Callable[[], None], progress: Pro
             if config.crosscoder_file is not None:
                 write_outside_similarity(store, run.id, read_crosscoder_file(config.crosscoder_file))
         fitted = fit_all(store, run, config, extraction, progress)
-        _conclude(store, run, config, extraction, fitted, ask, progress)
+        _conclude(store, run, config, extraction, fitted, ask, propose, progress)
         for label, seconds in progress.seconds.items():
             store.event(run.id, "analyze", "timing", label, value=seconds)
 
@@ -94,6 +99,7 @@ def _conclude(
     extraction: Extraction,
     fitted: Fitted,
     ask: Callable[[], None],
+    propose: Propose | None,
     progress: Progress,
 ) -> None:
     """Behaviors, groups and changes on D, the plan, one opening of C, and the findings."""
@@ -138,7 +144,7 @@ def _conclude(
     if plan is not None:
         with progress.task("testing causes by patches"):
             tests = test.confirm(plan)
-    findings = _describe(store, run, test, layers, tests, behaviors, progress)
+    findings = _describe(store, run, test, layers, tests, behaviors, propose, progress)
     if reason := obstacle or probes.problem:
         store.event(run.id, "analyze", "warning" if probes.problem else "choice", reason)
         progress.note(reason, warning=probes.problem is not None)
@@ -166,6 +172,7 @@ def _describe(
     layers: Sequence[LayerEffects],
     tests: Tests | None,
     behaviors: Sequence[Behavior],
+    propose: Propose | None,
     progress: Progress,
 ) -> list[Finding]:
     """The findings in the order in which they are told, with rates in answers under their patches."""
@@ -193,7 +200,11 @@ def _describe(
             leader = tested.planned.change.leader.id
             findings.append(describer.describe(tested, repeats, generated.get(leader)))
             advance(1)
-    return findings
+    if propose is None:
+        return findings
+    with progress.task("asking a model for names"):
+        say = partial(warn, store, run, progress)
+        return propose_names(findings, describer, test.answers, propose, say)
 
 
 def _pair_gate(store: Store, run: Run, progress: Progress) -> PairGate:

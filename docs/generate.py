@@ -37,6 +37,7 @@ GIVEN = {
     "docs/report.png": "The picture of a report in README.md",
     "pyproject.toml": "The package, its dependencies and the tools' settings",
     "requirements.lock": "Every dependency with its version and hashes, made by make lock",
+    "extract/naming/prompt.j2": "What a language model is asked about a finding",
     "migrations/script.py.mako": "The form of a new migration",
     "prompts/concepts.yaml": "The concept bank: what features are named with, from the literature's taxonomies",
     "prompts/schema.json": "The format of prompt files as a JSON Schema, for editors and other programs",

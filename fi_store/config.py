@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -129,6 +130,14 @@ class RunConfig(BaseModel):
         description="Reuse the store's newest extraction of this pair and configuration; the seed may differ.",
     )
     skip_naming: bool = Field(default=False, description="Leave results unnamed.")
+    naming_model: str | None = Field(
+        default=None,
+        description="A model that proposes names for findings: a reference as above, or its name at --naming-url.",
+    )
+    naming_url: str | None = Field(
+        default=None,
+        description="OpenAI-compatible endpoint with --naming-model, such as http://localhost:8000/v1.",
+    )
     interventions: Interventions = Field(
         default="default",
         description="Patches that test causes: default, full (answers under a patch for every finding), or off.",
@@ -137,12 +146,25 @@ class RunConfig(BaseModel):
     skip_report: bool = Field(default=False, description="Do not make a report.")
     report_format: ReportFormat = Field(default="both", description="markdown, html or both.")
 
-    @field_validator("base_model", "target_model")
+    @field_validator("base_model", "target_model", "naming_model")
     @classmethod
-    def _not_empty(cls, value: str) -> str:
-        if not value.strip():
+    def _not_empty(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
             raise ValueError("must not be empty")
-        return value.strip()
+        return value.strip() if value is not None else None
+
+    @field_validator("naming_url")
+    @classmethod
+    def _plain_address(cls, value: str | None) -> str | None:
+        """An address without secrets, since it is stored and printed."""
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an http or https address")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValueError("must have no user, query or fragment; a key belongs in FI_STORE_NAMING_KEY")
+        return value.rstrip("/")
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
@@ -152,6 +174,10 @@ class RunConfig(BaseModel):
             raise ValueError(
                 "dictionary_seeds needs a dictionary that depends on the seed; this one is always the same"
             )
+        if self.naming_url is not None and self.naming_model is None:
+            raise ValueError("naming_url needs naming_model, the name of the model there")
+        if self.naming_model is not None and self.skip_naming:
+            raise ValueError("naming_model proposes names, and skip_naming leaves results unnamed")
         if self.skip_report and self.crosscoder_file is not None and self.skip_visualization:
             raise ValueError("crosscoder_file appears only in charts and reports, and both are skipped")
         return self
@@ -209,7 +235,8 @@ def make_config(file: Path | None = None, **options: Any) -> RunConfig:
         first = error.errors()[0]
         where = "".join(f"--{str(part).replace('_', '-')} " for part in first["loc"][:1])
         what = first["msg"].removeprefix("Value error, ")
-        given = f" (given: {first['input']!r})" if first["loc"] and first["type"] != "missing" else ""
+        shown = first["loc"] not in ((), ("naming_url",))  # an address may hold a password
+        given = f" (given: {first['input']!r})" if shown and first["type"] != "missing" else ""
         raise ConfigError(f"{where}{what}{given}.", hint="fi-store run --help") from error
 
 

@@ -8,6 +8,8 @@
       ModelError                a reference that cannot be read, or an adapter that does not fit
       ExtractionError           the models ran but the result is unusable, or a disk or memory limit was exceeded
       AnalysisError             data that the method cannot use (NaN, too few rows, one prompt)
+      NamingError               a reply that proposes no usable name
+        SilentModelError        the model that proposes names cannot be asked
       RenderError               a report or chart that cannot be made
       StoreError
         StoreLockedError        another process has the store open
@@ -84,6 +86,14 @@ class ExtractionError(FiStoreError):
 
 
 class AnalysisError(FiStoreError):
+    pass
+
+
+class NamingError(FiStoreError):
+    pass
+
+
+class SilentModelError(NamingError):
     pass
 
 

@@ -25,6 +25,7 @@ from fi_store.store.tables import Run
 
 if TYPE_CHECKING:
     from extract.probes import Prober
+    from fi_store.naming import Propose
 
 ANALYZED = ("analyzed", "complete")
 """States of a run whose latest analysis is finished."""
@@ -56,6 +57,8 @@ def check_inputs(config: RunConfig) -> None:
 
     for reference in (config.base_model, config.target_model):
         parse_reference(reference)
+    if config.naming_model is not None and config.naming_url is None:
+        parse_reference(config.naming_model)
     if config.crosscoder_file is not None:
         read_crosscoder_file(config.crosscoder_file)
 
@@ -101,7 +104,8 @@ def analyze(store: Store, run_id: str, progress: Progress, *, keep: str | None =
     from analyze.pipeline import analyze as analyze_run
 
     with _stage(store, progress, run_id) as inner:
-        analyze_run(store, run_id, ask=_asking(store, run_id, inner), progress=inner)
+        asking, proposing = _asking(store, run_id, inner), _proposing(store, run_id, inner)
+        analyze_run(store, run_id, ask=asking, propose=proposing, progress=inner)
         freed = apply_keep(store, run_id, keep or str(store.run(run_id).config["keep_activations"]))
     if freed:
         store.event(
@@ -122,6 +126,16 @@ def _asking(store: Store, run_id: str, progress: Progress) -> Callable[[], None]
         prober().answer()
 
     return ask
+
+
+def _proposing(store: Store, run_id: str, progress: Progress) -> Propose | None:
+    """What asks the run's naming model for names; None if the run has none."""
+    config = RunConfig(**store.run(run_id).config)
+    if config.naming_model is None:
+        return None
+    from extract.naming import Namer
+
+    return Namer(store.folder, config.naming_model, config, progress.note).propose
 
 
 def report(store: Store, run_id: str, progress: Progress, *, report_format: str, charts: bool) -> list[Path]:

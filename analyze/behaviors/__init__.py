@@ -7,6 +7,7 @@ from analyze.behaviors.confirm import Behavior, confirm_behaviors
 from analyze.behaviors.own_answers import OwnAnswers, answers_of
 from analyze.behaviors.predicates import AnswerPredicate, OwnAnswer
 from analyze.behaviors.score import smallest_testable
+from analyze.behaviors.separate import Separation, likeness, separation
 
 __all__ = [
     "AnswerPredicate",
@@ -14,8 +15,11 @@ __all__ = [
     "Candidate",
     "OwnAnswer",
     "OwnAnswers",
+    "Separation",
     "answers_of",
     "choose_behaviors",
     "confirm_behaviors",
+    "likeness",
+    "separation",
     "smallest_testable",
 ]

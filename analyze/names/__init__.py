@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from analyze.names.concepts import ConceptContexts, concept_predicates
 from analyze.names.predicates import Contexts, Predicate
+from analyze.names.proposed import NameTest, ProposedName, score_proposals
 from analyze.names.sentence import (
     Claim,
     behavior_sentence,
@@ -21,7 +22,9 @@ __all__ = [
     "ConceptContexts",
     "Contexts",
     "NameCandidate",
+    "NameTest",
     "Predicate",
+    "ProposedName",
     "Words",
     "behavior_sentence",
     "behavior_title",
@@ -31,4 +34,5 @@ __all__ = [
     "number",
     "percent",
     "pushed_words",
+    "score_proposals",
 ]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from analyze.behaviors import Behavior, Candidate
 from analyze.causal import Generated, LayerShare
+from analyze.names.proposed import NameTest, ProposedName
 from fi_store.vocabulary import CHANGE_CLASSES, POSITION_CLASSES, Side
 from fi_store.wording import count
 
@@ -41,10 +42,13 @@ class Claim:
     rates: Generated | None
     strongest_category: str | None
     n_units: int
+    proposed: ProposedName | None = None  # by a language model, and confirmed on C
 
     @property
     def name(self) -> str:
-        """Its behavior, or else the words that it pushes and where, in at most 12 words."""
+        """What was proposed; its behavior; or else the words that it pushes and where, in at most 12 words."""
+        if self.proposed is not None:
+            return shortened(self.proposed.phrase)
         if self.behavior is not None:
             return shortened(behavior_title(self.behavior.candidate))
         where = self.when or _where(self.classes)
@@ -68,7 +72,7 @@ class Claim:
             if self.behavior is not None
             else f"{self.name} ({CHANGE_CLASSES[self.change]})."
         )
-        return " ".join([first, self._carried(), *self._generated()])
+        return " ".join([first, self._carried(), *self._generated(), *self._proposed()])
 
     def _carried(self) -> str:
         """'7 features of layer 17, at the start of the answer, carry it: set to the base's values they close ...'."""
@@ -102,9 +106,13 @@ class Claim:
             f"{percent(self.rates.clean)}{control}."
         ]
 
+    def _proposed(self) -> list[str]:
+        """Who proposed the name, so that nobody takes it for a measured one."""
+        return [f"(Name proposed by {self.proposed.model}.)"] if self.proposed is not None else []
+
     @property
     def description(self) -> str:
-        """Words, position, ceiling, activity of the features, categories."""
+        """Words, position, ceiling, activity of the features, categories, who proposed its name."""
         parts = []
         if self.promoted:
             parts.append(f"words that the target gains by it: {quoted(self.promoted, 5)}")
@@ -120,8 +128,20 @@ class Claim:
         if self.strongest_category is not None:
             parts.append(f"strongest in {self.strongest_category.replace('_', ' ')}")
         parts.append(f"{p_phrase(self.p_adjusted, 0.001)} over {count(self.n_units, 'held-out prompt')}")
+        if self.proposed is not None and self.proposed.test is not None:
+            parts.append(self._tested_name(self.proposed, self.proposed.test))
         text = "; ".join(parts)
         return f"{text[0].upper()}{text[1:]}."
+
+    def _tested_name(self, name: ProposedName, test: NameTest) -> str:
+        """'At least 2 of 'first', 'then' in 60% of the target's held-out answers, ... (name proposed by M)'."""
+        other: Side = "base" if self.side == "target" else "target"
+        own, less = (percent(test.on_c.rates[side]) for side in (self.side, other))
+        words = quoted(name.predicate.words, len(name.predicate.words))
+        return (
+            f"at least {name.predicate.least} of {words} in {own} of the {self.side}'s held-out answers, {less} of the "
+            f"{other}'s, {p_phrase(test.p_adjusted, 0.0001)} (name proposed by {name.model})"
+        )
 
 
 def shortened(text: str) -> str:

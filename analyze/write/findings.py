@@ -7,6 +7,7 @@ from typing import Any
 
 from analyze.extraction import Extraction, IntArray
 from analyze.findings import Finding
+from analyze.names import ProposedName
 from analyze.stats import mean_interval
 from analyze.write.keys import feature_id
 from fi_store.vocabulary import TESTED
@@ -28,7 +29,7 @@ def finding_row(
         "tier": "finding",
         "causal_status": TESTED,
         "change": finding.change,
-        "named": behavior is not None or claim.when is not None,
+        "named": behavior is not None or claim.when is not None or claim.proposed is not None,
         "name": claim.name,
         "description": claim.description,
         "sentence": claim.sentence,
@@ -77,7 +78,7 @@ def finding_row(
 
 
 def name_rows(run_id: str, finding: Finding) -> list[dict[str, Any]]:
-    """Every stored candidate name with its scores; number 0 is the chosen one."""
+    """Every stored candidate name with its scores: where it acts, number 0 the chosen one, then what was proposed."""
     rows = []
     for number, item in enumerate(finding.names):
         score = item.score
@@ -108,7 +109,34 @@ def name_rows(run_id: str, finding: Finding) -> list[dict[str, Any]]:
                 "named": item.named,
             }
         )
-    return rows
+    return [
+        *rows,
+        *(proposed_row(run_id, finding, at, name) for at, name in enumerate(finding.proposed, len(rows))),
+    ]
+
+
+def proposed_row(run_id: str, finding: Finding, number: int, name: ProposedName) -> dict[str, Any]:
+    """The row of a name that a language model proposed."""
+    scores: dict[str, Any] = {"model": name.model, "z_d": name.on_d.z, "rates_d": name.on_d.rates}
+    if name.test is not None:
+        on_c = name.test.on_c
+        scores |= {"rates_c": on_c.rates, "p_c": on_c.p_value, "p_adjusted": name.test.p_adjusted}
+    return {
+        "run_id": run_id,
+        "group_id": finding.leader.id,
+        "number": number,
+        "phrase": name.phrase,
+        "predicate": _json(name.predicate.to_json()),
+        "method": "proposed",
+        "auc_d": name.on_d.auc,
+        "auc_random": None,
+        "auc_random_low": None,
+        "auc_hard": None,
+        "auc_hard_low": None,
+        "scores": _json(scores),
+        "chosen": name.chosen,
+        "named": name.named,
+    }
 
 
 def example_rows(run_id: str, finding: Finding, extraction: Extraction) -> list[dict[str, Any]]:

@@ -88,6 +88,8 @@ CONFIG_OPTIONS = tuple(
         ("crosscoder_file", Path, None, "JSON file of similarities from another tool, shown beside our own."),
         ("skip_activations", bool, None, "Reuse the store's newest extraction of this pair and configuration; the seed may differ."),
         ("skip_naming", bool, None, "Leave results unnamed."),
+        ("naming_model", str, None, "A model that proposes names for findings: a reference as above, or its name at --naming-url."),
+        ("naming_url", str, None, "OpenAI-compatible endpoint with --naming-model, such as http://localhost:8000/v1."),
         ("interventions", _INTERVENTIONS, "default", "Patches that test causes: default, full (answers under a patch for every finding), or off."),
         ("keep_activations", Literal["all", "analyzed", "none"], "analyzed", "Which layers' activations to keep: all, only the analyzed ones, or none after the analysis."),
         ("skip_visualization", bool, None, "Make the report without charts."),

@@ -29,6 +29,11 @@ def features_path(run_id: str) -> str:
     return f"features/{run_id}"
 
 
+def naming_path(key: str) -> str:
+    """The file of what a language model proposed, shared by all runs."""
+    return f"naming/{key}.json"
+
+
 def visualizations_path(run_id: str) -> str:
     """The folder with a run's charts."""
     return f"visualizations/{run_id}"

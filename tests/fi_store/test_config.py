@@ -124,3 +124,25 @@ def test_the_thresholds_are_the_documented_ones() -> None:
     config = make_config(None, **PAIR)
     assert (METHOD.alpha, config.alpha, config.feature_threshold) == (0.05, 0.05, 0.03)
     assert (METHOD.gate0_kl_upper, METHOD.gate0_agreement, METHOD.max_results) == (0.02, 0.95, 12)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"naming_url": "http://localhost:8000/v1"}, "needs naming_model"),
+        ({"naming_model": " "}, "must not be empty"),
+        ({"naming_model": "m", "skip_naming": True}, "leaves results unnamed"),
+        ({"naming_model": "m", "naming_url": "file:///etc/passwd"}, "http or https"),
+        ({"naming_model": "m", "naming_url": "localhost:8000"}, "http or https"),
+        ({"naming_model": "m", "naming_url": "https://me:key@host/v1"}, "FI_STORE_NAMING_KEY"),
+        ({"naming_model": "m", "naming_url": "https://host/v1?key=secret"}, "FI_STORE_NAMING_KEY"),
+    ],
+)
+def test_naming_options_that_do_not_fit_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        make_config(None, **PAIR, **options)
+
+
+def test_the_address_of_an_endpoint_has_no_slash_at_its_end() -> None:
+    config = make_config(None, **PAIR, naming_model=" m ", naming_url="https://host/v1/")
+    assert (config.naming_model, config.naming_url) == ("m", "https://host/v1")

@@ -176,7 +176,8 @@ class FeatureGroupMember(Base):
 
 
 class FeatureName(Base):
-    """A candidate name for a group, with its predicate, evidence and scores. At most one per group is chosen."""
+    """A candidate name for a group, with its predicate, evidence and scores; of either sort at most one is chosen:
+    where it acts (lexical, contextual), what the answers do (proposed)."""
 
     __tablename__ = "feature_name"
     run_id: Mapped[str] = mapped_column(primary_key=True)
@@ -184,13 +185,14 @@ class FeatureName(Base):
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     phrase: Mapped[str]
     predicate: Mapped[dict[str, Any]]
-    method: Mapped[str]  # lexical, contextual
-    auc_d: Mapped[float]  # lower limit on the inner half of D, used to select it
+    method: Mapped[str]  # lexical, contextual; proposed: by a language model
+    auc_d: Mapped[float]  # lower limit on the inner half of D, used to select it; proposed: on all of D
     auc_random: Mapped[float | None]  # C, stratum R
     auc_random_low: Mapped[float | None]
     auc_hard: Mapped[float | None]  # C, mean of the hard strata
     auc_hard_low: Mapped[float | None]
-    scores: Mapped[dict[str, Any] | None]  # every stratum with n and limits, and the two baselines
+    # every stratum with n and limits, and the two baselines; proposed: model, z and rates on D, rates and p on C
+    scores: Mapped[dict[str, Any] | None]
     chosen: Mapped[bool]
     named: Mapped[bool]  # chosen and passed every threshold
 

@@ -193,6 +193,8 @@ EFFECTS: dict[str, Callable[[Made, Made, Made], bool]] = {
         and c.value("SELECT count(*) FROM feature_name WHERE run_id = $run") == 0
         and c.value("SELECT count(*) FROM finding WHERE run_id = $run AND named") == 0
     ),
+    "naming_model": lambda a, b, c: True,  # tests/extract/naming
+    "naming_url": lambda a, b, c: True,  # tests/extract/naming
     "interventions": lambda a, b, c: (
         a.rows("SELECT DISTINCT state FROM probe_request WHERE run_id = $run") == [{"state": "answered"}]
         and b.rows("SELECT 1 FROM probe_request WHERE run_id = $run") == []
