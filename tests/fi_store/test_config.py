@@ -123,7 +123,7 @@ def test_the_thresholds_are_the_documented_ones() -> None:
     """Whoever changes one of these thresholds must change the documentation too."""
     config = make_config(None, **PAIR)
     assert (METHOD.alpha, config.alpha, config.feature_threshold) == (0.05, 0.05, 0.03)
-    assert (METHOD.gate0_kl_upper, METHOD.gate0_agreement, METHOD.max_results) == (0.02, 0.95, 12)
+    assert (METHOD.gate0_kl_upper, METHOD.gate0_agreement, METHOD.max_changes) == (0.02, 0.95, 6)
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_the_share_of_its_behavior_is_told_where_it_decides() -> None:
     )
     assert replace(carried, by_behavior=True).sentence == (
         "Answers with 'Step 1': 96% of the target's held-out answers, 9% of the base's. 7 features of layer 17, at the "
-        "start of the answer, carry it: set to the base's values they close 72% [50, 90] of it (control −6%)."
+        "start of the answer, carry it: set to the base's values they close 72% [50, 90] of it."
     )
 
 
