@@ -20,6 +20,7 @@ from extract.reading.divergence import VocabularyMap
 from extract.reading.pair import Activations
 from extract.reading.passes import AnswerTexts, Scoring
 from extract.reading.units import (
+    BACKWARD_TOKENS,
     RowGroup,
     Unit,
     answer_texts,
@@ -101,7 +102,7 @@ def attribute_pair(
         ([unit for unit in units if not unit.equal], gradients),
         ([unit for unit in units if unit.equal], False),
     ):
-        for batch in batch_units(part):
+        for batch in batch_units(part, BACKWARD_TOKENS):
             batcher.read(batch, backward)
     if gradients:
         batcher.fill_unread()

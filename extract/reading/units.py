@@ -19,7 +19,7 @@ from fi_store.vocabulary import SIDES, PositionClass, Side
 if TYPE_CHECKING:
     from extract.models import LoadedPair, Reader
 
-BACKWARD_TOKENS = 1024
+BACKWARD_TOKENS = 512
 """The limit on the padded tokens of a batch with a backward pass, whose graph is kept in memory."""
 
 
@@ -98,7 +98,7 @@ def find_units(
     return units, first_row
 
 
-def batch_units(units: Sequence[Unit], tokens: int = BACKWARD_TOKENS) -> list[list[Unit]]:
+def batch_units(units: Sequence[Unit], tokens: int) -> list[list[Unit]]:
     """Groups units of similar length into batches of at most `tokens` padded tokens (or one unit)."""
     lengths = [
         max(len(sequence.sides[side].ids) for sequence in unit.sequences for side in SIDES) for unit in units

@@ -10,7 +10,6 @@ import sqlalchemy as sa
 import torch
 
 from extract.probes import Prober, answer
-from extract.reading import units
 from fi_store.errors import ExtractionError, FiStoreError
 from fi_store.progress import Progress
 from fi_store.store import Store, run_query
@@ -94,7 +93,7 @@ def test_a_killed_run_goes_on_with_what_is_left(
     ask(store, run_id, "new", "target", "start", prompt_ids, kind="generate")
     monkeypatch.setattr(answer, "COMMIT_SECONDS", 0)
     monkeypatch.setattr(answer, "CHUNK_PROMPTS", 2)
-    monkeypatch.setattr(units, "BACKWARD_TOKENS", 1)  # every unit alone
+    monkeypatch.setattr(answer, "PATCHED_TOKENS", 1)  # every unit alone
     read: list[list[str]] = []
     real, generate = answer.read_patched, answer.generate_patched
 

@@ -10,7 +10,14 @@ from torch import Tensor
 
 from extract.job import Job, prepare
 from extract.models import Reader
-from extract.reading import AttributionReading, NotFiniteError, attribute_pair, backward, reader_of, units
+from extract.reading import (
+    AttributionReading,
+    NotFiniteError,
+    attribute_pair,
+    attribution,
+    backward,
+    reader_of,
+)
 from extract.reading.generate import end_ids
 from extract.texts import ReadSequence, build_sequences
 from fi_store.progress import Stopwatch
@@ -254,7 +261,7 @@ def test_no_parameter_gets_a_gradient_and_no_hook_is_left(
 
 def test_batches_do_not_change_what_is_found(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     together = attributed(job)
-    monkeypatch.setattr(units, "BACKWARD_TOKENS", 1)  # every unit alone
+    monkeypatch.setattr(attribution, "BACKWARD_TOKENS", 1)  # every unit alone
     alone = attributed(job)
     assert [gap.prompt_id for gap in together.gaps] == [prompt.id for prompt in job.suite.prompts]
     for one, other in zip(together.gaps, alone.gaps, strict=True):
