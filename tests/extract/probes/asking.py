@@ -168,7 +168,7 @@ class ByHand:
             (row["prompt_id"], row["author"]): row["text"]
             for row in self.store.rows("SELECT * FROM generation")
         }
-        found = sequences_of(self.run_id, self.job, self.job.suite.prompts, answers, controls=False)
+        found = sequences_of(self.run_id, self.job, self.job.suite.prompts, answers)
         return {(sequence.prompt_id, sequence.author): sequence for sequence in found}
 
     def positions(self, prompt_id: str, author: str, side: Side) -> dict[int, int]:
