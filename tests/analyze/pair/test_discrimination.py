@@ -13,7 +13,7 @@ import pytest
 from analyze.pair import smallest_detectable, write_discrimination
 from analyze.pair.discrimination import category_rows
 from analyze.pair.gate import PromptBehavior
-from analyze.pipeline import analyze
+from fi_store import workflow
 from fi_store.progress import Progress
 from fi_store.prompts import PromptRecord, PromptSuite
 from fi_store.store import Store, now, run_query, write_facts
@@ -21,13 +21,14 @@ from fi_store.store.tables import AnalysisPlan, CategoryDiscrimination, Prompt, 
 from fi_store.summary import ALL, adds_nothing, describe_discrimination
 from tests.helpers import by_hand
 from tests.helpers.command import fi_store
+from tests.helpers.planted import N_FINDINGS
 from tests.helpers.small_runs import ingested, small_config
 from tests.helpers.store_factory import FilledStore
 from tests.helpers.tiny import TinyModels
 
 
 def plan(run: str, **fixed: Any) -> AnalysisPlan:
-    values = {"layers": [["resid_post", 1], ["resid_post", 2]], "selected": 3, "alpha": 0.05, **fixed}
+    values = {"layers": [["resid_post", 1], ["resid_post", 2]], "changes": [{}, {}], "alpha": 0.05, **fixed}
     return AnalysisPlan(run_id=run, plan=values, opened_before=0, smallest_detectable=1.0, created_at=now())
 
 
@@ -126,7 +127,9 @@ def test_the_queries_agree_with_each_other_and_the_plan(plain_store: FilledStore
         assert row["n_prompts"] == len(mine)
         assert row["kl_symmetric"] == pytest.approx(np.mean([prompt["kl_symmetric"] for prompt in mine]))
         assert row["n_grades_differ"] == sum(prompt["grades_differ"] for prompt in mine)
-        assert row["smallest_detectable"] == pytest.approx(smallest_detectable(row["n_clusters_c"], 8))
+        assert row["smallest_detectable"] == pytest.approx(
+            smallest_detectable(row["n_clusters_c"], 2 * N_FINDINGS)
+        )
     grades = {(row["base_grade"], row["target_grade"], row["grades_differ"]) for row in prompts}
     assert grades == {("right", "right", False), ("wrong", "right", True), ("unread", "right", True)}
 
@@ -297,12 +300,11 @@ def test_an_analysis_grades_and_discriminates(tiny_models: TinyModels, tmp_path:
         "k": 2,
         "dictionary_batch": 32,
         "candidates": 2,
-        "shams": 0,
     }
     config = small_config(tiny_models.llama, tiny_models.planted, layers="1", max_new_tokens=3, **options)
     store, run = ingested(tmp_path, config, suite)
     with store:
-        analyze(store, run, progress=Progress())
+        workflow.analyze(store, run, Progress())
         graded = run_query(store, "graded_answers", run=run).to_pylist()
         assert len(graded) == 2 * 4
         assert {row["prompt"] for row in graded} == {"sums/1", "sums/3", "sums/5", "sums/7"}
