@@ -78,7 +78,14 @@ class CausalPlan:
         """The changes as the store keeps the plan."""
         return [
             {
-                "groups": [group.id for group in planned.change.groups],
+                "groups": [
+                    {
+                        "layer": group.effects.layer,
+                        "position_class": group.class_name,
+                        "latents": [member.latent for member in group.members],
+                    }
+                    for group in planned.change.groups
+                ],
                 "behavior": None if planned.change.behavior is None else planned.change.behavior + 1,
                 "layer": layers[planned.change.tested_index].layer,
                 "share": planned.change.share,

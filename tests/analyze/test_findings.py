@@ -107,6 +107,16 @@ def test_the_finding_is_described(case: Told) -> None:
     assert finding.groups[0] is finding.leader
 
 
+def test_without_naming_nothing_says_when_it_acts(case: Told) -> None:
+    named, unnamed = (
+        replace(case.describer, config=case.describer.config.model_copy(update={"skip_naming": skip}))
+        for skip in (False, True)
+    )
+    tested = case.findings[0].tested
+    assert named.describe(tested, (), None).names
+    assert unnamed.describe(tested, (), None).names == []
+
+
 def test_the_contrast_of_a_category_is_what_it_closes_more(case: Told) -> None:
     (finding,) = case.findings
     units = case.data.extraction.units
