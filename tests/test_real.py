@@ -10,11 +10,12 @@ import pytest
 
 from bench.planted.judge import Card, hits, read_cards
 from fi_store.shipped import shipped
+from fi_store.vocabulary import TESTED
 from tests.helpers.command import fi_store
 
 SMALL = (
-    "--limit-per-category", 5, "--candidates", 8, "--dictionary-steps", 150, "--layers", "17,28",
-    "--max-new-tokens", 40,
+    "--limit-per-category", 4, "--candidates", 6, "--dictionary-steps", 150, "--layers", "17,28",
+    "--max-new-tokens", 24,
     "--skip-visualization", "--report-format", "markdown",
 )  # fmt: skip
 
@@ -44,7 +45,7 @@ def test_the_planted_change_comes_first(tmp_path: Path) -> None:
     planted = card("behavior")
     rows = compare(tmp_path, planted.target)
     assert hits(rows[0], planted.expected), rows[0]
-    assert rows[0]["causal_status"] == "tested"
+    assert rows[0]["causal_status"] == TESTED
 
 
 @pytest.mark.real

@@ -209,7 +209,7 @@ class Finding(Base):
     group_id: Mapped[str] = mapped_column(primary_key=True)
     rank: Mapped[int]
     tier: Mapped[str]  # finding; version 1: observation, internal_shift
-    causal_status: Mapped[str]  # 'tested'; version 1: 'not tested causally'
+    causal_status: Mapped[str]  # 'tested by patches'; version 1: 'not tested causally'
     change: Mapped[str]
     named: Mapped[bool]
     name: Mapped[str]
