@@ -43,7 +43,7 @@ GRAPH_MARGIN = 1.5
 """Padded tokens of a backward pass per token of the budget: prompts and answers are padded apart from each other."""
 GROUP_PROMPTS = 16
 """Prompts of the discovery half on which each candidate group is patched once in each model."""
-PATCHED_READINGS = 100
+PATCHED_READINGS = 50
 """How often the confirmation half is read with a patch, roughly: changes, controls and whole layers in both models."""
 PATCHED_LAYERS = 0.5
 """Share of a model's layers that a reading with a patch runs, on average: those above the patch."""
