@@ -66,8 +66,11 @@ class Finding:
     @property
     def words(self) -> list[str]:
         """The behavior's own words, then those that it pushes; ten at most."""
+        words: dict[str, str] = {}
         behavior = self.behavior.candidate.words if self.behavior is not None else ()
-        return list(dict.fromkeys([*behavior, *self.pushed_on_d]))[:LISTED]
+        for word in (*behavior, *self.pushed_on_d):
+            words.setdefault(word.casefold(), word)
+        return list(words.values())[:LISTED]
 
     @property
     def change(self) -> str:

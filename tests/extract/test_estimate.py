@@ -49,10 +49,10 @@ def test_patches_are_estimated_unless_they_are_off(
         return estimate_job(prepare(pair, config, small_suite(40)), tmp_path)
 
     tested, off = found(), found(interventions="off")
-    # 10 groups in 2 models on 16 prompts, and 100 readings of 20 prompts; each of two answers of 6 tokens.
+    # 10 groups in 2 models on 16 prompts, and 50 readings of 20 prompts; each of two answers of 6 tokens.
     # One model takes half of the pair's 4 ms per token, and with a patch it runs half of its layers.
-    assert tested.patch_seconds == pytest.approx((10 * 2 * 16 + 100 * 20) * 2 * 6 * 0.004 / 2 / 2)
-    assert "before the analysis, about 28 seconds of patches after it, " in tested.sentence()
+    assert tested.patch_seconds == pytest.approx((10 * 2 * 16 + 50 * 20) * 2 * 6 * 0.004 / 2 / 2)
+    assert "before the analysis, about 16 seconds of patches after it, " in tested.sentence()
     assert off.patch_seconds == 0
     assert "before the analysis, " in off.sentence()
     assert "patches" not in off.sentence()
