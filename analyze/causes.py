@@ -147,12 +147,15 @@ class CausalTest:
     def generate(
         self, findings: Sequence[TestedChange], behaviors: Sequence[Behavior], tests: Tests
     ) -> dict[str, Generated]:
-        """Leader's id -> rates in answers under the patch, for the first findings with a behavior (all with `full`)."""
+        """Leader's id -> rates in answers under the patch.
+
+        For the first findings with a confirmed behavior; for all of them with `--interventions full`.
+        """
         limit = len(findings) if self.config.interventions == "full" else METHOD.generated_findings
         asked: dict[str, tuple[dict[str, Request], Behavior]] = {}
-        for tested in findings[:limit]:
+        for tested in findings:
             number = tested.planned.change.behavior
-            if number is not None:
+            if number is not None and behaviors[number].confirmed(self.config.alpha) and len(asked) < limit:
                 behavior = behaviors[number]
                 requests = generation_requests(tested, behavior.candidate.side, tests.units)
                 asked[tested.planned.change.leader.id] = requests, behavior

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from analyze.behaviors import Behavior, answers_of, choose_behaviors, confirm_behaviors
-from analyze.causal import Change, Probes, Tests, measure_gap
+from analyze.causal import CausalPlan, Change, Probes, Tests, measure_gap
 from analyze.causes import CausalTest
 from analyze.extraction import Extraction, load_extraction, token_texts
 from analyze.features import LayerEffects, layers_with_scaling
@@ -112,17 +112,12 @@ def _conclude(
     test = CausalTest(run.id, config, extraction, fitted, gap, candidates, answers, probes)
     with progress.task("grouping features"):
         obstacle = test.obstacle()
-    plan = None
     changes: list[Change] = []
+    plan = None
     if obstacle is None:
-        with progress.task("patching groups of features"):
-            changes = test.changes()
-        plan = test.plan(changes)
-        if not plan.changes and probes.problem is None:
-            plan = None
-            obstacle = "No change of features holds enough of the difference on D to be tested on C."
-    n_clusters = len(set(units.clusters[~units.discovery].tolist()))
+        changes, plan, obstacle = _planned(test, progress)
     n_tests = max(1, 2 * len(plan.changes)) if plan is not None else 1
+    n_clusters = len(set(units.clusters[~units.discovery].tolist()))
     detectable = smallest_detectable(n_clusters, n_tests, config.alpha, 0.8)
     write_plan(store, run, config, extraction, fitted.layers, plan, candidates, detectable)
     with progress.task("comparing the prompts"):
@@ -130,11 +125,6 @@ def _conclude(
     with progress.task("testing on the confirmation half"):
         gate = _pair_gate(store, run, progress)
         behaviors = confirm_behaviors(candidates, on_d, on_c, config.alpha)
-        if answers.skipped:
-            slow = count(len(answers.skipped), "search", "searches")
-            warn(
-                store, run, progress, f"{slow} of an answer for a form took too long; it counts as not found."
-            )
         different = gate.verdict == DIFFERENT or any(found.confirmed(config.alpha) for found in behaviors)
         if plan is not None and not different:
             plan, obstacle = None, VERDICTS[NO_DIFFERENCE]
@@ -148,6 +138,9 @@ def _conclude(
     if reason := obstacle or probes.problem:
         store.event(run.id, "analyze", "warning" if probes.problem else "choice", reason)
         progress.note(reason, warning=probes.problem is not None)
+    if answers.skipped:
+        slow = count(len(answers.skipped), "search", "searches")
+        warn(store, run, progress, f"{slow} of an answer for a form took too long; it counts as not found.")
     with progress.task("writing results"):
         others = [make_groups(run.id, again, extraction, test.gaps) for again in fitted.others]
         conclusions = Conclusions(
@@ -163,6 +156,16 @@ def _conclude(
         )
         write_results(store, run, extraction, layers, conclusions, config.alpha)
         probes.forget_others()
+
+
+def _planned(test: CausalTest, progress: Progress) -> tuple[list[Change], CausalPlan | None, str | None]:
+    """The changes on D and the plan for C, or why there is none."""
+    with progress.task("patching groups of features"):
+        changes = test.changes()
+    plan = test.plan(changes)
+    if plan.changes or test.probes.problem is not None:
+        return changes, plan, None
+    return changes, None, "No change of features holds enough of the difference on D to be tested on C."
 
 
 def _describe(

@@ -10,7 +10,7 @@ a reader notices.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,7 +20,14 @@ from sklearn.feature_extraction.text import CountVectorizer
 from analyze.behaviors.own_answers import OwnAnswers
 from analyze.behaviors.predicates import FORMS, AnswerPredicate, language_of, words_of
 from analyze.behaviors.score import discordant, log_odds, one_sided_p, one_sided_ps, smallest_testable
-from analyze.behaviors.words import LISTED_WORDS, as_written, is_content, shared_sequence, with_companions
+from analyze.behaviors.words import (
+    LISTED_WORDS,
+    as_written,
+    is_content,
+    is_function_word,
+    shared_sequence,
+    with_companions,
+)
 from analyze.extraction import BoolArray, FloatArray
 from fi_store.method import METHOD
 from fi_store.prompts import Concept
@@ -90,7 +97,11 @@ class _Search:
 
     @cached_property
     def words(self) -> tuple[list[str], dict[Side, FloatArray]]:
-        """The content words, and for each model (k, words) the share of a cluster's answers that hold each.
+        """The content words, and for each model (k, words) the share of a cluster's answers that hold each."""
+        return self._words(is_content)
+
+    def _words(self, listed: Callable[[str], bool]) -> tuple[list[str], dict[Side, FloatArray]]:
+        """The words for which `listed` holds, as in `words`.
 
         Words in fewer answers than the test needs at the least are left out.
         """
@@ -101,11 +112,16 @@ class _Search:
         except ValueError:  # no word is in enough answers
             return [], {side: np.zeros((self.answers.n_clusters, 0)) for side in SIDES}
         names = [str(name) for name in vectors.get_feature_names_out()]
-        kept = [at for at, name in enumerate(names) if is_content(name)]
+        kept = [at for at, name in enumerate(names) if listed(name)]
         n = len(texts) // 2
         dense = np.asarray(counts[:, kept].toarray(), dtype=np.float64)
         parts = {"base": dense[:n], "target": dense[n:]}
         return [names[at] for at in kept], {side: self.answers.by_cluster(parts[side]) for side in SIDES}
+
+    @cached_property
+    def function_words(self) -> tuple[list[str], dict[Side, FloatArray]]:
+        """The same for function words."""
+        return self._words(is_function_word)
 
     def next(self) -> Candidate | None:
         """The best candidate on the open clusters; None if chance could explain all that is left."""
@@ -180,16 +196,18 @@ class _Search:
         return float(log_odds(base[self.open, None], target[self.open, None])[0])
 
     def _setting_apart(self, side: Side) -> list[str]:
-        """The content words that set the model's answers apart beyond chance on the open clusters, best first."""
-        names, shares = self.words
-        base, target = shares["base"][self.open], shares["target"][self.open]
-        scores = log_odds(base, target) * (1 if side == "target" else -1)
-        best = np.argsort(-scores, kind="stable")[:LISTED_WORDS]
-        return [
-            names[at]
-            for at in best
-            if one_sided_p(*self._ahead(base[:, at], target[:, at], side)) <= self.alpha
-        ]
+        """The words that set the model's answers apart beyond chance on the open clusters: content words, best first,
+        then function words, which never lead but may be what a reader recognizes."""
+        found: list[str] = []
+        for names, shares in (self.words, self.function_words):
+            base, target = shares["base"][self.open], shares["target"][self.open]
+            scores = log_odds(base, target) * (1 if side == "target" else -1)
+            found += [
+                names[at]
+                for at in np.argsort(-scores, kind="stable")[:LISTED_WORDS]
+                if one_sided_p(*self._ahead(base[:, at], target[:, at], side)) <= self.alpha
+            ]
+        return found
 
     def _texts(self, side: Side) -> list[str]:
         """A model's answers on the open clusters."""

@@ -28,6 +28,11 @@ def is_content(word: str) -> bool:
     return 1 < len(word) <= MAX_WORD and any(map(str.isalpha, word)) and word not in ENGLISH_STOP_WORDS
 
 
+def is_function_word(word: str) -> bool:
+    """An English function word (scikit-learn's list) of two letters or more."""
+    return len(word) > 1 and word in ENGLISH_STOP_WORDS
+
+
 def with_companions(leader: str, texts: Sequence[str]) -> tuple[str, ...]:
     """The leader, then the content words that share at least half of its sentences, closest first."""
     sentences = [set(words_of(sentence)) for text in texts for sentence in _SENTENCE.split(text)]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import save_file
 
-from analyze.extraction import CLASSES, BoolArray, Extraction, FloatArray, IntArray
+from analyze.extraction import CLASSES, RESPONSE, BoolArray, Extraction, FloatArray, IntArray
 from analyze.features import LayerEffects
 from analyze.fit import BLOCK
 from analyze.groups import Group
@@ -38,7 +38,8 @@ class Patch:
     coefficients: Float32  # (r, k)
     directions: Float32 | None = None  # (k, d) raw units
     group_id: str | None = None
-    latents: IntArray | None = None  # (k,) of the directions, where they are features
+    # (k,) of the directions, where they are features; -1 for one that does not act in the answer
+    latents: IntArray | None = None
     notes: Mapping[str, str] = field(
         default_factory=dict
     )  # what generation needs for positions in the answer
@@ -46,7 +47,7 @@ class Patch:
     @cached_property
     def id(self) -> str:
         digest = hashlib.sha256()
-        for part in (self.rows, self.coefficients, self.directions):
+        for part in (self.rows, self.coefficients, self.directions, self.latents):
             digest.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
         at = (self.kind, self.group_id, self.effects.site, self.effects.layer)
         return content_id("arm", *at, digest.hexdigest())
@@ -98,6 +99,8 @@ def features_patch(
         here = extraction.rows.position_class[rows] == group.position_class
         moved[np.ix_(here, ~own)] = 0
     directions = effects.directions[torch.from_numpy(latents)].numpy()
+    in_answers = [group.latents for group in groups if group.position_class == RESPONSE]
+    acting = np.isin(latents, np.concatenate([*in_answers, np.zeros(0, dtype=np.int64)]))
     return Patch(
         kind=kind,
         effects=effects,
@@ -106,7 +109,7 @@ def features_patch(
         coefficients=moved.astype(np.float32),
         directions=directions.astype(np.float32),
         group_id=leader,
-        latents=latents,
+        latents=np.where(acting, latents, -1),
         notes={"dictionary": dictionary, "side_first": effects.anchor},
     )
 

@@ -28,13 +28,13 @@ class Words:
     def summed(self, pushes: Iterable[Mapping[int, float]]) -> list[tuple[str, float]]:
         """Words with their nats, summed over tokens and over `pushes` (token id -> nats); largest first."""
         nats: dict[str, float] = defaultdict(float)
-        written: dict[str, Counter[str]] = defaultdict(Counter)
+        written: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         for each in pushes:
             for token, value in each.items():
                 word = self.usual.get(token, self.text.get(token, "").strip())
                 if word and "\ufffd" not in word:
                     nats[word.casefold()] += value
-                    written[word.casefold()][word] += abs(value)  # type: ignore[assignment]
+                    written[word.casefold()][word] += abs(value)
         spelled = {key: min(forms, key=lambda form: (-forms[form], form)) for key, forms in written.items()}
         return sorted(
             ((spelled[key], value) for key, value in nats.items()), key=lambda item: (-item[1], item[0])

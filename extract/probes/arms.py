@@ -30,7 +30,8 @@ class Arm:
     """A patch of one site and layer. Its vectors lead from the base's activations towards the target's.
 
     rows: (r,) int64, ascending. coefficients: (r, k) float32. directions: (k, d_model) float32, or None if the
-    coefficients are the vectors. latents: (k,) int64, the latents of a dictionary that the directions belong to.
+    coefficients are the vectors. latents: (k,) int64, the latents of a dictionary that the directions belong to; -1 for
+    one that does not act in the answer.
     """
 
     path: Path
@@ -162,10 +163,11 @@ def live_patch(folder: Path, arm: Arm) -> FeaturePatch | ControlPatch:
     about = arm.metadata
     if arm.latents is not None and arm.directions is not None and about.get("side_first") in SIDES:
         dictionary = load_dictionary(folder / about.get("dictionary", ""))
-        if bool(((arm.latents < 0) | (arm.latents >= dictionary.config.n_latents)).any()):
+        if bool(((arm.latents < -1) | (arm.latents >= dictionary.config.n_latents)).any()):
             raise ExtractionError(f"The arm {arm.path} names latents that its dictionary does not have.")
         first: Side = "base" if about["side_first"] == "base" else "target"
-        return FeaturePatch(dictionary, first, arm.latents, arm.directions)
+        acting = arm.latents >= 0
+        return FeaturePatch(dictionary, first, arm.latents[acting], arm.directions[acting])
     sign = {"1": 1.0, "-1": -1.0}.get(about.get("sign", "").removesuffix(".0").removeprefix("+"))
     if "like" in about and sign is not None and arm.directions is not None and len(arm.directions) == 1:
         if not bool(arm.directions.any()):

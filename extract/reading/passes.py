@@ -81,7 +81,8 @@ class Positions(NamedTuple):
 
     def of(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same on the device of a module's output."""
-        return tuple(part.to(hidden.device) for part in self)  # type: ignore[return-value]
+        rows, columns, numbers = (part.to(hidden.device) for part in self)
+        return rows, columns, numbers
 
 
 class PlannedPass(NamedTuple):

@@ -35,7 +35,7 @@ class ProbeRequest(Base):
 
     Kind `read`: read both answers to these prompts and store their log-probabilities; with `words` also the tokens that
     the patch pushes. Kind `generate`: answer these prompts. For positions in the answer, which a patch cannot know
-    beforehand, both models read on side by side and the arm's features are encoded at every step.
+    beforehand, both models read on side by side and the arm's features that act there are encoded at every step.
     """
 
     __tablename__ = "probe_request"

@@ -11,7 +11,7 @@ from analyze.behaviors import Behavior, choose_behaviors, confirm_behaviors
 from analyze.behaviors.own_answers import OwnAnswers
 from analyze.behaviors.predicates import OwnAnswer
 from analyze.behaviors.score import log_odds, one_sided_p
-from analyze.behaviors.words import as_written, shared_sequence, with_companions
+from analyze.behaviors.words import as_written, is_content, shared_sequence, with_companions
 from analyze.names import behavior_sentence
 from fi_store.prompts import load_concepts
 from fi_store.vocabulary import SIDES, Side
@@ -247,3 +247,14 @@ def test_words_of_one_sentence_join_their_leader() -> None:
     assert shared_sequence(texts, {"wait"}) == ("wait", "let", "me", "check")
     assert as_written(texts, ("wait", "let", "me")) == "Wait, let me"
     assert shared_sequence(["one wait"], {"wait"}) is None
+
+
+def test_function_words_are_listed_after_content_words_and_never_lead() -> None:
+    base = answers(24, 1)
+    target = [f"{text} Therefore we met the marmot." for text in answers(24, 2)]
+    (first, *_) = choose_behaviors(answers_of(base, target), [], 0.05)
+    assert "therefore" not in first.predicate.words
+    assert "marmot" in first.words
+    assert "therefore" in first.words
+    content = [is_content(word) for word in first.words]
+    assert content == sorted(content, reverse=True)

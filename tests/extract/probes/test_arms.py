@@ -105,6 +105,15 @@ def test_features_are_encoded_from_both_models(first: Side, tmp_path: Path) -> N
     )
 
 
+def test_features_of_prompts_do_not_act_in_answers(tmp_path: Path) -> None:
+    dictionary().save(tmp_path / "dictionary")
+    about = {"dictionary": "dictionary", "side_first": "base"}
+    tensors = {**GOOD, "latents": torch.tensor([0, -1])}
+    live = live_patch(tmp_path, load_arm(saved(tmp_path, tensors, about), "resid_post", 1, 4))
+    base, target = torch.tensor([[1.0, 7.0, -3.0, 0.0]]), torch.tensor([[5.0, 8.0, 6.0, 9.0]])
+    torch.testing.assert_close(live.vectors({"base": base, "target": target})[0], 2.0 * DIRECTIONS[0])
+
+
 @pytest.mark.parametrize("about", [{}, {"like": "arm.safetensors"}, {"like": "arm.safetensors", "sign": "2"}])
 def test_an_arm_that_does_not_tell_how_it_goes_on_is_refused(about: dict[str, str], tmp_path: Path) -> None:
     arm = load_arm(saved(tmp_path, GOOD, about), "resid_post", 1, 4)
