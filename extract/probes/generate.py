@@ -26,6 +26,7 @@ from extract.reading import (
     answer_of,
     end_ids,
     reader_of,
+    write_on,
 )
 from fi_store.errors import ExtractionError
 from fi_store.vocabulary import SIDES, Side
@@ -45,36 +46,38 @@ def generate_patched(job: Job, folder: Path, units: Sequence[Unit], request: Req
             raise ExtractionError("Models with different tokenizers cannot read an answer side by side.")
         live = live_patch(folder, arm)
     reader = reader_of(job.pair, side)
-    prompts = [unit.prompt_ids(side) for unit in units]
-    own = Decoding(reader, prompts, job.pair.device)
-    logits = own.begin(None if arm is None else _at_prompts(own, arm, side, units))
-    beside = None
-    if arm is not None and live is not None:
-        beside = _Beside(job, side, arm, live, prompts)
+    own = _decoding(job, side, units)
+    beside = None if arm is None or live is None else _Beside(job, side, arm, live, units)
     ends = end_ids(reader.plain, reader.tokenizer)
-    stops = torch.tensor(ends, dtype=torch.long)
-    ended = torch.zeros(len(units), dtype=torch.bool)
-    tokens: list[Tensor] = []
-    for left in reversed(range(job.config.max_new_tokens)):
-        if bool(logits.isnan().any()):
-            raise NotFiniteError(
-                f"A patch of the {side} (layer {request.layer}, {request.site}) makes values that are not finite."
-            )
-        tokens.append(logits.argmax(1).cpu())
-        ended |= torch.isin(tokens[-1], stops)
-        if not left or bool(ended.all()):
-            break
-        logits = own.go_on(tokens[-1], None if beside is None else beside.edit(tokens[-1]))
-    return [answer_of(row, ends, reader.tokenizer) for row in torch.stack(tokens, 1).tolist()]
+    try:
+        logits = own.begin(None if arm is None else _at_prompts(own, arm, side, units))
+        if beside is None:
+            written = write_on(own, logits, ends)
+        else:
+            written = write_on(own, logits, ends, beside.edit, beside.decoding)
+    except NotFiniteError as error:
+        raise NotFiniteError(
+            f"A patch of the {side} (layer {request.layer}, {request.site}) makes values that are not finite."
+        ) from error
+    return [answer_of(tokens, ends, reader.tokenizer) for tokens in written]
+
+
+def _decoding(job: Job, side: Side, units: Sequence[Unit]) -> Decoding:
+    """The units' prompts as one model reads them. What it reads apart has no row that can be patched."""
+    limit = min(min(unit.sequences[0].sides[side].kept, default=0) for unit in units)
+    prompts = [unit.prompt_ids(side) for unit in units]
+    return Decoding(
+        reader_of(job.pair, side), prompts, job.config.max_new_tokens, job.pair.device, limit=limit
+    )
 
 
 def _at_prompts(decoding: Decoding, arm: Arm, side: Side, units: Sequence[Unit]) -> Edit:
     """Patches the rows of prompts and starts while the prompts are read."""
     at: list[tuple[int, int, int]] = []  # text, column, row of the extraction
-    for number, (unit, start) in enumerate(zip(units, decoding.starts, strict=True)):
+    for number, unit in enumerate(units):
         text = unit.sequences[0].sides[side]
         at += [
-            (number, start + position, unit.first_rows[0] + row)
+            (number, decoding.column(number, position), unit.first_rows[0] + row)
             for row, position in enumerate(text.kept)
             if position < text.n_prompt
         ]
@@ -97,11 +100,11 @@ class _Beside:
         side: Side,
         arm: Arm,
         live: FeaturePatch | ControlPatch,
-        prompts: Sequence[Sequence[int]],
+        units: Sequence[Unit],
     ) -> None:
         self.side, self.arm, self.live = side, arm, live
         self.other = SIDES[1 - SIDES.index(side)]
-        self.decoding = Decoding(reader_of(job.pair, self.other), prompts, job.pair.device)
+        self.decoding = _decoding(job, self.other, units)
         self.decoding.begin()
 
     def edit(self, tokens: Tensor) -> Edit:

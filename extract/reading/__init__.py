@@ -8,7 +8,7 @@ from __future__ import annotations
 from extract.reading.attribution import AttributionReading, attribute_pair
 from extract.reading.backward import Shift, read_answers
 from extract.reading.batch import BATCH_TOKENS, padded_length
-from extract.reading.decoding import Decoding
+from extract.reading.decoding import Decoding, write_on
 from extract.reading.divergence import BLOCK_ROWS, VocabularyMap, map_vocabularies
 from extract.reading.facts import (
     attribution_table,
@@ -89,5 +89,6 @@ __all__ = [
     "scorings_of",
     "summary_table",
     "token_table",
+    "write_on",
     "write_shards",
 ]

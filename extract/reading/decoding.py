@@ -1,66 +1,194 @@
-"""Reads prompts at once and then goes on token by token, while an edit looks at or changes one site's activations."""
+"""Greedy decoding with one model: prompts are read at once, then every text goes on token by token until it ends.
+
+Texts are padded so that all go on in the same column. What all prompts open with is read once, keys and values are
+appended in place, and texts that have ended leave the batch.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.cache_utils import DynamicLayer
 
-from extract.reading.hooks import Edit, Readable, edited, narrowed
+from extract.reading.hooks import Edit, NotFiniteError, Readable, edited, narrowed
+from extract.reading.prefix import prefix_cache, shareable, shared_length
 from fi_store.errors import ExtractionError
 
 
 class Decoding:
-    """Some texts that one model reads, padded on the left so that they all go on in the same column.
+    """Some texts that one model reads together. At most `n_new` tokens are added to each.
 
-    `starts` are the columns in which the prompts begin.
+    What they open with, at most `limit` tokens, is read when the object is made. `plain` says, after the prompts were
+    read, whether the model keeps plain keys and values; texts may leave only then.
     """
 
     def __init__(
-        self, reader: Readable, prompts: Sequence[Sequence[int]], device: torch.device | str
+        self,
+        reader: Readable,
+        prompts: Sequence[Sequence[int]],
+        n_new: int,
+        device: torch.device | str,
+        *,
+        limit: int | None = None,
     ) -> None:
-        self.reader, self.device = reader, device
-        width = max(map(len, prompts))
-        self.starts = [width - len(prompt) for prompt in prompts]
-        self._prompts = torch.zeros(len(prompts), width, dtype=torch.long)
-        self._mask = torch.zeros(len(prompts), width, dtype=torch.long)
-        for number, (start, prompt) in enumerate(zip(self.starts, prompts, strict=True)):
-            self._prompts[number, start:] = torch.tensor(prompt)
-            self._mask[number, start:] = 1
-        self._cache: Any = None
+        self.reader, self.device, self.n_new = reader, device, n_new
+        self.plain = False
+        count, width, shortest = len(prompts), max(map(len, prompts)), min(map(len, prompts)) - 1
+        self._shared = shared_length(prompts, shortest if limit is None else min(shortest, limit))
+        self._cache: Any = self._read_opening(prompts[0][: self._shared], count) if self._shared else None
+        if self._cache is None:
+            self._shared = 0
+        # Each row holds the shared tokens, then padding, then the rest of its prompt.
+        self._starts = [width - len(prompt) for prompt in prompts]
+        self._rest = torch.zeros(count, width - self._shared, dtype=torch.long)
+        self._mask = torch.zeros(count, width, dtype=torch.long)
+        self._mask[:, : self._shared] = 1
+        for number, (start, prompt) in enumerate(zip(self._starts, prompts, strict=True)):
+            self._rest[number, start:] = torch.tensor(prompt[self._shared :])
+            self._mask[number, start + self._shared :] = 1
 
+    def column(self, number: int, position: int) -> int:
+        """Where a position of a prompt, after what is shared, is in the pass over the prompts."""
+        return self._starts[number] + position - self._shared
+
+    @torch.inference_mode()
     def begin(self, edit: Edit | None = None) -> Tensor:
         """Reads the prompts; returns the logits (n, V) of what follows."""
-        return self._read(self._prompts, edit)
+        with self.reader.active() as model:
+            logits, output = self._read(model, self._rest, edit)
+            cache = shareable(model, output, self._mask.shape[1])
+        if cache is not None:
+            self.plain = True
+            cache.layers = [GrowingLayer(layer, self.n_new) for layer in cache.layers]
+        return logits
 
+    @torch.inference_mode()
     def go_on(self, tokens: Tensor, edit: Edit | None = None) -> Tensor:
         """Reads one more token of each text (n,); returns the logits (n, V) of what follows."""
         self._mask = torch.cat([self._mask, torch.ones(len(tokens), 1, dtype=torch.long)], 1)
-        return self._read(tokens[:, None], edit)
+        with self.reader.active() as model:
+            return self._read(model, tokens[:, None], edit)[0]
 
     @torch.inference_mode()
-    def _read(self, ids: Tensor, edit: Edit | None) -> Tensor:
+    def keep(self, going: Tensor) -> Tensor:
+        """Lets the texts that do not go on (n,) bool leave; returns the numbers (k,) of the others in their new order.
+
+        The last ones take the rows of those that leave.
+        """
+        count = int(going.sum())
+        order = torch.arange(len(going))
+        free, moved = (~going[:count]).nonzero()[:, 0], count + going[count:].nonzero()[:, 0]
+        order[free] = moved
+        self._mask = self._mask[order[:count]]
+        for layer in self._cache.layers:
+            layer.move(free, moved, count)
+        return order[:count]
+
+    @torch.inference_mode()
+    def _read_opening(self, tokens: Sequence[int], count: int) -> Any:
+        with self.reader.active() as model:
+            return prefix_cache(model, tokens, count, self.device)
+
+    def _read(self, model: Any, ids: Tensor, edit: Edit | None) -> tuple[Tensor, Any]:
         last = torch.arange(len(ids)), torch.full((len(ids),), ids.shape[1] - 1)
-        with self.reader.active() as model, edited(self.reader, edit):
-            options = {}
-            if "position_ids" in inspect.signature(model.forward).parameters:
-                positions = (self._mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-                options["position_ids"] = positions.to(self.device)
-            with narrowed(model, ids.shape, last) as was_narrowed:
-                output = model(
-                    input_ids=ids.to(self.device),
-                    attention_mask=self._mask.to(self.device),
-                    past_key_values=self._cache,
-                    use_cache=True,
-                    **options,
-                )
+        options = {}
+        if "position_ids" in inspect.signature(model.forward).parameters:
+            positions = (self._mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+            options["position_ids"] = positions.to(self.device)
+        with edited(self.reader, edit), narrowed(model, ids.shape, last) as was_narrowed:
+            output = model(
+                input_ids=ids.to(self.device),
+                attention_mask=self._mask.to(self.device),
+                past_key_values=self._cache,
+                use_cache=True,
+                **options,
+            )
         self._cache = getattr(output, "past_key_values", None)
         if self._cache is None:
             raise ExtractionError(
                 f"{self.reader.reference.text} keeps no keys and values, so it cannot answer under a patch."
             )
-        logits: Tensor = output.logits[0] if was_narrowed() else output.logits[:, -1]
-        return logits
+        return output.logits[0] if was_narrowed() else output.logits[:, -1], output
+
+
+def write_on(
+    decoding: Decoding,
+    logits: Tensor,
+    ends: Sequence[int],
+    edit: Callable[[Tensor], Edit | None] = lambda _tokens: None,
+    beside: Decoding | None = None,
+) -> list[list[int]]:
+    """Lets every text go on, from the logits (n, V) after its prompt, until one of the tokens `ends` or the limit.
+
+    `edit` says what is done while a step's tokens (n,) are read, and `beside` reads the same texts. The tokens of a
+    text that cannot leave the batch go on after its end.
+
+    Raises:
+        NotFiniteError: a prediction is NaN.
+    """
+    stops = set(ends)
+    written: list[list[int]] = [[] for _ in range(len(logits))]
+    numbers = torch.arange(len(logits))
+    decodings = [decoding] if beside is None else [decoding, beside]
+    for left in reversed(range(decoding.n_new)):
+        if bool(logits.isnan().any()):
+            raise NotFiniteError(
+                f"{decoding.reader.reference.text} gives predictions that are not finite.",
+                hint="try another precision, for example --quantization fp32",
+            )
+        tokens = logits.argmax(1).cpu()
+        for number, token in zip(numbers.tolist(), tokens.tolist(), strict=True):
+            written[number].append(token)
+        ended = torch.tensor([not stops.isdisjoint(written[number]) for number in numbers.tolist()])
+        if not left or bool(ended.all()):
+            break
+        if bool(ended.any()) and all(each.plain for each in decodings):
+            for each in decodings:
+                order = each.keep(~ended)
+            numbers, tokens = numbers[order], tokens[order]
+        logits = decoding.go_on(tokens, edit(tokens))
+    return written
+
+
+class GrowingLayer(DynamicLayer):
+    """One layer's keys and values with room for `room` more tokens, so that a new token costs only its own copy."""
+
+    keys: Tensor
+    values: Tensor
+
+    def __init__(self, layer: Any, room: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.dtype, self.device, self.is_initialized = layer.dtype, layer.device, True
+        self._all = [_with_room(values, room) for values in (layer.keys, layer.values)]
+        self._show(layer.keys.shape[-2])
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *_args: Any, **_kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Appends keys and values of new tokens; returns those of all tokens."""
+        start = self.keys.shape[-2]
+        for whole, new in zip(self._all, (key_states, value_states), strict=True):
+            whole[..., start : start + new.shape[-2], :] = new
+        self._show(start + key_states.shape[-2])
+        return self.keys, self.values
+
+    def move(self, free: Tensor, moved: Tensor, count: int) -> None:
+        """Puts some rows (m,) in the place of others (m,) and keeps the first `count` rows."""
+        length = self.keys.shape[-2]
+        for whole in self._all:
+            whole[free.to(whole.device)] = whole[moved.to(whole.device)]
+        self._all = [whole[:count] for whole in self._all]
+        self._show(length)
+
+    def _show(self, length: int) -> None:
+        self.keys, self.values = (whole[..., :length, :] for whole in self._all)
+
+
+def _with_room(values: Tensor, room: int) -> Tensor:
+    whole = values.new_empty((*values.shape[:-2], values.shape[-2] + room, values.shape[-1]))
+    whole[..., : values.shape[-2], :] = values
+    return whole

@@ -1,18 +1,24 @@
-"""Generates each model's own greedy answers, in batches with padding on the left."""
+"""Generates each model's own greedy answers, in batches of prompts of similar length."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from transformers import GenerationConfig
 
-from extract.reading.prefix import prefix_cache, shared_length
+from extract.reading.batch import plan_batches
+from extract.reading.decoding import Decoding, write_on
+from extract.reading.prefix import may_share
 from fi_store.ids import content_id
 
 if TYPE_CHECKING:
     from extract.models import Reader
+
+ANSWER_TOKENS = 8192
+"""The limit on a batch's padded tokens, those of the answers included: their keys and values are kept in memory."""
 
 
 class Answer(NamedTuple):
@@ -26,41 +32,71 @@ class Answer(NamedTuple):
     finished: bool
 
 
-@torch.inference_mode()
 def generate_answers(
     reader: Reader, prompts: Sequence[Sequence[int]], max_new_tokens: int, device: Any
 ) -> list[Answer]:
-    """Greedy answers to prompts given as token ids. They are deterministic for the same batch.
+    """Greedy answers to prompts given as token ids. They are deterministic for the same prompts.
 
-    A model's own sampling settings and penalties are ignored: with them, the answer would depend on more than the
+    A model's own settings for generation are ignored: with them, the answer would depend on more than the
     distributions that divergences compare.
     """
-    if not prompts:
-        return []
-    width = max(len(row) for row in prompts)
-    with reader.active() as active:
-        model: Any = active
-        ends = end_ids(model, reader.tokenizer)
-        n_shared = shared_length(prompts, min(len(row) for row in prompts) - 1)
-        past = prefix_cache(model, prompts[0][:n_shared], len(prompts), device) if n_shared else None
-        if past is None:
-            n_shared = 0
-        # Each row holds the shared tokens, then padding, then the rest of its prompt.
-        ids = torch.zeros(len(prompts), width, dtype=torch.long)
-        mask = torch.zeros(len(prompts), width, dtype=torch.long)
-        mask[:, :n_shared] = 1
-        for number, row in enumerate(prompts):
-            tokens = torch.tensor(row)
-            ids[number, :n_shared] = tokens[:n_shared]
-            ids[number, width - len(row) + n_shared :] = tokens[n_shared:]
-            mask[number, width - len(row) + n_shared :] = 1
+    ends = end_ids(reader.plain, reader.tokenizer)
+    answers: dict[int, Answer] = {}
+    lengths = [len(prompt) + max_new_tokens for prompt in prompts]
+    for numbers in plan_batches(lengths, [1] * len(prompts), ANSWER_TOKENS):
+        written = _write([prompts[number] for number in numbers], reader, max_new_tokens, ends, device)
+        answers |= {
+            number: answer_of(tokens, ends, reader.tokenizer)
+            for number, tokens in zip(numbers, written, strict=True)
+        }
+    return [answers[number] for number in range(len(prompts))]
+
+
+def _write(
+    prompts: Sequence[Sequence[int]], reader: Reader, max_new_tokens: int, ends: list[int], device: Any
+) -> list[list[int]]:
+    """The tokens that a model writes after some prompts; they may go on after an end mark."""
+    if may_share(reader.plain):
+        decoding = Decoding(reader, prompts, max_new_tokens, device)
+        logits = decoding.begin()
+        if decoding.plain:
+            return write_on(decoding, logits, ends)
+    return _write_with_transformers(prompts, reader, max_new_tokens, ends, device)
+
+
+@torch.inference_mode()
+def _write_with_transformers(
+    prompts: Sequence[Sequence[int]], reader: Reader, max_new_tokens: int, ends: list[int], device: Any
+) -> list[list[int]]:
+    """The same for a model with a sliding window or a recurrent state, which transformers knows how to carry on."""
+    width = max(map(len, prompts))
+    ids, mask = torch.zeros(2, len(prompts), width, dtype=torch.long)
+    for number, prompt in enumerate(prompts):
+        ids[number, width - len(prompt) :] = torch.tensor(prompt)
+        mask[number, width - len(prompt) :] = 1
+    settings = GenerationConfig(  # type: ignore[no-untyped-call]
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+        use_cache=True,
+        eos_token_id=ends or None,
+        pad_token_id=ends[0] if ends else 0,  # only after an end mark, where it is never read
+    )
+    with reader.active() as active, _no_own_settings(active) as model:
         output = model.generate(
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device),
-            past_key_values=past,
-            generation_config=_greedy(max_new_tokens, ends),
+            input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=settings
         )
-    return [answer_of(row, ends, reader.tokenizer) for row in output[:, width:].tolist()]
+    return output[:, width:].tolist()  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _no_own_settings(model: Any) -> Iterator[Any]:
+    """Hides the model's settings while the context is open: transformers takes from them what a call leaves open."""
+    own = model.generation_config
+    model.generation_config = GenerationConfig()  # type: ignore[no-untyped-call]
+    try:
+        yield model
+    finally:
+        model.generation_config = own
 
 
 def end_ids(model: Any, tokenizer: Any) -> list[int]:
@@ -83,21 +119,6 @@ def answering(reader: Reader, trust_remote_code: bool) -> str | None:
         return None
     config = {name: value for name, value in reader.plain.config.to_dict().items() if name not in UNIMPORTANT}
     return content_id("answering", config, end_ids(reader.plain, reader.tokenizer))
-
-
-def _greedy(max_new_tokens: int, ends: list[int]) -> GenerationConfig:
-    return GenerationConfig(  # type: ignore[no-untyped-call]
-        do_sample=False,
-        num_beams=1,
-        max_new_tokens=max_new_tokens,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
-        temperature=1.0,
-        top_p=1.0,
-        top_k=50,
-        eos_token_id=ends or None,
-        pad_token_id=ends[0] if ends else 0,  # only after an end mark, where it is never read
-    )
 
 
 def answer_of(tokens: list[int], ends: list[int], tokenizer: Any) -> Answer:

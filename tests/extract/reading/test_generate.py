@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -78,15 +82,56 @@ def test_an_end_mark_ends_the_answer_and_is_not_part_of_it(pair: LoadedPair) -> 
         settings.eos_token_id = before
 
 
-def test_a_models_own_sampling_settings_are_ignored(pair: LoadedPair) -> None:
-    plain = generate_answers(pair.base, PROMPTS, 6, "cpu")
-    settings = pair.base.plain.generation_config
-    before = settings.to_dict()
-    settings.update(do_sample=True, temperature=5.0, top_k=3, repetition_penalty=9.0, no_repeat_ngram_size=1)
+OWN_SETTINGS: dict[str, object] = {
+    "use_cache": False,
+    "do_sample": True,
+    "temperature": 5.0,
+    "top_k": 3,
+    "repetition_penalty": 9.0,
+    "no_repeat_ngram_size": 1,
+    "guidance_scale": 3.0,
+    "max_time": 0.0,
+    "stop_strings": ["e", " "],
+    "cache_implementation": "static",
+}
+
+
+@pytest.mark.parametrize("sliding", [False, True], ids=["plain", "sliding"])
+def test_a_models_own_settings_are_ignored(tiny_models: TinyModels, tmp_path: Path, sliding: bool) -> None:
+    """They stand in the model's folder, together with words that it suppresses: those that it would write."""
+    shutil.copytree(tiny_models.llama, tmp_path / "own")
+    reader = loaded(tiny_models.llama, tiny_models.llama).base
+    windows = (
+        {"layer_types": ["sliding_attention"] * reader.n_layers, "sliding_window": 40} if sliding else {}
+    )
+    reader.plain.config.update(windows)
+    plain = generate_answers(reader, PROMPTS, 6, "cpu")
+    written = token_by_token(reader, PROMPTS[0], 1)
+    own = {**OWN_SETTINGS, "suppress_tokens": written, "bad_words_ids": [written]}
+    path = tmp_path / "own" / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **own}), encoding="utf-8")
+    reader = loaded(tmp_path / "own", tmp_path / "own").base
+    reader.plain.config.update(windows)
+    assert reader.plain.generation_config.use_cache is False
+    assert generate_answers(reader, PROMPTS, 6, "cpu") == plain
+
+
+def test_answers_do_not_depend_on_which_others_leave_the_batch(pair: LoadedPair) -> None:
+    reader = pair.base
+    settings = reader.plain.generation_config
+    before = settings.eos_token_id
+    prompts = [[*OPENING, *range(first, first + 5)] for first in range(20, 60, 5)]
     try:
-        assert generate_answers(pair.base, PROMPTS, 6, "cpu") == plain
+        settings.eos_token_id = []
+        stops = [token_by_token(reader, prompt, at + 2)[at] for at, prompt in enumerate(prompts[:4])]
+        settings.eos_token_id = stops
+        answers = generate_answers(reader, prompts, 8, "cpu")
+        assert len({answer.n_tokens for answer in answers}) > 2
+        for prompt, answer in zip(prompts, answers, strict=True):
+            assert generate_answers(reader, [prompt], 8, "cpu") == [answer]
+            assert answer.n_tokens == len(token_by_token(reader, prompt, 8))
     finally:
-        settings.update(**before)
+        settings.eos_token_id = before
 
 
 def test_no_prompts_no_answers(pair: LoadedPair) -> None:
