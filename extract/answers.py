@@ -7,13 +7,14 @@ versions. When several models are compared with one base, the base therefore ans
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from extract.job import Job, precision_of, stored_rendering
 from extract.reading import Answer, generate_answers
-from extract.texts import Rendering
+from extract.texts import Format
 from fi_store.store import Store
 from fi_store.store.tables import Generation, Run
 from fi_store.versions import recorded_versions
@@ -50,15 +51,22 @@ def earlier_sources(store: Store, run_id: str, job: Job) -> AnswerSources:
     versions = recorded_versions()
     sources: AnswerSources = {}
     for run in runs:  # newer runs overwrite older ones
-        if run.versions != versions or not _answers_alike(store, run, job):
+        if run.versions != versions or not _answers_alike(run, job):
             continue
-        for author, model in (("target", run.target_model_id), ("base", run.base_model_id)):
-            known = _answering(store, run.id, author)
+        hashes = {side: _answering(store, run.id, side) for side in SIDES}
+        if not any(hashes.values()):
+            continue
+        formats = stored_rendering(store, run.id).formats
+        authors: tuple[tuple[Side, str], ...] = (("target", run.target_model_id), ("base", run.base_model_id))
+        for author, model in authors:
             sources.update(
                 {
                     side: AnswerSource(run.id, author)
                     for side in SIDES
-                    if models[side] == model and known is not None and known == job.answering[side]
+                    if models[side] == model
+                    and hashes[author] is not None
+                    and hashes[author] == job.answering[side]
+                    and _visible(formats[author]) == _visible(job.rendering.formats[side])
                 }
             )
     return sources
@@ -68,7 +76,7 @@ def _answering(store: Store, run_id: str, author: str) -> str | None:
     """The stored hash of what determined one model's answers in a run, besides its fingerprint."""
     rows = store.rows(
         f"SELECT detail->>'{author}_answering' AS hash FROM run_event WHERE run_id = $run AND kind = 'choice'"
-        " AND (detail->>'prefix') IS NOT NULL",
+        " AND (detail->'rendering') IS NOT NULL",
         run=run_id,
     )
     return rows[0]["hash"] if rows else None
@@ -89,19 +97,16 @@ def answers_to(store: Store, job: Job, number: int, sources: AnswerSources) -> A
     return answers
 
 
-def _answers_alike(store: Store, run: Run, job: Job) -> bool:
-    """Whether a model that is in both runs gives the same answers in both."""
-    return (
-        run.config["max_new_tokens"] == job.config.max_new_tokens
-        and precision_of(run.dtype, run.config["quantization"])
-        == precision_of(job.dtype, job.pair.quantization)
-        and _visible(stored_rendering(store, run.id)) == _visible(job.rendering)
-    )
+def _answers_alike(run: Run, job: Job) -> bool:
+    """Whether a model that is in both runs, with the same format, gives the same answers in both."""
+    return run.config["max_new_tokens"] == job.config.max_new_tokens and precision_of(
+        run.dtype, run.config["quantization"]
+    ) == precision_of(job.dtype, job.pair.quantization)
 
 
-def _visible(rendering: Rendering) -> tuple[bool, str, str]:
-    """The part of a rendering that affects what a model reads; whose template it was does not."""
-    return rendering.source == "none", rendering.prefix, rendering.suffix
+def _visible(written: Format) -> Format:
+    """The part of a format that affects what a model reads; whose template it was does not."""
+    return replace(written, source="")
 
 
 def _copied(store: Store, number: int, side: Side, source: AnswerSource) -> Answers:

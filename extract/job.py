@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from extract.reading import VocabularyMap, answering, map_vocabularies
-from extract.texts import Rendering, Tokenizers, canonical_first, choose_rendering, make_tokenizers
+from extract.texts import (
+    Rendering,
+    Tokenizers,
+    Wishes,
+    canonical_first,
+    choose_rendering,
+    make_tokenizers,
+)
 from fi_store import ids
 from fi_store.config import EXTRACTION_FIELDS, RunConfig
 from fi_store.errors import UsageError
@@ -20,7 +28,7 @@ from fi_store.vocabulary import SIDES, Side
 if TYPE_CHECKING:
     from extract.models import LoadedPair
 
-EXTRACTION_FORM = 3
+EXTRACTION_FORM = 4
 """Increased when an extraction of the same models, prompts and options would write something different."""
 CHUNK_PROMPTS = 32
 """Prompts that are answered, read and committed together. A killed run loses at most these."""
@@ -66,11 +74,17 @@ def prepare(
     texts = [text for prompt in suite.prompts for text in (prompt.text, prompt.control) if text]
     warnings: list[str] = []
     if rendering is None:
-        rendering, warnings = choose_rendering(pair, texts)
+        rendering, warnings = choose_rendering(pair, texts, config.chat_template, Wishes.of(config))
     tokenizers = make_tokenizers(pair, rendering, texts)
+    warnings += tokenizers.warnings(suite.prompts)
+    pair = replace(
+        pair,
+        base=replace(pair.base, turn_ends=tokenizers.codecs["base"].ends),
+        target=replace(pair.target, turn_ends=tokenizers.codecs["target"].ends),
+    )
     if not tokenizers.shared:
         warnings.append(
-            "The tokenizers differ. Only positions where both have a token boundary are compared."
+            "The models read different tokens. Only positions where both have a token boundary are compared."
         )
     base, target = pair.base, pair.target
     starts = range(0, len(suite.prompts), CHUNK_PROMPTS)
@@ -146,8 +160,11 @@ def begin(store: Store, job: Job) -> str:
         run_id,
         "extract",
         "choice",
-        f"Chat template: {job.rendering.source}.",
-        detail={**asdict(job.rendering), **{f"{side}_answering": job.answering[side] for side in SIDES}},
+        job.rendering.reason,
+        detail={
+            "rendering": job.rendering.stored(),
+            **{f"{side}_answering": job.answering[side] for side in SIDES},
+        },
     )
     store.event(
         run_id,
@@ -194,7 +211,7 @@ def _run(run_id: str, job: Job) -> Run:
         dtype=job.dtype,
         dtype_reason=pair.dtype_reason,
         canonical_first=job.first,
-        chat_template=job.rendering.source,
+        chat_template=job.rendering.choice,
         seed=config.seed,
         archived=False,
         created_at=now(),
@@ -210,11 +227,11 @@ def precision_of(dtype: str, quantization: str) -> tuple[str, str | None]:
 def stored_rendering(store: Store, run_id: str) -> Rendering:
     """How the run's prompts were rendered when it began. (Today its template might write another date.)"""
     (row,) = store.rows(
-        "SELECT detail->>'source' AS source, detail->>'prefix' AS prefix, detail->>'suffix' AS suffix FROM run_event "
-        "WHERE run_id = $run AND kind = 'choice' AND (detail->>'prefix') IS NOT NULL",  # -> binds weakly in DuckDB
+        "SELECT CAST(detail->'rendering' AS VARCHAR) AS rendering FROM run_event"
+        " WHERE run_id = $run AND kind = 'choice' AND (detail->'rendering') IS NOT NULL",  # -> binds weakly in DuckDB
         run=run_id,
     )
-    return Rendering(row["source"], row["prefix"], row["suffix"])
+    return Rendering.restored(json.loads(row["rendering"]))
 
 
 def stored_attribution(store: Store, run_id: str) -> Attribution:

@@ -54,6 +54,7 @@ def ingest(
         attribution = stored_attribution(store, previous.id)
     job = replace(job, attribution=attribution)
     progress.note(job.attribution.reason, warning=job.attribution.failed)
+    progress.note(job.rendering.reason)
     for message in (*pair.warnings, *job.warnings):
         progress.note(message, warning=True)
     estimate = estimate_job(job, store.folder)

@@ -23,6 +23,8 @@ Interventions = Literal["default", "full", "off"]
 Site = Literal["resid_post", "attn_out", "mlp_out"]
 DictionaryKind = Literal["paired_sae", "crosscoder", "diff_sae", "pca", "mean_diff"]
 ReportFormat = Literal["markdown", "html", "both"]
+TEMPLATE_CHOICES = ("auto", "base", "target", "own", "none")
+"""What `--chat-template` takes instead of a file."""
 DEPTHS = (0.57, 0.77, 0.93)
 """Relative depths for `--layers auto`. Early layers mostly encode the token itself; answers take shape later."""
 
@@ -71,6 +73,21 @@ class RunConfig(BaseModel):
     )
     max_new_tokens: int = Field(
         default=48, ge=2, le=4096, description="Maximum length of each model's own greedy answer, in tokens."
+    )
+    chat_template: str = Field(
+        default="auto",
+        description="The format of the prompts: auto, base, target, own (each model its own), none, or a Jinja file.",
+    )
+    system_prompt: str | None = Field(
+        default=None, min_length=1, description="A system prompt before every prompt."
+    )
+    template_arg: tuple[str, ...] = Field(
+        default=(), description="NAME=VALUE, an argument of the chat template, such as enable_thinking=false."
+    )
+    prefill: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Text with which every answer begins; both models go on from there.",
     )
     layers: str = Field(
         default="auto",
@@ -153,6 +170,31 @@ class RunConfig(BaseModel):
             raise ValueError("must not be empty")
         return value.strip() if value is not None else None
 
+    @field_validator("chat_template")
+    @classmethod
+    def _template_text(cls, value: str) -> str:
+        """The text of a template, so that the run keeps it whatever becomes of its file."""
+        if value in TEMPLATE_CHOICES or "{" in value:
+            return value
+        try:
+            text = Path(value).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise ValueError(
+                f"is none of {', '.join(TEMPLATE_CHOICES)}, and no readable file: {reason}"
+            ) from error
+        if "{" not in text:
+            raise ValueError("names a file that is no Jinja template")
+        return text
+
+    @field_validator("template_arg")
+    @classmethod
+    def _named_arguments(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if not value.partition("=")[0].isidentifier() or "=" not in value:
+                raise ValueError("must be NAME=VALUE")
+        return values
+
     @field_validator("naming_url")
     @classmethod
     def _plain_address(cls, value: str | None) -> str | None:
@@ -214,6 +256,7 @@ class RunConfig(BaseModel):
 
 EXTRACTION_FIELDS = (
     "max_new_tokens", "sites", "attribution", "quantization", "device", "trust_remote_code",
+    "chat_template", "system_prompt", "template_arg", "prefill",
 )  # fmt: skip
 """The fields that, with models and prompts, determine an extraction; `--skip-activations` needs them to be equal. The
 seed is not one of them: it only splits the prompts and draws what the analysis draws."""

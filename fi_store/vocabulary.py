@@ -28,6 +28,15 @@ POSITION_CLASSES: dict[str, str] = {
 }
 """Where a token is in its sequence. `start` is the last token of the chat template before the answer."""
 
+CHAT_TEMPLATES = {
+    "base": "the base's, for both models",
+    "target": "the target's, for both models",
+    "own": "each model's own",
+    "file": "the given one, for both models",
+    "none": "none",
+}
+"""Whose chat template a run's prompts are written in."""
+
 ShardKind = Literal["activation", "gradient"]
 SHARD_KINDS: dict[ShardKind, str] = {"activation": "activations", "gradient": "gradients"}
 """What a shard on disk holds. The words are also the name of the one tensor in it."""

@@ -67,7 +67,9 @@ def read_inside(base: str, prompts: Sequence[PromptRecord], layer: int, cache_di
             rendered = rendering.render(prompt.text)
             text = encode("base", rendered, "")
             kept = [
-                at for at, end in enumerate(text.ends) if rendered.content_start < end <= rendered.content_end
+                at
+                for at, end in enumerate(text.ends)
+                if rendered.base.content_start < end <= rendered.base.content_end
             ]
             with pair.base.active() as active:
                 model: Any = active

@@ -27,7 +27,8 @@ class Reader:
     """One side of a pair, in evaluation mode and without gradients.
 
     `adapter` is active only inside `active()`; None means the plain weights. `identity` is the row for the store,
-    `base_identity` the row of the model that an adapter was added to.
+    `base_identity` the row of the model that an adapter was added to. `turn_ends` are the ids with which the format of
+    a run's prompts ends an answer.
     """
 
     reference: ModelReference
@@ -37,6 +38,7 @@ class Reader:
     adapter: str | None
     identity: Model
     base_identity: Model | None = None
+    turn_ends: tuple[int, ...] = ()
     _layers: list[nn.Module] = field(default_factory=list, init=False, repr=False)
 
     @property

@@ -48,7 +48,7 @@ def generate_patched(job: Job, folder: Path, units: Sequence[Unit], request: Req
     reader = reader_of(job.pair, side)
     own = _decoding(job, side, units)
     beside = None if arm is None or live is None else _Beside(job, side, arm, live, units)
-    ends = end_ids(reader.plain, reader.tokenizer)
+    ends = end_ids(reader)
     try:
         logits = own.begin(None if arm is None else _at_prompts(own, arm, side, units))
         if beside is None:

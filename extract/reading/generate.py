@@ -40,7 +40,7 @@ def generate_answers(
     A model's own settings for generation are ignored: with them, the answer would depend on more than the
     distributions that divergences compare.
     """
-    ends = end_ids(reader.plain, reader.tokenizer)
+    ends = end_ids(reader)
     answers: dict[int, Answer] = {}
     lengths = [len(prompt) + max_new_tokens for prompt in prompts]
     for numbers in plan_batches(lengths, [1] * len(prompts), ANSWER_TOKENS):
@@ -99,11 +99,14 @@ def _no_own_settings(model: Any) -> Iterator[Any]:
         model.generation_config = own
 
 
-def end_ids(model: Any, tokenizer: Any) -> list[int]:
-    """The ids that end an answer, from the model's generation settings and from the tokenizer."""
-    declared = model.generation_config.eos_token_id
+def end_ids(reader: Reader) -> list[int]:
+    """The ids that end an answer: of the model's generation settings, its tokenizer and the format of its prompts."""
+    plain: Any = reader.plain
+    declared = plain.generation_config.eos_token_id
     found = declared if isinstance(declared, list) else [declared]
-    return sorted({int(token) for token in (*found, tokenizer.eos_token_id) if token is not None})
+    tokenizer: Any = reader.tokenizer
+    every = (*found, tokenizer.eos_token_id, *reader.turn_ends)
+    return sorted({int(token) for token in every if token is not None})
 
 
 UNIMPORTANT = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
@@ -118,7 +121,7 @@ def answering(reader: Reader, trust_remote_code: bool) -> str | None:
     if trust_remote_code:
         return None
     config = {name: value for name, value in reader.plain.config.to_dict().items() if name not in UNIMPORTANT}
-    return content_id("answering", config, end_ids(reader.plain, reader.tokenizer))
+    return content_id("answering", config, end_ids(reader))
 
 
 def answer_of(tokens: list[int], ends: list[int], tokenizer: Any) -> Answer:

@@ -75,7 +75,7 @@ def scorings_of(pair: LoadedPair, vocabulary: VocabularyMap) -> dict[Side, Scori
     made: dict[Side, Scoring] = {}
     for side, tokens in zip(SIDES, (vocabulary.base, vocabulary.target), strict=True):
         reader = reader_of(pair, side)
-        ends = torch.tensor(end_ids(reader.plain, reader.tokenizer), dtype=torch.long)
+        ends = torch.tensor(end_ids(reader), dtype=torch.long)
         made[side] = Scoring(ends, padding(tokens, reader.vocab_size))
     return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from extract.texts.rendering import RenderedPrompt, Rendering, canonical_first, choose_rendering
 from extract.texts.sequences import (
     FIRST_CLASSES,
     ReadSequence,
@@ -10,13 +11,17 @@ from extract.texts.sequences import (
     build_sequences,
     make_tokenizers,
 )
-from extract.texts.templates import Rendering, canonical_first, choose_rendering
+from extract.texts.templates import Format, Marks, Wishes
 
 __all__ = [
     "FIRST_CLASSES",
+    "Format",
+    "Marks",
     "ReadSequence",
+    "RenderedPrompt",
     "Rendering",
     "Tokenizers",
+    "Wishes",
     "build_sequence",
     "build_sequences",
     "canonical_first",

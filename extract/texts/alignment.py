@@ -9,17 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from extract.texts.templates import RenderedPrompt
+from extract.texts.rendering import RenderedPrompt, SideText
+from extract.texts.tokens import Encoded
 from fi_store.vocabulary import PositionClass
-
-
-class Encoded(NamedTuple):
-    """Token ids with their character spans. The first `n_prompt` tokens are the rendered prompt."""
-
-    ids: list[int]
-    starts: list[int]
-    ends: list[int]
-    n_prompt: int
 
 
 class AlignedPosition(NamedTuple):
@@ -33,41 +25,51 @@ class AlignedPosition(NamedTuple):
 def aligned_positions(base: Encoded, target: Encoded, prompt: RenderedPrompt) -> list[AlignedPosition]:
     """Every position that both tokenizations share, in order.
 
-    A position is shared if a token ends at the same character in both and the next token begins there or later (one
-    character may be split over several tokens). The last prompt token is `start` on both sides by definition.
+    A position is shared if a token ends at the same character of the user's text, or of the answer, in both and the
+    next token begins there or later (one character may be split over several tokens). The last prompt token is `start`
+    on both sides by definition.
     """
-    by_end = {(end, position_class): index for index, end, position_class in _classified(target, prompt)}
+    by_end = {(end, name): index for index, end, name in _classified(target, prompt.target)}
     return [
-        AlignedPosition(index, by_end[end, position_class], position_class)
-        for index, end, position_class in _classified(base, prompt)
-        if (end, position_class) in by_end
+        AlignedPosition(index, by_end[end, name], name)
+        for index, end, name in _classified(base, prompt.base)
+        if (end, name) in by_end
     ]
 
 
-def _classified(encoded: Encoded, prompt: RenderedPrompt) -> list[tuple[int, int, PositionClass]]:
-    """(token index, end character, class) of the tokens of one side that may be kept, in order."""
+def _classified(encoded: Encoded, prompt: SideText) -> list[tuple[int, int, PositionClass]]:
+    """(token index, end character in its part of the text, class) of the tokens of one side that may be kept."""
     found: list[tuple[int, int, PositionClass]] = []
     count = len(encoded.ids)
     for index in range(1, count):
-        end = encoded.ends[index]
+        start, end = encoded.starts[index], encoded.ends[index]
         at_boundary = index + 1 == count or index + 1 == encoded.n_prompt or encoded.starts[index + 1] >= end
         if index == encoded.n_prompt - 1:
-            found.append((index, len(prompt.text), "start"))
-        elif not at_boundary:
+            found.append((index, 0, "start"))
+        elif not at_boundary or start == end:  # a token without text has the boundary of the one before it
             continue
         elif index >= encoded.n_prompt:
-            found.append((index, end, "response"))
+            found.append((index, end - len(prompt.text), "response"))
         elif prompt.content_start < end <= prompt.content_end:
-            found.append((index, end, "prompt"))
+            found.append((index, end - prompt.content_start, "prompt"))
     return found
 
 
-def next_tokens(base: Encoded, target: Encoded, position: AlignedPosition) -> tuple[int | None, int | None]:
-    """The token after a position in each tokenization. The target's is None if they end at different characters."""
+def next_tokens(
+    base: Encoded, target: Encoded, position: AlignedPosition, prompt: RenderedPrompt
+) -> tuple[int | None, int | None]:
+    """The token after a position in each tokenization. The target's is None if the texts of the two differ."""
     base_index, target_index = position.base + 1, position.target + 1
     next_base = base.ids[base_index] if base_index < len(base.ids) else None
     next_target = target.ids[target_index] if target_index < len(target.ids) else None
     if next_base is None or next_target is None:
         return next_base, None
-    same_end = base.ends[base_index] == target.ends[target_index]
-    return next_base, next_target if same_end else None
+    same_text = _text_of(base, base_index, prompt.base) == _text_of(target, target_index, prompt.target)
+    return next_base, next_target if same_text else None
+
+
+def _text_of(encoded: Encoded, index: int, prompt: SideText) -> tuple[bool, int, str]:
+    """What a token stands for: whether it is in the answer, its end in its part of the text, its text in the prompt."""
+    end, in_answer = encoded.ends[index], index >= encoded.n_prompt
+    text = "" if in_answer else prompt.text[encoded.starts[index] : end]
+    return in_answer, end - (len(prompt.text) if in_answer else prompt.content_start), text

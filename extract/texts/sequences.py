@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from extract.texts.alignment import Encoded, aligned_positions, next_tokens
-from extract.texts.templates import RenderedPrompt, Rendering
-from fi_store.errors import ExtractionError
+from extract.texts.alignment import aligned_positions, next_tokens
+from extract.texts.rendering import RenderedPrompt, Rendering, SideText, writes_bos
+from extract.texts.tokens import Codec, Encoded, adds_bos
 from fi_store.ids import content_id
 from fi_store.prompts import PromptRecord
 from fi_store.vocabulary import Author, PositionClass, Side
@@ -61,80 +61,75 @@ class ReadSequence:
 class Tokenizers:
     """Both models' tokenizers, and what a run decides about them once.
 
-    `shared` means that both give the same ids for the run's texts, so one encoding serves both. `add_first` holds the
-    tokens that are put before every text.
+    `shared` means that both models get the same ids of the run's texts, so one encoding serves both.
     """
 
-    base: Any
-    target: Any
+    codecs: dict[Side, Codec]
     shared: bool
-    add_first: dict[Side, list[int]]
+
+    @property
+    def base(self) -> Any:
+        return self.codecs["base"].tokenizer
+
+    @property
+    def target(self) -> Any:
+        return self.codecs["target"].tokenizer
 
     def encode(self, side: Side, prompt: RenderedPrompt, answer: str) -> Encoded:
-        """The prompt and the answer as tokens.
+        """The prompt and the answer as one model's tokens."""
+        return self.codecs[side].encode(prompt.sides[side], answer)
 
-        The prompt has the same tokens as when the answer was generated. If the end of the prompt and the beginning of
-        the answer would merge into one token, the answer is encoded separately.
-        """
-        tokenizer = self.base if side == "base" else self.target
-        first = self.add_first[side]
-        ids, starts, ends = _tokens(tokenizer, prompt.text)
-        n_prompt = len(ids)
-        if answer:
-            whole = _tokens(tokenizer, prompt.text + answer)
-            if whole[0][:n_prompt] == ids:
-                ids, starts, ends = whole
-            else:
-                tail, tail_starts, tail_ends = _tokens(tokenizer, answer)
-                shift = len(prompt.text)
-                ids, starts, ends = (
-                    ids + tail,
-                    starts + [start + shift for start in tail_starts],
-                    ends + [end + shift for end in tail_ends],
-                )
-        zeros = [0] * len(first)
-        return Encoded(first + ids, zeros + starts, zeros + ends, n_prompt + len(first))
+    def warnings(self, prompts: Sequence[PromptRecord]) -> list[str]:
+        """What is said about prompts that hold special tokens."""
+        found: dict[str, list[str]] = {}
+        for prompt in prompts:
+            text = f"{prompt.text}\0{prompt.control or ''}"
+            tokens = {token for codec in self.codecs.values() for token in codec.controls_in(text)}
+            for token in sorted(tokens):
+                found.setdefault(token, []).append(prompt.key)
+        return [
+            f"{token} in a prompt is read as plain text, not as a special token: {', '.join(keys[:3])}"
+            + (f" and {len(keys) - 3} more." if len(keys) > 3 else ".")
+            for token, keys in found.items()
+        ]
 
 
 def make_tokenizers(pair: LoadedPair, rendering: Rendering, texts: Sequence[str]) -> Tokenizers:
     """Compares both tokenizers on the run's texts.
 
+    A model reads its own beginning-of-text token, once, if its tokenizer adds one or the template writes one: its own
+    template, or the one that it is read in if it has none.
+
     Raises:
         ExtractionError: a tokenizer does not report which characters a token covers.
     """
-    readers: tuple[tuple[Side, Reader], ...] = (("base", pair.base), ("target", pair.target))
-    add_first: dict[Side, list[int]] = {}
-    for side, reader in readers:
-        if not getattr(reader.tokenizer, "is_fast", False):
-            raise ExtractionError(
-                f"The tokenizer of {reader.reference.text} does not report character offsets.",
-                hint="use a model that has a tokenizer.json",
+    readers: dict[Side, Reader] = {"base": pair.base, "target": pair.target}
+    codecs = {
+        side: Codec(
+            reader.tokenizer,
+            rendering.formats[side],
+            reader.reference.text,
+            bos=adds_bos(reader.tokenizer)
+            or (writes_bos(reader) if reader.chat_template else rendering.formats[side].bos),
+        )
+        for side, reader in readers.items()
+    }
+    base, target = codecs["base"], codecs["target"]
+    shared = (
+        base.format == target.format
+        and base.first == target.first
+        and (
+            base.tokenizer is target.tokenizer
+            or (
+                base.tokenizer.get_vocab() == target.tokenizer.get_vocab()
+                and all(
+                    base.encode(prompt.base, "") == target.encode(prompt.target, "")
+                    for prompt in (rendering.render(text) for text in texts)
+                )
             )
-        # A chat template writes its own first token. The plain format leaves it to the tokenizer.
-        add_first[side] = _first_token(reader.tokenizer) if rendering.source == "none" else []
-    base, target = pair.base.tokenizer, pair.target.tokenizer
-    shared = base is target or (
-        base.get_vocab() == target.get_vocab()
-        and add_first["base"] == add_first["target"]
-        and all(
-            _tokens(base, text)[0] == _tokens(target, text)[0]
-            for text in (rendering.render(plain).text for plain in texts)
         )
     )
-    return Tokenizers(base, target, shared, add_first)
-
-
-def _tokens(tokenizer: Any, text: str) -> tuple[list[int], list[int], list[int]]:
-    """Token ids, and the first and the end character of each token."""
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    offsets = encoded["offset_mapping"]
-    return list(encoded["input_ids"]), [int(span[0]) for span in offsets], [int(span[1]) for span in offsets]
-
-
-def _first_token(tokenizer: Any) -> list[int]:
-    """The beginning-of-text token, if this tokenizer adds one."""
-    ids = list(tokenizer("a")["input_ids"])
-    return ids[:1] if len(ids) > 1 and ids[0] == tokenizer.bos_token_id else []
+    return Tokenizers(codecs, shared)
 
 
 def build_sequence(
@@ -154,7 +149,7 @@ def build_sequence(
         for position in aligned_positions(base, target, rendered)
         if position.position_class in classes
     ]
-    following = [next_tokens(base, target, position) for position in positions]
+    following = [next_tokens(base, target, position, rendered) for position in positions]
     return ReadSequence(
         id=content_id("sequence", run_id, prompt.id, author),
         prompt_id=prompt.id,
@@ -164,21 +159,21 @@ def build_sequence(
             [position.base for position in positions],
             [next_base for next_base, _ in following],
             base.n_prompt,
-            _answer_ends(base, rendered),
+            _answer_ends(base, rendered.base),
         ),
         target=OneSide(
             target.ids,
             [position.target for position in positions],
             [next_target for _, next_target in following],
             target.n_prompt,
-            _answer_ends(target, rendered),
+            _answer_ends(target, rendered.target),
         ),
         classes=[position.position_class for position in positions],
         answer_length=len(answer),
     )
 
 
-def _answer_ends(encoded: Encoded, rendered: RenderedPrompt) -> list[int]:
+def _answer_ends(encoded: Encoded, rendered: SideText) -> list[int]:
     """The character of the answer before which each of its tokens ends."""
     return [end - len(rendered.text) for end in encoded.ends[encoded.n_prompt :]]
 

@@ -71,6 +71,10 @@ CONFIG_OPTIONS = tuple(
         ("quantization", _QUANTIZATION, "auto", "Precision of the weights; auto measures which is fastest and prints the reason."),
         ("trust_remote_code", bool, None, "Let a hub repository run its own code. Read that code first."),
         ("max_new_tokens", int, "48", "Maximum length of each model's own greedy answer, in tokens."),
+        ("chat_template", str, "auto", "The format of the prompts: auto, base, target, own (each model its own), none, or a Jinja file."),
+        ("system_prompt", str, None, "A system prompt before every prompt."),
+        ("template_arg", list[str], None, "NAME=VALUE, an argument of the chat template, such as enable_thinking=false."),
+        ("prefill", str, None, "Text with which every answer begins; both models go on from there."),
         ("seed", int, "0", "Seed for the split, dictionaries, control draws and resampling."),
         ("layers", str, "auto", "Layers to analyze: auto, all, or numbers such as 5,11,17."),
         ("sites", list[str], "resid_post", "Where in each layer activations are read: resid_post, attn_out, mlp_out."),
@@ -161,7 +165,7 @@ def _plain(name: str, value: Any) -> Any:
         return value
     if not value:
         return None
-    if name == "prompts_file":
+    if name in ("prompts_file", "template_arg"):  # a comma may be part of them
         return tuple(value)
     return tuple(part.strip() for item in value for part in str(item).split(",") if part.strip())
 

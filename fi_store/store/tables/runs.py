@@ -120,7 +120,7 @@ class Run(Base):
     dtype: Mapped[str]
     dtype_reason: Mapped[str]
     canonical_first: Mapped[str]  # base or target: the model with the smaller fingerprint
-    chat_template: Mapped[str]  # whose chat template was used: base, target, none
+    chat_template: Mapped[str]  # a key of CHAT_TEMPLATES
     seed: Mapped[int]
     archived: Mapped[bool] = mapped_column(server_default=sa.text("false"))
     created_at: Mapped[dt.datetime]

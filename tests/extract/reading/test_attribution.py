@@ -125,7 +125,7 @@ class Reference:
         logp = (logits + padded).log_softmax(1)
         total = sum(logp[at - 1, text.ids[at]] for at in range(text.n_prompt, len(text.ids)))
         if ENDED[self.number][SIDES.index(author)]:
-            total = total + logp[-1, end_ids(reader.plain, reader.tokenizer)].logsumexp(0)
+            total = total + logp[-1, end_ids(reader)].logsumexp(0)
         return total  # type: ignore[return-value]
 
     def rows(

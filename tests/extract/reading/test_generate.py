@@ -30,7 +30,7 @@ def token_by_token(reader: Reader, prompt: list[int], count: int) -> list[int]:
     with torch.inference_mode(), reader.active() as model:
         for _ in range(count):
             best = int(model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax())
-            if best in end_ids(model, reader.tokenizer):
+            if best in end_ids(reader):
                 break
             ids.append(best)
     return ids[len(prompt) :]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extract.texts import Rendering, choose_rendering, make_tokenizers
-from extract.texts.alignment import Encoded, aligned_positions
+from extract.texts import Format, Rendering, choose_rendering, make_tokenizers
+from extract.texts.alignment import aligned_positions
+from extract.texts.tokens import Encoded
 from tests.helpers.small_runs import loaded
 from tests.helpers.tiny import TinyModels
 
@@ -23,7 +24,8 @@ def test_a_character_split_over_tokens_is_no_boundary(tiny_models: TinyModels) -
     ]
     ends = [encoded.ends[position.base] for position in positions]
     assert len(ends) == len(set(ends))
-    pieces = [end for end in encoded.ends if rendered.content_start < end <= rendered.content_end]
+    side = rendered.base
+    pieces = [end for end in encoded.ends if side.content_start < end <= side.content_end]
     assert len(pieces) > len(positions)  # the two bytes of the ï end at the same character
 
 
@@ -33,14 +35,15 @@ def test_a_character_split_over_tokens_is_no_boundary(tiny_models: TinyModels) -
 )
 def test_alignment_is_symmetric_and_ordered(left: list[int], right: list[int]) -> None:
     length = min(sum(left), sum(right))
-    rendered = Rendering("none", "q", "s").render("x" * max(1, length))
+    plain = Format("none", "q", "s")
+    rendered = Rendering("none", "", plain, plain).render("x" * max(1, length))
 
     def cut(steps: list[int]) -> Encoded:
         ends, at = [], 0
         for step in steps:
-            at = min(at + step, len(rendered.text))
+            at = min(at + step, len(rendered.base.text))
             ends.append(at)
-        ends[-1] = len(rendered.text)
+        ends[-1] = len(rendered.base.text)
         return Encoded(list(range(len(ends))), [0, *ends[:-1]], ends, len(ends))
 
     first, second = cut(left), cut(right)

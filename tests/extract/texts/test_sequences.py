@@ -6,6 +6,7 @@ import pytest
 
 from extract.texts import (
     FIRST_CLASSES,
+    Format,
     Rendering,
     Tokenizers,
     build_sequence,
@@ -45,7 +46,7 @@ def test_kept_positions_spell_the_prompt_and_the_answer(same: tuple[Rendering, T
     assert decode(kept["prompt"]) == PROMPT.text
     assert decode(kept["start"]) == "\n"
     assert decode(kept["response"]) == "There are seven."
-    assert decode(found.base.ids) == rendered.text + "There are seven."
+    assert decode(found.base.ids) == rendered.base.text + "There are seven."
     assert 0 not in found.base.kept
     # Each kept position has the next id of the sequence as its next token. The last has none.
     assert found.base.next_ids[-1] is None
@@ -91,19 +92,23 @@ def test_only_the_first_author_keeps_the_prompt_and_ids_are_reproducible(
     assert len({sequence.id for sequence in found}) == len(found)
 
 
-def test_different_tokenizers_are_aligned_on_characters(different: tuple[Rendering, Tokenizers]) -> None:
+def test_different_formats_are_aligned_on_the_characters_of_their_parts(
+    different: tuple[Rendering, Tokenizers],
+) -> None:
     rendering, tokenizers = different
     assert not tokenizers.shared
     rendered = rendering.render(PROMPT.text)
+    assert rendered.base.text.startswith("Question: ")
     found = build_sequence("run", PROMPT, rendered, "base", "Seven sheep.", FIRST_CLASSES, tokenizers)
-    base = [found.base.ids[at] for at in found.base.kept]
-    target = [found.target.ids[at] for at in found.target.kept]
-    texts = [tokenizers.base.decode([token]) for token in base]
-    assert texts == [tokenizers.target.decode([token]) for token in target]
-    assert "".join(texts) == PROMPT.text + "\n" + "Seven sheep."
-    # In the base, the template's marks are split into many tokens.
-    assert found.base.kept != found.target.kept
-    # After the last prompt token come marks that the two tokenizers split differently: no common next token.
+    kept = list(zip(found.base.kept, found.target.kept, found.classes, strict=True))
+    for name, text in (("prompt", PROMPT.text), ("response", "Seven sheep.")):
+        inside = [(base, target) for base, target, each in kept if each == name]
+        assert tokenizers.base.decode([found.base.ids[base] for base, _ in inside]) == text
+        assert tokenizers.target.decode([found.target.ids[target] for _, target in inside]) == text
+    assert [found.target.ids[at] for _, at, name in kept if name == "start"] == [
+        tokenizers.target.convert_tokens_to_ids("Ċ")
+    ]
+    # After the user's text the formats go on differently: no common next token.
     at = found.classes.index("start") - 1
     assert found.target.next_ids[at] is None
     assert found.base.next_ids[at] is not None
@@ -112,8 +117,8 @@ def test_different_tokenizers_are_aligned_on_characters(different: tuple[Renderi
 def test_prompt_and_answer_are_never_merged_into_one_token(same: tuple[Rendering, Tokenizers]) -> None:
     """An answer that would merge with the prompt's last token is encoded separately."""
     _, tokenizers = same
-    plain = Rendering("none", "", " th")
-    rendered = plain.render("Is it")
+    plain = Format("none", "", " th")
+    rendered = Rendering("none", "", plain, plain).render("Is it")
     alone = tokenizers.encode("base", rendered, "")
     whole = tokenizers.encode("base", rendered, "e the")
     assert whole.ids[: len(alone.ids)] == alone.ids
