@@ -285,11 +285,11 @@ def _load_rows(store: Store, source: str, units: Units) -> Rows:
     n = table.num_rows
     if n == 0:
         raise AnalysisError(
-            f"Run {source} holds no extracted positions.", hint=f"fi-store ingest --resume {source}"
+            f"Run {source} holds no extracted positions.", hint=store.command("ingest", "--resume", source)
         )
     if not np.array_equal(table["row"].to_numpy(), np.arange(n)):
         raise AnalysisError(
-            f"The rows of run {source} are incomplete.", hint=f"fi-store ingest --resume {source}"
+            f"The rows of run {source} are incomplete.", hint=store.command("ingest", "--resume", source)
         )
     unit = np.asarray(table["unit"].to_numpy(), dtype=np.int64)
     sequence = np.unique(np.asarray(table["sequence_id"].to_pylist()), return_inverse=True)[1]

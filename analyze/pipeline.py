@@ -59,7 +59,8 @@ def analyze(
         run=run.extraction_run_id,
     ):
         raise AnalysisError(
-            f"The extraction of run {run.id} is not finished.", hint=f"fi-store ingest --resume {run.id}"
+            f"The extraction of run {run.id} is not finished.",
+            hint=store.command("ingest", "--resume", run.id),
         )
     with _state(store, run):
         with progress.task("reading the extraction"):

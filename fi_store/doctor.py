@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
+from fi_store.commands import UPGRADE_PACKAGE
 from fi_store.errors import FiStoreError
 from fi_store.shipped import shipped
 from fi_store.versions import RECORDED, package_version
@@ -62,7 +63,7 @@ def _installation() -> Iterator[Observation]:
         except metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
-        yield Observation("problem", f"not installed: {', '.join(missing)}", "pip install --upgrade fi-store")
+        yield Observation("problem", f"not installed: {', '.join(missing)}", UPGRADE_PACKAGE)
     else:
         versions = (f"{name} {metadata.version(name)}" for name in ("torch", "transformers", "duckdb"))
         yield Observation("ok", ", ".join(versions))
@@ -124,7 +125,7 @@ def _store(path: Path) -> Iterator[Observation]:
                 " AND state IN ('extracting', 'analyzing', 'failed', 'interrupted')"
             ):
                 yield Observation(
-                    "note", f"run {row['id']} is {row['state']}", f"fi-store run --resume {row['id']}"
+                    "note", f"run {row['id']} is {row['state']}", store.command("run", "--resume", row["id"])
                 )
     except FiStoreError as error:
         yield Observation("problem", str(error), error.hint)

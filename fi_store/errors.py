@@ -26,6 +26,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fi_store.commands import command_line
+
 
 class FiStoreError(Exception):
     """Base of all expected failures. `str(error)` is the message, `error.hint` the next step (may be empty)."""
@@ -70,7 +72,9 @@ class PromptFileError(UsageError):
         """The error for these complaints: its message is the first one plus the number of others."""
         more = len(complaints) - 1
         message = str(complaints[0]) + (f" There {'is' if more == 1 else 'are'} {more} more." if more else "")
-        return cls(message, hint=f"fi-store prompts validate {complaints[0].path}", complaints=complaints)
+        return cls(
+            message, hint=command_line("prompts", "validate", complaints[0].path), complaints=complaints
+        )
 
 
 class NotFoundError(UsageError):

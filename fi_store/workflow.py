@@ -227,7 +227,7 @@ def _stage(store: Store, progress: Progress, run_id: str | None = None) -> Itera
         yield inner
     except KeyboardInterrupt as error:
         started = run_id or max(_run_ids(store) - known, default=None)
-        resume = f"fi-store run --resume {started} --store {store.path}"
+        resume = store.command("run", "--resume", started)
         hint = resume if started else "start the command again"
         raise InterruptedRunError("Interrupted; finished work is kept.", hint=hint) from error
     finally:

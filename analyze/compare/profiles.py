@@ -55,7 +55,7 @@ def load_results(store: Store, run: Run) -> RunResults:
     """
     if not store.rows("select 1 from pair_gate where run_id = $run", run=run.id):
         raise AnalysisError(
-            f"Run {run.id} was not analyzed, so it has no results yet.", hint=f"fi-store analyze {run.id}"
+            f"Run {run.id} was not analyzed, so it has no results yet.", hint=store.command("analyze", run.id)
         )
     with store.session() as session:
         models = [session.get_one(Model, name) for name in (run.base_model_id, run.target_model_id)]

@@ -7,6 +7,7 @@ The folder holds one safetensors file with `W_enc` (d, m), `b_enc` (m), `W_dec` 
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,10 @@ class Pretrained:
                 f"{self.folder / CONFIG} does not say which site and layer the dictionary is for; analyzed: {known}.",
                 hint='write {"site": "resid_post", "layer": 17} into it, or analyze one layer with --layers',
             )
+        options = shlex.join(("--layers", str(layer), "--sites", str(site or "resid_post")))
         raise AnalysisError(
             f"The dictionary {self.folder} is for {site or 'any site'}, layer {layer}; analyzed: {known}.",
-            hint=f"analyze that layer too, with --layers {layer} --sites {site or 'resid_post'}",
+            hint=f"analyze that layer too, with {options}",
         )
 
 

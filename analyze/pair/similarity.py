@@ -85,7 +85,7 @@ def layer_similarities(
     if not rows:
         raise AnalysisError(
             f"Run {run.extraction_run_id} has no activation summaries{' in half ' + half if half else ''}.",
-            hint=f"fi-store ingest --resume {run.extraction_run_id}",
+            hint=store.command("ingest", "--resume", run.extraction_run_id),
         )
     return Similarities(rows, notes)
 

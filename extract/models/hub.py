@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 from fi_store.errors import ModelError
@@ -117,7 +118,7 @@ def refuse_pickles(model: str, names: list[str]) -> None:
     )
     raise ModelError(
         f"{model} has only pickled weights ({pickled[0]}), which can run code when they are opened.",
-        hint=f'If you trust it, convert it: python -c "{command}"',
+        hint=f"If you trust it, convert it: {shlex.join(('python', '-c', command))}",
     )
 
 

@@ -8,6 +8,7 @@ and finds out whether a hub model exists.
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -98,7 +99,8 @@ def _folder(text: str, path: Path) -> ModelReference:
     inside = sorted(path.glob("*.gguf"))
     if inside:
         raise ModelError(
-            f"The folder {text} has a GGUF file but no config.json.", hint=f"Use the file itself: {inside[0]}"
+            f"The folder {text} has a GGUF file but no config.json.",
+            hint=f"Use the file itself: {shlex.quote(str(inside[0]))}",
         )
     raise ModelError(
         f"The folder {text} has neither a config.json nor an adapter_config.json, so it is not a model.",

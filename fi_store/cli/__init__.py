@@ -5,6 +5,7 @@ At import, this package loads only typer, rich and the standard library.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -102,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     if debug:
         given = ["--debug", *(item for item in given if item != "--debug")]
+    _replace_missing_characters()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -114,6 +116,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if code == INTERRUPTED:  # Typer turns Ctrl-C into this exit code without a message
         print_error("Interrupted.")
     return code if isinstance(code, int) else 0
+
+
+def _replace_missing_characters() -> None:
+    """Makes a console or pipe whose encoding lacks a character show `?` for it instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _explain(error: BaseException) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fi_store.cli.common import RunArgument, StoreOption, open_store, say
-from fi_store.cli.running import open_display, print_results, print_timings, show_progress, store_option
+from fi_store.cli.running import open_display, print_results, print_timings, show_progress
 
 
 def analyze(run_reference: RunArgument = "latest", store: StoreOption = None) -> None:
@@ -18,4 +18,4 @@ def analyze(run_reference: RunArgument = "latest", store: StoreOption = None) ->
         workflow.analyze(opened, run_id, progress)
         print_results(opened, run_id)
         print_timings(progress)
-    say(f"Next: fi-store report {run_id}{store_option(store)}")
+    say(f"Next: {opened.command('report', run_id)}")

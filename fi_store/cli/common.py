@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from fi_store.cli.options import DEFAULT_STORE
+from fi_store.commands import DEFAULT_STORE
 from fi_store.errors import FiStoreError
 from fi_store.safe_text import visible
 

@@ -12,7 +12,6 @@ from fi_store.cli.running import (
     print_timings,
     resume_run,
     show_progress,
-    store_option,
     suite_of,
 )
 
@@ -44,4 +43,4 @@ def ingest(
         run_id = workflow.extract(store, config, suite, progress)
         print_timings(progress)
     say(f"Run {run_id} is extracted.")
-    say(f"Next: fi-store analyze {run_id}{store_option(config.store_path)}")
+    say(f"Next: {store.command('analyze', run_id)}")

@@ -17,9 +17,6 @@ import typer
 if TYPE_CHECKING:
     from fi_store.config import RunConfig
 
-DEFAULT_FOLDER = Path("feature_interpretation")
-DEFAULT_STORE = DEFAULT_FOLDER / "fi-store.duckdb"
-
 
 @dataclass(frozen=True)
 class ConfigOption:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fi_store.cli.common import FormatOption, ListByDefault, OutputOption, emit, say, say_facts
+from fi_store.commands import command_line
 from fi_store.errors import NotFoundError, PromptFileError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def show_prompts(
     chosen = [prompt for prompt in prompts if key in (None, prompt.key)]
     if not chosen:
         close = get_close_matches(str(key), [prompt.key for prompt in prompts], n=1)
-        hint = f"fi-store prompts show --id {close[0]}" if close else "fi-store prompts list"
+        hint = command_line("prompts", "show", "--id", close[0]) if close else "fi-store prompts list"
         raise NotFoundError(f"No prompt has the id {key!r}.", hint=hint)
     rows = [_row(prompt) for prompt in chosen]
     if key is not None and output_format == "table" and output is None:
@@ -110,7 +111,7 @@ def validate(
     from fi_store.prompts import load_suite
     from fi_store.wording import count
 
-    with _complaints_on_lines(f"fi-store prompts validate {' '.join(map(str, files))}"):
+    with _complaints_on_lines(command_line("prompts", "validate", *files)):
         suite = load_suite(files)
     say(f"{_prompts_in(suite.prompts)}: no problems.")
     families = len({prompt.family for prompt in suite.prompts})
@@ -145,7 +146,7 @@ def new_file(
     names = tuple(dict.fromkeys(checked_category(name) for name in category or ()))
     write_new(file, starter(file, names))
     say(f"Replace the prompts in {file} with your own.")
-    say(f"Next: fi-store prompts validate {file}")
+    say(f"Next: {command_line('prompts', 'validate', file)}")
 
 
 @app.command("import")
@@ -168,11 +169,11 @@ def import_file(
     one from their category and number."""
     from fi_store.prompts import full_form, read_source, write_new
 
-    with _complaints_on_lines(f"fi-store prompts import {source} --output {output}"):
+    with _complaints_on_lines(command_line("prompts", "import", source, "--output", output)):
         read = read_source(source, category)
     write_new(output, full_form(read.prompts, output.stem, f"Imported from {source.name}.", read.version))
     say(f"{_prompts_in(read.prompts)}, in {output}.")
-    say(f"Next: fi-store prompts validate {output}")
+    say(f"Next: {command_line('prompts', 'validate', output)}")
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def discriminate(
     if not paragraph:
         from fi_store.errors import NotFoundError
 
-        raise NotFoundError(f"The run {run_id} is not analyzed yet.", hint=f"fi-store analyze {run_id}")
+        raise NotFoundError(f"The run {run_id} is not analyzed yet.", hint=opened.command("analyze", run_id))
     if output_format not in ("table", "markdown"):
         emit(categories if by == "category" else prompts, output_format, output)
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fi_store.cli.common import OutputOption, emit, say
+from fi_store.commands import command_line
 from fi_store.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def generate(
     if output is None:
         raise UsageError(
             "--output is missing.",
-            hint=f"fi-store prompts generate --family {family or 'all'} --output my.yaml",
+            hint=command_line("prompts", "generate", "--family", family or "all", "--output", "my.yaml"),
         )
     if n > MAX_PROMPTS:
         raise UsageError(
@@ -84,7 +85,7 @@ def _print_summary(made: Generated, clusters: int, output: Path) -> None:
             f"Note: with fewer than {needed} clusters, nothing can be tested; use more families (--family all)."
         )
     say("Note: generated prompts have no control texts, which makes the test of names weaker.")
-    say(f"Next: fi-store run --prompts-file {output}")
+    say(f"Next: {command_line('run', '--prompts-file', output)}")
 
 
 def _list_families(output: Path | None) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fi_store.cli.common import open_store, say, size
-from fi_store.cli.options import DEFAULT_FOLDER, DEFAULT_STORE, RESUMABLE_FIELDS
+from fi_store.cli.options import RESUMABLE_FIELDS
+from fi_store.commands import DEFAULT_FOLDER, DEFAULT_STORE
 from fi_store.errors import UsageError
 
 if TYPE_CHECKING:
@@ -88,11 +89,6 @@ def print_estimate(config: RunConfig) -> None:
     say("Dry run: nothing was written.")
 
 
-def store_option(path: Path | None) -> str:
-    """The `--store` option that later commands need for this store; empty for the default store."""
-    return "" if path is None or Path(path) == DEFAULT_STORE else f" --store {path}"
-
-
 def print_ending(store: Store, outcome: Outcome, progress: Progress) -> None:
     say()
     print_results(store, outcome.run_id)
@@ -101,7 +97,7 @@ def print_ending(store: Store, outcome: Outcome, progress: Progress) -> None:
     print_files(list(outcome.files))
     say(f"Store:  {store.path}")
     say(f"Run:    {outcome.run_id}")
-    say(f"Next:   fi-store query top_findings{store_option(store.path)}")
+    say(f"Next:   {store.command('query', 'top_findings')}")
 
 
 def print_results(store: Store, run_id: str) -> None:

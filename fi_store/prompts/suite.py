@@ -102,7 +102,8 @@ def suite_from_store(store: Store, prompt_set_id: str) -> PromptSuite:
     )
     if not head or not rows:
         raise UsageError(
-            f"The prompt set {prompt_set_id} is missing from the store {store.path}.", hint="fi-store doctor"
+            f"The prompt set {prompt_set_id} is missing from the store {store.path}.",
+            hint=store.command("doctor"),
         )
     for row in rows:
         del row["id"]

@@ -8,15 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fi_store.commands import command_line
 from fi_store.errors import UsageError
 from fi_store.prompts.file import PROMPT_KEYS
 from fi_store.prompts.records import PromptRecord
+from fi_store.safe_text import visible
 
 _NOT_PRINTED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _STARTER_HEAD = """\
 # Your own prompts. prompts/README.md in fi-store explains every key.
-# Check the file:  fi-store prompts validate {path}
-# Use it:          fi-store run --base-model A --target-model B --prompts-file {path}
+# Check the file:  {validate}
+# Use it:          {use}
 name: {name}
 version: 1
 description: "Say in one sentence what these prompts are for."
@@ -60,7 +62,17 @@ def starter(path: Path, categories: Sequence[str] = ()) -> str:
         _STARTER_PROMPTS.format(category=name, title=name.replace("_", " "))
         for name in categories or (DEFAULT_CATEGORY,)
     ]
-    return _STARTER_HEAD.format(path=path, name=_quoted(path.stem)) + "\n".join(parts)
+    head = _STARTER_HEAD.format(
+        validate=_comment("prompts", "validate", path),
+        use=_comment("run", "--base-model", "A", "--target-model", "B", "--prompts-file", path),
+        name=_quoted(path.stem),
+    )
+    return head + "\n".join(parts)
+
+
+def _comment(*words: object) -> str:
+    """A command in a comment, which a line break in a file's name must not end."""
+    return visible(command_line(*words))
 
 
 def full_form(prompts: Sequence[PromptRecord], name: str, description: str, version: str = "1") -> str:

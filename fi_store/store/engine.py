@@ -18,6 +18,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.orm import Session
 
+from fi_store.commands import UPGRADE_PACKAGE, command_line
 from fi_store.errors import (
     FiStoreError,
     NotFoundError,
@@ -25,17 +26,30 @@ from fi_store.errors import (
     SchemaOlderError,
     StoreError,
     StoreLockedError,
+    UsageError,
 )
 from fi_store.shipped import shipped
 
+OUR_TABLES = frozenset({"run", "model", "prompt_set", "prompt", "sequence", "feature_group"})
+"""Tables that a store has in every schema."""
 DUCKDB_MEMORY = "1GB"
 """DuckDB's memory limit. Beyond it DuckDB spills to disk, so a run's peak memory is the models' peak."""
 
 
 def make_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
-    """An engine on a store file. It never fetches extensions and attaches no other file."""
+    """An engine on a store file. It never fetches extensions and attaches no other file.
+
+    Raises:
+        UsageError: the path has a question mark.
+    """
+    full = str(path.absolute())  # if relative, `md:x` would name a remote database
+    if "?" in full:  # DuckDB puts the name of its log before it, as if it were an address with parameters
+        raise UsageError(
+            f"The store's path {full} has a question mark, which DuckDB cannot use.",
+            hint="use another --output-dir or --store",
+        )
     return sa.create_engine(
-        f"duckdb:///{path}",
+        sa.URL.create("duckdb", database=full),
         connect_args={
             "read_only": read_only,
             "config": {
@@ -65,18 +79,18 @@ def head_revision() -> str:
     return head
 
 
-def current_revision(engine: sa.Engine) -> str | None:
-    """The schema of an open store, or None for an empty file."""
-    with translated(engine), engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
-
-
 def upgrade_schema(path: Path) -> None:
-    """Upgrades a store (or a new file) to the newest schema. This is the only way to make a schema."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Upgrades a store (or a new or empty file) to the newest schema. This is the only way to make a schema.
+
+    Raises:
+        StoreError: the file is another program's database; nothing was written into it.
+        SchemaNewerError: a newer fi-store wrote it.
+    """
     engine = make_engine(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with translated(engine), engine.connect() as connection:
+            _checked_revision(connection, path)
             command.upgrade(alembic_config(connection), "head")
             connection.commit()
     finally:
@@ -107,20 +121,42 @@ def open_engine(path: Path, *, create: bool = False, read_only: bool = False) ->
 
 
 def _check_schema(engine: sa.Engine, path: Path) -> None:
-    found = current_revision(engine)
-    if found == head_revision():
-        return
-    known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
-    if found is None or found in known:
-        state = f"has schema {found}" if found else "has no schema"
+    with translated(engine), engine.connect() as connection:
+        found = _checked_revision(connection, path)
+    if found != head_revision():
+        state = f"has schema {found}" if found else "is empty"
         raise SchemaOlderError(
             f"The store {path} {state}, and this fi-store needs {head_revision()}.",
-            hint=f"fi-store db upgrade --store {path}",
+            hint=command_line("db", "upgrade", store=path),
         )
-    raise SchemaNewerError(
-        f"The store {path} was written by a newer fi-store (schema {found}).",
-        hint="pip install --upgrade fi-store",
-    )
+
+
+def _checked_revision(connection: sa.Connection, path: Path) -> str | None:
+    """The schema that the file has, or None if it is empty; refuses what this package cannot upgrade."""
+    found = MigrationContext.configure(connection).get_current_revision()
+    names = {
+        str(name)
+        for (name,) in connection.execute(
+            sa.text(
+                "SELECT table_name FROM duckdb_tables() WHERE NOT internal AND database_name = current_database()"
+                " UNION SELECT view_name FROM duckdb_views() WHERE NOT internal"
+                " AND database_name = current_database()"
+            )
+        )
+    } - {"alembic_version"}
+    if not names and found is None:
+        return None
+    if found is None or not names >= OUR_TABLES:  # other programs use Alembic too
+        raise StoreError(
+            f"{path} is not a fi-store store, but another program's database.",
+            hint="name another file with --store",
+        )
+    known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
+    if found not in known:
+        raise SchemaNewerError(
+            f"The store {path} was written by a newer fi-store (schema {found}).", hint=UPGRADE_PACKAGE
+        )
+    return found
 
 
 @contextmanager
@@ -155,6 +191,8 @@ def explain(text: str, path: str | Path) -> StoreError:
         return StoreError(
             f"The disk of {path} is full.", hint="free some space (fi-store gc), then repeat with --resume"
         )
+    if re.search(r"\ban? newer version of DuckDB", text):
+        return StoreError(f"The store {path} was written by a newer DuckDB.", hint=UPGRADE_PACKAGE)
     if "not a valid DuckDB database" in text:
         return StoreError(f"{path} is not a DuckDB file.", hint="name another file with --store")
     return StoreError(f"DuckDB reported an error for the store {path}: {first}")

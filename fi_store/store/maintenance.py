@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 import sqlalchemy as sa
 
+from fi_store.commands import command_line
 from fi_store.errors import NotFoundError, StoreError, UsageError
 from fi_store.store.engine import explain
 from fi_store.store.files import ACTIVATIONS, features_path
@@ -144,7 +145,8 @@ def _remove_shards(store: Store, paths: list[str]) -> None:
         path = (root / name).resolve()
         if not path.is_relative_to(root):
             raise StoreError(
-                f"The store {store.path} lists {name}, which is outside its folder.", hint="fi-store doctor"
+                f"The store {store.path} lists {name}, which is outside its folder.",
+                hint=store.command("doctor"),
             )
         path.unlink(missing_ok=True)
         for parent in path.parents:
@@ -203,7 +205,7 @@ def read_every_column(store: Store) -> dict[str, int]:
             except StoreError as error:
                 raise StoreError(
                     f"{store.path}: {table.name}.{column.name} cannot be read ({error}).",
-                    hint="restore a backup; make one with fi-store backup FILE",
+                    hint="restore a backup (the last one made with fi-store backup)",
                 ) from error
     return counts
 
@@ -220,14 +222,14 @@ def back_up(path: Path, target: Path) -> int:
     if target.suffix == ".duckdb" or target.resolve() == path.resolve():
         raise UsageError(
             f"A backup must not end in .duckdb: {target}.",
-            hint=f"fi-store backup {target.with_suffix('.bak')}",
+            hint=command_line("backup", target.with_suffix(".bak"), store=path),
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"}) as connection:
-            connection.execute(f"ATTACH {_quoted(path)} AS source (READ_ONLY)")
-            connection.execute(f"ATTACH {_quoted(unfinished)} AS copy")
+            connection.execute(f"ATTACH {_quoted(path.absolute())} AS source (READ_ONLY)")
+            connection.execute(f"ATTACH {_quoted(unfinished.absolute())} AS copy")
             connection.execute("COPY FROM DATABASE source TO copy")
             connection.execute("DETACH copy")
         unfinished.replace(target)

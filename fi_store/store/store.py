@@ -16,6 +16,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from fi_store.commands import command_line
 from fi_store.errors import NotFoundError, UsageError
 from fi_store.store.engine import open_engine, transaction
 from fi_store.store.tables import Base, Run, RunEvent
@@ -43,6 +44,10 @@ class Store:
     def folder(self) -> Path:
         """The folder that paths in the store are relative to."""
         return self.path.parent
+
+    def command(self, *words: object) -> str:
+        """A `fi-store` command about this store, to print as a next step."""
+        return command_line(*words, store=self.path)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -107,9 +112,9 @@ class Store:
             found = list(session.scalars(query))
         if not found:
             what = "no run yet" if reference == "latest" else f"no run {reference!r}"
-            raise NotFoundError(f"The store {self.path} has {what}.", hint="fi-store runs")
+            raise NotFoundError(f"The store {self.path} has {what}.", hint=self.command("runs"))
         if len(found) > 1:
-            raise UsageError(f"Several runs begin with {reference!r}.", hint="fi-store runs")
+            raise UsageError(f"Several runs begin with {reference!r}.", hint=self.command("runs"))
         return found[0]
 
 

@@ -66,7 +66,7 @@ def render_visualizations(store: Store, run_ref: str, *, progress: Progress | No
     with store.session() as session:
         if session.get(PairGate, run.id) is None:
             raise RenderError(
-                f"The run {run.id} has no results to draw yet.", hint=f"fi-store analyze {run.id}"
+                f"The run {run.id} has no results to draw yet.", hint=store.command("analyze", run.id)
             )
     progress = progress or Progress()
     written = _write_visuals(store, run, draw_figures(store, run.id, progress), progress)

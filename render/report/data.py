@@ -90,7 +90,7 @@ def read_report(store: Store, run: Run) -> ReportData:
         prompt_set = session.get(PromptSet, run.prompt_set_id)
     if gate is None:
         raise RenderError(
-            f"The run {run.id} has no results to report yet.", hint=f"fi-store analyze {run.id}"
+            f"The run {run.id} has no results to report yet.", hint=store.command("analyze", run.id)
         )
     base, target = model_names(run)
     headlines = read_headlines(store, run.id)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from pydantic_core import PydanticUndefined
 
-from fi_store.cli.options import CONFIG_OPTIONS, DEFAULT_FOLDER, DEFAULT_STORE, DEMO_FIELDS, RESUMABLE_FIELDS
+from fi_store.cli.options import CONFIG_OPTIONS, DEMO_FIELDS, RESUMABLE_FIELDS
+from fi_store.commands import DEFAULT_FOLDER, DEFAULT_STORE
 from fi_store.config import EXTRACTION_FIELDS, RunConfig, make_config
 from fi_store.errors import ConfigError
 from fi_store.method import METHOD

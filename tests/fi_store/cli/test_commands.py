@@ -17,18 +17,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from fi_store import workflow
+from fi_store.cli import main
 from fi_store.config import RunConfig
 from fi_store.console import RichDisplay
 from fi_store.progress import Progress
 from fi_store.shipped import shipped
 from tests.helpers.command import fi_store
-from tests.helpers.store_factory import FilledStore, fill_store
+from tests.helpers.store_factory import FilledStore
 
 
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
+@pytest.fixture
+def filled(plain_store: FilledStore) -> FilledStore:
     """Two runs on one base. Read-only."""
-    return fill_store(tmp_path_factory.mktemp("cli") / "fi-store.duckdb")
+    return plain_store
 
 
 @pytest.fixture
@@ -175,6 +176,33 @@ def test_a_reader_that_exits_early_is_not_an_error(filled: FilledStore) -> None:
     )
     assert done.stdout.count("\n") == 1
     assert done.stderr == ""
+
+
+def test_a_console_that_lacks_characters_shows_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results, tables and errors on streams that can only show Western European characters, a terminal among them."""
+    Path("mine.yaml").write_text('sums:\n  - "Is 1 \u2264 2?"\n', encoding="utf-8")
+
+    class Terminal(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    for kind in (io.TextIOWrapper, Terminal):
+        out, err = (kind(io.BytesIO(), encoding="cp1252") for _ in range(2))
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", out)
+            patched.setattr(sys, "stderr", err)
+            for output_format in ("table", "csv", "markdown"):
+                assert (
+                    main(["prompts", "show", "--prompts-file", "mine.yaml", "--format", output_format]) == 0
+                )
+            assert main(["query", "\u2264"]) == 2
+            with RichDisplay() as display:
+                display.begin("\u2264 1", 2)(1)
+                display.note("\u2264 2")
+        for stream in (out, err):
+            stream.flush()
+        assert out.buffer.getvalue().count(b"Is 1 ? 2?") == 3
+        assert err.buffer.getvalue().count(b"? ") >= 1
 
 
 def test_runs_are_listed_shown_and_found_by_the_environment(
@@ -377,7 +405,7 @@ def test_older_and_newer_schemas_are_refused(copy: FilledStore) -> None:
     newer = fi_store("runs", "--store", copy.path)
     assert (newer.code, "newer fi-store" in newer.err) == (1, True)
     with duckdb.connect(str(copy.path)) as connection:
-        connection.execute("DROP TABLE alembic_version")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
     older = fi_store("runs", "--store", copy.path)
     assert (older.code, f"Next: fi-store db upgrade --store {copy.path}" in older.err) == (1, True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -338,3 +339,13 @@ def test_the_shipped_files_survive_writing(name: str) -> None:
     shipped_file = load_suite([shipped("prompts") / f"{name}.yaml"])
     path = write("again.yaml", full_form(shipped_file.prompts, name, "Again.", shipped_file.version))
     assert load_suite([path]).prompts == shipped_file.prompts
+
+
+def test_printed_commands_are_quoted() -> None:
+    """A shell reads the next command with the very names that were given, and runs nothing inside them."""
+    name = "a b; $(touch x) it's.yaml"
+    for out in (fi_store("prompts", "new", name).out, f"Next: {Path(name).read_text().splitlines()[1]}"):
+        command = out.splitlines()[-1].partition("fi-store ")[2]
+        assert shlex.split(command) == ["prompts", "validate", name]
+    refused = fi_store("prompts", "validate", write(name, "s: text\n"))
+    assert shlex.split(refused.err.splitlines()[-1])[1:] == ["fi-store", "prompts", "validate", name]

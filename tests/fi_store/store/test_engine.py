@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import struct
 import subprocess
 import sys
 import textwrap
@@ -11,7 +13,14 @@ import duckdb
 import pytest
 import sqlalchemy as sa
 
-from fi_store.errors import NotFoundError, SchemaNewerError, SchemaOlderError, StoreError, StoreLockedError
+from fi_store.errors import (
+    NotFoundError,
+    SchemaNewerError,
+    SchemaOlderError,
+    StoreError,
+    StoreLockedError,
+    UsageError,
+)
 from fi_store.store import Store, now
 from fi_store.store import engine as db
 from fi_store.store.tables import PromptSet
@@ -23,15 +32,27 @@ def prompt_set(key: str) -> PromptSet:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    path = tmp_path / "a b" / "s'tore.duckdb"
+    """A store in a folder whose name means something in a URL, in SQL and in a shell."""
+    path = tmp_path / "a b" / "x=1&%41#$(id)" / "s'tore.duckdb"
     db.upgrade_schema(path)
+    assert path.is_file()
     return path
 
 
 def test_a_new_store_has_the_newest_schema(path: Path) -> None:
     engine = db.open_engine(path)
-    assert db.current_revision(engine) == db.head_revision()
+    with engine.connect() as connection:
+        found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all()
+    assert found == [db.head_revision()]
     engine.dispose()
+
+
+def test_a_path_that_duckdb_cannot_use_is_refused(tmp_path: Path) -> None:
+    """DuckDB writes its log of `what?x=1/s.duckdb` into `what.wal?x=1/`, a folder that does not exist."""
+    with pytest.raises(UsageError, match=r"what\?x=1.* has a question mark") as caught:
+        db.open_engine(tmp_path / "what?x=1" / "s.duckdb", create=True)
+    assert "--output-dir" in caught.value.hint
+    assert not list(tmp_path.iterdir())
 
 
 def test_reading_does_not_make_a_store(tmp_path: Path) -> None:
@@ -50,12 +71,53 @@ def test_an_older_and_a_newer_schema_are_refused_with_the_command(path: Path) ->
     with pytest.raises(SchemaNewerError, match="newer fi-store \\(schema 9999\\)") as caught:
         db.open_engine(path)
     assert caught.value.hint == "pip install --upgrade fi-store"
-    with duckdb.connect(str(path)) as connection:
-        connection.execute("DELETE FROM alembic_version")
-    with pytest.raises(SchemaOlderError, match="has no schema") as older:
+    with pytest.raises(SchemaNewerError, match="newer fi-store"):
+        db.upgrade_schema(path)
+    set_revision("0001")
+    with pytest.raises(SchemaOlderError, match="has schema 0001") as older:
         db.open_engine(path)
-    assert older.value.hint == f"fi-store db upgrade --store {path}"
-    set_revision(db.head_revision())
+    assert shlex.split(older.value.hint) == ["fi-store", "db", "upgrade", "--store", str(path)]
+    empty = path.with_name("empty.duckdb")
+    duckdb.connect(str(empty)).close()
+    with pytest.raises(SchemaOlderError, match="is empty"):
+        db.open_engine(empty)
+    db.upgrade_schema(empty)
+    db.open_engine(empty).dispose()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE run (id INTEGER)",
+        "CREATE VIEW v AS SELECT 1",
+        "CREATE TABLE t (x INTEGER); CREATE TABLE alembic_version (version_num VARCHAR);"
+        " INSERT INTO alembic_version VALUES ('0001')",
+    ],
+)
+def test_another_programs_database_is_refused_and_stays_as_it_is(tmp_path: Path, statement: str) -> None:
+    path = tmp_path / "other.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(statement)
+    before = path.read_bytes()
+    for attempt in (db.upgrade_schema, db.open_engine):
+        with pytest.raises(StoreError, match="is not a fi-store store") as caught:
+            attempt(path)
+        assert "upgrade" not in caught.value.hint
+    assert path.read_bytes() == before
+
+
+def test_a_file_of_a_newer_duckdb_names_the_package(path: Path) -> None:
+    """The file's header gets a version that this DuckDB cannot read, and the checksum that belongs to it."""
+    content = bytearray(path.read_bytes())
+    content[12:20] = (999).to_bytes(8, "little")
+    checksum = 5381
+    for (word,) in struct.iter_unpack("<Q", content[8:4096]):
+        checksum ^= word * 0xBF58476D1CE4E5B9 % 2**64
+    content[:8] = checksum.to_bytes(8, "little")
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="was written by a newer DuckDB") as caught:
+        db.open_engine(path)
+    assert caught.value.hint == "pip install --upgrade fi-store"
 
 
 def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
