@@ -114,7 +114,12 @@ class RunConfig(BaseModel):
         default=None,
         description="A folder with a pretrained sparse autoencoder, used at its layer instead of learning one.",
     )
-    n_latents: int = Field(default=1024, ge=8, le=2**20, description="Latents per dictionary.")
+    n_latents: int | None = Field(
+        default=None,
+        ge=8,
+        le=2**20,
+        description="Latents per dictionary. Default: 1024, or twice the width if that is more; at most one per row.",
+    )
     k: int = Field(default=16, ge=1, description="Average number of latents that fire per token (BatchTopK).")
     dictionary_steps: int = Field(default=500, ge=1, description="Training steps per dictionary.")
     dictionary_batch: int = Field(
@@ -210,7 +215,7 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
-        if self.k > self.n_latents:
+        if self.n_latents is not None and self.k > self.n_latents:
             raise ValueError(f"k = {self.k} is larger than n_latents = {self.n_latents}")
         if self.dictionary_seeds > 1 and (self.dictionary_file or self.dictionary in ("pca", "mean_diff")):
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,15 @@ from tests.helpers.command import fi_store
 
 SMALL = (
     "--limit-per-category", 5, "--candidates", 8, "--dictionary-steps", 150, "--layers", "17,28",
-    "--max-new-tokens", 40,
+    "--max-new-tokens", 40, "--n-latents", 1024,
     "--skip-visualization", "--report-format", "markdown",
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One project for all pairs, so that the base answers once."""
+    return tmp_path_factory.mktemp("real")
 
 
 def compare(folder: Path, target: str | Path) -> list[dict[str, Any]]:
@@ -27,7 +34,8 @@ def compare(folder: Path, target: str | Path) -> list[dict[str, Any]]:
     )
     assert completed.code == 0, completed.err
     store = folder / "fi-store.duckdb"
-    assert list((folder / "reports").glob("*/report.md"))
+    (run,) = re.findall(r"^Run: +(\S+)$", completed.out, re.MULTILINE)
+    assert (folder / "reports" / run / "report.md").is_file()
     queried = fi_store("query", "top_findings", "--store", store, "--format", "json")
     assert queried.code == 0, queried.err
     return list(json.loads(queried.out))
@@ -41,20 +49,20 @@ def card(kind: str) -> Card:
 
 
 @pytest.mark.real
-def test_the_planted_change_comes_first(tmp_path: Path) -> None:
+def test_the_planted_change_comes_first(project: Path) -> None:
     planted = card("behavior")
-    rows = compare(tmp_path, planted.target)
+    rows = compare(project, planted.target)
     assert hits(rows[0], planted.expected), rows[0]
     assert rows[0]["causal_status"] == TESTED
 
 
 @pytest.mark.real
-def test_a_certified_null_has_no_finding(tmp_path: Path) -> None:
-    assert compare(tmp_path, card("null").target) == []
-    verdict = fi_store("query", "pair_gate", "--store", tmp_path / "fi-store.duckdb", "--format", "json")
+def test_a_certified_null_has_no_finding(project: Path) -> None:
+    assert compare(project, card("null").target) == []
+    verdict = fi_store("query", "pair_gate", "--store", project / "fi-store.duckdb", "--format", "json")
     assert json.loads(verdict.out)[0]["verdict"] == "no_behavioral_difference"
 
 
 @pytest.mark.real
-def test_the_base_against_itself_has_no_finding(tmp_path: Path) -> None:
-    assert compare(tmp_path, "bundled:smollm2") == []
+def test_the_base_against_itself_has_no_finding(project: Path) -> None:
+    assert compare(project, "bundled:smollm2") == []

@@ -79,7 +79,7 @@ CONFIG_OPTIONS = tuple(
         ("dictionary", _DICTIONARY, "paired_sae", "The kind of dictionary to learn."),
         ("dictionary_seeds", int, "1", "Dictionaries per layer: the first is analyzed, the others show which groups recur."),
         ("dictionary_file", Path, None, "A folder with a pretrained sparse autoencoder, used at its layer instead of learning one."),
-        ("n_latents", int, "1024", "Latents per dictionary."),
+        ("n_latents", int, None, "Latents per dictionary. Default: 1024, or twice the width if that is more; at most one per row."),
         ("k", int, "16", "Average number of latents that fire per token (BatchTopK)."),
         ("dictionary_steps", int, "500", "Training steps per dictionary."),
         ("dictionary_batch", int, "1024", "Rows per training step, half from each model."),

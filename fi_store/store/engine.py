@@ -91,6 +91,7 @@ def upgrade_schema(path: Path) -> None:
     try:
         with translated(engine), engine.connect() as connection:
             _checked_revision(connection, path)
+            connection.rollback()  # or all migrations would share the transaction that the check began
             command.upgrade(alembic_config(connection), "head")
             connection.commit()
     finally:

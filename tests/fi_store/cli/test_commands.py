@@ -189,6 +189,7 @@ def test_a_console_that_lacks_characters_shows_others(monkeypatch: pytest.Monkey
     for kind in (io.TextIOWrapper, Terminal):
         out, err = (kind(io.BytesIO(), encoding="cp1252") for _ in range(2))
         with monkeypatch.context() as patched:
+            patched.setenv("COLUMNS", "200")
             patched.setattr(sys, "stdout", out)
             patched.setattr(sys, "stderr", err)
             for output_format in ("table", "csv", "markdown"):
