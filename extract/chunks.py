@@ -11,8 +11,7 @@ from extract.job import Job
 from extract.reading import (
     Activations,
     Answer,
-    AttributionReading,
-    attribute_pair,
+    PairReading,
     attribution_table,
     divergence_table,
     full_disk_explained,
@@ -61,9 +60,9 @@ def extract_chunk(
         *(_generation(run_id, number, key, answer) for key, answer in answers.items()),
         *(_sequence(run_id, number, sequence) for sequence in sequences),
     ]
-    reading = read_pair(job.pair, sequences, job.vocabulary, job.config.sites, watch)
     ended = {key: answer.finished for key, answer in answers.items()}
-    attributed = read_attribution(job, sequences, ended, watch)
+    reading = read_sequences(job, sequences, ended, watch)
+    attributed = reading.attribution
     first_row = next_row(store, run_id, number)
     with watch.stage("write"):
         shards: list[ActivationShard] = []
@@ -88,14 +87,14 @@ def extract_chunk(
             write_tokens(session, run_id, mentioned, job.tokenizers.base)
 
 
-def read_attribution(
+def read_sequences(
     job: Job, sequences: list[ReadSequence], ended: dict[tuple[str, Side], bool], watch: Stopwatch
-) -> AttributionReading:
-    """What both models make of both answers to each prompt, with backward passes if attribution is on.
+) -> PairReading:
+    """What both models make of some texts, with backward passes if attribution is on.
 
     `ended` says which answers (by prompt and author) their authors ended themselves.
     """
-    return attribute_pair(
+    return read_pair(
         job.pair,
         sequences,
         ended,

@@ -55,7 +55,7 @@ class Trial(NamedTuple):
     """What a trial on a few prompts measured."""
 
     read_seconds: float  # per token that both models read and compare
-    attribute_seconds: float  # per token of both answers, for attribution (without it: for log-probabilities)
+    attribute_seconds: float  # per token of both answers, for attribution; 0 without it
     step_seconds: float  # per token that both models generate
     graph_bytes: float  # per padded token of a backward pass
 
@@ -173,15 +173,15 @@ def _trial(job: Job) -> Trial:
     readers = {"base": job.pair.base, "target": job.pair.target}
     sequences = sample_sequences(job, prompts)
     # The first pass builds kernels and shows whether a prompt is read once for both answers.
-    for part in (sequences[:2], sequences):
-        started = time.perf_counter()
-        read_pair(job.pair, part, job.vocabulary, job.config.sites, Stopwatch())
-        seconds = time.perf_counter() - started
+    seconds = [_read_seconds(job, sequences, gradients=False) for _ in range(2)][1]
+    attribute_seconds, graph_bytes = 0.0, 0.0
+    if job.attribution.on:
+        graph_bytes = _graph_bytes(job, sequences)  # which builds the kernels of a backward pass
+        attribute_seconds = max(0.0, _read_seconds(job, sequences, gradients=True) - seconds)
     sides = [sequence.base for sequence in sequences if sequence.author != "control"]
     tokens = _both_answers(
         job, sum(side.n_prompt for side in sides) // 2, sum(len(side.ids) - side.n_prompt for side in sides)
     ) + sum(len(sequence.base.ids) for sequence in sequences if sequence.author == "control")
-    attribute_seconds, graph_bytes = _attribution_trial(job, sequences)
     started = time.perf_counter()
     for side in SIDES:
         generate_answers(readers[side], prompt_ids[side], TRIAL_TOKENS, job.pair.device)
@@ -189,19 +189,33 @@ def _trial(job: Job) -> Trial:
     return Trial(seconds / tokens, attribute_seconds / tokens, step_seconds, graph_bytes)
 
 
-def _attribution_trial(job: Job, sequences: list[ReadSequence]) -> tuple[float, float]:
-    """Seconds of attribution for some sequences, and the bytes that a backward pass keeps for each padded token."""
-    seconds, graph_bytes, backward = 0.0, 0.0, job.attribution.on
+def _read_seconds(job: Job, sequences: list[ReadSequence], *, gradients: bool) -> float:
+    """Seconds in which both models read some sequences."""
+    started = time.perf_counter()
+    ended = {(sequence.prompt_id, side): True for sequence in sequences for side in SIDES}
+    read_pair(
+        job.pair,
+        sequences,
+        ended,
+        job.vocabulary,
+        job.config.sites,
+        Stopwatch(),
+        gradients=gradients,
+        written_layers=job.written_layers,
+    )
+    return time.perf_counter() - started
+
+
+def _graph_bytes(job: Job, sequences: list[ReadSequence]) -> float:
+    """The bytes that a backward pass through some sequences keeps for each padded token, in the larger model."""
+    found = 0.0
     for side in SIDES:
         reader = reader_of(job.pair, side)
         texts, scoring = sample_texts(job, sequences, side)
-        started = time.perf_counter()
         with measured_graph(reader.model) as size:
-            sites = job.config.sites if backward else ()
-            read_answers(reader, texts, sites, scoring, job.pair.device, gradients=backward)
-        seconds += time.perf_counter() - started
-        graph_bytes = max(graph_bytes, size.n_bytes / max(1, size.n_tokens))
-    return seconds, graph_bytes
+            read_answers(reader, texts, job.config.sites, scoring, job.pair.device, gradients=True)
+        found = max(found, size.n_bytes / max(1, size.n_tokens))
+    return found
 
 
 def _item_size(job: Job) -> int:

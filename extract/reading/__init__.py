@@ -5,7 +5,7 @@ It does not know how texts are rendered or tokenized, and it does not decide wha
 
 from __future__ import annotations
 
-from extract.reading.attribution import AttributionReading, attribute_pair
+from extract.reading.attribution import AttributionReading, PairReading, read_pair
 from extract.reading.backward import Shift, read_answers
 from extract.reading.batch import BATCH_TOKENS, padded_length
 from extract.reading.decoding import Decoding, write_on
@@ -22,7 +22,7 @@ from extract.reading.facts import (
 from extract.reading.generate import Answer, answer_of, answering, end_ids, generate_answers
 from extract.reading.graph import measured_graph
 from extract.reading.hooks import Edit, NotFiniteError, Readable, add_vectors, read_batch
-from extract.reading.pair import Activations, SequenceBatch, batch_sequences, read_pair
+from extract.reading.pair import Activations
 from extract.reading.passes import AnswerTexts, Scoring
 from extract.reading.prefix import may_branch
 from extract.reading.replay import CleanReading, Patch, layers_below, read_clean
@@ -50,10 +50,10 @@ __all__ = [
     "Decoding",
     "Edit",
     "NotFiniteError",
+    "PairReading",
     "Patch",
     "Readable",
     "Scoring",
-    "SequenceBatch",
     "Shift",
     "Unit",
     "VocabularyMap",
@@ -61,9 +61,7 @@ __all__ = [
     "answer_of",
     "answer_texts",
     "answering",
-    "attribute_pair",
     "attribution_table",
-    "batch_sequences",
     "batch_tokens",
     "batch_units",
     "by_unit",

@@ -1,4 +1,4 @@
-"""Where the gap between two models passes: log-probabilities of whole answers, gradients, attribution of layers.
+"""Reads a chunk with both models, and finds where the gap between them passes: gradients, attribution of layers.
 
 For each unit l_m(y) = log p_m(y) / n(y), A_t = (l_t(y_t) - l_t(y_b)) / 2, A_b = (l_b(y_b) - l_b(y_t)) / 2 and the gap
 G = A_t + A_b (METHOD section 1). What passes through a layer is taken with the trapezoid rule on the path from the
@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from extract.reading.backward import AnswerOutput, read_answers
-from extract.reading.divergence import VocabularyMap
-from extract.reading.pair import Activations
+from extract.reading.batch import BATCH_TOKENS
+from extract.reading.divergence import Divergence, VocabularyMap
+from extract.reading.pair import Activations, PairRows, read_controls
 from extract.reading.passes import AnswerTexts, Scoring
 from extract.reading.units import (
     BACKWARD_TOKENS,
@@ -65,7 +66,7 @@ class Gap(NamedTuple):
 
 @dataclass
 class AttributionReading:
-    """What reading the answers of some units gave.
+    """What the answers of some units gave.
 
     `gradients` holds d A_m / d h of each reader m by (site, layer) for all rows, zero in control texts. `attribution`
     has (n_groups,) float64 nats by (site, layer), for the rows of each of `groups`. Without backward passes both are
@@ -79,7 +80,16 @@ class AttributionReading:
     attribution: dict[tuple[str, int], Tensor] = field(default_factory=dict)
 
 
-def attribute_pair(
+@dataclass(frozen=True)
+class PairReading:
+    """Both models' activations over all rows of a chunk, the divergence between their predictions, and attribution."""
+
+    activations: dict[Side, Activations]
+    divergence: Divergence
+    attribution: AttributionReading
+
+
+def read_pair(
     pair: LoadedPair,
     sequences: Sequence[ReadSequence],
     ended: Mapping[tuple[str, Side], bool],
@@ -89,27 +99,28 @@ def attribute_pair(
     *,
     gradients: bool,
     written_layers: frozenset[int],
-) -> AttributionReading:
-    """Reads both answers to each prompt with both models, and backward if `gradients`.
+) -> PairReading:
+    """Reads every text once with both models: forward for everything, and answers backward too if `gradients`.
 
     `ended` says which answers their authors ended themselves. Gradients are kept for the written layers only.
     """
     units, total = find_units(sequences, ended)
     scorings = scorings_of(pair, vocabulary)
-    found = AttributionReading(groups=row_groups(units))
-    batcher = _Batcher(pair, scorings, sites, written_layers, total, found, watch)
+    found, rows = AttributionReading(groups=row_groups(units)), PairRows(total, vocabulary)
+    batcher = _Batcher(pair, scorings, sites, written_layers, rows, found, watch)
     for part, backward in (
         ([unit for unit in units if not unit.equal], gradients),
         ([unit for unit in units if unit.equal], False),
     ):
-        for batch in batch_units(part, BACKWARD_TOKENS):
+        for batch in batch_units(part, BACKWARD_TOKENS if backward else BATCH_TOKENS):
             batcher.read(batch, backward)
+    read_controls(pair, sequences, sites, rows, watch)
     if gradients:
         batcher.fill_unread()
     order = {unit.sequences[0].prompt_id: number for number, unit in enumerate(units)}
     found.logprobs.sort(key=lambda row: (order[row.prompt_id], row.author, row.reader))
     found.gaps.sort(key=lambda row: order[row.prompt_id])
-    return found
+    return PairReading(rows.activations, rows.divergence, found)
 
 
 @dataclass
@@ -120,30 +131,39 @@ class _Batcher:
     scorings: Mapping[Side, Scoring]
     sites: Sequence[str]
     written_layers: frozenset[int]
-    total: int  # rows of the chunk
+    rows: PairRows
     found: AttributionReading
     watch: Stopwatch
 
     def read(self, units: Sequence[Unit], backward: bool) -> None:
         outputs: dict[Side, AnswerOutput] = {}
         halves: dict[Side, list[float]] = {}
+        logits: dict[Side, Tensor] = {}
+        rows = row_numbers(units)
         for side in SIDES:
             texts = answer_texts(units, side, self.scorings)
-            with self.watch.stage("attribute_" + side):
-                outputs[side] = read_answers(
+            with self.watch.stage("read_" + side):
+                output = read_answers(
                     reader_of(self.pair, side),
                     texts,
-                    self.sites if backward else (),
+                    self.sites,
                     self.scorings[side],
                     self.pair.device,
                     gradients=backward,
+                    logits=True,
                 )
+                self.rows.add(side, rows, output.activations)
+            if output.logits is None:
+                raise AssertionError("logits were requested")
+            outputs[side], logits[side] = output, output.logits
             halves[side] = self._score(units, side, texts, outputs[side].token_logprobs)
         prompt_ids = [unit.sequences[0].prompt_id for unit in units]
         self.found.gaps.extend(map(Gap, prompt_ids, halves["base"], halves["target"]))
+        with self.watch.stage("diverge"):
+            self.rows.compare(rows, [each for unit in units for each in unit.sequences], logits)
         if backward:
             with self.watch.stage("attribute_layers"):
-                self._keep_gradients(units, outputs)
+                self._keep_gradients(rows, outputs)
                 self._attribute(units, outputs)
 
     def _score(
@@ -164,8 +184,7 @@ class _Batcher:
         weighted = [value * weight for value, weight in zip(values, texts.weights, strict=True)]
         return [first + second for first, second in zip(weighted[::2], weighted[1::2], strict=True)]
 
-    def _keep_gradients(self, units: Sequence[Unit], outputs: Mapping[Side, AnswerOutput]) -> None:
-        rows = row_numbers(units)
+    def _keep_gradients(self, rows: Tensor, outputs: Mapping[Side, AnswerOutput]) -> None:
         for side, output in outputs.items():
             for key, values in output.gradients.items():
                 if key[1] in self.written_layers:
@@ -175,7 +194,7 @@ class _Batcher:
         """(n_rows, d_model): the gradients of all rows, zero where no answer follows."""
         into = self.found.gradients[side]
         if key not in into:
-            into[key] = torch.zeros(self.total, width, dtype=self.dtype)
+            into[key] = torch.zeros(self.rows.total, width, dtype=self.dtype)
         return into[key]
 
     @property

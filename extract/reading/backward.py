@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from extract.reading.hooks import NotFiniteError, Readable, narrowed, run_level, site_module
+from extract.reading.hooks import NotFiniteError, Readable, check_finite, narrowed, run_level, site_module
 from extract.reading.likelihood import Likelihood
 from extract.reading.passes import AnswerTexts, Counted, PlannedPass, Scoring, plan_passes
 from extract.reading.prefix import may_branch, may_share, shareable
@@ -33,11 +33,14 @@ class Shift(NamedTuple):
 @dataclass
 class AnswerOutput:
     """What one model made of some answers: log p of each counted token (nats), and by (site, layer) the activations
-    (n_rows, d_model) and the gradients (float32; empty without a backward pass)."""
+    (n_rows, d_model) and the gradients (float32; empty without a backward pass).
+
+    `logits` (n_rows, V) are the predictions at all rows, if they were asked for."""
 
     token_logprobs: list[Tensor]  # of each text, (n_counted,) float64
     activations: dict[tuple[str, int], Tensor]
     gradients: dict[tuple[str, int], Tensor]
+    logits: Tensor | None = None
 
     @property
     def logprobs(self) -> Tensor:
@@ -53,12 +56,13 @@ def read_answers(
     device: torch.device | str,
     *,
     gradients: bool,
+    logits: bool = False,
     shift: Shift | None = None,
 ) -> AnswerOutput:
     """Reads the texts in one batch. With `gradients` there is a backward pass from the weighted sum of their log p.
 
     Raises:
-        NotFiniteError: a gradient or a log-probability is not finite.
+        NotFiniteError: an activation, a gradient or a log-probability is not finite.
     """
     batch = texts.batch(device)
     output: AnswerOutput | None = None
@@ -68,7 +72,8 @@ def read_answers(
         while output is None:
             levels = batch.levels(share=may_share(model), branch=may_branch(model))
             plans = plan_passes(texts, levels)
-            output = _Attempt(reader, model, texts, sites, scoring, gradients, shift).run(plans)
+            output = _Attempt(reader, model, texts, sites, scoring, gradients, logits, shift).run(plans)
+    check_finite(reader, output.activations)
     finite = [output.logprobs, *output.gradients.values()]
     if not all(bool(torch.isfinite(values).all()) for values in finite):
         raise NotFiniteError(
@@ -88,6 +93,7 @@ class _Attempt:
     sites: Sequence[str]
     scoring: Scoring
     backward: bool
+    with_logits: bool
     shift: Shift | None
 
     def run(self, plans: Sequence[PlannedPass]) -> AnswerOutput | None:
@@ -103,17 +109,23 @@ class _Attempt:
             if cache is not None:
                 cache.batch_select_indices(level.parent)
             # A common opening has no kept position: to the rows after it, its keys and values are constants.
-            with self._hooked(plan, found) as was_narrowed:
+            read = plan.predicted(kept=self.with_logits)
+            with self._hooked(plan, None if read is None else read.places, found) as was_narrowed:
                 output = run_level(
                     self.model, level, cache, keep_cache=not last, send_positions=send_positions
                 )
-            if plan.scored is not None:
-                logits = output.logits[0] if was_narrowed() else output.logits[plan.scored]
+            if read is not None:
+                logits = output.logits[0] if was_narrowed() else output.logits[read.places]
+                if self.with_logits:
+                    if found.logits is None:
+                        found.logits = logits.new_zeros((self.texts.n_rows, logits.shape[1]))
+                    found.logits[plan.kept.numbers] = logits.detach()[read.kept]
                 part = [counted[number] for number in plan.counted.numbers.tolist()]
-                scored = self._score(logits, part)
+                scored = self._score(logits.detach()[read.counted], part)
                 logprobs[plan.counted.numbers.cpu()] = scored.logprobs.cpu().double()
-                if scored.gradient is not None:
-                    heads.append((logits, scored.gradient))
+                if scored.gradient is not None and part:
+                    slopes = torch.zeros_like(logits).index_add_(0, read.counted, scored.gradient)
+                    heads.append((logits, slopes))
             if not last:
                 cache = shareable(self.model, output, level.mask.shape[1])
                 if cache is None:
@@ -132,10 +144,12 @@ class _Attempt:
         weights = None
         if self.backward:
             weights = torch.tensor([self._scale * self.texts.weights[each.text] for each in part])
-        return self.scoring.score(logits.detach(), [each.token for each in part], weights)
+        return self.scoring.score(logits, [each.token for each in part], weights)
 
     @contextmanager
-    def _hooked(self, plan: PlannedPass, found: AnswerOutput) -> Iterator[Callable[[], bool]]:
+    def _hooked(
+        self, plan: PlannedPass, read: tuple[Tensor, Tensor] | None, found: AnswerOutput
+    ) -> Iterator[Callable[[], bool]]:
         """All hooks of a pass, removed when the context closes."""
         with_graph = self.backward and len(plan.level.indices) > 0
         with ExitStack() as stack:
@@ -148,7 +162,7 @@ class _Attempt:
                         module = site_module(self.reader, layer, number, site)
                         handle = module.register_forward_hook(self._watch((site, number), plan, found))
                         stack.callback(handle.remove)
-            yield stack.enter_context(narrowed(self.model, plan.level.ids.shape, plan.scored))
+            yield stack.enter_context(narrowed(self.model, plan.level.ids.shape, read))
 
     def _watch(self, key: tuple[str, int], plan: PlannedPass, found: AnswerOutput) -> Callable[..., Any]:
         """A hook on a site's module that takes the activations of kept rows and, later, their gradients."""

@@ -10,8 +10,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from extract.reading.attribution import AttributionReading
-from extract.reading.pair import PairReading
+from extract.reading.attribution import AttributionReading, PairReading
 from extract.texts import ReadSequence
 
 SPACE_MARK = "▁"

@@ -6,7 +6,7 @@ so the model itself still applies scaling and soft caps to the logits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -70,13 +70,18 @@ def read_batch(reader: Readable, batch: Batch, sites: Sequence[str], *, logits: 
         while output is None:
             levels = batch.levels(share=may_share(model), branch=may_branch(model))
             output = _read_levels(reader, model, levels, batch.n_kept, sites, logits)
-    for (site, layer), rows in output.activations.items():
+    check_finite(reader, output.activations)
+    return output
+
+
+def check_finite(reader: Readable, activations: Mapping[tuple[str, int], Tensor]) -> None:
+    """Raises NotFiniteError if an activation is NaN or infinite."""
+    for (site, layer), rows in activations.items():
         if not bool(torch.isfinite(rows).all()):
             raise NotFiniteError(
                 f"{reader.reference.text} produces activations that are not finite (layer {layer}, {site}).",
                 hint="try another precision, for example --quantization fp32",
             )
-    return output
 
 
 def _read_levels(

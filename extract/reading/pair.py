@@ -1,8 +1,8 @@
-"""Reads the sequences of a chunk with both models: activations and divergences in row order."""
+"""Both models' activations and divergences over the sequences of a chunk, in row order; reads its control texts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +22,42 @@ if TYPE_CHECKING:
 Activations = dict[tuple[str, int], Tensor]
 """(site, layer) -> (n_rows, d_model), on the CPU, in the run's dtype. Rows are in sequence and position order."""
 
-NumberedSequences = list[tuple[ReadSequence, Tensor]]
-"""Sequences with the numbers of their rows among all rows."""
 
+class PairRows:
+    """Both models' activations over the rows of a chunk, and the divergence of their predictions, as they are read."""
 
-@dataclass(frozen=True)
-class PairReading:
-    """Both models' activations over some sequences, and the divergence between their predictions."""
+    def __init__(self, total: int, vocabulary: VocabularyMap) -> None:
+        self.total, self.vocabulary = total, vocabulary
+        self.activations: dict[Side, Activations] = {"base": {}, "target": {}}
+        self._columns: list[Tensor] = []
 
-    activations: dict[Side, Activations]
-    divergence: Divergence
+    @property
+    def divergence(self) -> Divergence:
+        """The divergence at all rows."""
+        return Divergence(*self._columns)
+
+    def add(self, side: Side, rows: Tensor, activations: Activations) -> None:
+        """Copies one model's activations (n, d_model) to their rows (n,) among all rows."""
+        for key, values in activations.items():
+            into = self.activations[side]
+            if key not in into:
+                into[key] = torch.empty((self.total, values.shape[1]), dtype=values.dtype)
+            into[key][rows] = values.cpu()
+
+    def compare(self, rows: Tensor, sequences: Sequence[ReadSequence], logits: Mapping[Side, Tensor]) -> None:
+        """Compares both models' predictions (n, V) at the rows (n,) of some sequences."""
+        following = {
+            side: [token for each in sequences for token in each.sides[side].next_ids] for side in SIDES
+        }
+        found = diverge(
+            logits["base"], logits["target"], following["base"], following["target"], self.vocabulary
+        )
+        if not self._columns:
+            self._columns = [
+                torch.empty((self.total, *column.shape[1:]), dtype=column.dtype) for column in found
+            ]
+        for whole, column in zip(self._columns, found, strict=True):
+            whole[rows] = column
 
 
 @dataclass(frozen=True)
@@ -52,77 +78,38 @@ class SequenceBatch:
         )
 
 
-def read_pair(
+def read_controls(
     pair: LoadedPair,
     sequences: Sequence[ReadSequence],
-    vocabulary: VocabularyMap,
     sites: Sequence[str],
+    found: PairRows,
     watch: Stopwatch,
-) -> PairReading:
-    """Reads the same sequences in the same batches with base and target, and compares them at every kept position."""
-    activations: dict[Side, Activations] = {"base": {}, "target": {}}
-    columns: list[Tensor] = []
-    total = sum(len(sequence.classes) for sequence in sequences)
-    for batch in batch_sequences(sequences):
+) -> None:
+    """Reads the control texts among the sequences of a chunk with base and target, in the same batches."""
+    for batch in control_batches(sequences):
         logits: dict[Side, Tensor] = {}
         for side in SIDES:
             reader = pair.base if side == "base" else pair.target
             with watch.stage("read_" + side):
                 output = read_batch(reader, batch.tokens(side, pair.device), sites, logits=True)
-                _scatter(activations[side], output.activations, batch.rows, total)
+                found.add(side, batch.rows, output.activations)
             if output.logits is None:
                 raise AssertionError("logits were requested")
             logits[side] = output.logits
         with watch.stage("diverge"):
-            next_ids = {
-                side: [token for sequence in batch.sequences for token in sequence.sides[side].next_ids]
-                for side in SIDES
-            }
-            divergence = diverge(
-                logits["base"], logits["target"], next_ids["base"], next_ids["target"], vocabulary
-            )
-            if not columns:
-                columns = [
-                    torch.empty((total, *column.shape[1:]), dtype=column.dtype) for column in divergence
-                ]
-            for whole, column in zip(columns, divergence, strict=True):
-                whole[batch.rows] = column
-    return PairReading(activations, Divergence(*columns))
+            found.compare(batch.rows, batch.sequences, logits)
 
 
-def batch_sequences(sequences: Sequence[ReadSequence]) -> list[SequenceBatch]:
-    """Divides sequences into batches and keeps those of a prompt together.
-
-    A sequence without a kept position (an empty answer) is not read. Control texts have batches of their own,
-    because they are much shorter than texts with answers.
-    """
-    answers: dict[str, NumberedSequences] = {}
-    controls: dict[str, NumberedSequences] = {}
+def control_batches(sequences: Sequence[ReadSequence]) -> Iterator[SequenceBatch]:
+    """Batches of the control texts among the sequences of a chunk. One without a kept position is not read."""
+    controls: list[tuple[ReadSequence, Tensor]] = []
     first_row = 0
     for sequence in sequences:
         count = len(sequence.classes)
-        if count:
-            by_prompt = controls if sequence.author == "control" else answers
-            rows = torch.arange(first_row, first_row + count)
-            by_prompt.setdefault(sequence.prompt_id, []).append((sequence, rows))
+        if count and sequence.author == "control":
+            controls.append((sequence, torch.arange(first_row, first_row + count)))
         first_row += count
-    return [batch for by_prompt in (answers, controls) for batch in _batch_prompts(list(by_prompt.values()))]
-
-
-def _batch_prompts(prompts: Sequence[NumberedSequences]) -> Iterator[SequenceBatch]:
-    """Batches of whole prompts, each prompt given as its sequences."""
-    lengths = [
-        max(max(len(sequence.base.ids), len(sequence.target.ids)) for sequence, _ in numbered)
-        for numbered in prompts
-    ]
-    for group in plan_batches(lengths, [len(numbered) for numbered in prompts]):
-        members = [member for number in group for member in prompts[number]]
+    lengths = [max(len(sequence.base.ids), len(sequence.target.ids)) for sequence, _ in controls]
+    for group in plan_batches(lengths, [1] * len(controls)):
+        members = [controls[number] for number in group]
         yield SequenceBatch([sequence for sequence, _ in members], torch.cat([rows for _, rows in members]))
-
-
-def _scatter(into: Activations, part: Activations, rows: Tensor, total: int) -> None:
-    """Copies the activations of a batch to their rows among all rows."""
-    for key, values in part.items():
-        if key not in into:
-            into[key] = torch.empty((total, values.shape[1]), dtype=values.dtype)
-        into[key][rows] = values.cpu()

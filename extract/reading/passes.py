@@ -85,6 +85,14 @@ class Positions(NamedTuple):
         return rows, columns, numbers
 
 
+class Predicted(NamedTuple):
+    """Rows and columns (k,) of the predictions of a pass, and which of them belong to kept rows and counted ones."""
+
+    places: tuple[Tensor, Tensor]
+    kept: Tensor
+    counted: Tensor
+
+
 class PlannedPass(NamedTuple):
     """A pass with its kept rows and its counted predictions (numbered among all counted)."""
 
@@ -96,6 +104,16 @@ class PlannedPass(NamedTuple):
     def scored(self) -> tuple[Tensor, Tensor] | None:
         """The rows and columns of the counted predictions; None if there are none."""
         return (self.counted.rows, self.counted.columns) if len(self.counted.numbers) else None
+
+    def predicted(self, *, kept: bool) -> Predicted | None:
+        """Where predictions are read: those that are counted and, if asked, those of kept rows; None if nowhere."""
+        both = [self.kept, self.counted] if kept else [self.counted]
+        places = torch.cat([torch.stack([part.rows, part.columns]) for part in both], 1)
+        if not places.shape[1]:
+            return None
+        places, at = torch.unique(places, dim=1, return_inverse=True)
+        n_kept = len(self.kept.numbers) if kept else 0
+        return Predicted((places[0], places[1]), at[:n_kept], at[n_kept:])
 
 
 def plan_passes(texts: AnswerTexts, levels: Sequence[Level]) -> list[PlannedPass]:

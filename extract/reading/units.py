@@ -19,8 +19,9 @@ from fi_store.vocabulary import SIDES, PositionClass, Side
 if TYPE_CHECKING:
     from extract.models import LoadedPair, Reader
 
-BACKWARD_TOKENS = 512
-"""The limit on the padded tokens of a batch with a backward pass, whose graph is kept in memory."""
+BACKWARD_TOKENS = 1024
+"""The limit on the padded tokens of a batch with a backward pass, counted as if its texts were read whole. Its graph is
+kept in memory."""
 
 
 class Unit(NamedTuple):

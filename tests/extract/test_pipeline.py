@@ -268,7 +268,7 @@ def test_an_interrupted_run_has_its_own_state(
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(chunks, "read_pair", stop)
+    monkeypatch.setattr(chunks, "read_sequences", stop)
     with Store.open(tmp_path / "fi-store.duckdb", create=True) as store:
         with pytest.raises(KeyboardInterrupt):
             ingest(

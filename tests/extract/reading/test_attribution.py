@@ -13,9 +13,9 @@ from extract.models import Reader
 from extract.reading import (
     AttributionReading,
     NotFiniteError,
-    attribute_pair,
     attribution,
     backward,
+    read_pair,
     reader_of,
 )
 from extract.reading.generate import end_ids
@@ -60,7 +60,7 @@ def attributed(
     job: Job, *, gradients: bool = True, layers: frozenset[int] = frozenset({0, 1})
 ) -> AttributionReading:
     sequences, ended = texts_of(job)
-    return attribute_pair(
+    return read_pair(
         job.pair,
         sequences,
         ended,
@@ -69,7 +69,7 @@ def attributed(
         Stopwatch(),
         gradients=gradients,
         written_layers=layers,
-    )
+    ).attribution
 
 
 class Reference:
