@@ -16,7 +16,7 @@ from tests.helpers.command import fi_store
 
 SMALL = (
     "--limit-per-category", 5, "--candidates", 8, "--dictionary-steps", 150, "--layers", "17,28",
-    "--max-new-tokens", 40, "--n-latents", 1024,
+    "--max-new-tokens", 24, "--n-latents", 1024,
     "--skip-visualization", "--report-format", "markdown",
 )  # fmt: skip
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from fi_store.cli.common import FormatOption, ListByDefault, OutputOption, emit, say, say_facts
 from fi_store.commands import command_line
-from fi_store.errors import NotFoundError, PromptFileError
+from fi_store.errors import NotFoundError, PromptFileError, UsageError
 
 if TYPE_CHECKING:
     from fi_store.prompts import PromptRecord
@@ -162,18 +162,54 @@ def import_file(
     category: Annotated[
         str | None, typer.Option("--category", help="The category for rows without one.")
     ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column", metavar="FIELD=NAME", help="The column that holds a field. Repeat for more."
+        ),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option("--ignore", metavar="NAME", help="Leave out a column. Repeat for more."),
+    ] = None,
+    turn: Annotated[
+        Literal["first", "last"] | None,
+        typer.Option("--turn", help="Which turn of the user to take from conversations that have several."),
+    ] = None,
 ) -> None:
     """Make a prompt file from texts in another format.
 
-    CSV columns and JSON keys are named like the fields of a prompt; only text is required. Prompts without an id get
-    one from their category and number."""
-    from fi_store.prompts import full_form, read_source, write_new
+    CSV columns and JSON keys are named like the fields of a prompt; only text is required. If there is no text, a
+    column called prompt, question, instruction or messages (conversations in OpenAI's form) is taken for it. Prompts
+    without an id get one from their category and number. The command says what it took for what."""
+    from fi_store.prompts import Columns, full_form, read_source, write_new
 
+    columns = (
+        Columns(_named_columns(column or ()), tuple(ignore or ()), turn) if column or ignore or turn else None
+    )
     with _complaints_on_lines(command_line("prompts", "import", source, "--output", output)):
-        read = read_source(source, category)
+        read, notes = read_source(source, category, columns)
     write_new(output, full_form(read.prompts, output.stem, f"Imported from {source.name}.", read.version))
+    for note in notes:
+        say(f"Note: {note}")
     say(f"{_prompts_in(read.prompts)}, in {output}.")
     say(f"Next: {command_line('prompts', 'validate', output)}")
+
+
+def _named_columns(texts: Sequence[str]) -> dict[str, str]:
+    """FIELD=NAME texts as a mapping."""
+    from fi_store.prompts import PROMPT_KEYS
+
+    named = {}
+    for text in texts:
+        name, equals, column = text.partition("=")
+        if not equals or not column or name not in PROMPT_KEYS or name in named:
+            raise UsageError(
+                f"--column {text!r} is not FIELD=NAME with a field of its own.",
+                hint=f"the fields are {', '.join(PROMPT_KEYS)}",
+            )
+        named[name] = column
+    return named
 
 
 @contextmanager

@@ -5,8 +5,9 @@ Knows nothing about models.
 
 from __future__ import annotations
 
+from fi_store.prompts.columns import Columns
 from fi_store.prompts.concept_bank import Concept, Form, load_concepts
-from fi_store.prompts.file import checked_category
+from fi_store.prompts.file import PROMPT_KEYS, checked_category
 from fi_store.prompts.importer import read_source
 from fi_store.prompts.records import PromptRecord, PromptSuite
 from fi_store.prompts.split import Unit, assign_units, cluster_categories, cluster_prompts
@@ -22,6 +23,8 @@ from fi_store.prompts.write import full_form, grader_text, starter, write_new
 
 __all__ = [
     "NAMED_FILES",
+    "PROMPT_KEYS",
+    "Columns",
     "Concept",
     "Form",
     "PromptRecord",

@@ -224,6 +224,51 @@ def test_import_reads_json_lines() -> None:
     assert (two.key, two.difficulty, two.grader) == ("checks/1", 3, lines[1]["grader"])
 
 
+def test_import_says_what_it_took_for_what() -> None:
+    user, system = {"role": "user", "content": "Why\r\nnot?"}, {"role": "system", "content": "Be brief."}
+    reply = {"role": "assistant", "content": "No."}
+    parts = {"role": "user", "content": [{"type": "text", "text": "Now?"}]}
+    tools = [
+        {"type": "function", "function": {"parameters": {"properties": {"a": {"items": {"b": {"c": {}}}}}}}}
+    ]
+    rows = [
+        {"messages": [system, user, reply], "tools": tools, "control": None},
+        {"messages": [user, reply, parts], "source": "x"},
+    ]
+    write("chats.jsonl", "\ufeff" + "\n".join(map(json.dumps, rows)))
+    chats = ("prompts", "import", "chats.jsonl", "-o", "chats.yaml", "--category", "s")
+    assert "a prompt has no key 'source'" in fi_store(*chats, "--turn", "last").out
+    made = fi_store(*chats, "--turn", "last", "--ignore", "source")
+    assert made.out.splitlines()[:-2] == [
+        r"Note: Line breaks written \r\n or \r are kept as \n.",
+        "Note: The column 'messages' is taken for the text.",
+        "Note: Left out: the column 'tools' (1).",
+        "Note: Left out: messages with the role 'system', which a run takes with --system-prompt (1).",
+        "Note: Left out: messages with the role 'assistant' (2).",
+        "Note: Left out: further turns of the user (1).",
+    ]
+    assert [prompt.text for prompt in load_suite([Path("chats.yaml")]).prompts] == ["Why\nnot?", "Now?"]
+    write("excel.csv", "\ufeffsep=|\r\nQuestion|Input|topic\r\nIs 1, 2 or 3?|of; which|sums\r\n")
+    table = ("prompts", "import", "excel.csv", "-o", "excel.yaml")
+    assert fi_store(*table, "--column", "category=topic").out.startswith(
+        "excel.csv:2: a prompt has no key 'Input'"
+    )
+    assert "is not FIELD=NAME" in fi_store(*table, "--column", "topic=category").err
+    made = fi_store(*table, "--column", "category=topic", "--ignore", "Input")
+    assert made.out.splitlines()[:3] == [
+        "Note: The first line names the delimiter '|'.",
+        "Note: The column 'topic' is taken for the category.",
+        "Note: The column 'question' is taken for the text.",
+    ]
+    (prompt,) = load_suite([Path("excel.yaml")]).prompts
+    assert (prompt.text, prompt.category, prompt.control) == ("Is 1, 2 or 3?", "sums", None)
+    write(
+        "nulls.json",
+        '{"prompts": [{"id": "s/1", "category": "s", "text": "x", "control": null, "answer": null}]}',
+    )
+    assert fi_store("prompts", "import", "nulls.json", "-o", "nulls.yaml").code == 0
+
+
 @pytest.mark.parametrize("name", ["lists.json", "lists.yaml"])
 def test_import_reads_lists(name: str) -> None:
     write(name, json.dumps({"sums": ["1 + 1?", "2 + 2?"], "words": ["Spell \u2028 it."]}))
@@ -236,7 +281,15 @@ def test_import_reads_lists(name: str) -> None:
 BAD_SOURCES = [
     ("a.csv", "", "a.csv:1: the file is empty"),
     ("a.csv", "text\n", "a.csv:1: the file holds no prompts"),
-    ("a.csv", "prompt,category\nx,y\n", "a.csv:1: the header has no column 'text'"),
+    ("a.csv", "query,category\nx,y\n", "a.csv:1: a prompt has no key 'query'. Leave it out with --ignore"),
+    ("a.csv", "category\ny\n", "a.csv:1: the header has no column 'text'"),
+    ("a.csv", "prompt,question,category\nx,y,s\n", "a.csv:1: prompt and question could both be the text. Say which"),
+    ("a.jsonl", '{"messages": "x", "category": "s"}\n', "a.jsonl:1: 'messages' must be a list of messages"),
+    ("a.jsonl", '{"messages": [{"role": "system", "content": "x"}], "category": "s"}\n', "no message with"),
+    ("a.jsonl", '{"messages": [{"role": "user", "content": [{"type": "image"}]}], "category": "s"}\n', "else than"),
+    ("a.jsonl", '{"messages": [{"role": "user", "content": "x"}, {"role": "user", "content": "y"}], "category": "s"}\n',
+     "a.jsonl:1: the conversation has 2 turns of the user, and a prompt has one. Choose with --turn"),
+    ("a.jsonl", '{"text": "x", "text": "y", "category": "s"}\n', "a.jsonl:1: the key 'text' is given twice"),
     ("a.csv", "text,color\nx,y\n", "a.csv:1: a prompt has no key 'color'"),
     ("a.csv", "text,text\nx,y\n", "a.csv:1: the column 'text' appears twice"),
     ("a.csv", "text,category\nWhy?\n", "a.csv:2: the prompt has no category. Add a column or key 'category', or give"),

@@ -449,7 +449,17 @@ def test_a_folder_with_code_is_refused_unless_it_is_trusted(tiny_models: TinyMod
 def test_a_run_that_was_stopped_resumes(how: signal.Signals, tiny_models: TinyModels, tmp_path: Path) -> None:
     """Stops a real process once its first chunk is committed; the resumed run keeps that chunk's rows."""
     pair = ("--base-model", tiny_models.llama, "--target-model", tiny_models.planted)
-    options = (*SMALL, "--limit-per-category", 16, "--max-new-tokens", 48, "--output-dir", tmp_path)
+    options = (
+        *SMALL,
+        "--limit-per-category",
+        9,
+        "--max-new-tokens",
+        48,
+        "--interventions",
+        "off",
+        "--output-dir",
+        tmp_path,
+    )
     command = [sys.executable, "-m", "fi_store", "run", *map(str, (*pair, *options)), "--skip-visualization"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 300
@@ -466,7 +476,7 @@ def test_a_run_that_was_stopped_resumes(how: signal.Signals, tiny_models: TinyMo
     kept = "SELECT min(run_event.at) AS began, count(*) AS n FROM run_event WHERE run_id = $run AND kind = 'choice'"
     chunks = "SELECT count(DISTINCT chunk) FROM generation WHERE run_id = $run"
     before, choices = done.value(chunks), done.rows(kept)
-    n_chunks = -(-176 // CHUNK_PROMPTS)
+    n_chunks = -(-99 // CHUNK_PROMPTS)
     assert 1 <= before < n_chunks
     if how is signal.SIGINT:
         assert process.returncode == 130
@@ -476,7 +486,7 @@ def test_a_run_that_was_stopped_resumes(how: signal.Signals, tiny_models: TinyMo
     resumed = fi_store("run", "--resume", run, "--output-dir", tmp_path, "--skip-visualization")
     assert resumed.code == 0, resumed.err
     assert done.value(chunks) == n_chunks
-    assert done.value("SELECT count(*) FROM generation WHERE run_id = $run") == 2 * 176
+    assert done.value("SELECT count(*) FROM generation WHERE run_id = $run") == 2 * 99
     assert done.value("SELECT count(*) - count(DISTINCT row) FROM token_divergence WHERE run_id = $run") == 0
     assert done.rows(kept)[0]["began"] == choices[0]["began"]
     assert done.value("SELECT state FROM run WHERE id = $run") == "complete"
