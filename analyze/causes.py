@@ -30,7 +30,7 @@ from analyze.causal import (
 )
 from analyze.extraction import BoolArray, Extraction
 from analyze.fitting import Fitted
-from analyze.groups import GapOn, Group, make_groups
+from analyze.groups import GapOn, Group, join_rest, make_groups
 from analyze.stats import mean_interval
 from fi_store.config import RunConfig
 from fi_store.method import METHOD
@@ -58,9 +58,11 @@ class CausalTest:
 
     @cached_property
     def gaps(self) -> list[GapOn]:
-        """The gap on D, then that of every behavior: on the prompts where one answer has it."""
+        """The gap on D, then that of every behavior that may own groups: on the prompts where one answer has it."""
         parts = [self.known]
         for candidate in self.behaviors:
+            if candidate.predicate.about_length:
+                continue
             base, target = (self.answers.holds(candidate.predicate, side) for side in SIDES)
             units = self.known & (base != target)
             if len(set(self.extraction.units.clusters[units].tolist())) >= METHOD.behavior_clusters:
@@ -70,8 +72,9 @@ class CausalTest:
 
     @cached_property
     def groups(self) -> list[Group]:
-        """The groups of features that carry one of these gaps on D, the largest share first."""
-        return make_groups(self.run_id, self.fitted.layers, self.extraction, self.gaps)
+        """The groups of features that carry one of these gaps on D: the largest one by one, then the others joined."""
+        groups = make_groups(self.run_id, self.fitted.layers, self.extraction, self.gaps)
+        return join_rest(self.run_id, groups, self.config.candidates)
 
     def obstacle(self) -> str | None:
         """Why nothing is patched, as a sentence; None if the test can be made."""
@@ -98,10 +101,10 @@ class CausalTest:
         return None
 
     def changes(self) -> list[Change]:
-        """Patches the first K groups on a part of D, and joins them into changes by what that does."""
+        """Patches all groups on a part of D, and joins them into changes by what that does."""
         chosen = np.isin(np.arange(self.extraction.units.n), self._part)
         patches = []
-        for group in self.groups[: self.config.candidates]:
+        for group in self.groups:
             folder = dictionary_path(self.run_id, group.effects.site, group.effects.layer)
             patches.append(features_patch("group", [group], self.extraction, chosen, folder, group.id))
         tried = [at for at, patch in enumerate(patches) if len(patch.rows)]

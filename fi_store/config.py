@@ -129,7 +129,7 @@ class RunConfig(BaseModel):
         default=24,
         ge=1,
         le=1000,
-        description="K: the number of groups of features that are patched one by one.",
+        description="K: how many groups of features are patched one by one; the others are joined first.",
     )
     feature_threshold: float = Field(
         default=0.03,

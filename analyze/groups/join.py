@@ -81,26 +81,62 @@ def _groups_of(
             Member(int(latent), float(part / share.sum()), 1 if theta[latent] >= 0 else -1)
             for latent, part in zip(inside, share, strict=True)
         )
-        latents = sorted(member.latent for member in members)
         groups.append(
             Group(
-                id=content_id("group", run_id, effects.site, effects.layer, CLASSES[position_class], latents),
+                id=_group_id(run_id, effects, position_class, members),
                 effects=effects,
                 index=index,
                 position_class=position_class,
                 members=members,
                 attributed=float(strength.nats[inside].sum()),
                 share=float(share.sum()),
+                gap=int(np.bincount(strength.gap[inside], weights=share).argmax()),
             )
         )
     return groups
 
 
+def join_rest(run_id: str, groups: Sequence[Group], first: int) -> list[Group]:
+    """The `first` groups, and the others joined by layer, position class and the gap of which they hold most.
+
+    A behavior of many tokens is carried by many small groups; one by one they would never be patched.
+    """
+    rest: dict[tuple[int, int, int], list[Group]] = {}
+    for group in groups[first:]:
+        rest.setdefault((group.index, group.position_class, group.gap), []).append(group)
+    joined = []
+    for parts in rest.values():
+        nats = sum(part.attributed for part in parts)
+        whole = sum(part.share for part in parts)
+        members = [
+            Member(member.latent, member.weight * part.share / whole, member.sign)
+            for part in parts
+            for member in part.members
+        ]
+        joined.append(
+            replace(
+                parts[0],
+                id=_group_id(run_id, parts[0].effects, parts[0].position_class, members),
+                members=tuple(sorted(members, key=lambda member: -member.weight)),
+                attributed=nats,
+                share=whole,
+            )
+        )
+    return [*groups[:first], *sorted(joined, key=lambda group: (-group.share, group.id))]
+
+
+def _group_id(run_id: str, effects: LayerEffects, position_class: int, members: Sequence[Member]) -> str:
+    latents = sorted(member.latent for member in members)
+    return content_id("group", run_id, effects.site, effects.layer, CLASSES[position_class], latents)
+
+
 class Strength(NamedTuple):
-    """By latent (m,): mean attribution on D in nats, and the largest share of a gap; 0 for what is no candidate."""
+    """By latent (m,): mean attribution on D in nats, the largest share of a gap (0 for what is no candidate), and the
+    index of that gap."""
 
     nats: FloatArray
     share: FloatArray
+    gap: IntArray
 
 
 def feature_strength(
@@ -113,16 +149,16 @@ def feature_strength(
         moved = _surely_above(np.sign(theta.mean(axis=0)) * theta, clusters[discovery])
         length = np.abs(theta.mean(axis=0)) * effects.scale * effects.directions.norm(dim=1).numpy()
         size = np.where(moved & effects.alive, length, 0.0)
-        return Strength(size, size)
+        return Strength(size, size, np.zeros(len(size), dtype=np.int64))
     values = attribution_of_units(effects, position_class, extraction)
     nats = values[discovery].mean(axis=0)
-    share = np.zeros(len(nats))
-    for units, gap in gaps:
+    shares = np.zeros((len(gaps), len(nats)))
+    for number, (units, gap) in enumerate(gaps):
         inside = values[units]
         part = inside.mean(axis=0) / gap
         sure = _surely_above(inside, clusters[units]) & (part >= METHOD.candidate_share) & effects.alive
-        share = np.maximum(share, np.where(sure, part, 0.0))
-    return Strength(nats, share)
+        shares[number] = np.where(sure, part, 0.0)
+    return Strength(nats, shares.max(axis=0), shares.argmax(axis=0))
 
 
 def attribution_of_units(effects: LayerEffects, position_class: int, extraction: Extraction) -> FloatArray:

@@ -83,7 +83,7 @@ CONFIG_OPTIONS = tuple(
         ("k", int, "16", "Average number of latents that fire per token (BatchTopK)."),
         ("dictionary_steps", int, "500", "Training steps per dictionary."),
         ("dictionary_batch", int, "1024", "Rows per training step, half from each model."),
-        ("candidates", int, "24", "K: the number of groups of features that are patched one by one."),
+        ("candidates", int, "24", "K: how many groups of features are patched one by one; the others are joined first."),
         ("feature_threshold", float, "0.03", "Smallest share of the difference between the models that a finding's patch must close."),
         ("alpha", float, "0.05", "Significance level for the adjusted p."),
         ("crosscoder_file", Path, None, "JSON file of similarities from another tool, shown beside our own."),

@@ -58,7 +58,7 @@ ANSWERS = answers_of(EXTRACTION.units)
 
 def group(number: int, share: float, index: int = 0) -> Group:
     effects: Any = None
-    return Group(f"g{number}", effects, index, 2, (Member(number, 1.0, 1),), share, share)
+    return Group(f"g{number}", effects, index, 2, (Member(number, 1.0, 1),), share, share, 0)
 
 
 def effect(

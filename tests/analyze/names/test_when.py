@@ -53,7 +53,7 @@ def named(
     extraction: Extraction, contexts: Contexts, values: np.ndarray, position_class: int = RESPONSE
 ) -> list[NameCandidate]:
     effects: Any = Firing(values)
-    group = Group("group", effects, 0, position_class, (Member(0, 1.0, 1),), 1.0, 1.0)
+    group = Group("group", effects, 0, position_class, (Member(0, 1.0, 1),), 1.0, 1.0, 0)
     return name_group(group, extraction, contexts, seed=0)
 
 
