@@ -26,7 +26,7 @@ Effects = dict[Side, TokenLogprobs]
 class Change:
     """Groups that do the same to the answers, and the behavior of D that they carry, if there is one."""
 
-    groups: tuple[Group, ...]  # strongest first
+    groups: tuple[Group, ...]  # the largest first, joined ones last
     behavior: int | None  # index among the candidates of D
 
     @property
@@ -102,8 +102,9 @@ def make_changes(
     """The changes that the groups make, the largest share of a gap first.
 
     A group belongs to the first behavior of D (the one that separates the answers best) on whose spans it surely does
-    more than elsewhere, at a level that is divided by the number of behaviors. Groups without one join those with like
-    effects. `answers`: those of all units.
+    more than elsewhere, at a level that is divided by the number of behaviors. One without joins the behavior whose
+    groups together have the most similar effects, if they are alike, otherwise groups without a behavior that are
+    alike; the rest of a layer makes no change of its own. `answers`: those of all units.
     """
     level = METHOD.alpha / max(1, len(behaviors))
     of_behavior = [
@@ -117,28 +118,39 @@ def make_changes(
         )
         for effect in effects
     ]
+    columns = _columns(effects)
+    carried = sorted({number for number in of_behavior if number is not None})
+    if carried:
+        owned = [[at for at, number in enumerate(of_behavior) if number == each] for each in carried]
+        together = np.column_stack([columns[:, some].sum(axis=1) for some in owned])
+        alike = cosines(np.column_stack([columns, together]))[: len(groups), len(groups) :]
+        for at, number in enumerate(of_behavior):
+            nearest = int(alike[at].argmax())
+            if number is None and alike[at, nearest] >= METHOD.effect_cosine:
+                of_behavior[at] = carried[nearest]
     changes = [
         Change(tuple(g for g, mine in zip(groups, of_behavior, strict=True) if mine == number), number)
-        for number in sorted({number for number in of_behavior if number is not None})
+        for number in carried
     ]
-    free = [at for at, number in enumerate(of_behavior) if number is None]
+    free = [at for at, number in enumerate(of_behavior) if number is None and not groups[at].rest]
     if free:
-        labels = cluster(_likeness([effects[at] for at in free]))
+        labels = cluster(cosines(columns[:, free]) / METHOD.effect_cosine)
         for label in np.unique(labels):
             members = [groups[at] for at, mine in zip(free, labels, strict=True) if mine == label]
             changes.append(Change(tuple(members), None))
     return sorted(changes, key=lambda change: (-change.share, change.leader.id))
 
 
-def _likeness(effects: Sequence[Effects]) -> FloatArray:
-    """(g, g) cosines of token effects over both sides, in multiples of the joining threshold."""
+def _columns(effects: Sequence[Effects]) -> FloatArray:
+    """(tokens, g) nats closed by each group at every token of both answers, read on either side; zeros for a group
+    that was not read everywhere."""
     columns = []
     for effect in effects:
         parts = [effect[side][key] for side in SIDES if side in effect for key in sorted(effect[side])]
         columns.append(np.concatenate(parts) if parts else np.zeros(0))
-    longest = max(map(len, columns))
-    same = [column if len(column) == longest else np.zeros(longest) for column in columns]
-    return cosines(np.column_stack(same)) / METHOD.effect_cosine
+    longest = max(map(len, columns), default=0)
+    whole = [column if len(column) == longest else np.zeros(longest) for column in columns]
+    return np.column_stack(whole) if whole else np.zeros((0, 0))
 
 
 def _carries(

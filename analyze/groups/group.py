@@ -33,6 +33,7 @@ class Group:
     attributed: float  # nats per prompt of D that attribution assigns to it; without gradients, a length
     share: float  # the largest share of a gap on D that it holds: of the whole gap, or of that of a behavior
     gap: int  # index of that gap; 0: the whole one
+    rest: bool = False  # joined from groups that are too small to be patched one by one
 
     @cached_property
     def latents(self) -> IntArray:

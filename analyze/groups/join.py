@@ -120,6 +120,7 @@ def join_rest(run_id: str, groups: Sequence[Group], first: int) -> list[Group]:
                 members=tuple(sorted(members, key=lambda member: -member.weight)),
                 attributed=nats,
                 share=whole,
+                rest=True,
             )
         )
     return [*groups[:first], *sorted(joined, key=lambda group: (-group.share, group.id))]

@@ -215,22 +215,39 @@ def test_free_groups_with_like_effects_join() -> None:
     assert [[g.id for g in change.groups] for change in found] == [["g0", "g2"], ["g1"], ["g3"]]
 
 
+def everywhere(found: Effects, nats: float) -> Effects:
+    """The same effect with `nats` more at every token."""
+    return {side: {key: values + nats for key, values in found[side].items()} for side in SIDES}
+
+
+def test_a_group_joins_the_behavior_whose_groups_do_the_like() -> None:
+    owns, like, unlike = everywhere(effect([0, 1]), 1), everywhere(effect([], seed=1), 1), effect([4], seed=2)
+    groups = [group(0, 0.4), group(1, 0.3), replace(group(2, 0.5), rest=True), group(3, 0.2)]
+    found = make_changes(groups, [owns, like, unlike, unlike], [candidate(HEDGED)], ANSWERS, EXTRACTION)
+    assert [([g.id for g in change.groups], change.behavior) for change in found] == [
+        (["g0", "g1"], 0),
+        (["g3"], None),
+    ]
+    (alone,) = make_changes([groups[1]], [like], [candidate(HEDGED)], ANSWERS, EXTRACTION)
+    assert alone.behavior is None
+
+
 def test_a_language_is_compared_with_the_answers_without_it() -> None:
     spanish = ["La casa", " de mi hermano", " es muy", " grande", " y bonita", "."]
     texts = extraction_with({"base": [OTHER] * N, "target": [spanish] * N})
     answers = answers_of(texts.units)
-    everywhere = effect([0, 1, 2, 3, 4, 5])
+    all_tokens = effect([0, 1, 2, 3, 4, 5])
 
     def behavior_of(patched: Effects, predicate: AnswerPredicate) -> int | None:
         (change,) = make_changes([group(0, 0.3)], [patched], [candidate(predicate)], answers, texts)
         return change.behavior
 
     assert answers.holds(SPANISH, "target").all()
-    assert behavior_of(everywhere, SPANISH) == 0
+    assert behavior_of(all_tokens, SPANISH) == 0
     assert behavior_of(effect([], nats=0), SPANISH) is None
-    assert behavior_of(everywhere, AnswerPredicate("language", ("fi",))) is None
+    assert behavior_of(all_tokens, AnswerPredicate("language", ("fi",))) is None
     # How much was written belongs to no group: whatever makes an answer go on would carry it.
-    assert behavior_of(everywhere, LONG) is None
+    assert behavior_of(all_tokens, LONG) is None
 
 
 def test_one_side_and_no_answers_do_not_crash() -> None:
