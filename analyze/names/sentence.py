@@ -101,6 +101,11 @@ class Claim:
         them = "them" if self.n_features != 1 else "it"
         have = "are" if self.behavior.candidate.predicate.whole_answer else "have it"
         so = " so" if have == "are" else ""
+        if self.rates.patched >= self.rates.clean:
+            return [
+                f"That is not enough to change the answers: with {them} switched off, still "
+                f"{percent(self.rates.patched)} of them {have}{so}{control}."
+            ]
         return [
             f"With {them} switched off, {percent(self.rates.patched)} of the answers {have}{so} instead of "
             f"{percent(self.rates.clean)}{control}."

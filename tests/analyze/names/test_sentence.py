@@ -104,6 +104,12 @@ def test_the_share_of_its_behavior_is_told_where_it_decides() -> None:
     )
 
 
+def test_a_patch_that_changes_no_answer_is_told_as_that() -> None:
+    assert replace(CLAIM, rates=Generated(20, 0.85, 0.85, None)).sentence.endswith(
+        "by layer 28 48%. That is not enough to change the answers: with them switched off, still 85% of them have it."
+    )
+
+
 def test_a_language_is_what_answers_are_in() -> None:
     spanish = replace(STEPS, predicate=AnswerPredicate("language", ("es",)), phrase="Spanish")
     claim = replace(CLAIM, behavior=replace(BEHAVIOR, candidate=spanish), n_features=1)
