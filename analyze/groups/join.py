@@ -153,7 +153,7 @@ def feature_strength(
         return Strength(size, size, np.zeros(len(size), dtype=np.int64))
     values = attribution_of_units(effects, position_class, extraction)
     nats = values[discovery].mean(axis=0)
-    shares = np.zeros((len(gaps), len(nats)))
+    shares = np.zeros((max(1, len(gaps)), len(nats)))  # without a gap nothing holds a share
     for number, (units, gap) in enumerate(gaps):
         inside = values[units]
         part = inside.mean(axis=0) / gap
