@@ -9,8 +9,11 @@ The names below are loaded on first use (PEP 562). Importing this package theref
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from fi_store.threads import limit_spinning
 
 if TYPE_CHECKING:
     from fi_store.api import (
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from fi_store.versions import package_version
 
     __version__ = package_version()
+
+limit_spinning(os.environ)  # before anything here imports torch
 
 __all__ = [
     "FiStoreError",

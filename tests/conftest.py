@@ -52,6 +52,14 @@ def hostile_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
 
 
 @pytest.fixture(scope="session")
+def old_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
+    """Two runs with results of version 1, which older schemas can hold. Read-only."""
+    from tests.helpers.store_factory import fill_store
+
+    return fill_store(tmp_path_factory.mktemp("old") / "fi-store.duckdb", runs=("old", "old"))
+
+
+@pytest.fixture(scope="session")
 def same_store(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
     """One run of a pair without a behavioral difference. Read-only."""
     from tests.helpers.store_factory import fill_store

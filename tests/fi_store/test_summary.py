@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from fi_store.store import Store
 from fi_store.summary import VERSION_1, describe_run
 from tests.helpers.factory_causes import EXPLAINED
-from tests.helpers.store_factory import PLANTED, FilledStore, fill_store
+from tests.helpers.store_factory import PLANTED, FilledStore
 
 STEPS = "Answers with 'Step 1': 96% of the target's held-out answers, 5% of the base's."
 SHELF = "Answers with 'shelf': 5% of the target's held-out answers, 80% of the base's."
@@ -53,9 +53,10 @@ def test_behaviors_without_a_finding_come_first(store: Store) -> None:
     assert changed(store, "DELETE FROM pair_gate") == ["This run is not analyzed yet."]
 
 
-def test_results_of_version_1_say_that_they_are_not_tested(tmp_path: Path) -> None:
-    made = fill_store(tmp_path / "s.duckdb", runs=["old"])
-    with Store.open(made.path) as store:
+def test_results_of_version_1_say_that_they_are_not_tested(old_store: FilledStore, tmp_path: Path) -> None:
+    path = tmp_path / "s.duckdb"
+    shutil.copyfile(old_store.path, path)
+    with Store.open(path) as store:
         lines = changed(store, "UPDATE finding SET sentence = 'It moved.' WHERE rank = 2")
     assert lines[0] == STEPS
     assert lines[3] == f"{VERSION_1}:"

@@ -22,6 +22,8 @@ from fi_store.config import RunConfig
 from fi_store.console import RichDisplay
 from fi_store.progress import Progress
 from fi_store.shipped import shipped
+from fi_store.threads import SPIN_COUNT, limit_spinning
+from tests.helpers import ROOT
 from tests.helpers.command import fi_store
 from tests.helpers.store_factory import FilledStore
 
@@ -327,6 +329,26 @@ def test_doctor_reports_problems(copy: FilledStore) -> None:
     absent = fi_store("doctor")
     assert absent.code == 0
     assert "there is no store at feature_interpretation" in absent.out
+
+
+def test_doctor_says_that_the_machine_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    for load, said in ((1.9, False), (2.1, True)):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        assert ("the load is high: 2.1 on 4 processors" in fi_store("doctor").out) == said
+
+
+@pytest.mark.parametrize("given", [{}, {"GOMP_SPINCOUNT": "5"}, {"OMP_WAIT_POLICY": "ACTIVE"}])
+def test_threads_stop_spinning_unless_the_user_decided(given: dict[str, str]) -> None:
+    environment = dict(given)
+    limit_spinning(environment)
+    assert environment == (given or {"GOMP_SPINCOUNT": SPIN_COUNT})
+    code = (
+        "import os, sys, fi_store; assert 'torch' not in sys.modules; print(os.environ.get('GOMP_SPINCOUNT'))"
+    )
+    clean = {"PATH": "", "PYTHONPATH": str(ROOT), **given}
+    done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(environment.get("GOMP_SPINCOUNT"))
 
 
 def test_gc_lists_first_and_removes_with_apply(copy: FilledStore) -> None:

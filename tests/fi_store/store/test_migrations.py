@@ -20,19 +20,13 @@ from fi_store.store import Store, list_queries, run_query
 from fi_store.store import engine as db
 from fi_store.store.tables import Base
 from fi_store.vocabulary import DIFFERENT, NO_DIFFERENCE
-from tests.helpers.store_factory import FilledStore, fill_store
+from tests.helpers.store_factory import FilledStore
 
 REVISIONS = [
     script.revision
     for script in ScriptDirectory.from_config(db.alembic_config()).walk_revisions()
     if script.revision
 ]
-
-
-@pytest.fixture(scope="module")
-def old_runs(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
-    """Two runs with results of version 1, which older schemas can hold."""
-    return fill_store(tmp_path_factory.mktemp("old") / "s.duckdb", runs=("old", "old"))
 
 
 def test_models_and_migrated_schema_do_not_differ(tmp_path: Path) -> None:
@@ -80,12 +74,12 @@ def test_a_store_of_every_revision_upgrades_and_works(
 
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_a_filled_store_of_every_revision_keeps_its_rows(
-    tmp_path: Path, old_runs: FilledStore, revision: str
+    tmp_path: Path, old_store: FilledStore, revision: str
 ) -> None:
     """Upgrades a store of that revision, filled with the columns that it had, and queries it."""
     path = tmp_path / "old.duckdb"
     make_schema(path, revision)
-    counts = copy_shared_columns(old_runs.path, path)
+    counts = copy_shared_columns(old_store.path, path)
     assert min(counts["prompt"], counts["finding"]) > 0
     with pytest.raises(SchemaOlderError) if revision != db.head_revision() else nullcontext():
         Store.open(path, read_only=True).close()
@@ -103,11 +97,11 @@ def test_a_filled_store_of_every_revision_keeps_its_rows(
             run_query(store, query.name, **required)
 
 
-def test_a_run_that_reused_an_extraction_gets_its_halves(tmp_path: Path, old_runs: FilledStore) -> None:
+def test_a_run_that_reused_an_extraction_gets_its_halves(tmp_path: Path, old_store: FilledStore) -> None:
     path = tmp_path / "old.duckdb"
     make_schema(path, "0005")
-    copy_shared_columns(old_runs.path, path)
-    source, reused = old_runs.runs[:2]
+    copy_shared_columns(old_store.path, path)
+    source, reused = old_store.runs[:2]
     with duckdb.connect(str(path)) as connection:
         connection.execute("DELETE FROM run_unit WHERE run_id = $1", [reused])
         connection.execute("UPDATE run SET extraction_run_id = $1 WHERE id = $2", [source, reused])
@@ -120,12 +114,12 @@ def test_a_run_that_reused_an_extraction_gets_its_halves(tmp_path: Path, old_run
         assert halves[0] == halves[1] != []
 
 
-def test_older_spellings_are_updated(tmp_path: Path, old_runs: FilledStore) -> None:
+def test_older_spellings_are_updated(tmp_path: Path, old_store: FilledStore) -> None:
     """Revision 0008 respells gate 0's verdict and `keep_activations`; other values and runs stay as they are."""
     path = tmp_path / "old.duckdb"
     make_schema(path, "0007")
-    copy_shared_columns(old_runs.path, path)
-    old, other = old_runs.runs[:2]
+    copy_shared_columns(old_store.path, path)
+    old, other = old_store.runs[:2]
     with duckdb.connect(str(path)) as connection:
         connection.execute(
             "UPDATE pair_gate SET verdict = 'no_behavioural_difference' WHERE run_id = $1", [old]

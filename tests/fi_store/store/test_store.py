@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,12 +12,7 @@ from fi_store import ids
 from fi_store.errors import NotFoundError, StoreError, UsageError
 from fi_store.store import Store, add_missing, now, write_facts
 from fi_store.store.tables import Base, PromptSet, RunToken
-from tests.helpers.store_factory import FilledStore, fill_store
-
-
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> FilledStore:
-    return fill_store(tmp_path_factory.mktemp("filled") / "s.duckdb")
+from tests.helpers.store_factory import FilledStore
 
 
 @pytest.fixture
@@ -82,9 +78,9 @@ def test_existing_entities_are_not_added_again(store: Store) -> None:
     assert store.rows("SELECT name FROM prompt_set") == [{"name": "first"}]
 
 
-def test_runs_are_found_by_id_prefix_and_latest(filled: FilledStore) -> None:
-    first, second = filled.runs
-    with Store.open(filled.path, read_only=True) as store:
+def test_runs_are_found_by_id_prefix_and_latest(plain_store: FilledStore) -> None:
+    first, second = plain_store.runs
+    with Store.open(plain_store.path, read_only=True) as store:
         assert store.run().id == second
         assert store.run("latest").id == second
         assert store.run(first).id == first
@@ -102,18 +98,20 @@ def test_an_empty_store_has_no_latest_run(store: Store) -> None:
         store.run()
 
 
-def test_events_are_numbered_and_states_end_a_run(tmp_path: Path) -> None:
-    made = fill_store(tmp_path / "s.duckdb", runs=["different"])
-    run = made.runs[0]
-    with Store.open(made.path) as store:
-        before = store.rows("SELECT max(number) AS n FROM run_event")[0]["n"]
+def test_events_are_numbered_and_states_end_a_run(plain_store: FilledStore, tmp_path: Path) -> None:
+    path, run = tmp_path / "s.duckdb", plain_store.runs[0]
+    shutil.copyfile(plain_store.path, path)
+    with Store.open(path) as store:
+        before = store.rows("SELECT max(number) AS n FROM run_event WHERE run_id = $run", run=run)[0]["n"]
         store.event(run, "extract", "timing", "generate", value=1.5, detail={"a": 1})
         store.set_state(run, "analyzing", "analyze")
         assert store.run(run).state == "analyzing"
         store.set_state(run, "complete", "render")
         assert store.run(run).finished_at is not None
         found = store.rows(
-            "SELECT number, kind, message FROM run_event WHERE number > $n ORDER BY number", n=before
+            "SELECT number, kind, message FROM run_event WHERE run_id = $run AND number > $n ORDER BY number",
+            run=run,
+            n=before,
         )
     assert [(row["number"] - before, row["kind"], row["message"]) for row in found] == [
         (1, "timing", "generate"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from render.report.cards import choose_answers
 from render.report.data import read_report
 from tests.helpers.page import Page, copied
 from tests.helpers.planted import LED, N_FINDINGS
-from tests.helpers.store_factory import PLANTED, FilledStore, fill_store
+from tests.helpers.store_factory import PLANTED, FilledStore
 
 OFF = """UPDATE run SET config = json_merge_patch(config, '{"interventions": "off"}')"""
 
@@ -176,9 +177,10 @@ def test_a_pair_without_a_difference_gets_a_complete_report(same_store: FilledSt
         assert VERSION_1 not in text
 
 
-def test_results_of_version_1_are_shown_as_such(tmp_path: Path) -> None:
-    made = fill_store(tmp_path / "fi-store.duckdb", runs=["old"])
-    with Store.open(made.path) as store:
+def test_results_of_version_1_are_shown_as_such(old_store: FilledStore, tmp_path: Path) -> None:
+    path = tmp_path / "fi-store.duckdb"
+    shutil.copyfile(old_store.path, path)
+    with Store.open(path) as store:
         files = render_report(store, "latest", charts=False)
     for text in (Page(files[0].read_text(encoding="utf-8")).words, files[1].read_text(encoding="utf-8")):
         results = text.split(VERSION_1)[-1]
