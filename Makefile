@@ -52,9 +52,9 @@ bench-planted: install
 	$(BIN)/python -m bench.planted.run --out $(OUT) $(if $(PART),--part $(PART)) $(if $(QUICK),--quick) \
 		$(if $(ORGANISMS),--organisms $(ORGANISMS))
 
-# Our trainer's speed beside dictionary-learning's. OUT=file.json, QUICK=1 for a short form.
+# The speed of our trainer, of reading and of answering beside others. OUT=file.json, PART=name, QUICK=1 for a short form.
 bench-speed: install
-	$(BIN)/python -m bench.speed.dictionary --out $(OUT) $(if $(QUICK),--quick)
+	$(BIN)/python -m bench.speed.run --out $(OUT) $(if $(PART),--part $(PART)) $(if $(QUICK),--quick)
 
 # What we are compared with, in a folder of its own: see bench/speed/README.md.
 PEERS := .bench/peers-dictionary

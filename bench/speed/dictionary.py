@@ -1,16 +1,14 @@
 """Races our BatchTopK trainer against dictionary-learning's: step times, and explained variance after equal steps.
 
-Run by `make bench-speed`. All trainers see the same batches in the same order. Each round takes a few steps of every
+All trainers see the same batches in the same order. Each round takes a few steps of every
 trainer in turn, and the median over rounds of the ratio of step times is reported.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -18,7 +16,7 @@ import torch
 
 from analyze.fit import FitOptions
 from analyze.fit.training import RowSource, Trainer
-from bench.results import Figure, show, write_results
+from bench.results import Figure, PartResult
 from bench.speed import activations, peer
 
 GOALS = {"float32": 1.5, "bfloat16": 4.0}
@@ -154,19 +152,13 @@ def figures(data: str, found: dict[str, Any], *, judged: bool) -> list[Figure]:
     return made
 
 
-def main() -> None:
-    """Reads the command line, runs both races, writes the file."""
-    parser = argparse.ArgumentParser(prog="make bench-speed", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the results file (JSON)")
-    parser.add_argument(
-        "--quick", action="store_true", help="small sizes: checks that it runs, judges nothing"
-    )
-    options = parser.parse_args()
-    size = QUICK if options.quick else Size()
+def measure(*, quick: bool) -> PartResult:
+    """The figures of both races."""
+    size = QUICK if quick else Size()
     if not peer.installed():
         print(f"dictionary-learning is not installed, so its rows are left out. To install it: {peer.HOW}")
     sets = {"planted": activations.planted(size.rows, size.d, directions=size.directions)}
-    if not options.quick:
+    if not quick:
         sets["SmolLM2-135M"] = activations.real(size.rows)
     raw: dict[str, Any] = {}
     made: list[Figure] = []
@@ -174,12 +166,5 @@ def main() -> None:
         found = race(rows, size)
         found |= {"threads": torch.get_num_threads(), "steps": size.rounds * size.steps}
         raw[data] = found
-        new = figures(data, found, judged=not options.quick)
-        print("\n".join(map(show, new)))
-        made += new
-    versions = {"dictionary-learning": peer.version()} if peer.installed() else {}
-    write_results(options.out, made, raw, **versions)
-
-
-if __name__ == "__main__":
-    main()
+        made += figures(data, found, judged=not quick)
+    return PartResult(made, raw)
