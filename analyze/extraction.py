@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CLASSES = tuple(POSITION_CLASSES)
 """The position classes in the order of their indices."""
 BASE, TARGET, CONTROL = range(3)
-PROMPT, START, RESPONSE = range(3)
+PROMPT, START, THINKING, RESPONSE = range(4)
 
 SiteLayer = tuple[str, int]
 """Where in a model activations are read."""
@@ -47,6 +47,7 @@ class Units:
     questions: list[str]  # the prompts' texts
     controls: list[str]  # the control text; '' where there is none
     answers: dict[str, list[str]]  # base, target -> the model's own answers; '' for an empty one
+    answer_starts: dict[str, IntArray]  # base, target -> (n,) characters of thinking before each answer
     finished: dict[str, BoolArray]  # base, target -> (n,) the answer ended before the limit
 
     @property
@@ -251,7 +252,10 @@ def _load_shards(store: Store, source: str, kind: ShardKind) -> dict[tuple[str, 
 def _load_units(store: Store, run_id: str, source: str) -> Units:
     table = store.arrow(
         "select u.prompt_id, u.cluster, u.category, u.half, p.text, coalesce(p.control, '') as control,"
-        " coalesce(b.text, '') as base, coalesce(t.text, '') as target,"
+        " coalesce(substr(b.text, b.answer_start + 1), '') as base,"
+        " coalesce(substr(t.text, t.answer_start + 1), '') as target,"
+        " coalesce(b.answer_start, length(b.text), 0) as base_start,"
+        " coalesce(t.answer_start, length(t.text), 0) as target_start,"
         " coalesce(b.finished, true) as base_finished, coalesce(t.finished, true) as target_finished"
         " from run_unit u join prompt p on p.id = u.prompt_id"
         " left join generation b on b.run_id = $source and b.prompt_id = u.prompt_id and b.author = 'base'"
@@ -270,6 +274,7 @@ def _load_units(store: Store, run_id: str, source: str) -> Units:
         questions=table["text"].to_pylist(),
         controls=table["control"].to_pylist(),
         answers={side: table[side].to_pylist() for side in SIDES},
+        answer_starts={side: np.asarray(table[f"{side}_start"].to_numpy(), dtype=np.int64) for side in SIDES},
         finished={side: np.asarray(table[f"{side}_finished"].to_pylist(), dtype=bool) for side in SIDES},
     )
 

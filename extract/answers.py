@@ -13,8 +13,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from extract.job import Job, precision_of, stored_rendering
-from extract.reading import Answer, generate_answers
-from extract.texts import Format
+from extract.reading import generate_answers
+from extract.texts import Answer, Format
 from fi_store.store import Store
 from fi_store.store.tables import Generation, Run
 from fi_store.versions import recorded_versions
@@ -109,14 +109,44 @@ def _visible(written: Format) -> Format:
     return replace(written, source="")
 
 
+def remarks_on_answers(store: Store, run_id: str, job: Job) -> list[str]:
+    """What is said about a run's answers: thoughts that were not closed, texts that the other model splits anew."""
+    rows = store.rows(
+        "SELECT author, count(*) AS n, count(*) FILTER (answer_start IS NULL) AS open,"
+        " count(*) FILTER (drifts) AS drifting FROM generation WHERE run_id = $run GROUP BY author ORDER BY author",
+        run=run_id,
+    )
+    found = []
+    for row in rows:
+        author, n, other = row["author"], row["n"], {"base": "target", "target": "base"}[row["author"]]
+        if row["open"]:
+            found.append(
+                f"{row['open']} of {n} answers of the {author} were still thinking after "
+                f"{job.config.max_new_tokens} tokens and count as unread: raise --max-new-tokens."
+            )
+        if row["drifting"]:
+            found.append(
+                f"{row['drifting']} of {n} answers of the {author} ({row['drifting'] / n:.0%}) are split into other "
+                f"tokens when their text is tokenized again, which is how the {other} reads them."
+            )
+    return found
+
+
+def stored_answers(store: Store, run_id: str, *conditions: sa.ColumnElement[bool]) -> Answers:
+    """A run's answers by prompt and author."""
+    with store.session() as session:
+        rows = session.scalars(sa.select(Generation).where(Generation.run_id == run_id, *conditions))
+        return {
+            (row.prompt_id, "base" if row.author == "base" else "target"): Answer(
+                row.text, row.n_tokens, row.finished, None if row.ids is None else tuple(row.ids)
+            )
+            for row in rows
+        }
+
+
 def _copied(store: Store, number: int, side: Side, source: AnswerSource) -> Answers:
     """The answers of one model to a chunk, from an earlier run."""
-    with store.session() as session:
-        rows = session.scalars(
-            sa.select(Generation).where(
-                Generation.run_id == source.run_id,
-                Generation.chunk == number,
-                Generation.author == source.author,
-            )
-        )
-        return {(row.prompt_id, side): Answer(row.text, row.n_tokens, row.finished) for row in rows}
+    found = stored_answers(
+        store, source.run_id, Generation.chunk == number, Generation.author == source.author
+    )
+    return {(prompt_id, side): answer for (prompt_id, _), answer in found.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -10,7 +11,6 @@ from extract.answers import Answers
 from extract.job import Job
 from extract.reading import (
     Activations,
-    Answer,
     PairReading,
     attribution_table,
     divergence_table,
@@ -23,7 +23,7 @@ from extract.reading import (
     token_table,
     write_shards,
 )
-from extract.texts import ReadSequence, build_sequences
+from extract.texts import Answer, ReadSequence, answer_start, build_sequences
 from fi_store.progress import Stopwatch
 from fi_store.prompts import PromptRecord
 from fi_store.store import Store, write_facts
@@ -54,10 +54,9 @@ def extract_chunk(
     store: Store, run_id: str, job: Job, number: int, answers: Answers, watch: Stopwatch
 ) -> None:
     """Lets both models read one chunk with its answers, and commits all its rows."""
-    texts = {key: answer.text for key, answer in answers.items()}
-    sequences = sequences_of(run_id, job, job.chunks[number], texts)
+    sequences = sequences_of(run_id, job, job.chunks[number], answers)
     rows: list[Generation | Sequence] = [
-        *(_generation(run_id, number, key, answer) for key, answer in answers.items()),
+        *_generations(run_id, number, job, answers),
         *(_sequence(run_id, number, sequence) for sequence in sequences),
     ]
     ended = {key: answer.finished for key, answer in answers.items()}
@@ -112,7 +111,7 @@ def written(job: Job, activations: Activations) -> Activations:
 
 
 def sequences_of(
-    run_id: str, job: Job, prompts: tuple[PromptRecord, ...], answers: dict[tuple[str, Side], str]
+    run_id: str, job: Job, prompts: tuple[PromptRecord, ...], answers: Answers
 ) -> list[ReadSequence]:
     """The sequences of some prompts with their answers, in canonical order."""
     return build_sequences(run_id, prompts, answers, job.rendering, job.tokenizers, job.first)
@@ -123,8 +122,8 @@ def sample_sequences(job: Job, prompts: tuple[PromptRecord, ...]) -> list[ReadSe
 
     They are no longer than a model may answer. The two answers differ, because equal ones would be read only once.
     """
-    answers = {
-        (prompt.id, side): answer[: len(answer) // part]
+    answers: Answers = {
+        (prompt.id, side): Answer(answer[: len(answer) // part], 0, True)
         for prompt in prompts
         for answer in (prompt.text[: TOKEN_CHARACTERS * job.config.max_new_tokens],)
         for side, part in zip(SIDES, (1, 2), strict=True)
@@ -151,17 +150,21 @@ def write_tokens(session: Session, run_id: str, mentioned: set[int], tokenizer: 
         write_facts(session, RunToken, token_table(run_id, tokenizer, new), replace=nothing)
 
 
-def _generation(run_id: str, number: int, key: tuple[str, Side], answer: Answer) -> Generation:
-    prompt_id, author = key
-    return Generation(
-        run_id=run_id,
-        prompt_id=prompt_id,
-        author=author,
-        chunk=number,
-        text=answer.text,
-        n_tokens=answer.n_tokens,
-        finished=answer.finished,
-    )
+def _generations(run_id: str, number: int, job: Job, answers: Answers) -> Iterator[Generation]:
+    rendered = {prompt.id: job.rendering.render(prompt.text) for prompt in job.chunks[number]}
+    for (prompt_id, author), answer in answers.items():
+        yield Generation(
+            run_id=run_id,
+            prompt_id=prompt_id,
+            author=author,
+            chunk=number,
+            text=answer.text,
+            n_tokens=answer.n_tokens,
+            finished=answer.finished,
+            ids=None if answer.ids is None else list(answer.ids),
+            answer_start=answer_start(answer.text, job.rendering.formats[author]),
+            drifts=job.tokenizers.drifts(author, rendered[prompt_id], answer),
+        )
 
 
 def _sequence(run_id: str, number: int, sequence: ReadSequence) -> Sequence:

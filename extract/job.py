@@ -77,16 +77,15 @@ def prepare(
         rendering, warnings = choose_rendering(pair, texts, config.chat_template, Wishes.of(config))
     tokenizers = make_tokenizers(pair, rendering, texts)
     warnings += tokenizers.warnings(suite.prompts)
-    pair = replace(
-        pair,
-        base=replace(pair.base, turn_ends=tokenizers.codecs["base"].ends),
-        target=replace(pair.target, turn_ends=tokenizers.codecs["target"].ends),
+    base, target = (
+        replace(reader, turn_ends=codec.ends, shown=codec.shown)
+        for reader, codec in zip((pair.base, pair.target), tokenizers.codecs.values(), strict=True)
     )
+    pair = replace(pair, base=base, target=target)
     if not tokenizers.shared:
         warnings.append(
             "The models read different tokens. Only positions where both have a token boundary are compared."
         )
-    base, target = pair.base, pair.target
     starts = range(0, len(suite.prompts), CHUNK_PROMPTS)
     return Job(
         config=config,

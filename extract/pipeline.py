@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from extract.answers import answers_to, earlier_sources
+from extract.answers import answers_to, earlier_sources, remarks_on_answers
 from extract.attribution import decide_attribution
 from extract.chunks import committed_chunks, extract_chunk
 from extract.estimate import Estimate, estimate_job
@@ -139,3 +139,6 @@ def _extract_pair(store: Store, run_id: str, job: Job, progress: Progress, watch
                     answers = answers_to(store, job, number, sources)
                 extract_chunk(store, run_id, job, number, answers, watch)
             advance(len(prompts))
+    for message in remarks_on_answers(store, run_id, job):
+        store.event(run_id, "extract", "warning", message)
+        progress.note(message, warning=True)

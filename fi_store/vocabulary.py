@@ -20,10 +20,11 @@ AUTHORS: dict[str, str] = {
 }
 """Who wrote the text that follows the prompt in a sequence."""
 
-PositionClass = Literal["prompt", "start", "response"]
+PositionClass = Literal["prompt", "start", "thinking", "response"]
 POSITION_CLASSES: dict[str, str] = {
     "prompt": "in the prompt",
     "start": "at the start of the answer",
+    "thinking": "in the thinking before the answer",
     "response": "in the answer",
 }
 """Where a token is in its sequence. `start` is the last token of the chat template before the answer."""

@@ -87,6 +87,7 @@ class _Search:
             *(AnswerPredicate("form", (name,)) for name in FORMS),
             *(AnswerPredicate("language", (name,)) for name in languages),
             AnswerPredicate("repetition"),
+            AnswerPredicate("thinking"),
         ]
 
     def whole_answers(self) -> list[AnswerPredicate]:

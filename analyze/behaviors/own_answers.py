@@ -54,10 +54,13 @@ class OwnAnswers:
         return base, target
 
     def spans(self, predicate: AnswerPredicate, side: Side, at: int) -> list[tuple[int, int]]:
-        """The characters of one answer on which the predicate rests; none if it is too slow to search."""
+        """The characters of what a model wrote, thinking included, on which the predicate rests.
+
+        There are none if it is too slow to search.
+        """
         answer = self.answers[side][at]
         try:
-            return predicate.spans(answer)
+            return [(first + answer.start, last + answer.start) for first, last in predicate.spans(answer)]
         except TooSlowError as error:
             self.skipped.append(str(error))
             return []
@@ -78,9 +81,13 @@ def answers_of(units: Units) -> OwnAnswers:
     """All answers of a run."""
     answers: dict[Side, list[OwnAnswer]] = {
         side: [
-            OwnAnswer(text, prompt, bool(finished))
-            for text, prompt, finished in zip(
-                units.answers[side], units.questions, units.finished[side], strict=True
+            OwnAnswer(text, prompt, bool(finished), int(start))
+            for text, prompt, finished, start in zip(
+                units.answers[side],
+                units.questions,
+                units.finished[side],
+                units.answer_starts[side],
+                strict=True,
             )
         ]
         for side in SIDES

@@ -18,7 +18,9 @@ LETTERS = 20
 REPEATED_WORDS = 6
 """This many consecutive words that are in the prompt too count as repeating it."""
 
-Kind = Literal["words", "sequence", "form", "language", "empty", "repetition", "length", "unfinished"]
+Kind = Literal[
+    "words", "sequence", "form", "language", "empty", "repetition", "length", "unfinished", "thinking"
+]
 
 FORMS: dict[str, tuple[str, str]] = {
     "numbered_list": (r"(?m)^[ \t]{0,8}\d{1,2}[.)][ \t]", "a numbered list"),
@@ -63,11 +65,12 @@ class TooSlowError(Exception):
 
 @dataclass(frozen=True)
 class OwnAnswer:
-    """One answer to one prompt."""
+    """One answer to one prompt, without the thinking before it."""
 
     text: str
     prompt: str
     finished: bool  # it ended by itself rather than at the limit
+    start: int = 0  # characters of thinking before it
 
     @cached_property
     def words(self) -> list[str]:
@@ -118,6 +121,8 @@ class AnswerPredicate:
                 return f"longer than {self.least} words"
             case "empty":
                 return "no text"
+            case "thinking":
+                return "thinking before the answer"
             case "unfinished":
                 return "no end before the limit"
             case "repetition":
@@ -138,6 +143,8 @@ class AnswerPredicate:
                 return len(answer.words) > self.least
             case "empty":
                 return not answer.text.strip()
+            case "thinking":
+                return answer.start > 0
             case "unfinished":
                 return not answer.finished
             case "repetition":
@@ -149,7 +156,10 @@ class AnswerPredicate:
                 return bool(self.spans(answer))
 
     def spans(self, answer: OwnAnswer) -> list[tuple[int, int]]:
-        """The characters of the text on which the predicate rests, in order; none for what is about the whole."""
+        """The characters of the text on which the predicate rests, in order; none for what is about the whole.
+
+        Thinking comes before the text, so its characters are negative.
+        """
         text = answer.text
         match self.kind:
             case "words":
@@ -160,6 +170,8 @@ class AnswerPredicate:
                 return _found(_PATTERNS[self.value[0]], text)
             case "repetition":
                 return repeated(answer)
+            case "thinking":
+                return [(-answer.start, 0)] if answer.start else []
             case _:
                 return []
 

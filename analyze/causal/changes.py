@@ -196,7 +196,7 @@ def spans_in(
     if not answers.holds(predicate, author)[unit]:
         return np.zeros(len(ends), dtype=bool)
     if predicate.whole_answer:
-        return np.ones(len(ends), dtype=bool)
+        return np.asarray(ends > answers.answers[author][unit].start)
     starts = np.concatenate([[0], ends])[: len(ends)]
     mask = np.zeros(len(ends), dtype=bool)
     for first, last in answers.spans(predicate, author, unit):

@@ -45,8 +45,8 @@ def answers_under(
     for name, request in requests.items():
         answers = probes.answers(request)
         own = [
-            OwnAnswer(text, extraction.units.questions[unit], finished)
-            for unit, (text, finished) in answers.items()
+            OwnAnswer(text, extraction.units.questions[unit], finished, start)
+            for unit, (text, finished, start) in answers.items()
         ]
         if own:
             each_apart = np.arange(len(own)), np.asarray([""] * len(own))

@@ -113,14 +113,18 @@ class Probes:
             found[request] = Reading(logprobs, pushes)
         return found
 
-    def answers(self, request: Request) -> dict[int, tuple[str, bool]]:
-        """unit -> the text of a generated answer and whether it is finished; empty if the request failed."""
+    def answers(self, request: Request) -> dict[int, tuple[str, bool, int]]:
+        """unit -> a generated answer, whether it is finished, and the characters of thinking before it.
+
+        Empty if the request failed.
+        """
         rows = self.store.rows(
-            "select prompt_id, text, finished from patched_answer where request_id = (select id from probe_request"
-            " where id = $id and state = 'answered')",
+            "select prompt_id, coalesce(substr(text, answer_start + 1), '') as text, finished,"
+            " coalesce(answer_start, length(text)) as start from patched_answer"
+            " where request_id = (select id from probe_request where id = $id and state = 'answered')",
             id=self.id_of(request),
         )
-        return {self._number[row["prompt_id"]]: (row["text"], row["finished"]) for row in rows}
+        return {self._number[row["prompt_id"]]: (row["text"], row["finished"], row["start"]) for row in rows}
 
     def forget_others(self) -> None:
         """Removes what earlier analyses of the run asked for and this one did not."""

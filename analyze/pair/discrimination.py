@@ -103,7 +103,7 @@ def _relative_difference(store: Store, run: Run, layers: Sequence[Sequence[Any]]
     """Prompt -> mean ||t - b|| / ||b|| over its two answers and the analyzed sites and layers; no key if unknown."""
     rows = store.rows(
         "with texts as (select prompt_id, author, avg(relative_difference) as value from activation_summary"
-        "  where run_id = $run and author <> 'control' and position_class = 'response'"
+        "  where run_id = $run and author <> 'control' and position_class in ('thinking', 'response')"
         "  and list_contains($site_layers, site || '/' || layer) group by prompt_id, author)"
         " select prompt_id, avg(value) as value from texts group by prompt_id having avg(value) is not null",
         run=run.extraction_run_id,

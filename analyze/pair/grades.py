@@ -37,7 +37,8 @@ _GRADE = ("correct", "extracted", "how", "finished")
 def _graded(store: Store, run: Run) -> list[Row]:
     """Every stored answer to a prompt with a grader, in the order of the prompts, with its grade."""
     rows = store.rows(
-        "select g.prompt_id, g.author, g.text, g.finished, p.text as prompt, p.answer, p.grader,"
+        "select g.prompt_id, g.author, coalesce(substr(g.text, g.answer_start + 1), '') as text, g.finished,"
+        " p.text as prompt, p.answer, p.grader,"
         " p.difficulty, u.category, u.cluster"
         " from generation g join prompt p on p.id = g.prompt_id"
         " join run_unit u on u.run_id = $run and u.prompt_id = g.prompt_id"

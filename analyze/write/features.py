@@ -95,7 +95,7 @@ def summary_columns(run_id: str, layers: Sequence[LayerEffects], extraction: Ext
     for effects in layers:
         live = np.flatnonzero(effects.alive)
         ids = np.asarray([feature_id(run_id, effects, int(j)) for j in live], dtype=object)
-        for position_class in range(len(CLASSES)):
+        for position_class in np.unique(extraction.rows.position_class[extraction.rows.own]).tolist():
             theta = effects.theta(position_class)[:, live]
             for category in categories:
                 inside = np.ones(units.n, dtype=bool) if category == ALL else units.categories == category

@@ -142,6 +142,7 @@ def make_extraction(size: Size) -> Extraction:
         questions=empty,
         controls=empty,
         answers={"base": empty, "target": empty},
+        answer_starts=dict.fromkeys(("base", "target"), np.zeros(n_units, dtype=np.int64)),
         finished=dict.fromkeys(("base", "target"), np.ones(n_units, dtype=bool)),
     )
     return Extraction(units, rows, {}, {})

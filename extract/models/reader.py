@@ -28,7 +28,7 @@ class Reader:
 
     `adapter` is active only inside `active()`; None means the plain weights. `identity` is the row for the store,
     `base_identity` the row of the model that an adapter was added to. `turn_ends` are the ids with which the format of
-    a run's prompts ends an answer.
+    a run's prompts ends an answer, `shown` those of special tokens that are a part of answers: marks of thoughts.
     """
 
     reference: ModelReference
@@ -39,6 +39,7 @@ class Reader:
     identity: Model
     base_identity: Model | None = None
     turn_ends: tuple[int, ...] = ()
+    shown: frozenset[int] = frozenset()
     _layers: list[nn.Module] = field(default_factory=list, init=False, repr=False)
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
+from extract.answers import stored_answers
 from extract.chunks import sequences_of
 from extract.job import CHUNK_PROMPTS, Job, check_same, prepare, stored_rendering
 from extract.pipeline import load
@@ -183,15 +184,8 @@ class Prober:
     def _units(self) -> dict[str, Unit]:
         """Every prompt with both answers, with the numbers of its rows in the extraction, in the order of prompts."""
         run_id, job = self._extraction_run_id, self._job
-        rows = self.store.rows(
-            "SELECT prompt_id, author, text, finished FROM generation WHERE run_id = $run", run=run_id
-        )
-        answers: dict[tuple[str, Side], str] = {
-            (row["prompt_id"], row["author"]): row["text"] for row in rows
-        }
-        ended: dict[tuple[str, Side], bool] = {
-            (row["prompt_id"], row["author"]): row["finished"] for row in rows
-        }
+        answers = stored_answers(self.store, run_id)
+        ended = {key: answer.finished for key, answer in answers.items()}
         first_rows = {
             str(row["sequence_id"]): int(row["first"])
             for row in self.store.rows(

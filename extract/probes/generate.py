@@ -17,17 +17,16 @@ from extract.job import Job
 from extract.probes.arms import Arm, ControlPatch, FeaturePatch, live_patch
 from extract.probes.patch import Request, patch_for
 from extract.reading import (
-    Answer,
     Decoding,
     Edit,
     NotFiniteError,
     Unit,
     add_vectors,
-    answer_of,
     end_ids,
     reader_of,
     write_on,
 )
+from extract.texts import Answer, answer_of
 from fi_store.errors import ExtractionError
 from fi_store.vocabulary import SIDES, Side
 
@@ -41,9 +40,11 @@ def generate_patched(job: Job, folder: Path, units: Sequence[Unit], request: Req
     """
     arm, side = request.load(job), request.side
     live = None
-    if arm is not None and "response" in request.position_classes:
+    if arm is not None and {"thinking", "response"} & request.position_classes:
         if not job.tokenizers.shared:
             raise ExtractionError("Models with different tokenizers cannot read an answer side by side.")
+        if any("thinking" in sequence.classes for unit in units for sequence in unit.sequences):
+            raise ExtractionError("A patch of answers that follow thinking is not made in new answers.")
         live = live_patch(folder, arm)
     reader = reader_of(job.pair, side)
     own = _decoding(job, side, units)
@@ -59,7 +60,10 @@ def generate_patched(job: Job, folder: Path, units: Sequence[Unit], request: Req
         raise NotFiniteError(
             f"A patch of the {side} (layer {request.layer}, {request.site}) makes values that are not finite."
         ) from error
-    return [answer_of(tokens, ends, reader.tokenizer) for tokens in written]
+    return [
+        answer_of(tokens, ends, reader.tokenizer, unit.prompt_ids(side)[-1], reader.shown)
+        for unit, tokens in zip(units, written, strict=True)
+    ]
 
 
 def _decoding(job: Job, side: Side, units: Sequence[Unit]) -> Decoding:

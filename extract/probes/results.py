@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from extract.chunks import write_tokens
 from extract.job import Job
 from extract.probes.patch import PatchedReading, Request
-from extract.reading import Answer
+from extract.texts import Answer, answer_start
 from fi_store.progress import Progress
 from fi_store.store import Store, append_event, write_facts
 from fi_store.store.tables import Intervention, PatchedAnswer, ProbeRequest
@@ -133,5 +133,12 @@ class Results:
                 "text": pa.array([answer.text for _, _, answer in rows], pa.string()),
                 "n_tokens": pa.array([answer.n_tokens for _, _, answer in rows], pa.int32()),
                 "finished": pa.array([answer.finished for _, _, answer in rows], pa.bool_()),
+                "answer_start": pa.array(
+                    [
+                        answer_start(answer.text, self.job.rendering.formats[request.side])
+                        for request, _, answer in rows
+                    ],
+                    pa.int32(),
+                ),
             }
         )

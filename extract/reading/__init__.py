@@ -19,7 +19,7 @@ from extract.reading.facts import (
     summary_table,
     token_table,
 )
-from extract.reading.generate import Answer, answer_of, answering, end_ids, generate_answers
+from extract.reading.generate import answering, end_ids, generate_answers
 from extract.reading.graph import measured_graph
 from extract.reading.hooks import Edit, NotFiniteError, Readable, add_vectors, read_batch
 from extract.reading.pair import Activations
@@ -43,7 +43,6 @@ __all__ = [
     "BATCH_TOKENS",
     "BLOCK_ROWS",
     "Activations",
-    "Answer",
     "AnswerTexts",
     "AttributionReading",
     "CleanReading",
@@ -58,7 +57,6 @@ __all__ = [
     "Unit",
     "VocabularyMap",
     "add_vectors",
-    "answer_of",
     "answer_texts",
     "answering",
     "attribution_table",

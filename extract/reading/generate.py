@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import GenerationConfig
@@ -12,6 +12,7 @@ from transformers import GenerationConfig
 from extract.reading.batch import plan_batches
 from extract.reading.decoding import Decoding, write_on
 from extract.reading.prefix import may_share
+from extract.texts import Answer, answer_of
 from fi_store.ids import content_id
 
 if TYPE_CHECKING:
@@ -19,17 +20,6 @@ if TYPE_CHECKING:
 
 ANSWER_TOKENS = 8192
 """The limit on a batch's padded tokens, those of the answers included: their keys and values are kept in memory."""
-
-
-class Answer(NamedTuple):
-    """An answer without special tokens. `n_tokens` does not count the end mark.
-
-    `finished` means that the model ended the answer itself before the limit.
-    """
-
-    text: str
-    n_tokens: int
-    finished: bool
 
 
 def generate_answers(
@@ -46,7 +36,7 @@ def generate_answers(
     for numbers in plan_batches(lengths, [1] * len(prompts), ANSWER_TOKENS):
         written = _write([prompts[number] for number in numbers], reader, max_new_tokens, ends, device)
         answers |= {
-            number: answer_of(tokens, ends, reader.tokenizer)
+            number: answer_of(tokens, ends, reader.tokenizer, prompts[number][-1], reader.shown)
             for number, tokens in zip(numbers, written, strict=True)
         }
     return [answers[number] for number in range(len(prompts))]
@@ -122,12 +112,3 @@ def answering(reader: Reader, trust_remote_code: bool) -> str | None:
         return None
     config = {name: value for name, value in reader.plain.config.to_dict().items() if name not in UNIMPORTANT}
     return content_id("answering", config, end_ids(reader))
-
-
-def answer_of(tokens: list[int], ends: list[int], tokenizer: Any) -> Answer:
-    """The answer that a model gave as tokens, which may go on after the end mark."""
-    stop = next((at for at, token in enumerate(tokens) if token in ends), None)
-    kept = tokens if stop is None else tokens[:stop]
-    text = tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    # The limit may cut a character in half, and its remaining bytes are not text.
-    return Answer(text.rstrip("\ufffd") if stop is None else text, len(kept), stop is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from extract.texts.answers import Answer, answer_of, answer_start
 from extract.texts.rendering import RenderedPrompt, Rendering, canonical_first, choose_rendering
 from extract.texts.sequences import (
     FIRST_CLASSES,
@@ -15,6 +16,7 @@ from extract.texts.templates import Format, Marks, Wishes
 
 __all__ = [
     "FIRST_CLASSES",
+    "Answer",
     "Format",
     "Marks",
     "ReadSequence",
@@ -22,6 +24,8 @@ __all__ = [
     "Rendering",
     "Tokenizers",
     "Wishes",
+    "answer_of",
+    "answer_start",
     "build_sequence",
     "build_sequences",
     "canonical_first",

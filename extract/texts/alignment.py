@@ -1,8 +1,9 @@
 """Aligns two tokenizations of the same text: which positions can be compared, and whether the next tokens can.
 
 A position is kept if it belongs to the user's text (`prompt`), is the last template token before the answer (`start`)
-or belongs to the answer (`response`), and if both tokenizers have a token boundary right after it. All other template
-tokens and the first token are dropped here and nowhere later: they carry large constant differences.
+or belongs to the thought (`thinking`) or the answer after it (`response`), and if both tokenizers have a token boundary
+right after it. All other template tokens and the first token are dropped here and nowhere later: they carry large
+constant differences.
 """
 
 from __future__ import annotations
@@ -22,22 +23,24 @@ class AlignedPosition(NamedTuple):
     position_class: PositionClass
 
 
-def aligned_positions(base: Encoded, target: Encoded, prompt: RenderedPrompt) -> list[AlignedPosition]:
-    """Every position that both tokenizations share, in order.
+def aligned_positions(
+    base: Encoded, target: Encoded, prompt: RenderedPrompt, thought: int = 0
+) -> list[AlignedPosition]:
+    """Every position that both tokenizations share, in order. An answer begins with `thought` characters of thinking.
 
     A position is shared if a token ends at the same character of the user's text, or of the answer, in both and the
     next token begins there or later (one character may be split over several tokens). The last prompt token is `start`
     on both sides by definition.
     """
-    by_end = {(end, name): index for index, end, name in _classified(target, prompt.target)}
+    by_end = {(end, name): index for index, end, name in _classified(target, prompt.target, thought)}
     return [
         AlignedPosition(index, by_end[end, name], name)
-        for index, end, name in _classified(base, prompt.base)
+        for index, end, name in _classified(base, prompt.base, thought)
         if (end, name) in by_end
     ]
 
 
-def _classified(encoded: Encoded, prompt: SideText) -> list[tuple[int, int, PositionClass]]:
+def _classified(encoded: Encoded, prompt: SideText, thought: int) -> list[tuple[int, int, PositionClass]]:
     """(token index, end character in its part of the text, class) of the tokens of one side that may be kept."""
     found: list[tuple[int, int, PositionClass]] = []
     count = len(encoded.ids)
@@ -49,7 +52,8 @@ def _classified(encoded: Encoded, prompt: SideText) -> list[tuple[int, int, Posi
         elif not at_boundary or start == end:  # a token without text has the boundary of the one before it
             continue
         elif index >= encoded.n_prompt:
-            found.append((index, end - len(prompt.text), "response"))
+            at = end - len(prompt.text)
+            found.append((index, at, "thinking" if at <= thought else "response"))
         elif prompt.content_start < end <= prompt.content_end:
             found.append((index, end - prompt.content_start, "prompt"))
     return found

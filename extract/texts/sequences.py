@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from extract.texts.alignment import aligned_positions, next_tokens
+from extract.texts.answers import Answer, answer_start
 from extract.texts.rendering import RenderedPrompt, Rendering, SideText, writes_bos
 from extract.texts.tokens import Codec, Encoded, adds_bos
 from fi_store.ids import content_id
 from fi_store.prompts import PromptRecord
-from fi_store.vocabulary import Author, PositionClass, Side
+from fi_store.vocabulary import SIDES, Author, PositionClass, Side
 
 if TYPE_CHECKING:
     from extract.models import LoadedPair, Reader
 
-FIRST_CLASSES: frozenset[PositionClass] = frozenset({"prompt", "start", "response"})
-OTHER_CLASSES: frozenset[PositionClass] = frozenset({"response"})
+FIRST_CLASSES: frozenset[PositionClass] = frozenset({"prompt", "start", "thinking", "response"})
+OTHER_CLASSES: frozenset[PositionClass] = frozenset({"thinking", "response"})
 CONTROL_CLASSES: frozenset[PositionClass] = frozenset({"prompt", "start"})
 """The position classes kept from the canonical first's answer, from the other's answer, and from a control text."""
+
+
+NO_ANSWER = Answer("", 0, True)
 
 
 class OneSide(NamedTuple):
@@ -61,10 +65,12 @@ class ReadSequence:
 class Tokenizers:
     """Both models' tokenizers, and what a run decides about them once.
 
-    `shared` means that both models get the same ids of the run's texts, so one encoding serves both.
+    `alike` means that both give the same ids for the run's texts, and `shared` that both models also read them in the
+    same format, so that one encoding serves both.
     """
 
     codecs: dict[Side, Codec]
+    alike: bool
     shared: bool
 
     @property
@@ -75,9 +81,21 @@ class Tokenizers:
     def target(self) -> Any:
         return self.codecs["target"].tokenizer
 
-    def encode(self, side: Side, prompt: RenderedPrompt, answer: str) -> Encoded:
-        """The prompt and the answer as one model's tokens."""
-        return self.codecs[side].encode(prompt.sides[side], answer)
+    def encode(
+        self, side: Side, prompt: RenderedPrompt, answer: str, written: Sequence[int] | None = None
+    ) -> Encoded:
+        """The prompt and the answer as one model's tokens: those that were `written`, if they are known."""
+        return self.codecs[side].encode(prompt.sides[side], answer, written)
+
+    def drifts(self, author: Side, prompt: RenderedPrompt, answer: Answer) -> bool:
+        """Whether the other model reads an answer in tokens of its own, unlike those in which it was written.
+
+        Its text, tokenized again by its author's tokenizer, would not give the tokens that the author wrote.
+        """
+        if self.alike or answer.ids is None:
+            return False
+        again = self.encode(author, prompt, answer.text)
+        return tuple(again.ids[again.n_prompt :]) != answer.ids
 
     def warnings(self, prompts: Sequence[PromptRecord]) -> list[str]:
         """What is said about prompts that hold special tokens."""
@@ -115,21 +133,12 @@ def make_tokenizers(pair: LoadedPair, rendering: Rendering, texts: Sequence[str]
         for side, reader in readers.items()
     }
     base, target = codecs["base"], codecs["target"]
-    shared = (
-        base.format == target.format
-        and base.first == target.first
-        and (
-            base.tokenizer is target.tokenizer
-            or (
-                base.tokenizer.get_vocab() == target.tokenizer.get_vocab()
-                and all(
-                    base.encode(prompt.base, "") == target.encode(prompt.target, "")
-                    for prompt in (rendering.render(text) for text in texts)
-                )
-            )
-        )
+    alike = base.tokenizer is target.tokenizer or (
+        base.tokenizer.get_vocab() == target.tokenizer.get_vocab()
+        and all(base.ids_of(text) == target.ids_of(text) for text in texts)
     )
-    return Tokenizers(codecs, shared)
+    shared = alike and base.format == target.format and base.first == target.first
+    return Tokenizers(codecs, alike, shared)
 
 
 def build_sequence(
@@ -137,16 +146,23 @@ def build_sequence(
     prompt: PromptRecord,
     rendered: RenderedPrompt,
     author: Author,
-    answer: str,
+    answer: Answer,
     classes: frozenset[PositionClass],
     tokenizers: Tokenizers,
 ) -> ReadSequence:
     """One sequence that keeps the positions whose class is in `classes`."""
-    base = tokenizers.encode("base", rendered, answer)
-    target = base if tokenizers.shared else tokenizers.encode("target", rendered, answer)
+    written = {side: answer.ids if tokenizers.alike or side == author else None for side in SIDES}
+    base = tokenizers.encode("base", rendered, answer.text, written["base"])
+    target = (
+        base if tokenizers.shared else tokenizers.encode("target", rendered, answer.text, written["target"])
+    )
+    thought = 0
+    if author != "control":
+        start = answer_start(answer.text, tokenizers.codecs[author].format)
+        thought = len(answer.text) if start is None else start
     positions = [
         position
-        for position in aligned_positions(base, target, rendered)
+        for position in aligned_positions(base, target, rendered, thought)
         if position.position_class in classes
     ]
     following = [next_tokens(base, target, position, rendered) for position in positions]
@@ -169,7 +185,7 @@ def build_sequence(
             _answer_ends(target, rendered.target),
         ),
         classes=[position.position_class for position in positions],
-        answer_length=len(answer),
+        answer_length=len(answer.text),
     )
 
 
@@ -181,7 +197,7 @@ def _answer_ends(encoded: Encoded, rendered: SideText) -> list[int]:
 def build_sequences(
     run_id: str,
     prompts: Sequence[PromptRecord],
-    answers: dict[tuple[str, Side], str],
+    answers: Mapping[tuple[str, Side], Answer],
     rendering: Rendering,
     tokenizers: Tokenizers,
     first: Side,
@@ -201,6 +217,6 @@ def build_sequences(
         if prompt.control:
             control = rendering.render(prompt.control)
             sequences.append(
-                build_sequence(run_id, prompt, control, "control", "", CONTROL_CLASSES, tokenizers)
+                build_sequence(run_id, prompt, control, "control", NO_ANSWER, CONTROL_CLASSES, tokenizers)
             )
     return sequences

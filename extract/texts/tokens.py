@@ -1,18 +1,20 @@
 """Turns rendered prompts and answers into one model's tokens.
 
 Special tokens are tokens only where the template writes them. In a user's text, and in another model's answer, they
-are plain pieces: nobody there meant to end a turn.
+are plain pieces: nobody there meant to end a turn. A model's own answer has the tokens that it wrote.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from tokenizers import AddedToken, Tokenizer
 
+from extract.texts.answers import character_spans
 from extract.texts.rendering import SideText
 from extract.texts.templates import Format
 from fi_store.errors import ExtractionError
@@ -62,13 +64,22 @@ class Codec:
         """The special tokens that a text holds as characters."""
         return [token for token in self.controls if token in text]
 
+    def ids_of(self, text: str) -> list[int]:
+        """The tokens of a text that stands alone."""
+        return [span.id for span in _spans(self.tokenizer, text)]
+
     @property
     def ends(self) -> tuple[int, ...]:
         """The id of the special token with which the format ends an answer, if the tokenizer has it."""
         return (self.controls[self.format.end],) if self.format.end in self.controls else ()
 
-    def encode(self, prompt: SideText, answer: str) -> Encoded:
-        """The prompt and the answer as tokens.
+    @property
+    def shown(self) -> frozenset[int]:
+        """The special tokens that are a part of answers."""
+        return frozenset(self.controls[token] for token in self._in_answers)
+
+    def encode(self, prompt: SideText, answer: str, written: Sequence[int] | None = None) -> Encoded:
+        """The prompt and the answer as tokens: those that were `written`, if they are known.
 
         The prompt has the same tokens as when the answer was generated. If the end of the prompt and the beginning of
         the answer would merge into one token, the answer is encoded separately.
@@ -81,6 +92,13 @@ class Codec:
                 shift = len(prompt.text)
                 alone = self._tokens(answer, SideText(answer, 0, 0), 0)
                 spans = head + [_Span(span.id, span.start + shift, span.end + shift) for span in alone]
+        if written is not None and [span.id for span in spans[n_prompt:]] != list(written):
+            shift = len(prompt.text)
+            found = character_spans(self.tokenizer, written, answer, head[-1].id, self.shown)
+            spans = head + [
+                _Span(number, start + shift, end + shift)
+                for number, (start, end) in zip(written, found, strict=True)
+            ]
         # A template may write what its tokenizer would put before a text, too.
         first = [] if [span.id for span in spans[:1]] == self.first else self.first
         zeros = [0] * len(first)

@@ -13,7 +13,7 @@ from render import words
 from render.charts.drawing import WIDE, Row, data
 
 OUTSIDE = "outside file"
-SERIES_ORDER = (*(POSITION_CLASSES[name] for name in ("response", "start", "prompt")), OUTSIDE)
+SERIES_ORDER = (*(POSITION_CLASSES[name] for name in ("response", "thinking", "start", "prompt")), OUTSIDE)
 PANELS = (
     ("cka", "similarity"),
     ("cosine", None),

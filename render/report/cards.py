@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fi_store.store import Store, run_query
+from fi_store.vocabulary import SIDES, Side
 from render.report.marks import Piece, marked
 
 Row = dict[str, Any]
@@ -30,6 +31,7 @@ class Answers:
     target: tuple[Piece, ...]
     patched: tuple[Piece, ...] | None
     patched_side: str | None  # the model that was patched
+    thoughts: dict[Side, str]  # what each model thought before its answer
 
     @property
     def apart(self) -> bool:
@@ -80,10 +82,11 @@ def choose_answers(rows: Sequence[Row], behavior: Mapping[str, Any] | None) -> t
         Answers(
             prompt=row["text"],
             category=row["category"],
-            base=_answer(row["base_answer"], behavior),
-            target=_answer(row["target_answer"], behavior),
+            base=_answer(row["base_answer"] or "", behavior),
+            target=_answer(row["target_answer"] or "", behavior),
             patched=None if row["patched_answer"] is None else _answer(row["patched_answer"], behavior),
             patched_side=row["patched_side"],
+            thoughts={side: _trimmed_thought(row[f"{side}_thinking"] or "") for side in SIDES},
         )
         for row in rows
     ]
@@ -92,6 +95,10 @@ def choose_answers(rows: Sequence[Row], behavior: Mapping[str, Any] | None) -> t
 
 def _answer(text: str, behavior: Mapping[str, Any] | None) -> tuple[Piece, ...]:
     return marked(text if len(text) <= ANSWER else text[:ANSWER] + "…", behavior)
+
+
+def _trimmed_thought(text: str) -> str:
+    return text if len(text) <= ANSWER else "…" + text[-ANSWER:]
 
 
 def _has_marks(pieces: Sequence[Piece]) -> bool:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from extract import answers, chunks
 from extract import job as opening
 from extract.pipeline import ingest
-from extract.reading import Answer
+from extract.texts import Answer
 from fi_store.errors import ExtractionError, UsageError
 from fi_store.progress import Progress
 from fi_store.prompts import PromptRecord, PromptSuite

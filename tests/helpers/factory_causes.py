@@ -195,6 +195,7 @@ class CauseRows(FeatureRows):
                     text=f"{HOSTILE[number % len(HOSTILE)]} {text}" if self.hostile else text,
                     n_tokens=12,
                     finished=True,
+                    answer_start=0,
                 )
 
     def _share(self, group_id: str, behavior: int, share: float, width: float) -> c.BehaviorShare:

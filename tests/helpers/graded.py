@@ -46,6 +46,7 @@ def graded_store(
                 text=text,
                 n_tokens=3,
                 finished=finished,
+                answer_start=0,
             )
             for (number, author), (text, finished) in replies.items()
         )

@@ -266,6 +266,7 @@ class _Filler(ResultRows):
                         text=text,
                         n_tokens=24,
                         finished=i % 3 == 0,
+                        answer_start=0,
                     )
                 )
         return made

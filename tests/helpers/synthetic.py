@@ -120,6 +120,7 @@ def make(
         questions=empty,
         controls=empty,
         answers={side: ["".join(pieces[u, side]) for u in range(n_units)] for side in SIDES},
+        answer_starts=dict.fromkeys(SIDES, np.zeros(n_units, dtype=np.int64)),
         finished=dict.fromkeys(SIDES, np.ones(n_units, dtype=bool)),
     )
     answers = {

@@ -13,8 +13,8 @@ WITH result AS (
 ),
 patched AS (
     SELECT result.rank, answer.prompt_id, any_value(request.side) AS side,
-           any_value(answer.text) FILTER (arm.kind = 'change') AS changed,
-           any_value(answer.text) FILTER (arm.kind = 'control') AS controlled
+           any_value(coalesce(substr(answer.text, answer.answer_start + 1), '')) FILTER (arm.kind = 'change') AS changed,
+           any_value(coalesce(substr(answer.text, answer.answer_start + 1), '')) FILTER (arm.kind = 'control') AS controlled
     FROM result
     JOIN arm ON arm.run_id = $run AND arm.group_id = result.group_id AND arm.layer = result.layer
     JOIN probe_request AS request ON request.arm_id = arm.id AND request.run_id = $run
@@ -23,9 +23,11 @@ patched AS (
     WHERE arm.kind IN ('change', 'control')
     GROUP BY result.rank, answer.prompt_id
 )
-SELECT result.rank, result.name, prompt.key AS prompt, prompt.category, prompt.text, base.text AS base_answer,
-       target.text AS target_answer, patched.side AS patched_side, patched.changed AS patched_answer,
-       patched.controlled AS control_answer, unit.prompt_id, result.group_id
+SELECT result.rank, result.name, prompt.key AS prompt, prompt.category, prompt.text, substr(base.text, base.answer_start + 1) AS base_answer,
+       substr(target.text, target.answer_start + 1) AS target_answer, patched.side AS patched_side, patched.changed AS patched_answer,
+       patched.controlled AS control_answer, unit.prompt_id, result.group_id,
+       left(base.text, coalesce(base.answer_start, length(base.text))) AS base_thinking,
+       left(target.text, coalesce(target.answer_start, length(target.text))) AS target_thinking
 FROM result
 JOIN run_unit AS unit ON unit.run_id = $run AND unit.half = 'C'
 JOIN prompt ON prompt.id = unit.prompt_id

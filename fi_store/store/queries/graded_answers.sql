@@ -9,8 +9,9 @@ WITH graded AS (
     FROM answer_grade WHERE run_id = $run
 )
 SELECT prompt.category, prompt.key AS prompt, prompt.difficulty, graded.author, graded.grade, graded.extracted,
-       prompt.answer AS right_answer, graded.how, NOT graded.finished AS cut_off, generation.text AS reply,
-       graded.prompt_id
+       prompt.answer AS right_answer, graded.how, NOT graded.finished AS cut_off,
+       substr(generation.text, generation.answer_start + 1) AS reply,
+       left(generation.text, coalesce(generation.answer_start, length(generation.text))) AS thinking, graded.prompt_id
 FROM graded
 JOIN prompt ON prompt.id = graded.prompt_id
 LEFT JOIN generation

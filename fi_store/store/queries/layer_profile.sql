@@ -19,4 +19,4 @@ JOIN attribution AS a ON a.run_id = u.extraction_run_id AND a.prompt_id = u.prom
 CROSS JOIN whole AS w
 WHERE $site::VARCHAR IS NULL OR a.site = $site
 GROUP BY a.site, a.layer, a.position_class
-ORDER BY a.site, a.layer, CASE a.position_class WHEN 'prompt' THEN 0 WHEN 'start' THEN 1 ELSE 2 END
+ORDER BY a.site, a.layer, CASE a.position_class WHEN 'prompt' THEN 0 WHEN 'start' THEN 1 WHEN 'thinking' THEN 2 ELSE 3 END

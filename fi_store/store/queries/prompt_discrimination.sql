@@ -14,8 +14,10 @@ answers AS (
 SELECT row_number() OVER (ORDER BY found.kl_symmetric DESC, found.prompt_id) AS rank, prompt.category,
        prompt.key AS prompt, prompt.difficulty, found.kl_symmetric, found.agreement, found.gap,
        found.relative_difference, base_grade.grade AS base_grade, target_grade.grade AS target_grade,
-       base_grade.grade <> target_grade.grade AS grades_differ, prompt.text, base.text AS base_answer,
-       target.text AS target_answer, found.prompt_id
+       base_grade.grade <> target_grade.grade AS grades_differ, prompt.text, substr(base.text, base.answer_start + 1) AS base_answer,
+       substr(target.text, target.answer_start + 1) AS target_answer, found.prompt_id,
+       left(base.text, coalesce(base.answer_start, length(base.text))) AS base_thinking,
+       left(target.text, coalesce(target.answer_start, length(target.text))) AS target_thinking
 FROM prompt_discrimination AS found
 JOIN prompt ON prompt.id = found.prompt_id
 LEFT JOIN grades AS base_grade ON base_grade.prompt_id = found.prompt_id AND base_grade.author = 'base'

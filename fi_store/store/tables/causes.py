@@ -80,6 +80,7 @@ class PatchedAnswer(Base):
     text: Mapped[str]
     n_tokens: Mapped[int]
     finished: Mapped[bool]  # false: cut off at the token limit
+    answer_start: Mapped[int | None]  # as in `generation`
 
 
 class ArmEffect(Base):

@@ -178,6 +178,10 @@ class Generation(Base):
     text: Mapped[str]
     n_tokens: Mapped[int]
     finished: Mapped[bool]  # false: cut off at the token limit
+    ids: Mapped[list[int] | None]  # the tokens that the author wrote
+    # characters of thinking before the answer; NULL if the thought was never closed, so that there is no answer
+    answer_start: Mapped[int | None]
+    drifts: Mapped[bool | None]  # the other model reads other tokens than its author wrote
 
 
 class ActivationShard(Base):

@@ -14,12 +14,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from extract.answers import stored_answers
 from extract.chunks import sequences_of
 from extract.job import Job, prepare, stored_rendering
 from extract.models import Reader
 from extract.probes import Prober
-from extract.reading import Answer, reader_of
-from extract.texts import ReadSequence
+from extract.reading import reader_of
+from extract.texts import Answer, ReadSequence
 from fi_store.config import RunConfig
 from fi_store.progress import Progress
 from fi_store.prompts import suite_from_store
@@ -164,10 +165,7 @@ class ByHand:
     @cached_property
     def sequences(self) -> dict[tuple[str, str], ReadSequence]:
         """(prompt, author) -> the text."""
-        answers = {
-            (row["prompt_id"], row["author"]): row["text"]
-            for row in self.store.rows("SELECT * FROM generation")
-        }
+        answers = stored_answers(self.store, self.run_id)
         found = sequences_of(self.run_id, self.job, self.job.suite.prompts, answers)
         return {(sequence.prompt_id, sequence.author): sequence for sequence in found}
 
@@ -180,7 +178,9 @@ class ByHand:
                 'SELECT "row" FROM token_divergence WHERE sequence_id = $id ORDER BY 1', id=sequence.id
             )
             kept = zip(rows, sequence.sides[side].kept, sequence.classes, strict=True)
-            found |= {row["row"]: at for row, at, name in kept if writer == author or name != "response"}
+            found |= {
+                row["row"]: at for row, at, name in kept if writer == author or name in ("prompt", "start")
+            }
         return found
 
     @contextmanager

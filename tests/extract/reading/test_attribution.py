@@ -19,7 +19,7 @@ from extract.reading import (
     reader_of,
 )
 from extract.reading.generate import end_ids
-from extract.texts import ReadSequence, build_sequences
+from extract.texts import Answer, ReadSequence, build_sequences
 from fi_store.progress import Stopwatch
 from fi_store.vocabulary import SIDES, Side
 from tests.helpers.small_runs import loaded, small_config, small_suite
@@ -48,11 +48,11 @@ def job_of(base: Path, target: Path) -> Job:
 
 def texts_of(job: Job) -> tuple[list[ReadSequence], dict[tuple[str, Side], bool]]:
     prompts = job.suite.prompts
-    answers: dict[tuple[str, Side], str] = {}
+    answers: dict[tuple[str, Side], Answer] = {}
     ended: dict[tuple[str, Side], bool] = {}
     for prompt, texts, ends in zip(prompts, ANSWERS, ENDED, strict=True):
         for side, text, end in zip(SIDES, texts, ends, strict=True):
-            answers[prompt.id, side], ended[prompt.id, side] = text, end
+            answers[prompt.id, side], ended[prompt.id, side] = Answer(text, 0, end), end
     return build_sequences("run", prompts, answers, job.rendering, job.tokenizers, job.first), ended
 
 
@@ -190,7 +190,7 @@ def test_everything_matches_plain_autograd(job: Job) -> None:
                     difference = hidden["target"] - hidden["base"]
                     parts = ((gradients["target"] - gradients["base"]) * difference).sum(1) / 2
                     for part, name in zip(parts.tolist(), sequence.classes, strict=True):
-                        key = site, layer, name, author if name == "response" else None
+                        key = site, layer, name, author if name in ("thinking", "response") else None
                         groups[key] = groups.get(key, 0.0) + part
         numbers = {group: at for at, group in enumerate(found.groups)}
         mine = [group for group in numbers if group.prompt_id == prompt_id]

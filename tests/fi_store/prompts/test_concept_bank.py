@@ -56,6 +56,7 @@ def contexts_of(texts: list[str]) -> ConceptContexts:
         questions=questions,
         controls=questions,
         answers={"base": no_answers, "target": no_answers},
+        answer_starts=dict.fromkeys(("base", "target"), np.zeros(len(texts), dtype=np.int64)),
         finished=dict.fromkeys(("base", "target"), np.ones(len(texts), dtype=bool)),
     )
     text_of = {number: piece for piece, number in token_id.items()}

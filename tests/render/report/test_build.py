@@ -313,6 +313,7 @@ def test_read_report_needs_no_model(plain_store: FilledStore) -> None:
 def test_prompts_are_not_chosen_by_what_the_patch_does() -> None:
     behavior = {"predicate": '{"kind": "words", "value": ["step"], "least": 1}'}
     row = {"category": "c", "base_answer": "No.", "patched_side": "target"}
+    row |= {"base_thinking": "", "target_thinking": ""}
     rows = [
         {**row, "text": "both", "base_answer": "Step", "target_answer": "Step", "patched_answer": "No."},
         {**row, "text": "kept", "target_answer": "Step", "patched_answer": "Step"},
