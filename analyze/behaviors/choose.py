@@ -87,14 +87,17 @@ class _Search:
             *(AnswerPredicate("form", (name,)) for name in FORMS),
             *(AnswerPredicate("language", (name,)) for name in languages),
             AnswerPredicate("repetition"),
-            AnswerPredicate("thinking"),
         ]
 
     def whole_answers(self) -> list[AnswerPredicate]:
         """What can be asked about an answer as a whole; asked on all prompts."""
         self.open = np.ones_like(self.open)
         usual = int(np.median([len(answer.words) for answer in self.answers]))
-        return [AnswerPredicate("length", least=usual), AnswerPredicate("unfinished")]
+        return [
+            AnswerPredicate("thinking"),
+            AnswerPredicate("length", least=usual),
+            AnswerPredicate("unfinished"),
+        ]
 
     @cached_property
     def words(self) -> tuple[list[str], dict[Side, FloatArray]]:
@@ -171,7 +174,11 @@ class _Search:
         ahead, behind = self._ahead(base, target, side)
         if predicate in self.taken or p > self.alpha or ahead <= behind:
             return None
-        more = [] if predicate.kind in ("empty", "length", "unfinished") else self._setting_apart(side)
+        more = (
+            []
+            if predicate.kind in ("empty", "thinking", "length", "unfinished")
+            else self._setting_apart(side)
+        )
         words = tuple(dict.fromkeys([*predicate.words, *more]))[:LISTED_WORDS]
         return Candidate(
             predicate=predicate,

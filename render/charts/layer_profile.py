@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from fi_store.vocabulary import POSITION_CLASSES
 from render.charts.drawing import WIDE, Row, data, fitted
+from render.charts.theme import CLASS_COLORS
 
 TOGETHER = "all together"
-SERIES = (*reversed(POSITION_CLASSES.values()), TOGETHER)
+SERIES = (*(POSITION_CLASSES[name] for name in CLASS_COLORS), TOGETHER)
 
 
 def profile_rows(table: pa.Table) -> list[Row]:
@@ -39,7 +40,7 @@ def layer_profile(table: pa.Table, width: int = WIDE) -> Any | None:
     if not rows:
         return None
     present = [name for name in SERIES if any(row["series"] == name for row in rows)]
-    colors = [*(f"$series{number}" for number in range(len(SERIES) - 1)), "$ink"]
+    colors = [*CLASS_COLORS.values(), "$ink"]
     dashes = [*([1, 0] for _ in SERIES[:-1]), [5, 4]]
     legend = alt.Legend(title=None, values=present, columns=4 if width > 600 else 1)
     base = alt.Chart(data(rows)).encode(

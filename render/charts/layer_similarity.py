@@ -11,9 +11,10 @@ from fi_store.safe_text import one_line
 from fi_store.vocabulary import METRICS, POSITION_CLASSES
 from render import words
 from render.charts.drawing import WIDE, Row, data
+from render.charts.theme import CLASS_COLORS
 
 OUTSIDE = "outside file"
-SERIES_ORDER = (*(POSITION_CLASSES[name] for name in ("response", "thinking", "start", "prompt")), OUTSIDE)
+SERIES_ORDER = (*(POSITION_CLASSES[name] for name in CLASS_COLORS), OUTSIDE)
 PANELS = (
     ("cka", "similarity"),
     ("cosine", None),
@@ -86,15 +87,13 @@ def _similarity_panel(rows: list[Row], panel: int, width: int, legend: alt.Legen
         color=alt.Color(
             "series:O",
             sort=list(SERIES_ORDER),
-            scale=alt.Scale(
-                domain=list(SERIES_ORDER), range=[f"$series{i}" for i in range(len(SERIES_ORDER))]
-            ),
+            scale=alt.Scale(domain=list(SERIES_ORDER), range=[*CLASS_COLORS.values(), "$series3"]),
             legend=legend,
         ),
     )
     scale = alt.Scale(zero=zero, nice=True)
     axis = alt.Axis(title=None, tickCount=5)
-    ours = alt.FieldOneOfPredicate(field="series", oneOf=list(SERIES_ORDER[:3]))
+    ours = alt.FieldOneOfPredicate(field="series", oneOf=list(SERIES_ORDER[:-1]))
     tooltip = [
         alt.Tooltip("layer:Q", title="layer"),
         alt.Tooltip("series:N", title="read"),

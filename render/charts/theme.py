@@ -19,8 +19,10 @@ CHANGE_COLORS = ("#009E73", "#0072B2", "#AA4499", "#E69F00", "#D55E00", "#9AA3AE
 CHANGE_COLORS_DARK = ("#2BC79B", "#56B4E9", "#D98CC8", "#F0B73A", "#F2854A", "#77818D", "#4A535E")
 CHANGE_SHAPES = ("triangle-up", "circle", "diamond", "square", "triangle-down", "circle", "circle")
 
-SERIES_COLORS = ("#0072B2", "#D55E00", "#009E73", "#5A6472")
-SERIES_COLORS_DARK = ("#56B4E9", "#F2854A", "#2BC79B", "#A3ADB8")
+SERIES_COLORS = ("#0072B2", "#D55E00", "#009E73", "#5A6472", "#A6528B")
+SERIES_COLORS_DARK = ("#56B4E9", "#F2854A", "#2BC79B", "#A3ADB8", "#D98EBB")
+CLASS_COLORS = {"response": "$series0", "thinking": "$series4", "start": "$series1", "prompt": "$series2"}
+"""Position class -> its color in charts, in the order of legends."""
 
 LIGHT = {
     "ink": "#1B2430",

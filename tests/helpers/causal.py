@@ -169,6 +169,7 @@ class LinearModels:
                 "text": text.replace(WORDS[PUSHED], WORDS[0]) if plain else text,
                 "n_tokens": ANSWER_TOKENS,
                 "finished": True,
+                "answer_start": 0,
             }
             for unit, text in zip(units, texts, strict=True)
         ]

@@ -9,6 +9,7 @@ from fi_store.store import Store
 from fi_store.store.tables import Generation, Prompt
 from tests.helpers import by_hand
 
+CLOSE = "</think>"
 NUMBER = {"kind": "number", "tolerance": 0}
 
 
@@ -29,7 +30,10 @@ def prompt(number: int, answer: str | None, grader: dict[str, Any] | None, diffi
 def graded_store(
     folder: Path, prompts: list[Prompt], replies: dict[tuple[int, str], tuple[str, bool]]
 ) -> tuple[Store, str]:
-    """An open store with a run over `prompts`; replies: (prompt, author) -> text and whether it ended by itself."""
+    """An open store with a run over `prompts`; replies: (prompt, author) -> text and whether it ended by itself.
+
+    What stands before </think> is thinking.
+    """
     store = by_hand.open_new(folder)
     n = len(prompts)
     run = by_hand.add_run(
@@ -46,8 +50,9 @@ def graded_store(
                 text=text,
                 n_tokens=3,
                 finished=finished,
-                answer_start=0,
+                answer_start=None if "<think>" in text and CLOSE not in text else len(text) - len(answer),
             )
             for (number, author), (text, finished) in replies.items()
+            for answer in (text.rpartition(CLOSE)[2],)
         )
     return store, run

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -258,3 +260,19 @@ def test_function_words_are_listed_after_content_words_and_never_lead() -> None:
     assert "therefore" in first.words
     content = [is_content(word) for word in first.words]
     assert content == sorted(content, reverse=True)
+
+
+def test_thinking_is_a_behavior_that_rests_on_the_thought() -> None:
+    whole = answers_of(answers(40, 0), answers(40, 1))
+    thinking = [
+        replace(answer, start=9) if at % 4 else answer for at, answer in enumerate(whole.answers["target"])
+    ]
+    whole = OwnAnswers({**whole.answers, "target": thinking}, whole.clusters, whole.categories)
+    half = np.arange(40) % 2 == 0
+    (found,) = [
+        one
+        for one in choose_behaviors(whole.within(half), CONCEPTS, 0.05)
+        if one.predicate.kind == "thinking"
+    ]
+    assert whole.spans(found.predicate, "target", 1) == [(0, 9)]
+    assert whole.spans(found.predicate, "base", 1) == []

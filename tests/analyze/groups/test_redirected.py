@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from analyze.extraction import RESPONSE
 from analyze.features import measure_effects
 from analyze.fit import FitOptions, fit_dictionary
 from analyze.groups import ChangeInside, GapOn, Group, Member, classify, make_groups
@@ -36,7 +37,7 @@ def turned(cosine: float, *, base: float = 6.0, target: float = 6.0, together: b
     size = fires * torch.empty(len(fires)).uniform_(0.7, 1.3, generator=torch.Generator().manual_seed(2))
     rows = data.extraction.rows
     planted_units = np.unique(rows.unit[data.planted])
-    elsewhere = np.isin(rows.unit, planted_units) & ~data.planted & (rows.position_class == 2)
+    elsewhere = np.isin(rows.unit, planted_units) & ~data.planted & (rows.position_class == RESPONSE)
     where = size if together else torch.from_numpy(elsewhere.astype(np.float32))
 
     def without(x: torch.Tensor) -> torch.Tensor:
@@ -99,7 +100,7 @@ def test_the_falling_and_the_rising_side(case: str, expected: bool) -> None:
     data = turned(0.0)
     _, group = change_of(data, "paired_sae", "base")
     random, rows = np.random.default_rng(0), data.extraction.rows
-    on_c = ~rows.discovery & (rows.position_class == 2)
+    on_c = ~rows.discovery & (rows.position_class == RESPONSE)
     half = np.zeros(rows.n, dtype=np.int64)
     half[on_c] = np.unique(data.extraction.units.clusters[rows.unit[on_c]], return_inverse=True)[1] % 2
     fires = on_c & (random.random(rows.n) < 0.2)

@@ -131,3 +131,23 @@ def test_chance() -> None:
     assert chance({"kind": "choice", "options": ["a", "b", "c", "d"]}) == 0.25
     assert chance({"kind": "choice"}) == 0
     assert chance(NUMBER) == 0
+
+
+def test_thinking_is_not_graded(tmp_path: Path) -> None:
+    replies = {
+        (0, "base"): ("<think>The answer is 15. No, 3.</think>8", True),
+        (0, "target"): ("<think>So the answer is 8.", False),
+    }
+    store, run = graded_store(tmp_path, [prompt(0, "8", NUMBER)], replies)
+    with store:
+        write_grades(store, store.run(run))
+        rows = store.rows("SELECT author, correct, extracted FROM answer_grade ORDER BY author")
+        assert rows == [
+            {"author": "base", "correct": True, "extracted": "8"},
+            {"author": "target", "correct": None, "extracted": None},
+        ]
+        shown = run_query(store, "graded_answers").to_pylist()
+        assert [(row["reply"], row["thinking"]) for row in shown] == [
+            ("8", "<think>The answer is 15. No, 3.</think>"),
+            (None, "<think>So the answer is 8."),
+        ]
