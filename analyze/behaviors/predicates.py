@@ -122,7 +122,7 @@ class AnswerPredicate:
             case "empty":
                 return "no text"
             case "thinking":
-                return "thinking before the answer"
+                return "thinking before them"
             case "unfinished":
                 return "no end before the limit"
             case "repetition":

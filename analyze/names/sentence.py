@@ -201,6 +201,8 @@ def behavior_title(candidate: Candidate) -> str:
             return f"Answers {phrase}"
         case "empty":
             return "Answers without any text"
+        case "thinking":
+            return f"Answers with {phrase}"
         case "unfinished":
             return "Answers that are cut off at the token limit"
         case "repetition":

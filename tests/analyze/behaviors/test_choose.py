@@ -15,6 +15,7 @@ from analyze.behaviors.predicates import OwnAnswer
 from analyze.behaviors.score import log_odds, one_sided_p
 from analyze.behaviors.words import as_written, is_content, shared_sequence, with_companions
 from analyze.names import behavior_sentence
+from analyze.names.sentence import behavior_title
 from fi_store.prompts import load_concepts
 from fi_store.vocabulary import SIDES, Side
 
@@ -274,5 +275,6 @@ def test_thinking_is_a_behavior_that_rests_on_the_thought() -> None:
         for one in choose_behaviors(whole.within(half), CONCEPTS, 0.05)
         if one.predicate.kind == "thinking"
     ]
+    assert behavior_title(found) == "Answers with thinking before them"
     assert whole.spans(found.predicate, "target", 1) == [(0, 9)]
     assert whole.spans(found.predicate, "base", 1) == []
