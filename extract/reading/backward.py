@@ -118,7 +118,7 @@ class _Attempt:
                 logits = output.logits[0] if was_narrowed() else output.logits[read.places]
                 if self.with_logits:
                     if found.logits is None:
-                        found.logits = logits.new_zeros((self.texts.n_rows, logits.shape[1]))
+                        found.logits = logits.new_empty((self.texts.n_rows, logits.shape[1]))
                     found.logits[plan.kept.numbers] = logits.detach()[read.kept]
                 part = [counted[number] for number in plan.counted.numbers.tolist()]
                 scored = self._score(logits.detach()[read.counted], part)
@@ -172,7 +172,7 @@ class _Attempt:
             rows, columns, numbers = plan.kept.of(hidden)
             shape = (self.texts.n_rows, hidden.shape[2])
             if key not in found.activations:
-                found.activations[key] = hidden.new_zeros(shape)
+                found.activations[key] = hidden.new_empty(shape)
             found.activations[key][numbers] = hidden.detach()[rows, columns]
             if hidden.requires_grad:
                 into = found.gradients.setdefault(key, torch.zeros(shape, device=hidden.device))
