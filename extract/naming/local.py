@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from extract.models import load_pair
 from extract.reading import generate_answers
-from extract.texts import choose_rendering, make_tokenizers
+from extract.texts import answer_start, choose_rendering, make_tokenizers
 from fi_store.config import RunConfig
 from fi_store.errors import FiStoreError, SilentModelError
 
@@ -55,7 +55,8 @@ class LocalModel:
             (answer,) = generate_answers(self._pair.base, [ids], MAX_TOKENS, self._pair.device)
         except RuntimeError as error:
             raise self._silent(error) from error
-        return answer.text
+        start = answer_start(answer.text, self._rendering.base)
+        return "" if start is None else answer.text[start:]  # what it thought is no reply
 
     def _silent(self, error: Exception) -> SilentModelError:
         first = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
