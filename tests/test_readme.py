@@ -26,6 +26,7 @@ from fi_store.config import make_config
 from fi_store.prompts import load_suite
 from fi_store.shipped import shipped
 from fi_store.store.tables import Base
+from fi_store.vocabulary import POSITION_CLASSES
 from tests.helpers import ROOT
 from tests.helpers.command import fi_store
 from tests.helpers.tiny import TinyModels
@@ -207,7 +208,7 @@ def test_links_lead_somewhere() -> None:
 
 def test_the_journey_names_code_that_exists() -> None:
     """Every name in `code` on that page is a path, a command, a table, or something that the packages define."""
-    defined = {"code", "prompt", "start", "response", "id", "ingest", *Base.metadata.tables}
+    defined = {"code", "id", "ingest", *POSITION_CLASSES, *Base.metadata.tables}
     for package in ("fi_store", "extract", "analyze", "render"):
         for file in (ROOT / package).rglob("*.py"):
             defined |= set(
