@@ -19,7 +19,7 @@ from fi_store.vocabulary import SIDES, PositionClass, Side
 if TYPE_CHECKING:
     from extract.models import LoadedPair, Reader
 
-BACKWARD_TOKENS = 1024
+BACKWARD_TOKENS = 768
 """The limit on the padded tokens of a batch with a backward pass, counted as if its texts were read whole. Its graph is
 kept in memory."""
 
