@@ -53,6 +53,11 @@ class Change:
         )
 
     @property
+    def strongest_index(self) -> int:
+        """The layer at which it holds most: there its features are switched off in new answers."""
+        return max(self.layer_shares, key=lambda index: self.layer_shares[index])
+
+    @property
     def tested(self) -> tuple[Group, ...]:
         """The groups of the tested layer."""
         return self.by_layer[self.tested_index]

@@ -16,8 +16,13 @@ from fi_store.vocabulary import Side
 
 @dataclass(frozen=True)
 class Generated:
-    """Rates of a behavior in a model's answers to n prompts of C: without a patch, with it, with the control."""
+    """Rates of a behavior in a model's answers to n prompts of C: without a patch, with it, with the control.
 
+    `layer` and `n_features`: where it was patched, and how many features.
+    """
+
+    layer: int
+    n_features: int
     n: int
     clean: float
     patched: float
@@ -30,10 +35,10 @@ def generation_requests(tested: TestedChange, side: Side, units: IntArray) -> di
     chosen = as_units(units[some])
     requests = {
         "clean": Request("generate", side, None, chosen),
-        "patched": Request("generate", side, tested.planned.tested, chosen),
+        "patched": Request("generate", side, tested.planned.answered, chosen),
     }
-    if side in tested.planned.control_patches:
-        requests["control"] = Request("generate", side, tested.planned.control_patches[side], chosen)
+    if side in tested.planned.answered_controls:
+        requests["control"] = Request("generate", side, tested.planned.answered_controls[side], chosen)
     return requests
 
 
@@ -54,4 +59,8 @@ def answers_under(
             rates[name] = float(both.holds(predicate, "base").mean())
     if "clean" not in rates or "patched" not in rates:
         return None
-    return Generated(len(requests["clean"].units), rates["clean"], rates["patched"], rates.get("control"))
+    patch = requests["patched"].patch
+    assert patch is not None
+    assert patch.directions is not None
+    counts = patch.effects.layer, len(patch.directions), len(requests["clean"].units)
+    return Generated(*counts, rates["clean"], rates["patched"], rates.get("control"))

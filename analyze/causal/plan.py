@@ -31,10 +31,16 @@ class PlannedChange:
     patches: Mapping[int, Patch]  # index of the layer -> patch
     controls: Controls | None  # None without gradients
     control_patches: Mapping[Side, Patch]
+    answered_controls: Mapping[Side, Patch]  # those at the layer of `answered`
 
     @property
     def tested(self) -> Patch:
         return self.patches[self.change.tested_index]
+
+    @property
+    def answered(self) -> Patch:
+        """The patch under which models answer anew: at the layer where the change holds most."""
+        return self.patches[self.change.strongest_index]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,13 +136,19 @@ def make_plan(
                     layer_patches[key] = layer_patch(
                         kind, layers[index], key[1], both, extraction, _of(units, every)
                     )
-        index = change.tested_index
-        controls = None
-        if layers[index].attribution is not None:
+        drawn: dict[int, Controls | None] = {}
+        for index in (change.tested_index, change.strongest_index):
+            if layers[index].attribution is None:
+                drawn[index] = None
+                continue
             if index not in slopes:
                 slopes[index] = side_slopes(extraction, layers[index].site, layers[index].layer)
-            controls = draw_controls(patches[index], _both(residuals, index), slopes[index], extraction, seed)
-        planned.append(PlannedChange(change, patches, controls, _control_patches(controls, run_id)))
+            if index not in drawn:
+                both = _both(residuals, index)
+                drawn[index] = draw_controls(patches[index], both, slopes[index], extraction, seed)
+        tested, answered = (drawn[index] for index in (change.tested_index, change.strongest_index))
+        controls = _control_patches(tested, run_id), _control_patches(answered, run_id)
+        planned.append(PlannedChange(change, patches, tested, *controls))
     cumulative = _cumulative(run_id, planned, layers, extraction, every)
     return CausalPlan(tuple(planned), layer_patches, cumulative, units, some, also)
 

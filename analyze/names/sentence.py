@@ -99,6 +99,8 @@ class Claim:
             return []
         control = f" (control {percent(self.rates.control)})" if self.rates.control is not None else ""
         them = "them" if self.n_features != 1 else "it"
+        if self.rates.layer != self.layer:
+            them = f"{count(self.rates.n_features, 'feature')} of layer {self.rates.layer}"
         have = "are" if self.behavior.candidate.predicate.whole_answer else "have it"
         so = " so" if have == "are" else ""
         if self.rates.patched >= self.rates.clean:

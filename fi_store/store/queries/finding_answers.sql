@@ -4,7 +4,7 @@
 -- parameter: rank integer = null -- only the finding with this rank
 -- parameter: k integer = 20 -- how many prompts per finding at most
 WITH result AS (
-    SELECT finding.rank, finding.name, finding.group_id, finding.layer, run.extraction_run_id,
+    SELECT finding.rank, finding.name, finding.group_id, run.extraction_run_id,
            coalesce(behavior.side, finding.side) AS side
     FROM finding
     JOIN run ON run.id = finding.run_id
@@ -16,7 +16,7 @@ patched AS (
            any_value(coalesce(substr(answer.text, answer.answer_start + 1), '')) FILTER (arm.kind = 'change') AS changed,
            any_value(coalesce(substr(answer.text, answer.answer_start + 1), '')) FILTER (arm.kind = 'control') AS controlled
     FROM result
-    JOIN arm ON arm.run_id = $run AND arm.group_id = result.group_id AND arm.layer = result.layer
+    JOIN arm ON arm.run_id = $run AND arm.group_id = result.group_id
     JOIN probe_request AS request ON request.arm_id = arm.id AND request.run_id = $run
      AND request.kind = 'generate' AND request.side = result.side
     JOIN patched_answer AS answer ON answer.request_id = request.id

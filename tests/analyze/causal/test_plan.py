@@ -59,3 +59,22 @@ def test_at_most_six_changes_are_tested_and_none_that_is_too_small(case: Case) -
     assert planned([0.3] * 8) == [0.3] * METHOD.max_changes
     assert planned([0.3, 0.031, 0.029]) == [0.3, 0.031]
     assert planned([0.01]) == []
+
+
+def test_models_answer_anew_where_the_change_holds_most(case: Case) -> None:
+    first = case.changes[0].groups[0]
+    late = replace(first, id="late", index=1, share=first.share * 1.5)
+    both = residuals_of(case.data)
+    twice = replace(both, rows={**both.rows, **{(side, 1): both.rows[side, 0] for side in SIDES}})
+    plan = make_plan(
+        *("run", [Change((first, late), None)], [case.effects, case.effects], twice, case.data.extraction),
+        units=case.plan.units,
+        also=case.plan.also,
+        threshold=THRESHOLD,
+        seed=0,
+    )
+    (planned,) = plan.changes
+    assert planned.tested is planned.patches[0]
+    assert planned.answered is planned.patches[1]
+    for side in SIDES:
+        assert planned.answered_controls[side].rows.tolist() == planned.answered.rows.tolist()

@@ -166,10 +166,12 @@ def test_rates_in_answers_under_a_patch(store: Store, data: Synthetic, patches: 
     found = answers_under(probes, requests, PLAN, data.extraction)
     having = np.mean(["Plan" in data.extraction.units.answers["target"][unit] for unit in units])
     assert 0.3 < having < 0.8
-    assert found == Generated(20, having, 0.0, having)
+    assert patches[0].directions is not None
+    where = patches[0].effects.layer, len(patches[0].directions)
+    assert found == Generated(*where, 20, having, 0.0, having)
     without = {name: request for name, request in requests.items() if name != "control"}
-    assert answers_under(probes, without, PLAN, data.extraction) == Generated(20, having, 0.0, None)
+    assert answers_under(probes, without, PLAN, data.extraction) == Generated(*where, 20, having, 0.0, None)
     failed = {**requests, "patched": replace(requests["patched"], units=(1,))}
     assert answers_under(probes, failed, PLAN, data.extraction) is None
     unfinished = answers_under(probes, requests, AnswerPredicate("unfinished"), data.extraction)
-    assert unfinished == Generated(20, 0.0, 0.0, 0.0)
+    assert unfinished == Generated(*where, 20, 0.0, 0.0, 0.0)

@@ -60,7 +60,7 @@ CLAIM = Claim(
     when="before 'assistant'",
     change="strengthened",
     change_inside="added",
-    rates=Generated(20, 1.0, 0.05, 0.85),
+    rates=Generated(17, 7, 20, 1.0, 0.05, 0.85),
     strongest_category="formal_logic",
     n_units=40,
 )
@@ -104,8 +104,15 @@ def test_the_share_of_its_behavior_is_told_where_it_decides() -> None:
     )
 
 
+def test_features_of_another_layer_are_named_where_they_are_switched_off() -> None:
+    later = replace(CLAIM, rates=Generated(28, 12, 20, 1.0, 0.05, None))
+    assert later.sentence.endswith(
+        "by layer 28 48%. With 12 features of layer 28 switched off, 5% of the answers have it instead of 100%."
+    )
+
+
 def test_a_patch_that_changes_no_answer_is_told_as_that() -> None:
-    assert replace(CLAIM, rates=Generated(20, 0.85, 0.85, None)).sentence.endswith(
+    assert replace(CLAIM, rates=Generated(17, 7, 20, 0.85, 0.85, None)).sentence.endswith(
         "by layer 28 48%. That is not enough to change the answers: with them switched off, still 85% of them have it."
     )
 
