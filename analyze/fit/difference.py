@@ -101,7 +101,7 @@ def fit_mean_diff(
     """
     check_rows(first, second, options.layer, n_latents=len(CLASSES), k=1)
     scale, difference_scale = common_scale(first, second), _difference_scale(first, second, options)
-    here = torch.nn.functional.one_hot(classes, len(CLASSES)).double()  # (n, 3)
+    here = torch.nn.functional.one_hot(classes, len(CLASSES)).double()  # (n, classes)
     total = here.T @ scaled_difference((first, second), 1.0).double()
     shift = (total / here.sum(dim=0).clamp_min(1)[:, None]).to(torch.float32)
     rows = torch.nn.functional.normalize(shift, dim=1)

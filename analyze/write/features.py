@@ -148,17 +148,22 @@ def token_columns(run_id: str, features: Mapping[tuple[int, int], LayerEffects])
         parts.append(
             pa.table(
                 {
-                    "run_id": [run_id] * len(rows),
-                    "feature_id": [feature_id(run_id, effects, latent)] * len(rows),
-                    "layer": np.full(len(rows), effects.layer),
-                    "latent": np.full(len(rows), latent),
+                    "run_id": _repeated(run_id, len(rows)),
+                    "feature_id": _repeated(feature_id(run_id, effects, latent), len(rows)),
+                    "layer": np.full(len(rows), effects.layer, dtype=np.int32),
+                    "latent": np.full(len(rows), latent, dtype=np.int32),
                     "row": rows,
-                    "value_base": base[rows].astype(np.float64),
-                    "value_target": target[rows].astype(np.float64),
+                    "value_base": base[rows],
+                    "value_target": target[rows],
                 }
             )
         )
     return pa.concat_tables(parts) if parts else pa.table({})
+
+
+def _repeated(value: str, n: int) -> pa.DictionaryArray:
+    """A column of n times the same string, which is held once: millions of rows of one feature are common."""
+    return pa.DictionaryArray.from_arrays(np.zeros(n, dtype=np.int8), [value])
 
 
 def effect_rows(run_id: str, moved: Sequence[Moved], findings: Sequence[Finding]) -> list[dict[str, Any]]:

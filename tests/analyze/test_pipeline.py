@@ -18,6 +18,7 @@ from fi_store.dictionaries import load_dictionary
 from fi_store.errors import AnalysisError, ConfigError
 from fi_store.progress import Progress
 from fi_store.store import Store, run_query
+from fi_store.vocabulary import POSITION_CLASSES
 from tests.helpers.small_runs import SMALL, analyzed, ingested, ready_folder, small_config, small_suite
 from tests.helpers.tiny import TinyModels
 
@@ -43,7 +44,7 @@ def test_every_kind_runs_to_its_results(kind: str, run: tuple[Store, str]) -> No
     (path,) = store.rows("select path, n_latents from dictionary where run_id = $run", run=run_id)
     assert load_dictionary(store.folder / path["path"]).config.kind == kind
     features = store.rows("select count(*) as n from feature where run_id = $run", run=run_id)[0]["n"]
-    assert features == path["n_latents"] == {"pca": 8, "mean_diff": 3}.get(kind, 24)
+    assert features == path["n_latents"] == {"pca": 8, "mean_diff": len(POSITION_CLASSES)}.get(kind, 24)
     scaled = run_query(store, "latent_scaling", run=run_id).num_rows
     assert (scaled > 0) == (kind == "crosscoder")
     assert store.rows("select recurrence from feature_group where recurrence is not null") == []
