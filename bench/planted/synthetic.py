@@ -202,7 +202,7 @@ def planted(world: World, index: int, cosine: float, change: ChangeInside | None
 
 def alone(effects: LayerEffects, latent: int, sign: int) -> Group:
     """A latent as its own group."""
-    return Group(str(latent), effects, 0, RESPONSE, (Member(latent, 1.0, sign),), 0.0, 0.0)
+    return Group(str(latent), effects, 0, RESPONSE, (Member(latent, 1.0, sign),), 0.0, 0.0, 0)
 
 
 def candidates(effects: LayerEffects, extraction: Extraction) -> list[tuple[int, int]]:

@@ -9,8 +9,9 @@ import torch
 from transformers import GenerationConfig
 
 from extract.models import Reader
-from extract.reading import Answer, answer_of, end_ids
+from extract.reading import end_ids
 from extract.reading.prefix import prefix_cache, shared_length
+from extract.texts import Answer, answer_of
 
 
 @torch.inference_mode()
@@ -41,4 +42,7 @@ def generate_answers(reader: Reader, prompts: Sequence[Sequence[int]], max_new_t
         output = model.generate(
             input_ids=ids, attention_mask=mask, past_key_values=past, generation_config=settings
         )
-    return [answer_of(row, ends, reader.tokenizer) for row in output[:, width:].tolist()]
+    return [
+        answer_of(row, ends, reader.tokenizer, prompt[-1], reader.shown)
+        for row, prompt in zip(output[:, width:].tolist(), prompts, strict=True)
+    ]

@@ -15,6 +15,7 @@ import torch
 
 from bench.results import Figure, PartResult
 from bench.speed import former
+from extract.answers import Answers
 from extract.chunks import sequences_of
 from extract.job import Job, prepare
 from extract.models import load_pair
@@ -29,9 +30,10 @@ from extract.reading import (
     scorings_of,
 )
 from extract.reading.batch import Batch
+from extract.texts import Answer
 from fi_store.config import make_config
 from fi_store.prompts import load_suite
-from fi_store.vocabulary import SIDES, Side
+from fi_store.vocabulary import SIDES
 
 MODEL = "bundled:smollm2"
 SITES = ("resid_post",)
@@ -113,10 +115,10 @@ def _workload(job: Job) -> tuple[Callable[[], object], Callable[[], object]]:
     The bundled model's own answers to neighboring prompts stand for the two models' answers.
     """
     answers = _answers(job)
-    texts: dict[tuple[str, Side], str] = {}
+    texts: Answers = {}
     for number, prompt in enumerate(job.suite.prompts):
         for side, at in zip(SIDES, (number, number - 1), strict=True):
-            texts[prompt.id, side] = answers[at]
+            texts[prompt.id, side] = Answer(answers[at], 0, True)
     sequences = [
         each for each in sequences_of("run", job, job.suite.prompts, texts) if each.author != "control"
     ]
