@@ -248,10 +248,13 @@ class Describer:
         return name_group(main, self.extraction, self.contexts, self.config.seed, self.predicates)
 
     def _behavior(self, tested: TestedChange) -> Behavior | None:
-        """The behavior that the change goes with, if C confirmed it and that the change carries a part of it."""
+        """The behavior that the change goes with, if C confirmed it and that the change carries a part of it.
+
+        One side is enough: a model that is sure of a phrase goes on with it although a patch takes its cause away.
+        """
         at = tested.planned.change.behavior
-        part = next((part for part in tested.best.behaviors if part.behavior == at), None)
-        if at is None or part is None or not part.bounded or part.low <= 0:
+        parts = [part for test in tested.sides.values() for part in test.behaviors if part.behavior == at]
+        if at is None or not any(part.bounded and part.low > 0 for part in parts):
             return None
         return self.behaviors[at] if self.behaviors[at].confirmed(self.config.alpha) else None
 

@@ -197,12 +197,13 @@ def test_a_behavior_is_told_only_if_c_shows_that_the_change_carries_it(case: Tol
     side = tested.best.closed.side
     part = BehaviorPart(0, side, 0.5, 0.3, 0.7, 20)
 
-    def told_with(*parts: BehaviorPart, behavior: int | None = 0) -> Behavior | None:
+    def told_with(
+        *parts: BehaviorPart, behavior: int | None = 0, other: tuple[BehaviorPart, ...] = ()
+    ) -> Behavior | None:
         change = replace(tested.planned.change, behavior=behavior)
-        best = replace(tested.best, behaviors=parts)
-        changed = replace(
-            tested, planned=replace(tested.planned, change=change), sides={**tested.sides, side: best}
-        )
+        sides = {each: replace(test, behaviors=other) for each, test in tested.sides.items()}
+        sides[side] = replace(sides[side], behaviors=parts)
+        changed = replace(tested, planned=replace(tested.planned, change=change), sides=sides)
         finding = case.describer.describe(changed, (), None)
         assert (finding.claim.share_behavior is None) == (finding.behavior is None)
         return finding.behavior
@@ -210,6 +211,7 @@ def test_a_behavior_is_told_only_if_c_shows_that_the_change_carries_it(case: Tol
     assert told_with(part) is case.describer.behaviors[0]
     assert told_with(replace(part, low=-0.1)) is None
     assert told_with(replace(part, high=np.inf)) is None
+    assert told_with(replace(part, low=-0.1), other=(part,)) is case.describer.behaviors[0]
     assert told_with() is None
     assert told_with(part, behavior=None) is None
 
