@@ -110,7 +110,7 @@ def estimate_job(job: Job, folder: Path) -> Estimate:
     (n_prompt, n_control), content, longest = _token_counts(job)
     count, new = len(job.suite.prompts), job.config.max_new_tokens
     with_control = sum(bool(prompt.control) for prompt in job.suite.prompts)
-    n_rows = sum(content) + 2 * count * new + count + with_control
+    n_rows = content + 2 * count * new + count + with_control
     both_answers = _both_answers(job, n_prompt, 2 * count * new)
     read_once = both_answers + n_control
     steps = len(job.chunks) * new
@@ -148,19 +148,14 @@ def _patched_tokens(job: Job) -> float:
     return readings * 2 * job.config.max_new_tokens
 
 
-def _token_counts(job: Job) -> tuple[tuple[int, int], tuple[int, int], int]:
-    """Three counts of the base's tokens: (rendered prompts, rendered control texts), both without the template, and
-    the longest text."""
-    totals, content, longest = [0, 0], [0, 0], 0
-    frame = len(job.tokenizers.encode("base", job.rendering.render(""), "").ids)
-    for prompt in job.suite.prompts:
-        for which, text in enumerate((prompt.text, prompt.control)):
-            if text:
-                tokens = len(job.tokenizers.encode("base", job.rendering.render(text), "").ids)
-                totals[which] += tokens
-                content[which] += tokens - frame
-                longest = max(longest, tokens)
-    return (totals[0], totals[1]), (content[0], content[1]), longest
+def _token_counts(job: Job) -> tuple[tuple[int, int], int, int]:
+    """The base's tokens: of rendered prompts and of rendered control texts, of both without the template, and of the
+    longest text."""
+    totals = [0, 0]
+    for text in job.texts:
+        totals[text.control] += len(text.ids["base"])
+    content = sum(text.n_content for text in job.texts)
+    return (totals[0], totals[1]), content, max(len(text.ids["base"]) for text in job.texts)
 
 
 def _trial(job: Job) -> Trial:

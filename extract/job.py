@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from extract.limits import PromptTokens, check_limits, prompt_tokens
 from extract.reading import VocabularyMap, answering, map_vocabularies
 from extract.texts import (
     Rendering,
@@ -19,7 +20,7 @@ from extract.texts import (
 from fi_store import ids
 from fi_store.config import EXTRACTION_FIELDS, RunConfig
 from fi_store.errors import UsageError
-from fi_store.prompts import PromptRecord, PromptSuite, Unit, assign_units
+from fi_store.prompts import PromptRecord, PromptSuite, Unit, assign_units, lone_categories
 from fi_store.store import Store, add_missing, now
 from fi_store.store.tables import Prompt, PromptSet, PromptSetMember, Run, RunUnit
 from fi_store.versions import recorded_versions
@@ -59,6 +60,7 @@ class Job:
     answering: dict[Side, str | None]  # a hash of what determines a model's answers besides its fingerprint
     rendering: Rendering
     tokenizers: Tokenizers
+    texts: list[PromptTokens]  # all prompts and control texts, rendered
     vocabulary: VocabularyMap
     warnings: list[str]
     attribution: Attribution = Attribution(False, "Attribution: not asked for.")
@@ -67,15 +69,24 @@ class Job:
 def prepare(
     pair: LoadedPair, config: RunConfig, suite: PromptSuite, rendering: Rendering | None = None
 ) -> Job:
-    """Decides rendering, tokenization, vocabulary and units. A resumed run passes its own `rendering`."""
+    """Decides rendering, tokenization, vocabulary and units. A resumed run passes its own `rendering`.
+
+    Raises:
+        UsageError: there are no prompts or equal ones, or the models have no such layer.
+        ExtractionError: a model cannot read a prompt, or the vocabularies have nothing in common.
+    """
     _refuse_unusable(suite)
+    units = assign_units(suite, config.seed)
+    warnings = lone_categories(units)
     n_layers = min(pair.base.n_layers, pair.target.n_layers)
     written_layers = frozenset(config.written_layers(n_layers))  # refuses a layer that no model has
     texts = [text for prompt in suite.prompts for text in (prompt.text, prompt.control) if text]
-    warnings: list[str] = []
     if rendering is None:
-        rendering, warnings = choose_rendering(pair, texts, config.chat_template, Wishes.of(config))
+        rendering, changed = choose_rendering(pair, texts, config.chat_template, Wishes.of(config))
+        warnings += changed
     tokenizers = make_tokenizers(pair, rendering, texts)
+    rendered = prompt_tokens(suite, rendering, tokenizers)
+    check_limits(pair, rendered, config.max_new_tokens)
     warnings += tokenizers.warnings(suite.prompts)
     base, target = (
         replace(reader, turn_ends=codec.ends, shown=codec.shown)
@@ -91,7 +102,7 @@ def prepare(
         config=config,
         suite=suite,
         chunks=tuple(suite.prompts[start : start + CHUNK_PROMPTS] for start in starts),
-        units=assign_units(suite, config.seed),
+        units=units,
         pair=pair,
         first=canonical_first(pair),
         n_layers=n_layers,
@@ -103,6 +114,7 @@ def prepare(
         },
         rendering=rendering,
         tokenizers=tokenizers,
+        texts=rendered,
         vocabulary=map_vocabularies(base.tokenizer, target.tokenizer, base.vocab_size, target.vocab_size),
         warnings=warnings,
     )

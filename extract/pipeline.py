@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -53,13 +54,8 @@ def ingest(
         job = prepare(pair, config, suite, stored_rendering(store, previous.id))
         attribution = stored_attribution(store, previous.id)
     job = replace(job, attribution=attribution)
-    progress.note(job.attribution.reason, warning=job.attribution.failed)
-    progress.note(job.rendering.reason)
-    for message in (*pair.warnings, *job.warnings):
-        progress.note(message, warning=True)
-    estimate = estimate_job(job, store.folder)
+    estimate = _estimated(job, store.folder, progress)
     progress.note(estimate.sentence())
-    estimate.refuse_excess(store.folder)
     run_id = begin(store, job) if previous is None else _reopen(store, previous.id)
     store.event(
         run_id, "extract", "estimate", estimate.sentence(), value=estimate.seconds, detail=estimate.detail()
@@ -82,11 +78,18 @@ def estimate(config: RunConfig, suite: PromptSuite, *, progress: Progress) -> Es
     """
     job = prepare(load(config, progress, None), config, suite)
     job = replace(job, attribution=decide_attribution(job))
-    folder = config.store_path.parent
-    result = estimate_job(job, folder)
-    progress.note(result.sentence())
-    result.refuse_excess(folder)
-    return result
+    return _estimated(job, config.store_path.parent, progress)
+
+
+def _estimated(job: Job, folder: Path, progress: Progress) -> Estimate:
+    """Says what was decided and what the run needs, and refuses what does not fit."""
+    progress.note(job.attribution.reason, warning=job.attribution.failed)
+    progress.note(job.rendering.reason)
+    for message in (*job.pair.warnings, *job.warnings):
+        progress.note(message, warning=True)
+    estimate = estimate_job(job, folder)
+    estimate.refuse_excess(folder)
+    return estimate
 
 
 def load(config: RunConfig, progress: Progress, previous: Run | None) -> LoadedPair:

@@ -16,7 +16,7 @@ from fi_store import ids
 from fi_store.config import EXTRACTION_FIELDS, RunConfig
 from fi_store.errors import NotFoundError
 from fi_store.progress import Progress
-from fi_store.prompts import PromptSuite, assign_units
+from fi_store.prompts import PromptSuite, assign_units, lone_categories
 from fi_store.store import Store, now
 from fi_store.store.tables import Run
 from fi_store.versions import recorded_versions
@@ -28,6 +28,7 @@ def reuse_extraction(store: Store, config: RunConfig, suite: PromptSuite, *, pro
     Raises:
         NotFoundError: there is no matching extraction, or its activations were removed.
     """
+    units = assign_units(suite, config.seed)
     with progress.task("Looking for an extraction"):
         pairs = possible_ids(
             config.base_model,
@@ -52,8 +53,11 @@ def reuse_extraction(store: Store, config: RunConfig, suite: PromptSuite, *, pro
     run.state, run.created_at, run.finished_at = "extracting", now(), None
     with store.session() as session:
         session.add(run)
-        session.add_all(unit_rows(run.id, assign_units(suite, config.seed)))
+        session.add_all(unit_rows(run.id, units))
     store.event(run.id, "extract", "choice", f"The activations come from run {earlier.id}.")
+    for message in lone_categories(units):
+        store.event(run.id, "extract", "warning", message)
+        progress.note(message, warning=True)
     store.set_state(run.id, "extracted", "extract")
     progress.note(f"Using the activations of run {earlier.id}.")
     return run.id

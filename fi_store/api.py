@@ -84,7 +84,7 @@ def run_feature_interpretation_pipeline(
         **options,
     )
     suite = _suite(prompt_categories, prompts, config)
-    workflow.check_inputs(config)
+    workflow.check_inputs(config, suite)
     with Store.open(config.store_path, create=True) as opened:
         outcome = workflow.execute(opened, config, suite, Progress(display or Silent()))
     return RunHandle(config.store_path, outcome.run_id)
@@ -117,7 +117,7 @@ def extract_activations_for_comparison(
         **options,
     )
     suite = _suite(prompt_categories, prompts, config)
-    workflow.check_inputs(config)
+    workflow.check_inputs(config, suite)
     with Store.open(config.store_path, create=True) as opened:
         run_id = workflow.extract(opened, config, suite, Progress(display or Silent()))
     return RunHandle(config.store_path, run_id)

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from fi_store.config import EXTRACTION_FIELDS, RunConfig, make_config
 from fi_store.errors import FiStoreError, UsageError
 from fi_store.progress import Progress
-from fi_store.prompts import PromptSuite, suite_from_store
+from fi_store.prompts import PromptSuite, assign_units, check_halves, suite_from_store
 from fi_store.store import Store, apply_keep
 from fi_store.store.tables import Run
 
@@ -45,16 +45,17 @@ class InterruptedRunError(FiStoreError):
     exit_code = 130
 
 
-def check_inputs(config: RunConfig) -> None:
+def check_inputs(config: RunConfig, suite: PromptSuite) -> None:
     """Refuses wrong inputs before a store is made or a model is loaded.
 
     Raises:
         ModelError: a model reference is not valid.
-        UsageError: the crosscoder file is not valid.
+        UsageError: the crosscoder file is not valid, or there are too few prompts for two halves.
     """
     from analyze.pair import read_crosscoder_file
     from extract.models import parse_reference
 
+    check_halves(assign_units(suite, config.seed))
     for reference in (config.base_model, config.target_model):
         parse_reference(reference)
     if config.naming_model is not None and config.naming_url is None:

@@ -76,7 +76,8 @@ def scorings_of(pair: LoadedPair, vocabulary: VocabularyMap) -> dict[Side, Scori
     made: dict[Side, Scoring] = {}
     for side, tokens in zip(SIDES, (vocabulary.base, vocabulary.target), strict=True):
         reader = reader_of(pair, side)
-        ends = torch.tensor(end_ids(reader), dtype=torch.long)
+        known = [end for end in end_ids(reader) if end < reader.vocab_size]
+        ends = torch.tensor(known, dtype=torch.long)
         made[side] = Scoring(ends, padding(tokens, reader.vocab_size))
     return made
 

@@ -37,7 +37,7 @@ def ingest(
     from fi_store.store import Store
 
     suite = suite_of(config)
-    workflow.check_inputs(config)
+    workflow.check_inputs(config, suite)
     with Store.open(config.store_path, create=True) as store, open_display() as display:
         progress = show_progress(display)
         run_id = workflow.extract(store, config, suite, progress)

@@ -26,7 +26,7 @@ def run_new(config: RunConfig) -> None:
     from fi_store.store import Store
 
     suite = suite_of(config)
-    workflow.check_inputs(config)
+    workflow.check_inputs(config, suite)
     with Store.open(config.store_path, create=True) as store, open_display() as display:
         progress = show_progress(display)
         outcome = workflow.execute(store, config, suite, progress)
@@ -78,9 +78,12 @@ def suite_of(config: RunConfig) -> PromptSuite:
 def print_estimate(config: RunConfig) -> None:
     """Prints what the run would need. This loads the models and tries them on a few prompts."""
     from extract.pipeline import estimate
-    from fi_store.progress import Progress
+    from fi_store import workflow
 
-    found = estimate(config, suite_of(config), progress=Progress())
+    suite = suite_of(config)
+    workflow.check_inputs(config, suite)
+    with open_display() as display:
+        found = estimate(config, suite, progress=show_progress(display))
     say(found.sentence())
     say(
         f"Free: {size(found.free_disk)} of disk"

@@ -10,7 +10,14 @@ from fi_store.prompts.concept_bank import Concept, Form, load_concepts
 from fi_store.prompts.file import PROMPT_KEYS, checked_category
 from fi_store.prompts.importer import read_source
 from fi_store.prompts.records import PromptRecord, PromptSuite
-from fi_store.prompts.split import Unit, assign_units, cluster_categories, cluster_prompts
+from fi_store.prompts.split import (
+    Unit,
+    assign_units,
+    check_halves,
+    cluster_categories,
+    cluster_prompts,
+    lone_categories,
+)
 from fi_store.prompts.suite import (
     NAMED_FILES,
     check_categories,
@@ -32,6 +39,7 @@ __all__ = [
     "Unit",
     "assign_units",
     "check_categories",
+    "check_halves",
     "checked_category",
     "cluster_categories",
     "cluster_prompts",
@@ -39,6 +47,7 @@ __all__ = [
     "grader_text",
     "load_concepts",
     "load_suite",
+    "lone_categories",
     "read_source",
     "starter",
     "suite_from_lists",

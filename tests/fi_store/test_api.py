@@ -133,7 +133,7 @@ def test_prompts_come_in_many_forms(form: str, tmp_path: Path, monkeypatch: pyte
         "file": file, "string": str(file), "files": [file], "texts": ["1 + 1?", "2 + 2?"], "suite": load_suite([file]),
     }  # fmt: skip
     suites: list[Any] = []
-    monkeypatch.setattr("fi_store.workflow.check_inputs", lambda config: None)
+    monkeypatch.setattr("fi_store.workflow.check_inputs", lambda config, suite: None)
     monkeypatch.setattr(
         "fi_store.workflow.extract", lambda store, config, suite, progress: suites.append(suite) or "id"
     )

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fi_store.prompts import PromptRecord, PromptSuite, assign_units, cluster_prompts
+from fi_store.errors import UsageError
+from fi_store.prompts import (
+    PromptRecord,
+    PromptSuite,
+    Unit,
+    assign_units,
+    check_halves,
+    cluster_prompts,
+    lone_categories,
+)
 from fi_store.prompts.split import shingles, split_halves
 
 
@@ -37,6 +47,30 @@ def test_the_similarity_threshold_is_inclusive() -> None:
     right = "a b c d e f g h x y"
     assert cluster_prompts((prompt("l", left), prompt("r", right))) == [0, 0]
     assert cluster_prompts((prompt("l", left), prompt("r", "a b c d e f g x y z"))) == [0, 1]
+
+
+@pytest.mark.parametrize("count", [4, 60])
+def test_a_common_preamble_joins_nobody_but_near_copies_stay_together(count: int) -> None:
+    preamble = " ".join(f"rule{number}" for number in range(41))
+    prompts = [prompt(f"p{i}", f"{preamble} how many w{i} x{i} y{i} z{i} are there") for i in range(count)]
+    assert cluster_prompts(tuple(prompts)) == list(range(count))
+    copy = prompt("copy", f"{preamble} how many w0 x0 y0 z0 are there today")
+    assert cluster_prompts((*prompts, copy)) == [*range(count), 0]
+    same = prompt("same", prompts[1].text.upper())
+    assert cluster_prompts((*prompts, same)) == [*range(count), 1]
+
+
+def test_halves_without_enough_clusters_are_refused_and_lone_categories_are_named() -> None:
+    def units(*cells: tuple[str, str]) -> list[Unit]:
+        return [Unit(prompt(str(i), str(i), category=c), i, i, half) for i, (c, half) in enumerate(cells)]
+
+    whole = units(("a", "D"), ("a", "D"), ("a", "C"), ("a", "C"))
+    check_halves(whole)
+    assert lone_categories(whole) == []
+    (warning,) = lone_categories(units(("a", "D"), ("a", "C"), ("b", "C"), ("a", "D")))
+    assert warning == "All prompts of category b are in the confirmation half, so it is not compared."
+    with pytest.raises(UsageError, match="The confirmation half has 1 of 4 clusters of prompts"):
+        check_halves(units(("a", "D"), ("a", "D"), ("a", "D"), ("a", "C")))
 
 
 @given(
