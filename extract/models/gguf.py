@@ -23,6 +23,7 @@ from typing import Any
 from extract.models.fingerprint import file_hash
 from extract.models.references import BUNDLED, expanded
 from fi_store.errors import ModelError
+from fi_store.wording import count
 
 CONVERSION = 1
 """Increased whenever a conversion of the same file would give a different result."""
@@ -158,18 +159,30 @@ def _convert(source: Path, work: Path, made: Path) -> None:
     _link(source, alone / "model.gguf")
     with quiet_libraries():
         try:
+            _refuse_partly_understood(source)
             tokenizer = TokenizersBackend.from_pretrained(alone, gguf_file="model.gguf")
             config = AutoConfig.from_pretrained(alone, gguf_file="model.gguf")
             # transformers draws a progress bar here whatever its settings are.
             with redirect_stderr(io.StringIO()):
-                model = AutoModelForCausalLM.from_pretrained(
-                    alone, gguf_file="model.gguf", config=config, dtype=torch.bfloat16
+                loaded: Any = AutoModelForCausalLM.from_pretrained(
+                    alone,
+                    gguf_file="model.gguf",
+                    config=config,
+                    dtype=torch.bfloat16,
+                    output_loading_info=True,
                 )
+                model, report = loaded
         except UNREADABLE as error:
             raise ModelError(
                 f"transformers cannot read {source.name}: {str(error).splitlines()[0]}.",
                 hint="Use the hub id or folder of the original model instead.",
             ) from error
+        missing = sorted(report["missing_keys"])
+        if missing:  # transformers would fill them with random numbers
+            raise ModelError(
+                f"{source.name} lacks {count(len(missing), 'tensor')} ({missing[0]}).",
+                hint="Download it again, or use the hub id or folder of the original model.",
+            )
         pre, warnings = _repair_pre_tokenizer(alone / "model.gguf", tokenizer)
         # The unpacked model is not quantized any more, but save_pretrained would refuse it because of these two.
         del model.hf_quantizer
@@ -186,6 +199,32 @@ def _convert(source: Path, work: Path, made: Path) -> None:
         "versions": versions,
     }
     (made / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def _refuse_partly_understood(source: Path) -> None:
+    """Refuses what transformers would drop without a word: the other parts of a split file, scaled rotary positions."""
+    from gguf import GGUFReader
+
+    reader = GGUFReader(source)
+    architecture = str(reader.fields["general.architecture"].contents())
+    parts = reader.fields.get("split.count")
+    scaling = reader.fields.get(f"{architecture}.rope.scaling.type")
+    n_parts = int(parts.contents()) if parts is not None else 1
+    scaled = str(scaling.contents()) if scaling is not None else "none"
+    names = {tensor.name for tensor in reader.tensors}
+    if n_parts > 1:
+        raise ModelError(
+            f"{source.name} is one of {n_parts} parts of a model.",
+            hint="Merge them first: llama-gguf-split --merge FIRST_PART MERGED.gguf",
+        )
+    if architecture == "gpt-oss":  # the one whose scaling transformers reads
+        return
+    if scaled != "none" or "rope_freqs.weight" in names:
+        raise ModelError(
+            f"The rotary positions of {source.name} are scaled ({scaled if scaled != 'none' else 'rope_freqs'}), which "
+            "is lost in a conversion.",
+            hint="Use the hub id or folder of the original model instead.",
+        )
 
 
 def _link(source: Path, link: Path) -> None:

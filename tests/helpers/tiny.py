@@ -8,6 +8,7 @@ vocabulary, a missing chat template) that tests may rely on.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -211,8 +212,19 @@ def misfit_adapter(folder: Path, base_name: str = "somewhere/else") -> Path:
     )
 
 
-def tiny_gguf(file: Path, llama: Path, *, pre: str = "smollm", template: str | None = CHATML) -> Path:
-    """The model of `tiny_llama` as a float32 GGUF file, as llama.cpp's converter would write it."""
+def tiny_gguf(
+    file: Path,
+    llama: Path,
+    *,
+    pre: str = "smollm",
+    template: str | None = CHATML,
+    without: str | None = None,
+    change: Callable[[Any], None] = lambda _writer: None,
+) -> Path:
+    """The model of `tiny_llama` as a float32 GGUF file, as llama.cpp's converter would write it.
+
+    `without`: a tensor that is left out. `change` adds something with the writer.
+    """
     from gguf import GGUFWriter
 
     config = json.loads((llama / "config.json").read_text(encoding="utf-8"))
@@ -242,7 +254,9 @@ def tiny_gguf(file: Path, llama: Path, *, pre: str = "smollm", template: str | N
             )
         for transformers_name, gguf_name in _GGUF_NAMES:
             name = name.replace(transformers_name, gguf_name)
-        writer.add_tensor(name, weight)
+        if name != without:
+            writer.add_tensor(name, weight)
+    change(writer)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

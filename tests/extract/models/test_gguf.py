@@ -7,9 +7,12 @@ import shutil
 import time
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from gguf import RopeScalingType
 from safetensors.torch import load_file
 
 from extract.models import gguf as module
@@ -93,6 +96,30 @@ def test_damaged_files_leave_nothing_behind(tiny_models: TinyModels, tmp_path: P
     file = tiny_gguf(tmp_path / "tiny.gguf", tiny_models.llama)
     file.write_bytes(file.read_bytes()[:3000])
     with pytest.raises(ModelError, match=r"transformers cannot read tiny.gguf"):
+        converted_folder(file, tmp_path / "cache", silent)
+    assert list((tmp_path / "cache" / "gguf").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"without": "blk.0.ffn_up.weight"}, r"lacks 1 tensor \(model.layers.0.mlp.up_proj.weight\)"),
+        ({"change": lambda writer: writer.add_uint16("split.count", 2)}, "is one of 2 parts of a model"),
+        (
+            {"change": lambda writer: writer.add_rope_scaling_type(RopeScalingType.LINEAR)},
+            r"are scaled \(linear\)",
+        ),
+        (
+            {"change": lambda writer: writer.add_tensor("rope_freqs.weight", np.ones(8, dtype=np.float32))},
+            r"are scaled \(rope_freqs\)",
+        ),
+    ],
+)
+def test_a_file_that_is_not_wholly_understood_is_refused(
+    tiny_models: TinyModels, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    file = tiny_gguf(tmp_path / "tiny.gguf", tiny_models.llama, **options)
+    with pytest.raises(ModelError, match=message):
         converted_folder(file, tmp_path / "cache", silent)
     assert list((tmp_path / "cache" / "gguf").iterdir()) == []
 
