@@ -129,6 +129,11 @@ PROMPTS = (
 
 GENERATED = "SELECT count(*) FROM patched_answer WHERE run_id = $run"
 
+CELLS = """
+    SELECT count(DISTINCT (layers, position_class)) * (1 + (SELECT count(*) FROM behavior WHERE run_id = $run))
+    FROM feature_group WHERE run_id = $run
+"""
+"""The most groups that those beyond the candidates can be joined to: by layer, position class, and gap."""
 EFFECTS: dict[str, Callable[[Made, Made, Made], bool]] = {
     "base_model": lambda a, b, c: (
         "base.gguf" in b.value("SELECT base_reference FROM run WHERE id = $run")
@@ -173,7 +178,7 @@ EFFECTS: dict[str, Callable[[Made, Made, Made], bool]] = {
     "k": lambda a, b, c: [x.value(DICTIONARY.format("k")) for x in (a, b)] == [8, 4],
     "dictionary_steps": lambda a, b, c: [x.value(DICTIONARY.format("steps")) for x in (a, b)] == [40, 25],
     "candidates": lambda a, b, c: (a.plan["candidates"], b.plan["candidates"]) == (4, 2)
-    and 0 < a.value("SELECT count(*) FROM arm WHERE run_id = $run AND kind = 'group'") <= 4,
+    and 0 < a.value("SELECT count(*) FROM arm WHERE run_id = $run AND kind = 'group'") <= 4 + a.value(CELLS),
     "feature_threshold": lambda a, b, c: (
         (a.plan["feature_threshold"], b.plan["feature_threshold"]) == (0.03, 0.25)
     ),
@@ -215,6 +220,10 @@ TESTED_ELSEWHERE = {
     "dictionary_file": "test_a_ready_dictionary_replaces_the_learned_one_at_its_layer",
     "skip_naming": "test_without_naming_nothing_says_when_it_acts",
     "naming_model": "test_the_workflow_hands_over_the_run_s_naming_model",
+    "chat_template": "test_the_choice_is_the_users",
+    "system_prompt": "test_wishes_are_in_every_prompt",
+    "prefill": "test_wishes_are_in_every_prompt",
+    "template_arg": "test_marks_of_thoughts_are_learned_from_the_template",
     "naming_url": "test_a_good_reply_is_kept_and_not_asked_for_again",
 }
 """Options whose effect three runs of tiny pairs cannot show -> the test that does."""
@@ -452,7 +461,7 @@ def test_a_run_that_was_stopped_resumes(how: signal.Signals, tiny_models: TinyMo
     options = (
         *SMALL,
         "--limit-per-category",
-        9,
+        16,
         "--max-new-tokens",
         48,
         "--interventions",
@@ -476,7 +485,7 @@ def test_a_run_that_was_stopped_resumes(how: signal.Signals, tiny_models: TinyMo
     kept = "SELECT min(run_event.at) AS began, count(*) AS n FROM run_event WHERE run_id = $run AND kind = 'choice'"
     chunks = "SELECT count(DISTINCT chunk) FROM generation WHERE run_id = $run"
     before, choices = done.value(chunks), done.rows(kept)
-    n_chunks = -(-99 // CHUNK_PROMPTS)
+    n_chunks = -(-176 // CHUNK_PROMPTS)
     assert 1 <= before < n_chunks
     if how is signal.SIGINT:
         assert process.returncode == 130
@@ -486,7 +495,7 @@ def test_a_run_that_was_stopped_resumes(how: signal.Signals, tiny_models: TinyMo
     resumed = fi_store("run", "--resume", run, "--output-dir", tmp_path, "--skip-visualization")
     assert resumed.code == 0, resumed.err
     assert done.value(chunks) == n_chunks
-    assert done.value("SELECT count(*) FROM generation WHERE run_id = $run") == 2 * 99
+    assert done.value("SELECT count(*) FROM generation WHERE run_id = $run") == 2 * 176
     assert done.value("SELECT count(*) - count(DISTINCT row) FROM token_divergence WHERE run_id = $run") == 0
     assert done.rows(kept)[0]["began"] == choices[0]["began"]
     assert done.value("SELECT state FROM run WHERE id = $run") == "complete"
