@@ -80,8 +80,11 @@ class Assembly:
             self.loading.note(f"precision: {self._precision.reason}")
         for warning in source.warnings:
             self._warn(warning)
-        self._loaded.append(load_plain(source, self.loading, self.device, self._precision))
-        return self._loaded[-1]
+        plain = load_plain(source, self.loading, self.device, self._precision)
+        for warning in plain.warnings:
+            self._warn(warning)
+        self._loaded.append(plain)
+        return plain
 
     def _base_for(self, source: Source, other: Plain | None) -> Plain:
         adapter = source.adapter

@@ -112,9 +112,11 @@ def refuse_pickles(model: str, names: list[str]) -> None:
             hint="Use a model that has model.safetensors.",
         )
     new = f"{model.rstrip('/').rpartition('/')[2].partition('@')[0]}-safetensors"
+    # Double quotes: a shell's quoting of single ones is unreadable.
+    old, new = json.dumps(model), json.dumps(new)
     command = (
         f"from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; "
-        f"M.from_pretrained({model!r}).save_pretrained({new!r}); T.from_pretrained({model!r}).save_pretrained({new!r})"
+        f"M.from_pretrained({old}).save_pretrained({new}); T.from_pretrained({old}).save_pretrained({new})"
     )
     raise ModelError(
         f"{model} has only pickled weights ({pickled[0]}), which can run code when they are opened.",

@@ -17,6 +17,7 @@ from extract.models.quiet import quiet_libraries
 from extract.models.references import ModelReference, Source
 from fi_store.errors import ModelError
 from fi_store.store.tables import Model
+from fi_store.wording import count
 
 if TYPE_CHECKING:
     import torch
@@ -37,12 +38,26 @@ class Loading:
 
 @dataclass(frozen=True)
 class Plain:
-    """A whole model in memory, in evaluation mode and without gradients."""
+    """A whole model in memory, in evaluation mode and without gradients. `warnings`: sentences about its files."""
 
     source: Source
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     identity: Model
+    warnings: tuple[str, ...] = ()
+
+
+def stored_quantization(config: PreTrainedConfig) -> str | None:
+    """How the weights in a model's folder are quantized already, by its configuration; None if they are not."""
+    declared: Any = getattr(config, "quantization_config", None)
+    if declared is None:
+        return None
+    settings = declared if isinstance(declared, dict) else declared.to_dict()
+    if settings.get("load_in_8bit"):
+        return "int8"
+    if settings.get("load_in_4bit"):
+        return str(settings.get("bnb_4bit_quant_type", "4 bit"))
+    return str(settings.get("quant_method", "an unknown way"))
 
 
 def find_source(reference: ModelReference, loading: Loading) -> Source:
@@ -109,7 +124,16 @@ def load_plain(source: Source, loading: Loading, device: torch.device, precision
 
     tokenizer = load_tokenizer(source, loading)
     options: dict[str, Any] = {}
-    if precision.quantization in ("int8", "nf4"):
+    stored = stored_quantization(load_config(source, loading))
+    if stored is not None:
+        if precision.quantization in ("int8", "nf4") and precision.quantization != stored:
+            raise ModelError(
+                f"The weights of {source.reference.text} are stored as {stored}, so they cannot be read as "
+                f"{precision.quantization}.",
+                hint="Use --quantization auto: each model is then read as it is stored.",
+            )
+        options = {"device_map": {"": device}}
+    elif precision.quantization in ("int8", "nf4"):
         options = {"quantization_config": _bitsandbytes(precision), "device_map": {"": device}}
     with quiet_libraries(), translated(source, "weights"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -119,7 +143,7 @@ def load_plain(source: Source, loading: Loading, device: torch.device, precision
         model, report = loaded
         if not options:
             model = model.to(device)
-    if precision.quantization == "nf4" and device.type == "cpu":
+    if device.type == "cpu":
         _check_nf4_widths(source, model)
         _keep_nf4_readable(model)
     missing = sorted(report["missing_keys"])
@@ -128,9 +152,32 @@ def load_plain(source: Source, loading: Loading, device: torch.device, precision
             f"The weights of {source.reference.text} lack {len(missing)} tensors ({missing[0]} is one).",
             hint="Download it again, or check that it is a causal language model.",
         )
+    _check_finite(source, model)
     model.requires_grad_(False)
     model.eval()
-    return Plain(source, model, tokenizer, whole_identity(source, model.config, tokenizer))
+    identity = whole_identity(source, model.config, tokenizer)
+    warnings = []
+    if stored is not None:
+        identity.n_parameters = model.num_parameters()  # the files hold packed numbers
+        warnings.append(f"The weights of {source.reference.text} are read as they are stored: {stored}.")
+    unused = sorted(report["unexpected_keys"])
+    if unused:
+        warnings.append(
+            f"{count(len(unused), 'tensor')} of {source.reference.text} ({unused[0]}) have no place in a "
+            f"{type(model).__name__} and are not used."
+        )
+    return Plain(source, model, tokenizer, identity, tuple(warnings))
+
+
+def _check_finite(source: Source, model: nn.Module) -> None:
+    import torch
+
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
+            raise ModelError(
+                f"The weights of {source.reference.text} hold numbers that are not finite ({name}).",
+                hint="Use an earlier checkpoint, or --quantization fp32 if they only overflow in a narrow type.",
+            )
 
 
 def _bitsandbytes(precision: Precision) -> Any:

@@ -65,7 +65,7 @@ def test_pickled_weights_are_refused() -> None:
     refuse_pickles("a/b", ["model.safetensors", "pytorch_model.bin"])
     with pytest.raises(ModelError, match=r"a/b has only pickled weights \(pytorch_model.bin\)") as caught:
         refuse_pickles("a/b", ["config.json", "pytorch_model.bin", "onnx/model.safetensors"])
-    assert "M.from_pretrained('a/b').save_pretrained('b-safetensors')" in caught.value.hint
+    assert 'M.from_pretrained("a/b").save_pretrained("b-safetensors")' in caught.value.hint
     with pytest.raises(ModelError, match="no weights in the safetensors format"):
         refuse_pickles("a/b", ["README.md"])
 

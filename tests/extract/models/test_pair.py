@@ -227,6 +227,40 @@ def test_nf4_refuses_widths_that_the_cpu_kernels_do_not_support(tiny_models: Tin
         load(tiny_models.llama, tiny_models.llama, quantization="nf4")
 
 
+@pytest.mark.parametrize("kind", ["int8", "nf4"])
+def test_a_folder_that_is_quantized_already_is_read_as_it_is(tmp_path: Path, kind: str) -> None:
+    folder = tiny_llama(tmp_path / "llama", d_model=64)
+    packed = load(folder, folder, quantization=kind)
+    packed.base.plain.save_pretrained(tmp_path / "packed")
+    packed.base.tokenizer.save_pretrained(tmp_path / "packed")
+    pair = load(folder, tmp_path / "packed")
+    assert pair.warnings == [f"The weights of {tmp_path / 'packed'} are read as they are stored: {kind}."]
+    assert pair.target.identity.n_parameters == pair.base.identity.n_parameters
+    assert torch.equal(logits(pair.target), logits(packed.base))
+    other = {"int8": "nf4", "nf4": "int8"}[kind]
+    with pytest.raises(ModelError, match=f"are stored as {kind}, so they cannot be read as {other}"):
+        load(folder, tmp_path / "packed", quantization=other)
+
+
+def test_weights_that_are_not_finite_are_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_models.llama, tmp_path / "broken")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = torch.nan
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"not finite \(model.layers.1.mlp.up_proj.weight\)"):
+        load(folder, folder)
+
+
+def test_tensors_without_a_place_are_told(tiny_models: TinyModels, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_models.llama, tmp_path / "more")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["vision.patches.weight"] = torch.ones(2, 2)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (warning,) = load(tiny_models.llama, folder).warnings
+    assert "1 tensor of" in warning
+    assert "(vision.patches.weight) have no place in a LlamaForCausalLM" in warning
+
+
 def test_a_missing_device_is_refused(tiny_models: TinyModels) -> None:
     with pytest.raises(UsageError, match="torch finds no such device"):
         load(tiny_models.llama, tiny_models.llama, device="cuda:97")
@@ -271,7 +305,7 @@ def test_pickled_weights_are_never_opened(tiny_models: TinyModels, tmp_path: Pat
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"only pickled weights \(pytorch_model.bin\)") as caught:
         load(folder, folder)
-    assert "save_pretrained('pickled-safetensors')" in caught.value.hint
+    assert 'save_pretrained("pickled-safetensors")' in caught.value.hint
 
 
 @pytest.mark.real
