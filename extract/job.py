@@ -97,6 +97,9 @@ def prepare(
         warnings.append(
             "The models read different tokens. Only positions where both have a token boundary are compared."
         )
+    vocabulary = map_vocabularies(base.tokenizer, target.tokenizer, base.vocab_size, target.vocab_size)
+    if vocabulary.coverage is not None:
+        warnings.append(vocabulary.coverage)
     starts = range(0, len(suite.prompts), CHUNK_PROMPTS)
     return Job(
         config=config,
@@ -115,7 +118,7 @@ def prepare(
         rendering=rendering,
         tokenizers=tokenizers,
         texts=rendered,
-        vocabulary=map_vocabularies(base.tokenizer, target.tokenizer, base.vocab_size, target.vocab_size),
+        vocabulary=vocabulary,
         warnings=warnings,
     )
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from extract.texts import spelled, writing_of
 from fi_store.errors import ExtractionError
 from fi_store.method import METHOD
 
@@ -33,7 +34,7 @@ class TokenIds(NamedTuple):
 class VocabularyMap:
     """Which logits of the two models belong to the same token.
 
-    Tokens are matched by their strings and ordered by the base's ids. All other tokens of a model form one rest bucket.
+    Matched tokens are ordered by the base's ids. All other tokens of a model form one rest bucket.
     Padded logits (which belong to no token of the tokenizer) are left out of the softmax, since no text contains them.
     """
 
@@ -44,6 +45,17 @@ class VocabularyMap:
     def has_rest(self) -> bool:
         """Whether at least one model has a token that the other lacks."""
         return bool(len(self.base.rest) or len(self.target.rest))
+
+    @property
+    def coverage(self) -> str | None:
+        """A sentence about the tokens that only one model has; None if there are none."""
+        if not self.has_rest:
+            return None
+        shares = [len(side.shared) / (len(side.shared) + len(side.rest)) for side in (self.base, self.target)]
+        return (
+            f"The vocabularies share {len(self.base.shared):,} tokens: {shares[0]:.0%} of the base's and "
+            f"{shares[1]:.0%} of the target's. The probability of all others is compared as one."
+        )
 
     @cached_property
     def prefix(self) -> int | None:
@@ -77,18 +89,22 @@ class _Prediction(NamedTuple):
 
 
 def map_vocabularies(base: Any, target: Any, base_logits: int, target_logits: int) -> VocabularyMap:
-    """Matches two tokenizers' tokens by string and ignores ids beyond a model's number of logits.
+    """Matches two tokenizers' tokens and ignores ids beyond a model's number of logits.
+
+    Tokens are matched by name, or, where the tokenizers write names differently, by what they decode to.
 
     Raises:
         ExtractionError: the vocabularies have no token in common.
     """
-    left = {text: number for text, number in base.get_vocab().items() if number < base_logits}
-    right = {text: number for text, number in target.get_vocab().items() if number < target_logits}
+    alike = writing_of(base) == writing_of(target)
+    names: Any = [tokenizer.get_vocab() if alike else spelled(tokenizer) for tokenizer in (base, target)]
+    left = {text: number for text, number in names[0].items() if number < base_logits}
+    right = {text: number for text, number in names[1].items() if number < target_logits}
     shared = sorted((left[text], right[text]) for text in left.keys() & right.keys())
     if not shared:
         raise ExtractionError(
             "The models' vocabularies have no token in common, so their predictions cannot be compared.",
-            hint="compare models whose tokenizers use the same token strings",
+            hint="compare models whose tokenizers have tokens in common",
         )
     return VocabularyMap(
         _token_ids([pair[0] for pair in shared], [left[text] for text in left.keys() - right.keys()]),

@@ -12,6 +12,7 @@ from extract.texts.sequences import (
     build_sequences,
     make_tokenizers,
 )
+from extract.texts.spelling import spelled, writing_of
 from extract.texts.templates import Format, Marks, Wishes
 
 __all__ = [
@@ -31,4 +32,6 @@ __all__ = [
     "canonical_first",
     "choose_rendering",
     "make_tokenizers",
+    "spelled",
+    "writing_of",
 ]
