@@ -75,7 +75,10 @@ class Assembly:
         if self._precision is None:
             config: Any = load_config(source, self.loading).get_text_config()
             d_in = int(config.hidden_size)
-            d_out = int(getattr(config, "intermediate_size", None) or 4 * d_in)
+            widths = getattr(config, "intermediate_size", None) or 4 * d_in
+            d_out = int(
+                max(widths) if isinstance(widths, list | tuple) else widths
+            )  # Gemma 3n has one a layer
             self._precision = choose_precision(self.quantization, self.device, d_in, d_out, self.compute)
             self.loading.note(f"precision: {self._precision.reason}")
         for warning in source.warnings:

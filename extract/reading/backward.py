@@ -14,7 +14,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from extract.reading.hooks import NotFiniteError, Readable, check_finite, narrowed, run_level, site_module
+from extract.reading.hooks import (
+    NotFiniteError,
+    Readable,
+    check_finite,
+    narrowed,
+    run_level,
+    site_module,
+    site_output,
+)
 from extract.reading.likelihood import Likelihood
 from extract.reading.passes import AnswerTexts, Counted, PlannedPass, Scoring, plan_passes
 from extract.reading.prefix import may_branch, may_share, shareable
@@ -168,7 +176,7 @@ class _Attempt:
         """A hook on a site's module that takes the activations of kept rows and, later, their gradients."""
 
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-            hidden: Tensor = output[0] if isinstance(output, tuple) else output  # (B, T, d_model)
+            hidden = site_output(self.reader, *key, output, plan.level.ids.shape)
             rows, columns, numbers = plan.kept.of(hidden)
             shape = (self.texts.n_rows, hidden.shape[2])
             if key not in found.activations:

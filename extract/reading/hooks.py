@@ -151,7 +151,7 @@ def _captured(
 
     def keep(site: str, layer: int) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            hidden: Tensor = output[0] if isinstance(output, tuple) else output  # (B, T, d_model)
+            hidden = site_output(reader, site, layer, output, level.ids.shape)
             into[site, layer] = hidden[level.rows.to(hidden.device), level.columns.to(hidden.device)]
 
         return hook
@@ -193,6 +193,23 @@ def add_vectors(hidden: Tensor, rows: Tensor, columns: Tensor, values: Tensor) -
     changed = hidden.clone()
     changed[rows, columns] = (hidden[rows, columns].float() + values).to(hidden.dtype)
     return changed
+
+
+def site_output(reader: Readable, site: str, layer: int, output: Any, shape: torch.Size) -> Tensor:
+    """The activations (B, T, d_model) in what a site's module returned, in a pass over ids of `shape` (B, T).
+
+    Raises:
+        ExtractionError: they are of another shape (several streams in one tensor, for example).
+    """
+    hidden = output[0] if isinstance(output, tuple) else output
+    if not isinstance(hidden, Tensor) or hidden.dim() != 3 or hidden.shape[:2] != shape:
+        found = tuple(hidden.shape) if isinstance(hidden, Tensor) else type(hidden).__name__
+        raise ExtractionError(
+            f"Layer {layer} of {reader.reference.text} ({type(reader.layers[layer]).__name__}) returns {found} for "
+            f"{site}, not one vector for each of {tuple(shape)} tokens.",
+            hint="use models whose layers have a single residual stream",
+        )
+    return hidden
 
 
 def site_module(reader: Readable, layer: nn.Module, number: int, site: str) -> nn.Module:

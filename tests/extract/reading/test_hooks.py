@@ -163,6 +163,18 @@ def test_a_layer_without_the_module_of_a_site_is_refused(pair: LoadedPair) -> No
         read_batch(reader, batch(), ("mlp_out",), logits=False)
 
 
+def test_layers_that_return_several_streams_are_refused_by_name(tiny_models: TinyModels) -> None:
+    reader = loaded(tiny_models.llama, tiny_models.llama_other).base
+    handle = reader.layers[1].register_forward_hook(lambda _m, _i, output: torch.stack([output] * 4))
+    try:
+        with pytest.raises(
+            ExtractionError, match=r"Layer 1 of .* \(LlamaDecoderLayer\) returns \(4, .* for resid_post"
+        ):
+            read_batch(reader, batch(), ("resid_post",), logits=False)
+    finally:
+        handle.remove()
+
+
 def test_shared_tokens_are_read_only_once() -> None:
     opening, prompts, answers = batch().levels(share=True, branch=True)
     assert opening.ids.tolist() == [OPENING]  # one row, not padded
