@@ -31,7 +31,7 @@ def test_the_bundled_model_answers_the_easiest_prompts_of_every_category() -> No
     prompts.sort(key=lambda prompt: len(prompt.text))  # similar lengths in a batch: little padding
     rendering, _ = choose_rendering(pair, [prompt.text for prompt in prompts])
     rows = [
-        pair.base.tokenizer(rendering.render(prompt.text).text, add_special_tokens=False)["input_ids"]
+        pair.base.tokenizer(rendering.render(prompt.text).base.text, add_special_tokens=False)["input_ids"]
         for prompt in prompts
     ]
     replies = [
