@@ -77,11 +77,11 @@ class Claim:
     def _carried(self) -> str:
         """'7 features of layer 17, at the start of the answer, carry it: set to the base's values they close ...'."""
         other = "base" if self.side == "target" else "target"
-        verb = "carry" if self.n_features != 1 else "carries"
+        verb = "carry it" if self.n_features != 1 else "carries it"
+        if self._unmoved:  # "carry" would promise more
+            verb = "take part in it" if self.n_features != 1 else "takes part in it"
         pronoun = "they close" if self.n_features != 1 else "it closes"
-        text = (
-            f"{count(self.n_features, 'feature')} of layer {self.layer}, {_where(self.classes)}, {verb} it: "
-        )
+        text = f"{count(self.n_features, 'feature')} of layer {self.layer}, {_where(self.classes)}, {verb}: "
         control = f" (control {percent(self.share_control)})" if self.share_control is not None else ""
         share, what = self.share, "the difference between the models"
         if self.by_behavior and self.share_behavior is not None:
@@ -94,6 +94,11 @@ class Claim:
             text += f", and by layer {self.later.layer} {percent(self.later.share)}"
         return f"{text}."
 
+    @property
+    def _unmoved(self) -> bool:
+        """Whether new answers have the behavior as often although its features are switched off."""
+        return self.behavior is not None and self.rates is not None and self.rates.patched >= self.rates.clean
+
     def _generated(self) -> list[str]:
         if self.rates is None or self.behavior is None:
             return []
@@ -103,7 +108,7 @@ class Claim:
             them = f"{count(self.rates.n_features, 'feature')} of layer {self.rates.layer}"
         have = "are" if self.behavior.candidate.predicate.whole_answer else "have it"
         so = " so" if have == "are" else ""
-        if self.rates.patched >= self.rates.clean:
+        if self._unmoved:
             return [
                 f"That is not enough to change the answers: with {them} switched off, still "
                 f"{percent(self.rates.patched)} of them {have}{so}{control}."

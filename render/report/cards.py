@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,6 +77,9 @@ def read_cards(
 def choose_answers(rows: Sequence[Row], behavior: Mapping[str, Any] | None) -> tuple[Answers, ...]:
     """The first prompts where exactly one model's answer has the behavior; if there are too few, the first others.
 
+    A behavior without words of its own (a form, a language) is looked for by the words that come with it: prompts come
+    first where the model that has it wrote the most of them that the other did not.
+
     What the patch does to the answer plays no part in the choice, so the prompts do not flatter the finding.
     """
     made = [
@@ -90,7 +94,21 @@ def choose_answers(rows: Sequence[Row], behavior: Mapping[str, Any] | None) -> t
         )
         for row in rows
     ]
-    return tuple(sorted(made, key=lambda item: (item.patched is None, not item.apart)))[:SHOWN_ANSWERS]
+    order = sorted(
+        range(len(made)),
+        key=lambda at: (made[at].patched is None, not made[at].apart, -_words_apart(rows[at], behavior)),
+    )
+    return tuple(made[at] for at in order[:SHOWN_ANSWERS])
+
+
+def _words_apart(row: Row, behavior: Mapping[str, Any] | None) -> int:
+    """How many words that come with a behavior only its model's answer has; 0 if the behavior rests on words itself."""
+    answers = {side: row[f"{side}_answer"] or "" for side in SIDES}
+    if behavior is None or any(_has_marks(marked(text, behavior)) for text in answers.values()):
+        return 0
+    words = {side: set(re.findall(r"\w+", text.casefold())) for side, text in answers.items()}
+    (other,) = set(SIDES) - {behavior["side"]}
+    return len({word.casefold() for word in behavior["words"]} & (words[behavior["side"]] - words[other]))
 
 
 def _answer(text: str, behavior: Mapping[str, Any] | None) -> tuple[Piece, ...]:

@@ -1,9 +1,9 @@
 -- name: unlocated_behaviors
 -- description: Confirmed differences between the answers that no finding carries, with the most that one closes of them.
 -- parameter: run run = latest -- the run: latest, an id, or a unique prefix of an id
-WITH part AS (  -- without enough prompts for a share, a finding carries the behavior that it goes with
+WITH part AS (  -- what a finding tells is carried by it, whatever its share
     SELECT share.behavior AS number, finding.rank, share.share, share.share_low, share.share_high,
-           share.share >= 0.2 AND share.share_low > 0 AS located
+           (share.share >= 0.2 AND share.share_low > 0) OR coalesce(finding.behavior = share.behavior, false) AS located
     FROM finding JOIN behavior_share AS share USING (run_id, group_id)
     WHERE finding.run_id = $run
     UNION ALL

@@ -112,7 +112,9 @@ def test_features_of_another_layer_are_named_where_they_are_switched_off() -> No
 
 
 def test_a_patch_that_changes_no_answer_is_told_as_that() -> None:
-    assert replace(CLAIM, rates=Generated(17, 7, 20, 0.85, 0.85, None)).sentence.endswith(
+    unmoved = replace(CLAIM, rates=Generated(17, 7, 20, 0.85, 0.85, None)).sentence
+    assert "at the start of the answer, take part in it: set to" in unmoved
+    assert unmoved.endswith(
         "by layer 28 48%. That is not enough to change the answers: with them switched off, still 85% of them have it."
     )
 

@@ -81,12 +81,17 @@ def test_what_moved_without_an_effect(store: Store, plain_store: FilledStore, tm
         assert not any(row["carries_none"] for row in moved)
 
 
+UNTOLD = "UPDATE finding SET behavior = NULL"
+
+
 @pytest.mark.parametrize(
     ("change", "unlocated"),
     [
         ("SELECT 1", ["shelf"]),
-        ("UPDATE behavior_share SET share = 0.19", ["Step 1", "Therefore", "shelf"]),
-        ("UPDATE behavior_share SET share_low = -0.1", ["Step 1", "Therefore", "shelf"]),
+        ("UPDATE behavior_share SET share = 0.19", ["shelf"]),  # what a finding tells, it carries
+        (UNTOLD, ["shelf"]),  # they close a fifth of it
+        (f"{UNTOLD}; UPDATE behavior_share SET share = 0.19", ["Step 1", "Therefore", "shelf"]),
+        (f"{UNTOLD}; UPDATE behavior_share SET share_low = -0.1", ["Step 1", "Therefore", "shelf"]),
         ("UPDATE behavior_share SET share = 0.2, share_low = 0.01", []),
         (
             "DELETE FROM behavior_share",

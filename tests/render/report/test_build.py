@@ -327,3 +327,16 @@ def test_prompts_are_not_chosen_by_what_the_patch_does() -> None:
         [{**row, "text": "long", "target_answer": "a" * 9999, "patched_answer": None}], None
     )
     assert len(long[0].target[0].text) == 901
+
+
+def test_prompts_show_a_form_by_the_words_that_come_with_it() -> None:
+    form = '{"kind": "form", "value": ["hedging"], "least": 1}'
+    behavior = {"predicate": form, "side": "target", "words": ["caution", "far"]}
+    row = {"category": "c", "base_answer": "So far.", "patched_side": "target", "patched_answer": "No."}
+    row |= {"base_thinking": "", "target_thinking": ""}
+    rows = [
+        {**row, "text": "plain", "target_answer": "It is 7."},
+        {**row, "text": "other's", "base_answer": "Caution! Far.", "target_answer": "It is 7."},
+        {**row, "text": "hedged", "target_answer": "Treat this with caution."},
+    ]
+    assert [item.prompt for item in choose_answers(rows, behavior)] == ["hedged", "plain"]
