@@ -208,10 +208,14 @@ def _refuse_partly_understood(source: Path) -> None:
     reader = GGUFReader(source)
     architecture = str(reader.fields["general.architecture"].contents())
     parts = reader.fields.get("split.count")
-    scaling = reader.fields.get(f"{architecture}.rope.scaling.type")
+    scaled = [
+        name.removeprefix(f"{architecture}.")
+        for name, field in reader.fields.items()
+        if name.startswith((f"{architecture}.rope.scaling.", f"{architecture}.rope.scale_linear"))
+        and field.contents() not in ("none", 1.0, False)
+    ]
     n_parts = int(parts.contents()) if parts is not None else 1
-    scaled = str(scaling.contents()) if scaling is not None else "none"
-    names = {tensor.name for tensor in reader.tensors}
+    scaled += [tensor.name for tensor in reader.tensors if tensor.name == "rope_freqs.weight"]
     if n_parts > 1:
         raise ModelError(
             f"{source.name} is one of {n_parts} parts of a model.",
@@ -219,10 +223,9 @@ def _refuse_partly_understood(source: Path) -> None:
         )
     if architecture == "gpt-oss":  # the one whose scaling transformers reads
         return
-    if scaled != "none" or "rope_freqs.weight" in names:
+    if scaled:
         raise ModelError(
-            f"The rotary positions of {source.name} are scaled ({scaled if scaled != 'none' else 'rope_freqs'}), which "
-            "is lost in a conversion.",
+            f"The rotary positions of {source.name} are scaled ({scaled[0]}), which is lost in a conversion.",
             hint="Use the hub id or folder of the original model instead.",
         )
 

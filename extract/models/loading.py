@@ -220,8 +220,15 @@ def _keep_nf4_readable(model: nn.Module) -> None:
 @contextmanager
 def translated(source: Source, what: str) -> Iterator[None]:
     """Turns what transformers raises while it reads a model's files into one sentence about that model."""
+    from safetensors import SafetensorError
+
     try:
         yield
+    except SafetensorError as error:
+        raise ModelError(
+            f"The {what} of {source.reference.text} cannot be read: a file is damaged or cut short ({error}).",
+            hint="Download it again.",
+        ) from error
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, AttributeError, TypeError) as error:
         text = source.reference.text
         if "trust_remote_code" in str(error):

@@ -107,11 +107,15 @@ def test_damaged_files_leave_nothing_behind(tiny_models: TinyModels, tmp_path: P
         ({"change": lambda writer: writer.add_uint16("split.count", 2)}, "is one of 2 parts of a model"),
         (
             {"change": lambda writer: writer.add_rope_scaling_type(RopeScalingType.LINEAR)},
-            r"are scaled \(linear\)",
+            r"are scaled \(rope.scaling.type\)",
+        ),
+        (
+            {"change": lambda writer: writer.add_rope_scaling_factor(4.0)},
+            r"are scaled \(rope.scaling.factor\)",
         ),
         (
             {"change": lambda writer: writer.add_tensor("rope_freqs.weight", np.ones(8, dtype=np.float32))},
-            r"are scaled \(rope_freqs\)",
+            r"are scaled \(rope_freqs.weight\)",
         ),
     ],
 )

@@ -251,6 +251,15 @@ def test_weights_that_are_not_finite_are_refused(tiny_models: TinyModels, tmp_pa
         load(folder, folder)
 
 
+def test_weights_that_are_cut_short_are_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_models.llama, tmp_path / "short")
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="damaged or cut short") as caught:
+        load(folder, folder)
+    assert caught.value.hint == "Download it again."
+
+
 def test_tensors_without_a_place_are_told(tiny_models: TinyModels, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_models.llama, tmp_path / "more")
     tensors = load_file(folder / "model.safetensors")
