@@ -13,6 +13,7 @@ import torch
 from extract.attribution import sample_texts
 from extract.chunks import sample_sequences
 from extract.job import CHUNK_PROMPTS, Job
+from extract.models import free_memory
 from extract.reading import (
     BATCH_TOKENS,
     BLOCK_ROWS,
@@ -30,6 +31,7 @@ from fi_store.errors import ExtractionError
 from fi_store.method import METHOD
 from fi_store.progress import Stopwatch
 from fi_store.vocabulary import SIDES
+from fi_store.wording import size
 
 if TYPE_CHECKING:
     from extract.models import Reader
@@ -82,7 +84,7 @@ class Estimate:
         patches = f"about {_duration(self.patch_seconds)} of patches after it, " if self.patch_seconds else ""
         return (
             f"{self.n_prompts} prompts, about {self.n_tokens:,} tokens to read: about {_duration(self.seconds)} "
-            f"before the analysis, {patches}{_size(self.disk_bytes)} of disk, {_size(self.memory_bytes)} of memory "
+            f"before the analysis, {patches}{size(self.disk_bytes)} of disk, {size(self.memory_bytes)} of memory "
             "besides the models."
         )
 
@@ -93,13 +95,13 @@ class Estimate:
         """Raises ExtractionError when the disk or the memory is too small."""
         if self.disk_bytes * DISK_MARGIN > self.free_disk:
             raise ExtractionError(
-                f"The run needs about {_size(self.disk_bytes)} of disk, and {folder} has {_size(self.free_disk)} free.",
+                f"The run needs about {size(self.disk_bytes)} of disk, and {folder} has {size(self.free_disk)} free.",
                 hint="free space (fi-store gc), or use fewer prompts (--limit-per-category)",
             )
         if self.free_memory is not None and self.memory_bytes > self.free_memory:
             raise ExtractionError(
-                f"The run needs about {_size(self.memory_bytes)} of memory besides the models, and "
-                f"{_size(self.free_memory)} is free.",
+                f"The run needs about {size(self.memory_bytes)} of memory besides the models, and "
+                f"{size(self.free_memory)} is free.",
                 hint="use a smaller precision (--quantization)",
             )
 
@@ -287,23 +289,6 @@ def _existing(folder: Path) -> Path:
     """The nearest folder that exists, since the project's may not exist yet."""
     folder = folder.absolute()
     return next(candidate for candidate in (folder, *folder.parents) if candidate.is_dir())
-
-
-def free_memory(device: Any) -> int | None:
-    """Free bytes of the accelerator, or of this machine if its system reports them."""
-    kind = torch.device(device)
-    if kind.type == "cuda":
-        return int(torch.cuda.mem_get_info(kind)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    fields = {name: value for name, _, value in (line.partition(":") for line in lines)}
-    return int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else None
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _duration(seconds: float) -> str:

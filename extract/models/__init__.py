@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from extract.models.adapter import switch
 from extract.models.catalog import describe_reference, known_models, possible_ids
+from extract.models.checks import free_memory
 from extract.models.loading import Loading, find_source
 from extract.models.pair import LoadedPair, load_pair
 from extract.models.reader import Reader
@@ -19,6 +20,7 @@ __all__ = [
     "Reader",
     "describe_reference",
     "find_source",
+    "free_memory",
     "known_models",
     "load_pair",
     "parse_reference",

@@ -11,15 +11,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from extract.models.checks import times
 from extract.models.fingerprint import TensorEntry, json_hash, read_header, tensors_hash, text_hash
 from extract.models.quiet import quiet_libraries
 from fi_store.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
 WEIGHTS = "adapter_model.safetensors"
 USED = (
@@ -146,30 +146,40 @@ def split_name(tensor: str) -> tuple[str, str]:
     return module.removesuffix(".modules_to_save"), last
 
 
-def misfit(adapter: Adapter, model: nn.Module) -> str | None:
-    """Why the adapter's tensors do not fit the loaded base, as a clause; None if all shapes fit."""
+class Misfit(NamedTuple):
+    """Why an adapter does not fit a base, as a clause. `resized`: only the rows of the embeddings differ."""
+
+    clause: str
+    resized: bool = False
+
+
+def misfit(adapter: Adapter, model: Any) -> Misfit | None:
+    """Why the adapter's tensors do not fit the loaded base; None if all shapes fit."""
     modules = dict(model.named_modules())
     ranks: dict[str, set[int]] = {}
     for entry in adapter.tensors:
         path, part = split_name(entry.name)
         module = modules.get(path)
         if module is None:
-            return f"the base has no module {path}"
+            return Misfit(f"the base has no module {path}")
         sizes = _sizes(module)
         if sizes is None:
-            return f"{path} ({type(module).__name__}) is not a layer that LoRA can change"
+            return Misfit(f"{path} ({type(module).__name__}) is not a layer that LoRA can change")
         expected, rank = _expected(part, entry.shape, *sizes)
         if rank is not None:
             ranks.setdefault(path, set()).add(rank)
         if entry.shape != expected:
-            return f"{entry.name} has shape {_times(entry.shape)}, the base needs {_times(expected)}"
+            clause = f"{entry.name} has shape {times(entry.shape)}, the base needs {times(expected)}"
+            embeddings = model.get_input_embeddings(), model.get_output_embeddings()
+            return Misfit(clause, resized=any(module is embedding for embedding in embeddings))
         if len(ranks.get(path, ())) > 1:
-            return f"the two matrices of {path} have different ranks"
+            return Misfit(f"the two matrices of {path} have different ranks")
     return None
 
 
 def _sizes(module: Any) -> tuple[int, int] | None:
     """(d_in, d_out) of a linear layer or an embedding. Quantized layers keep these attributes."""
+
     from torch import nn
 
     if isinstance(module, nn.Embedding):
@@ -193,17 +203,13 @@ def _expected(part: str, shape: tuple[int, ...], d_in: int, d_out: int) -> tuple
     return (d_out,), None
 
 
-def _times(shape: tuple[int, ...]) -> str:
-    return "x".join(str(size) for size in shape) or "no dimensions"
-
-
 def attach(model: Any, adapter: Adapter, name: str, device: torch.device, dtype: torch.dtype) -> Any:
     """Adds the adapter under `name`, switched off, and returns the PeftModel around `model`.
 
     `model` is a transformers model, or the PeftModel of an earlier adapter. The adapter's matrices have type `dtype`.
 
     Raises:
-        ModelError: peft does not load every tensor.
+        ModelError: a number is not finite, or peft does not load every tensor.
     """
     from safetensors.torch import load_file
 
@@ -225,6 +231,12 @@ def attach(model: Any, adapter: Adapter, name: str, device: torch.device, dtype:
     tensors = {
         key: tensor.to(device, dtype) for key, tensor in stored.items() if split_name(key)[1] != FROZEN
     }
+    for key, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise ModelError(
+                f"The adapter {adapter.path} holds numbers that are not finite ({key}).",
+                hint="Use an earlier checkpoint, or --quantization fp32 if they only overflow in a narrow type.",
+            )
     with quiet_libraries():
         if isinstance(model, PeftModel):
             wrapped = model

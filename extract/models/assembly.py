@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from extract.models.adapter import Adapter, attach, misfit
+from extract.models.adapter import MERGE_HINT, Adapter, Misfit, attach, misfit
 from extract.models.identity import adapter_identity, template_of
 from extract.models.loading import (
     Loading,
@@ -102,22 +102,21 @@ class Assembly:
                     f"but it is used on {other.source.reference.text}, where all its shapes fit."
                 )
             return other
-        if named is None or (other and _is_called(other, named)):
-            if other is None:
-                raise ModelError(
-                    f"The adapter {text} does not name its base.", hint="Use its base as the other model."
-                )
+        if other and problem and (named is None or _is_called(other, named)):
             raise _does_not_fit(text, other, problem)
+        if named is None:
+            raise ModelError(
+                f"The adapter {text} does not name its base.", hint="Use its base as the other model."
+            )
         try:
             base = self._whole(find_source(parse_reference(named), self.loading))
         except ModelError as error:
-            if other is None:
+            if other is None or problem is None:
                 raise ModelError(
                     f"The base of the adapter {text} is missing: {_clause(error)}.", hint=error.hint
                 ) from error
-            raise _does_not_fit(
-                text, other, f"{problem}, and its own base is missing: {_clause(error)}"
-            ) from error
+            both = f"{problem.clause}, and its own base is missing: {_clause(error)}"
+            raise _does_not_fit(text, other, Misfit(both, problem.resized)) from error
         problem = misfit(adapter, base.model)
         if problem:
             raise _does_not_fit(text, base, problem)
@@ -160,8 +159,13 @@ def _clause(error: Exception) -> str:
     return str(error).rstrip(".")
 
 
-def _does_not_fit(adapter: str, base: Plain, problem: str | None) -> ModelError:
+def _does_not_fit(adapter: str, base: Plain, problem: Misfit) -> ModelError:
+    if problem.resized:
+        return ModelError(
+            f"The adapter {adapter} was trained after the embeddings of its base were resized: {problem.clause}.",
+            hint=MERGE_HINT,
+        )
     return ModelError(
-        f"The adapter {adapter} does not fit {base.source.reference.text}: {problem}.",
+        f"The adapter {adapter} does not fit {base.source.reference.text}: {problem.clause}.",
         hint="Use the model that it was trained on as the other model, or keep that model under the name it gives.",
     )

@@ -25,7 +25,7 @@ from extract.models.references import BUNDLED, expanded
 from fi_store.errors import ModelError
 from fi_store.wording import count
 
-CONVERSION = 1
+CONVERSION = 2
 """Increased whenever a conversion of the same file would give a different result."""
 
 RECORD = "conversion.json"
@@ -183,6 +183,13 @@ def _convert(source: Path, work: Path, made: Path) -> None:
                 f"{source.name} lacks {count(len(missing), 'tensor')} ({missing[0]}).",
                 hint="Download it again, or use the hub id or folder of the original model.",
             )
+        unused = _unused_tensors(source, model)
+        if unused:
+            raise ModelError(
+                f"{source.name} holds {count(len(unused), 'tensor')} ({unused[0]}) that transformers' "
+                f"{type(model).__name__} does not read.",
+                hint="Use the hub id or folder of the original model instead.",
+            )
         pre, warnings = _repair_pre_tokenizer(alone / "model.gguf", tokenizer)
         # The unpacked model is not quantized any more, but save_pretrained would refuse it because of these two.
         del model.hf_quantizer
@@ -228,6 +235,25 @@ def _refuse_partly_understood(source: Path) -> None:
             f"The rotary positions of {source.name} are scaled ({scaled[0]}), which is lost in a conversion.",
             hint="Use the hub id or folder of the original model instead.",
         )
+
+
+def _unused_tensors(source: Path, model: Any) -> list[str]:
+    """Names of the tensors in a GGUF file that transformers gave to no parameter of the model, without a word."""
+    from gguf import GGUFReader
+    from transformers.modeling_gguf_pytorch_utils import (
+        TENSOR_PROCESSORS,
+        TensorProcessor,
+        get_gguf_hf_weights_map,
+    )
+
+    reader = GGUFReader(source)
+    architecture = str(reader.fields["general.architecture"].contents())
+    make: Any = TENSOR_PROCESSORS.get(architecture, TensorProcessor)
+    known = set(get_gguf_hf_weights_map(model, make(config=model.config.to_dict())))
+    # The stacked weights of experts are known by their name alone.
+    return sorted(
+        tensor.name for tensor in reader.tensors if not {tensor.name, tensor.name.rpartition(".")[0]} & known
+    )
 
 
 def _link(source: Path, link: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extract.models.adapter import read_adapter
+from extract.models.checks import check_loaded, check_memory, check_nf4_widths
 from extract.models.gguf import bundled_file, conversion_record, converted_folder
 from extract.models.hub import fetched_folder, weight_files
 from extract.models.identity import whole_identity
@@ -17,7 +18,6 @@ from extract.models.quiet import quiet_libraries
 from extract.models.references import ModelReference, Source
 from fi_store.errors import ModelError
 from fi_store.store.tables import Model
-from fi_store.wording import count
 
 if TYPE_CHECKING:
     import torch
@@ -126,7 +126,7 @@ def load_plain(source: Source, loading: Loading, device: torch.device, precision
     options: dict[str, Any] = {}
     stored = stored_quantization(load_config(source, loading))
     if stored is not None:
-        if precision.quantization in ("int8", "nf4") and precision.quantization != stored:
+        if precision.requested and precision.quantization != stored:
             raise ModelError(
                 f"The weights of {source.reference.text} are stored as {stored}, so they cannot be read as "
                 f"{precision.quantization}.",
@@ -135,49 +135,27 @@ def load_plain(source: Source, loading: Loading, device: torch.device, precision
         options = {"device_map": {"": device}}
     elif precision.quantization in ("int8", "nf4"):
         options = {"quantization_config": _bitsandbytes(precision), "device_map": {"": device}}
+    check_memory(source, device, precision, stored=stored is not None)
     with quiet_libraries(), translated(source, "weights"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source.folder, dtype=precision.dtype, use_safetensors=True, local_files_only=True,
-            trust_remote_code=loading.trust_remote_code, output_loading_info=True, **options,
+            trust_remote_code=loading.trust_remote_code, output_loading_info=True,
+            ignore_mismatched_sizes=True, **options,
         )  # fmt: skip
         model, report = loaded
         if not options:
             model = model.to(device)
     if device.type == "cpu":
-        _check_nf4_widths(source, model)
+        check_nf4_widths(source, model, stored=stored is not None)
         _keep_nf4_readable(model)
-    missing = sorted(report["missing_keys"])
-    if missing:  # transformers would fill them with random numbers
-        raise ModelError(
-            f"The weights of {source.reference.text} lack {len(missing)} tensors ({missing[0]} is one).",
-            hint="Download it again, or check that it is a causal language model.",
-        )
-    _check_finite(source, model)
+    warnings = check_loaded(source, model, report)
     model.requires_grad_(False)
     model.eval()
     identity = whole_identity(source, model.config, tokenizer)
-    warnings = []
     if stored is not None:
         identity.n_parameters = model.num_parameters()  # the files hold packed numbers
-        warnings.append(f"The weights of {source.reference.text} are read as they are stored: {stored}.")
-    unused = sorted(report["unexpected_keys"])
-    if unused:
-        warnings.append(
-            f"{count(len(unused), 'tensor')} of {source.reference.text} ({unused[0]}) have no place in a "
-            f"{type(model).__name__} and are not used."
-        )
+        warnings.insert(0, f"The weights of {source.reference.text} are read as they are stored: {stored}.")
     return Plain(source, model, tokenizer, identity, tuple(warnings))
-
-
-def _check_finite(source: Source, model: nn.Module) -> None:
-    import torch
-
-    for name, parameter in model.named_parameters():
-        if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
-            raise ModelError(
-                f"The weights of {source.reference.text} hold numbers that are not finite ({name}).",
-                hint="Use an earlier checkpoint, or --quantization fp32 if they only overflow in a narrow type.",
-            )
 
 
 def _bitsandbytes(precision: Precision) -> Any:
@@ -194,17 +172,6 @@ def _bitsandbytes(precision: Precision) -> Any:
         bnb_4bit_compute_dtype=precision.dtype,
         bnb_4bit_use_double_quant=False,
     )
-
-
-def _check_nf4_widths(source: Source, model: nn.Module) -> None:
-    """bitsandbytes' CPU kernels need whole blocks: d_in must be a multiple of 64, d_out of 32."""
-    for path, module in model.named_modules():
-        if type(module).__name__ == "Linear4bit" and (module.in_features % 64 or module.out_features % 32):
-            raise ModelError(
-                f"{source.reference.text} cannot be loaded as nf4 on the CPU: {path} is "
-                f"{module.in_features}x{module.out_features}, but whole blocks of 64x32 are needed.",
-                hint="Use --quantization int8 or auto.",
-            )
 
 
 def _keep_nf4_readable(model: nn.Module) -> None:

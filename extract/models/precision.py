@@ -26,11 +26,15 @@ DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 @dataclass(frozen=True)
 class Precision:
-    """`dtype` is the type to compute in, `quantization` how weights are stored: fp32, fp16, bf16, int8 or nf4."""
+    """`dtype` is the type to compute in, `quantization` how weights are stored: fp32, fp16, bf16, int8 or nf4.
+
+    `requested`: the user asked for this one, so that a model that is stored in another way cannot be read.
+    """
 
     dtype: torch.dtype
     quantization: str
     reason: str
+    requested: bool = True
 
 
 def choose_device(requested: str) -> tuple[torch.device, str]:
@@ -74,7 +78,7 @@ def choose_precision(
         return Precision(_dtype(requested), requested, f"{requested}: as requested")
     name, reason = (before, f"{before}: as before") if before is not None else _fastest(device, d_in, d_out)
     if requested == "auto":
-        return Precision(_dtype(name), name, reason)
+        return Precision(_dtype(name), name, reason, requested=False)
     return Precision(
         _dtype(name), requested, f"{requested}: as requested (bitsandbytes), computing in {reason}"
     )

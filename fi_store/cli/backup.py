@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fi_store.cli.common import StoreOption, say, size, store_path
+from fi_store.cli.common import StoreOption, say, store_path
+from fi_store.wording import size
 
 TargetArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="The new file; it must not end in .duckdb.")

@@ -102,12 +102,3 @@ def print_failure(error: FiStoreError) -> int:
     """Prints an expected failure; returns its exit code."""
     print_error(str(error), error.hint)
     return error.exit_code
-
-
-def size(n_bytes: float) -> str:
-    """A number of bytes for people, such as `1.4 GB`."""
-    for suffix in ("bytes", "kB", "MB", "GB"):
-        if n_bytes < 1000 or suffix == "GB":
-            break
-        n_bytes /= 1000
-    return f"{n_bytes:.0f} {suffix}" if suffix == "bytes" or n_bytes >= 100 else f"{n_bytes:.1f} {suffix}"

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from fi_store.cli.common import StoreOption, open_store, say, size
+from fi_store.cli.common import StoreOption, open_store, say
+from fi_store.wording import size
 
 
 def gc(

@@ -15,9 +15,9 @@ from fi_store.cli.common import (
     emit,
     open_store,
     say_facts,
-    size,
     store_path,
 )
+from fi_store.wording import size
 
 app = typer.Typer(help="Show the available models: list, show.", cls=ListByDefault)
 

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fi_store.cli.common import open_store, say, size
+from fi_store.cli.common import open_store, say
 from fi_store.cli.options import RESUMABLE_FIELDS
 from fi_store.commands import DEFAULT_FOLDER, DEFAULT_STORE
 from fi_store.errors import UsageError
+from fi_store.wording import size
 
 if TYPE_CHECKING:
     from fi_store.config import RunConfig

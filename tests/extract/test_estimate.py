@@ -11,8 +11,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from extract import pipeline
-from extract.estimate import Estimate, Trial, cache_values, estimate_job, free_memory
+from extract.estimate import Estimate, Trial, cache_values, estimate_job
 from extract.job import prepare
+from extract.models import free_memory
 from fi_store.errors import ExtractionError
 from fi_store.progress import Progress
 from fi_store.store import Store
@@ -108,5 +109,5 @@ def test_a_dry_run_estimates_without_a_store(tiny_models: TinyModels, tmp_path: 
 
 
 def test_free_memory_is_a_plausible_number_or_unknown() -> None:
-    found = free_memory("cpu")
+    found = free_memory(torch.device("cpu"))
     assert found is None or found > 10**6

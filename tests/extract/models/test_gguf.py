@@ -117,6 +117,13 @@ def test_damaged_files_leave_nothing_behind(tiny_models: TinyModels, tmp_path: P
             {"change": lambda writer: writer.add_tensor("rope_freqs.weight", np.ones(8, dtype=np.float32))},
             r"are scaled \(rope_freqs.weight\)",
         ),
+        *(
+            (
+                {"change": lambda writer, name=name: writer.add_tensor(name, np.ones(8, dtype=np.float32))},
+                rf"holds 1 tensor \({name}\) that transformers' LlamaForCausalLM does not read",
+            )
+            for name in ("blk.0.strange.weight", "blk.0.attn_q.bias", "blk.9.attn_norm.weight")
+        ),
     ],
 )
 def test_a_file_that_is_not_wholly_understood_is_refused(

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from extract.models import LoadedPair, Reader, load_pair
+from extract.models import LoadedPair, Reader, checks, load_pair
 from fi_store.errors import ModelError, UsageError
 from tests.helpers.tiny import TinyModels, tiny_llama
 
@@ -237,9 +237,16 @@ def test_a_folder_that_is_quantized_already_is_read_as_it_is(tmp_path: Path, kin
     assert pair.warnings == [f"The weights of {tmp_path / 'packed'} are read as they are stored: {kind}."]
     assert pair.target.identity.n_parameters == pair.base.identity.n_parameters
     assert torch.equal(logits(pair.target), logits(packed.base))
-    other = {"int8": "nf4", "nf4": "int8"}[kind]
-    with pytest.raises(ModelError, match=f"are stored as {kind}, so they cannot be read as {other}"):
-        load(folder, tmp_path / "packed", quantization=other)
+    for other in {"int8", "nf4", "fp32", "bf16"} - {kind}:
+        with pytest.raises(ModelError, match=f"are stored as {kind}, so they cannot be read as {other}"):
+            load(folder, tmp_path / "packed", quantization=other)
+    file = tmp_path / "packed" / "model.safetensors"
+    tensors = load_file(file)
+    scales = next(name for name in tensors if name.endswith((".SCB", ".absmax")))
+    tensors[scales].view(-1)[0] = torch.nan
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"not finite \(the scales of model"):
+        load(folder, tmp_path / "packed")
 
 
 def test_weights_that_are_not_finite_are_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
@@ -251,13 +258,61 @@ def test_weights_that_are_not_finite_are_refused(tiny_models: TinyModels, tmp_pa
         load(folder, folder)
 
 
+def test_numbers_of_an_adapter_that_are_not_finite_are_refused(
+    tiny_models: TinyModels, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_models.adapter, tmp_path / "broken")
+    tensors = load_file(folder / "adapter_model.safetensors")
+    name = next(iter(tensors))
+    tensors[name][0, 0] = torch.inf
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"The adapter .* not finite .*lora"):
+        load(tiny_models.llama, folder)
+
+
+def test_an_adapter_trained_on_resized_embeddings_must_be_merged(
+    tiny_models: TinyModels, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_models.adapter, tmp_path / "resized")
+    tensors = load_file(folder / "adapter_model.safetensors")
+    tensors["base_model.model.model.embed_tokens.weight"] = torch.zeros(500, 32)
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        ModelError, match=r"after the embeddings of its base were resized: .*500x32"
+    ) as caught:
+        load(tiny_models.llama, folder)
+    assert "merge_and_unload" in caught.value.hint
+
+
+def test_weights_of_another_shape_than_the_configuration_are_refused(
+    tiny_models: TinyModels, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_models.llama, tmp_path / "other")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 40}), encoding="utf-8")
+    with pytest.raises(
+        ModelError, match=r"mlp.down_proj.weight of .* has shape 32x\d+, .* makes it 32x40"
+    ) as caught:
+        load(folder, folder)
+    assert "not of the same model" in caught.value.hint
+
+
+def test_weights_larger_than_memory_are_refused_before_they_are_loaded(
+    tiny_models: TinyModels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "free_memory", lambda _device: 1000)
+    with pytest.raises(ModelError, match=r"need .* kB of memory in fp32, and 1.0 kB is free") as caught:
+        load(tiny_models.llama, tiny_models.llama, quantization="fp32")
+    assert "--quantization nf4" in caught.value.hint
+
+
 def test_weights_that_are_cut_short_are_refused(tiny_models: TinyModels, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_models.llama, tmp_path / "short")
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(ModelError, match="damaged or cut short") as caught:
+    with pytest.raises(ModelError, match="is not a complete safetensors file") as caught:
         load(folder, folder)
-    assert caught.value.hint == "Download it again."
+    assert caught.value.hint == "Download or save it again."
 
 
 def test_tensors_without_a_place_are_told(tiny_models: TinyModels, tmp_path: Path) -> None:
@@ -286,7 +341,7 @@ def test_weights_that_lack_a_tensor_are_refused(tiny_models: TinyModels, tmp_pat
     tensors = load_file(folder / "model.safetensors")
     del tensors["model.layers.1.mlp.up_proj.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"lack 1 tensors \(model.layers.1.mlp.up_proj.weight is one\)"):
+    with pytest.raises(ModelError, match=r"lack 1 tensor \(model.layers.1.mlp.up_proj.weight\)"):
         load(folder, folder)
 
 
