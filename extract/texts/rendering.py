@@ -220,8 +220,9 @@ class _Chooser:
     def unknown(self, rendering: Rendering) -> list[str]:
         """A warning for each model that reads another one's special tokens as plain text."""
         found = []
-        for side, other in (("base", "target"), ("target", "base")):
-            missing = self._missing(rendering.formats[side], other, side)  # type: ignore[index,arg-type]
+        sides: tuple[tuple[Side, Side], ...] = (("base", "target"), ("target", "base"))
+        for side, other in sides:
+            missing = self._missing(rendering.formats[side], other, side)
             if missing:
                 found.append(
                     f"The {side} does not know {', '.join(missing[:3])} and reads them as plain text."

@@ -15,7 +15,7 @@ def run(
     resume: ResumeOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Compare two models: ingest, analyze, probe, report."""
+    """Compare two models: ingest, analyze, report."""
     if resume is not None:
         resume_run(options, file, resume, until="report")
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from extract.texts import Marks, Rendering, Wishes, choose_rendering, make_token
 from extract.texts.templates import PLAIN_PREFIX, THINK
 from fi_store.config import make_config
 from fi_store.errors import ConfigError, ExtractionError, UsageError
+from fi_store.vocabulary import Side
 from tests.helpers.small_runs import loaded
 from tests.helpers.tiny import CHATML, TURNS, TinyModels
 
@@ -76,12 +78,16 @@ def test_a_template_that_both_tokenizers_know_is_used_for_both(
 
 def test_unknown_special_tokens_leave_each_model_its_own_format(unlike: LoadedPair) -> None:
     swapped = replace(unlike, base=unlike.target, target=unlike.base)
-    for pair, plain, templated in ((unlike, "base", "target"), (swapped, "target", "base")):
+    cases: list[tuple[LoadedPair, Side, Side]] = [
+        (unlike, "base", "target"),
+        (swapped, "target", "base"),
+    ]
+    for pair, plain, templated in cases:
         rendering, warnings = choose_rendering(pair, TEXTS)
         assert rendering.choice == "own"
         assert f"does not know <|end|>, <|user|>, <|assistant|> of the {templated}'s" in rendering.reason
-        assert rendering.formats[plain].prefix == PLAIN_PREFIX  # type: ignore[index]
-        assert rendering.formats[templated].suffix == "<|assistant|><think>\n"  # type: ignore[index]
+        assert rendering.formats[plain].prefix == PLAIN_PREFIX
+        assert rendering.formats[templated].suffix == "<|assistant|><think>\n"
         assert warnings == []
     forced, warnings = choose_rendering(unlike, TEXTS, "target")
     assert forced.base.prefix == "<|user|>"
@@ -180,7 +186,7 @@ def test_a_template_that_needs_a_system_prompt_works_with_one(pair: LoadedPair) 
     assert rendering.render("Why?").base.text == "Be brief.|Why?"
 
 
-def test_options_about_formats_are_checked_before_anything_runs(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_options_about_formats_are_checked_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "good.jinja").write_text(PLAIN, encoding="utf-8")
     (tmp_path / "bad.jinja").write_text("Hello", encoding="utf-8")
     models = {"base_model": "a", "target_model": "b"}
