@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from extract.limits import PromptTokens, check_limits, prompt_tokens
-from extract.reading import VocabularyMap, answering, map_vocabularies
+from extract.reading import VocabularyMap, answering, map_vocabularies, require_sites
 from extract.texts import (
     Rendering,
     Tokenizers,
@@ -29,7 +29,7 @@ from fi_store.vocabulary import SIDES, Side
 if TYPE_CHECKING:
     from extract.models import LoadedPair
 
-EXTRACTION_FORM = 4
+EXTRACTION_FORM = 5
 """Increased when an extraction of the same models, prompts and options would write something different."""
 CHUNK_PROMPTS = 32
 """Prompts that are answered, read and committed together. A killed run loses at most these."""
@@ -73,7 +73,7 @@ def prepare(
 
     Raises:
         UsageError: there are no prompts or equal ones, or the models have no such layer.
-        ExtractionError: a model cannot read a prompt, or the vocabularies have nothing in common.
+        ExtractionError: a model cannot read a prompt or has no such site, or the vocabularies have nothing in common.
     """
     _refuse_unusable(suite)
     units = assign_units(suite, config.seed)
@@ -87,6 +87,8 @@ def prepare(
     tokenizers = make_tokenizers(pair, rendering, texts)
     rendered = prompt_tokens(suite, rendering, tokenizers)
     check_limits(pair, rendered, config.max_new_tokens)
+    for reader in (pair.base, pair.target):
+        require_sites(reader, config.sites)
     warnings += tokenizers.warnings(suite.prompts)
     base, target = (
         replace(reader, turn_ends=codec.ends, shown=codec.shown)

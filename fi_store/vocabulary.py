@@ -89,8 +89,8 @@ ARM_KINDS: dict[ArmKind, str] = {
 
 SITES = {
     "resid_post": "after the whole layer",
-    "attn_out": "after the layer's attention",
-    "mlp_out": "after the layer's feed-forward part",
+    "attn_out": "what the layer's attention adds",
+    "mlp_out": "what the layer's feed-forward part adds",
 }
 """Where in a layer activations are read."""
 

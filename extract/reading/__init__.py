@@ -21,12 +21,13 @@ from extract.reading.facts import (
 )
 from extract.reading.generate import answering, end_ids, generate_answers
 from extract.reading.graph import measured_graph
-from extract.reading.hooks import Edit, NotFiniteError, Readable, add_vectors, read_batch
+from extract.reading.hooks import Edit, NotFiniteError, add_vectors, read_batch
 from extract.reading.pair import Activations
 from extract.reading.passes import AnswerTexts, Scoring
 from extract.reading.prefix import may_branch
 from extract.reading.replay import CleanReading, Patch, layers_below, read_clean
 from extract.reading.shards import full_disk_explained, write_shards
+from extract.reading.sites import LayerSites, Readable, Site, require_sites, sites_of
 from extract.reading.units import (
     Unit,
     answer_texts,
@@ -48,12 +49,14 @@ __all__ = [
     "CleanReading",
     "Decoding",
     "Edit",
+    "LayerSites",
     "NotFiniteError",
     "PairReading",
     "Patch",
     "Readable",
     "Scoring",
     "Shift",
+    "Site",
     "Unit",
     "VocabularyMap",
     "add_vectors",
@@ -81,8 +84,10 @@ __all__ = [
     "read_clean",
     "read_pair",
     "reader_of",
+    "require_sites",
     "row_numbers",
     "scorings_of",
+    "sites_of",
     "summary_table",
     "token_table",
     "write_on",

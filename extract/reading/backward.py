@@ -14,18 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from extract.reading.hooks import (
-    NotFiniteError,
-    Readable,
-    check_finite,
-    narrowed,
-    run_level,
-    site_module,
-    site_output,
-)
+from extract.reading.hooks import NotFiniteError, check_finite, narrowed, run_level, site_output, sites_by_key
 from extract.reading.likelihood import Likelihood
 from extract.reading.passes import AnswerTexts, Counted, PlannedPass, Scoring, plan_passes
 from extract.reading.prefix import may_branch, may_share, shareable
+from extract.reading.sites import Readable, Site, first_output
 
 FLOAT16_SCALE = 4096.0
 """The factor of float16 gradients on their way back, since they would vanish below 6e-8."""
@@ -160,23 +153,24 @@ class _Attempt:
     ) -> Iterator[Callable[[], bool]]:
         """All hooks of a pass, removed when the context closes."""
         with_graph = self.backward and len(plan.level.indices) > 0
+        found_sites = sites_by_key(self.reader, self.sites)
         with ExitStack() as stack:
             if not with_graph:
                 stack.enter_context(torch.no_grad())
             stack.enter_context(_graph_from_embedding(self.model) if with_graph else nullcontext())
             if len(plan.kept.numbers):
-                for number, layer in enumerate(self.reader.layers):
-                    for site in self.sites:
-                        module = site_module(self.reader, layer, number, site)
-                        handle = module.register_forward_hook(self._watch((site, number), plan, found))
-                        stack.callback(handle.remove)
+                for key, site in found_sites.items():
+                    handle = site.module.register_forward_hook(self._watch(site, key, plan, found))
+                    stack.callback(handle.remove)
             yield stack.enter_context(narrowed(self.model, plan.level.ids.shape, read))
 
-    def _watch(self, key: tuple[str, int], plan: PlannedPass, found: AnswerOutput) -> Callable[..., Any]:
+    def _watch(
+        self, site: Site, key: tuple[str, int], plan: PlannedPass, found: AnswerOutput
+    ) -> Callable[..., Any]:
         """A hook on a site's module that takes the activations of kept rows and, later, their gradients."""
 
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-            hidden = site_output(self.reader, *key, output, plan.level.ids.shape)
+            hidden = site_output(self.reader, site, key, output, plan.level.ids.shape)
             rows, columns, numbers = plan.kept.of(hidden)
             shape = (self.texts.n_rows, hidden.shape[2])
             if key not in found.activations:
@@ -186,14 +180,16 @@ class _Attempt:
                 into = found.gradients.setdefault(key, torch.zeros(shape, device=hidden.device))
 
                 def collect(gradient: Tensor) -> None:
-                    into.index_add_(0, numbers, gradient[rows, columns].float())
+                    of_site = gradient.reshape(hidden.shape)[rows, columns].float() / site.scale
+                    into.index_add_(0, numbers, of_site)
 
-                hidden.register_hook(collect)  # type: ignore[no-untyped-call]
+                # What the model goes on with is the module's own tensor.
+                first_output(output).register_hook(collect)
             if self.shift is None or key != ("resid_post", self.shift.layer):
                 return None
-            hidden = hidden.clone()
-            hidden[rows, columns] += self.shift.values.to(hidden)[numbers]
-            return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+            shifted = hidden.clone()
+            shifted[rows, columns] += self.shift.values.to(hidden)[numbers]
+            return site.write(output, hidden, shifted)
 
         return hook
 

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
-from extract.reading.hooks import Edit, NotFiniteError, Readable, edited, narrowed
+from extract.reading.hooks import Edit, NotFiniteError, edited, narrowed
 from extract.reading.prefix import prefix_cache, shareable, shared_length
+from extract.reading.sites import Readable
 from fi_store.errors import ExtractionError
 
 
@@ -99,7 +100,7 @@ class Decoding:
         if "position_ids" in inspect.signature(model.forward).parameters:
             positions = (self._mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
             options["position_ids"] = positions.to(self.device)
-        with edited(self.reader, edit), narrowed(model, ids.shape, last) as was_narrowed:
+        with edited(self.reader, edit, ids.shape), narrowed(model, ids.shape, last) as was_narrowed:
             output = model(
                 input_ids=ids.to(self.device),
                 attention_mask=self._mask.to(self.device),

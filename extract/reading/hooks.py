@@ -7,37 +7,21 @@ so the model itself still applies scaling and soft caps to the logits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from extract.models import ModelReference
 from extract.reading.batch import Batch, Level
 from extract.reading.prefix import may_branch, may_share, shareable
+from extract.reading.sites import Readable, Site, first_output, site_of
 from fi_store.errors import ExtractionError
-
-CHILDREN = {
-    "attn_out": ("self_attn", "attn", "attention", "self_attention"),
-    "mlp_out": ("mlp", "feed_forward", "ffn", "block_sparse_moe"),
-}
-"""Names of the attention and MLP modules of a decoder layer in transformers."""
 
 
 class NotFiniteError(ExtractionError):
     """An activation is NaN or infinite."""
-
-
-class Readable(Protocol):
-    """What reading needs from a model. `extract.models.Reader` has it."""
-
-    @property
-    def reference(self) -> ModelReference: ...
-    @property
-    def layers(self) -> Sequence[nn.Module]: ...
-    def active(self) -> AbstractContextManager[Any]: ...
 
 
 class Edit(NamedTuple):
@@ -149,38 +133,32 @@ def _captured(
 ) -> Iterator[None]:
     """Captures the activations of the kept positions into a dict while the context is open."""
 
-    def keep(site: str, layer: int) -> Callable[[nn.Module, Any, Any], None]:
+    def keep(site: Site, key: tuple[str, int]) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            hidden = site_output(reader, site, layer, output, level.ids.shape)
-            into[site, layer] = hidden[level.rows.to(hidden.device), level.columns.to(hidden.device)]
+            hidden = site_output(reader, site, key, output, level.ids.shape)
+            into[key] = hidden[level.rows.to(hidden.device), level.columns.to(hidden.device)]
 
         return hook
 
-    handles = []
-    try:
-        for number, layer in enumerate(reader.layers):
-            for site in sites:
-                module = site_module(reader, layer, number, site)
-                handles.append(module.register_forward_hook(keep(site, number)))
+    with ExitStack() as stack:
+        for key, site in sites_by_key(reader, sites).items():
+            stack.callback(site.module.register_forward_hook(keep(site, key)).remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
-def edited(reader: Readable, edit: Edit | None) -> Iterator[None]:
-    """Applies an edit while the context is open."""
+def edited(reader: Readable, edit: Edit | None, shape: torch.Size) -> Iterator[None]:
+    """Applies an edit to a pass over ids of `shape` (B, T) while the context is open."""
     if edit is None:
         yield
         return
+    site, key = site_of(reader, edit.layer, edit.site), (edit.site, edit.layer)
 
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        changed = edit.change(output[0] if isinstance(output, tuple) else output)
-        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+        hidden = site_output(reader, site, key, output, shape)
+        return site.write(output, hidden, edit.change(hidden))
 
-    module = site_module(reader, reader.layers[edit.layer], edit.layer, edit.site)
-    handle = module.register_forward_hook(hook)
+    handle = site.module.register_forward_hook(hook)
     try:
         yield
     finally:
@@ -195,35 +173,33 @@ def add_vectors(hidden: Tensor, rows: Tensor, columns: Tensor, values: Tensor) -
     return changed
 
 
-def site_output(reader: Readable, site: str, layer: int, output: Any, shape: torch.Size) -> Tensor:
+def sites_by_key(reader: Readable, sites: Sequence[str]) -> dict[tuple[str, int], Site]:
+    """The given sites of all layers, by site and layer.
+
+    Raises:
+        ExtractionError: a layer has no such site.
+    """
+    return {
+        (site, layer): site_of(reader, layer, site) for layer in range(len(reader.layers)) for site in sites
+    }
+
+
+def site_output(reader: Readable, site: Site, key: tuple[str, int], output: Any, shape: torch.Size) -> Tensor:
     """The activations (B, T, d_model) in what a site's module returned, in a pass over ids of `shape` (B, T).
 
     Raises:
         ExtractionError: they are of another shape (several streams in one tensor, for example).
     """
-    hidden = output[0] if isinstance(output, tuple) else output
-    if not isinstance(hidden, Tensor) or hidden.dim() != 3 or hidden.shape[:2] != shape:
-        found = tuple(hidden.shape) if isinstance(hidden, Tensor) else type(hidden).__name__
+    hidden = site.read(output, shape)
+    if hidden is None:
+        returned, (name, layer) = first_output(output), key
+        found = tuple(returned.shape) if isinstance(returned, Tensor) else type(returned).__name__
         raise ExtractionError(
             f"Layer {layer} of {reader.reference.text} ({type(reader.layers[layer]).__name__}) returns {found} for "
-            f"{site}, not one vector for each of {tuple(shape)} tokens.",
+            f"{name}, not one vector for each of {tuple(shape)} tokens.",
             hint="use models whose layers have a single residual stream",
         )
     return hidden
-
-
-def site_module(reader: Readable, layer: nn.Module, number: int, site: str) -> nn.Module:
-    """The module whose output is a site: the decoder layer itself, its attention or its MLP."""
-    if site == "resid_post":
-        return layer
-    for name in CHILDREN[site]:
-        child = getattr(layer, name, None)
-        if isinstance(child, nn.Module):
-            return child
-    raise ExtractionError(
-        f"Layer {number} of {reader.reference.text} ({type(layer).__name__}) has no module for {site}.",
-        hint="leave it out: --sites resid_post",
-    )
 
 
 @contextmanager

@@ -17,10 +17,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from extract.reading.hooks import Edit, NotFiniteError, Readable, add_vectors, edited, narrowed, run_level
+from extract.reading.hooks import Edit, NotFiniteError, add_vectors, edited, narrowed, run_level
 from extract.reading.likelihood import divergence_terms
 from extract.reading.passes import AnswerTexts, PlannedPass, Positions, Scoring, plan_passes
 from extract.reading.prefix import may_branch, may_share, shareable
+from extract.reading.sites import Readable
 
 SAME = 1e-3
 """Nats by which a token's log-probability may change when layers are skipped without a patch."""
@@ -125,10 +126,11 @@ class CleanReading:
                 cache.batch_select_indices(level.parent)
                 before.layers[skipped:] = cache.layers[skipped:]
             with ExitStack() as stack:
+                if patch is not None and len(found[number].numbers):  # it may look for sites: before skipping
+                    edit = patch.edit(found[number])
+                    stack.enter_context(edited(self.reader, edit, level.ids.shape))
                 if skipped:
                     stack.enter_context(self._skipping(one, skipped))
-                if patch is not None and len(found[number].numbers):
-                    stack.enter_context(edited(self.reader, patch.edit(found[number])))
                 was_narrowed = stack.enter_context(narrowed(model, level.ids.shape, one.plan.scored))
                 output = run_level(
                     model, level, before, keep_cache=not last, send_positions=self._send_positions(model)

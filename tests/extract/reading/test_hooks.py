@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
 import torch
 from hypothesis import example, given
@@ -19,6 +13,7 @@ from extract.reading import NotFiniteError, hooks, may_branch, padded_length, re
 from extract.reading.batch import Batch, plan_batches
 from extract.reading.prefix import MIN_SHARED, shared_length
 from fi_store.errors import ExtractionError
+from tests.helpers.plain import Plain
 from tests.helpers.small_runs import loaded
 from tests.helpers.tiny import TinyModels
 
@@ -76,21 +71,6 @@ def test_activations_and_logits_are_what_the_model_computes(pair: LoadedPair, si
         # transformers' last hidden state is after the final norm.
         last = reader.final_norm(found.activations["resid_post", reader.n_layers - 1][row])
         torch.testing.assert_close(last, hidden[-1][0, at], rtol=1e-4, atol=1e-4)
-
-
-@dataclass(frozen=True)
-class Plain:
-    """A model of another architecture, with what reading needs."""
-
-    model: Any
-    reference: Any = None
-
-    @property
-    def layers(self) -> Sequence[torch.nn.Module]:
-        return list(self.model.transformer.h)
-
-    def active(self) -> AbstractContextManager[Any]:
-        return nullcontext(self.model)
 
 
 def other_architecture(name: str) -> Plain:
@@ -154,13 +134,6 @@ def test_activations_that_are_not_finite_are_refused(tiny_models: TinyModels) ->
         pair.base.layers[1].mlp.down_proj.weight[0, 0] = float("nan")  # type: ignore[union-attr,operator,index]
     with pytest.raises(NotFiniteError, match=r"llama-other.*layer 1, resid_post"):
         read_batch(pair.base, batch(), ("resid_post",), logits=False)
-
-
-def test_a_layer_without_the_module_of_a_site_is_refused(pair: LoadedPair) -> None:
-    reader = copy.copy(pair.base)
-    reader._layers = [torch.nn.Identity()]
-    with pytest.raises(ExtractionError, match="no module for mlp_out"):
-        read_batch(reader, batch(), ("mlp_out",), logits=False)
 
 
 def test_layers_that_return_several_streams_are_refused_by_name(tiny_models: TinyModels) -> None:

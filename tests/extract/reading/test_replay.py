@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -23,6 +21,7 @@ from transformers import (
 from extract.reading import AnswerTexts, NotFiniteError, Patch, Scoring, read_clean, replay
 from extract.reading.likelihood import END
 from extract.reading.passes import Counted
+from tests.helpers.plain import Plain
 
 OPENING = list(range(100, 112))
 PROMPTS = [[*OPENING, *range(20, 20 + count)] for count in (5, 9, 3)]
@@ -36,27 +35,6 @@ CLASSES = {
     "response": ("response",),
     "start, response": ("start", "response"),
 }
-
-
-@dataclass(frozen=True)
-class Plain:
-    """A model of some architecture, with what reading needs."""
-
-    model: Any
-    text: str = "tiny"
-
-    @property
-    def reference(self) -> Any:
-        return self
-
-    @property
-    def layers(self) -> Sequence[torch.nn.Module]:
-        return list(
-            self.model.transformer.h if hasattr(self.model, "transformer") else self.model.model.layers
-        )
-
-    def active(self) -> AbstractContextManager[Any]:
-        return nullcontext(self.model)
 
 
 def architecture(name: str) -> Plain:
@@ -133,6 +111,9 @@ def padding() -> Tensor:
 def module_of(reader: Plain, site: str, layer: int) -> torch.nn.Module:
     module = reader.layers[layer]
     names = {"attn_out": ("self_attn", "attn"), "mlp_out": ("mlp",), "resid_post": ()}[site]
+    if hasattr(module, "post_feedforward_layernorm"):  # what Gemma adds is normalized first
+        norms = {"attn_out": "post_attention_layernorm", "mlp_out": "post_feedforward_layernorm"}
+        return getattr(module, norms[site]) if site in norms else module  # type: ignore[no-any-return]
     return next((getattr(module, name) for name in names if hasattr(module, name)), module)
 
 
