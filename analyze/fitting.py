@@ -11,7 +11,7 @@ from analyze.extraction import Extraction, SiteLayer
 from analyze.features import LayerEffects, measure_effects, other_side
 from analyze.fit import FitOptions, Pretrained, as_dictionary, fit_dictionary, load_pretrained
 from analyze.groups import Residuals
-from fi_store.config import RunConfig
+from fi_store.config import DictionaryKind, RunConfig
 from fi_store.progress import Progress
 from fi_store.store import Store, dictionary_path
 from fi_store.store.tables import Model, Run
@@ -31,27 +31,34 @@ class Fitted:
 
 
 def fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, progress: Progress) -> Fitted:
-    """Learns and saves the dictionaries; none if the models are identical or cannot be compared.
+    """Learns and saves the dictionaries; none if the models are identical.
 
     Raises:
         AnalysisError: nothing can be learned from the activations, or a ready dictionary does not fit.
     """
-    reason = _no_dictionary_reason(store, run, config)
-    if reason is not None:
-        warn(store, run, progress, reason)
+    if _identical(store, run):
+        warn(
+            store,
+            run,
+            progress,
+            "The models' activations are identical on every text, so there are no features to look for.",
+        )
         return Fitted([], Residuals({}, extraction))
     with store.session() as session:
-        n_layers = min(session.get_one(Model, m).n_layers for m in (run.base_model_id, run.target_model_id))
+        models = [session.get_one(Model, m) for m in (run.base_model_id, run.target_model_id)]
     site_layers: list[SiteLayer] = [
-        (site, layer) for site in config.sites for layer in config.analyzed_layers(n_layers)
+        (site, layer)
+        for site in config.sites
+        for layer in config.analyzed_layers(max(model.n_layers for model in models))
     ]
+    kind = config.dictionary_kind((models[0].d_model, models[1].d_model))
     ready = _ready_dictionary(store, run, config, site_layers, progress)
     layers: list[LayerEffects] = []
     residuals: dict[tuple[Side, int], torch.Tensor] = {}
     with progress.task("learning dictionaries", len(site_layers) * config.dictionary_steps) as advance:
         for site_layer in site_layers:
             effects, activations = _fit_one(
-                run, config, extraction, site_layer, ready.get(site_layer), 0, advance
+                run, config, kind, extraction, site_layer, ready.get(site_layer), 0, advance
             )
             residuals |= {(side, len(layers)): activations[side] for side in SIDES}
             layers.append(effects)
@@ -61,7 +68,7 @@ def fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, p
             store,
             run,
             progress,
-            "The models have different widths, so there is no mean shift and no latent scaling.",
+            "The models have different widths, so a crosscoder was learned, without mean shift and latent scaling.",
         )
     others = []
     for number in range(1, config.dictionary_seeds):
@@ -71,7 +78,7 @@ def fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, p
         ) as advance:
             again = []
             for site_layer in site_layers:
-                again.append(_fit_one(run, config, extraction, site_layer, None, number, advance)[0])
+                again.append(_fit_one(run, config, kind, extraction, site_layer, None, number, advance)[0])
             others.append(again)
     return Fitted(layers, Residuals(residuals, extraction), others)
 
@@ -79,6 +86,7 @@ def fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, p
 def _fit_one(
     run: Run,
     config: RunConfig,
+    kind: DictionaryKind,
     extraction: Extraction,
     site_layer: SiteLayer,
     ready: Pretrained | None,
@@ -100,14 +108,14 @@ def _fit_one(
     options = FitOptions(
         site=site_layer[0],
         layer=site_layer[1],
-        n_latents=config.n_latents or default_latents(config.dictionary, rows),
+        n_latents=config.n_latents or default_latents(kind, rows),
         k=config.k,
         steps=config.dictionary_steps,
         batch=config.dictionary_batch,
         seed=config.seed + number,
     )
     classes = torch.from_numpy(extraction.rows.position_class)[train]
-    learned = fit_dictionary(config.dictionary, rows, classes, options, advance)
+    learned = fit_dictionary(kind, rows, classes, options, advance)
     measured = measure_effects(extraction, learned, activations, first)
     return measured, activations
 
@@ -140,21 +148,13 @@ def _ready_dictionary(
     return {ready.site_layer(site_layers): ready}
 
 
-def _no_dictionary_reason(store: Store, run: Run, config: RunConfig) -> str | None:
-    """Why no dictionary can be learned, as a sentence; None if one can."""
-    found = store.rows(
-        "select count(*) as n, count(relative_difference) as comparable, max(relative_difference) as largest"
-        " from activation_summary where run_id = $run",
+def _identical(store: Store, run: Run) -> bool:
+    """Whether both models' activations are equal on every text."""
+    (found,) = store.rows(
+        "select max(relative_difference) as largest from activation_summary where run_id = $run",
         run=run.extraction_run_id,
-    )[0]
-    if found["comparable"] < found["n"] and config.dictionary != "crosscoder":
-        return (
-            "The models have different widths, so only a crosscoder can be learned (--dictionary crosscoder). Layers "
-            "are still compared by CKA."
-        )
-    if found["largest"] == 0:
-        return "The models' activations are identical on every text, so there are no features to look for."
-    return None
+    )
+    return bool(found["largest"] == 0)
 
 
 def warn(store: Store, run: Run, progress: Progress, message: str) -> None:

@@ -227,7 +227,7 @@ def _gradient_size(job: Job) -> int:
 
 def _row_values(job: Job, *readers: Reader) -> int:
     """Numbers per kept row over all layers and sites of some readers."""
-    return sum(reader.n_layers * reader.d_model for reader in readers) * len(job.config.sites)
+    return sum(job.n_layers * reader.d_model for reader in readers) * len(job.config.sites)
 
 
 def _disk_bytes(job: Job, n_rows: int) -> int:

@@ -54,7 +54,7 @@ class Job:
     units: list[Unit]
     pair: LoadedPair
     first: Side
-    n_layers: int  # layers that both models have
+    n_layers: int  # of the deeper model
     written_layers: frozenset[int]  # layers whose activations go to disk
     dtype: str  # the type in which both models compute, by torch's name
     answering: dict[Side, str | None]  # a hash of what determines a model's answers besides its fingerprint
@@ -72,14 +72,15 @@ def prepare(
     """Decides rendering, tokenization, vocabulary and units. A resumed run passes its own `rendering`.
 
     Raises:
-        UsageError: there are no prompts or equal ones, or the models have no such layer.
+        UsageError: there are no prompts or equal ones, or the models have no such layer or need another dictionary.
         ExtractionError: a model cannot read a prompt or has no such site, or the vocabularies have nothing in common.
     """
     _refuse_unusable(suite)
     units = assign_units(suite, config.seed)
     warnings = lone_categories(units)
-    n_layers = min(pair.base.n_layers, pair.target.n_layers)
+    n_layers = pair.depths.n_layers
     written_layers = frozenset(config.written_layers(n_layers))  # refuses a layer that no model has
+    config.dictionary_kind((pair.base.d_model, pair.target.d_model))  # refuses one that needs equal widths
     texts = [text for prompt in suite.prompts for text in (prompt.text, prompt.control) if text]
     if rendering is None:
         rendering, changed = choose_rendering(pair, texts, config.chat_template, Wishes.of(config))
@@ -98,6 +99,12 @@ def prepare(
     if not tokenizers.shared:
         warnings.append(
             "The models read different tokens. Only positions where both have a token boundary are compared."
+        )
+    if base.n_layers != target.n_layers:
+        deeper = max((base, target), key=lambda reader: reader.n_layers)
+        warnings.append(
+            f"The models have {base.n_layers} and {target.n_layers} layers. A layer is compared with the one at the "
+            f"same relative depth, and numbered as in {deeper.reference.text}."
         )
     vocabulary = map_vocabularies(base.tokenizer, target.tokenizer, base.vocab_size, target.vocab_size)
     if vocabulary.coverage is not None:

@@ -114,7 +114,7 @@ def _check_activations(store: Store, run: Run, config: RunConfig) -> None:
     )
     present = {int(row["layer"]) for row in rows}
     depth = store.rows(
-        "SELECT min(n_layers) AS n FROM model WHERE id IN ($base, $target)",
+        "SELECT max(n_layers) AS n FROM model WHERE id IN ($base, $target)",
         base=run.base_model_id,
         target=run.target_model_id,
     )[0]["n"]

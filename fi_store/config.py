@@ -103,7 +103,10 @@ class RunConfig(BaseModel):
         default="on",
         description="Backward passes that show through which layers the difference passes: on or off.",
     )
-    dictionary: DictionaryKind = Field(default="paired_sae", description="The kind of dictionary to learn.")
+    dictionary: DictionaryKind | Literal["auto"] = Field(
+        default="auto",
+        description="The kind of dictionary to learn. auto: a paired SAE, or a crosscoder across widths.",
+    )
     dictionary_seeds: int = Field(
         default=1,
         ge=1,
@@ -233,6 +236,25 @@ class RunConfig(BaseModel):
     def store_path(self) -> Path:
         """The DuckDB file of this project."""
         return self.store if self.store is not None else self.output_dir / "fi-store.duckdb"
+
+    def dictionary_kind(self, widths: tuple[int, int]) -> DictionaryKind:
+        """The kind of dictionary for two models of these widths.
+
+        Raises:
+            UsageError: the kind that was asked for needs models of one width.
+        """
+        same = widths[0] == widths[1]
+        if not same and (self.dictionary_file is not None or self.dictionary not in ("auto", "crosscoder")):
+            asked = (
+                "--dictionary-file" if self.dictionary_file is not None else f"--dictionary {self.dictionary}"
+            )
+            raise UsageError(
+                f"{asked} needs models of one width, and these have {widths[0]} and {widths[1]}.",
+                hint="leave it out: a crosscoder is learned for models of different widths",
+            )
+        if self.dictionary != "auto":
+            return self.dictionary
+        return "paired_sae" if same else "crosscoder"
 
     def analyzed_layers(self, n_layers: int) -> list[int]:
         """The layers, ascending, that `layers` selects in models with `n_layers` layers.

@@ -2,8 +2,8 @@
 
 It reads the summaries that the extraction wrote to the store, never activations. Values are means over prompts;
 intervals are over clusters of prompts: a jackknife for CKA (`cka.py` says why), BCa for the two means. Models of
-different widths get only CKA; models of different depths get the whole layer x layer matrix, with labels such as
-"b03-t05". This only describes: it neither chooses nor tests candidates.
+different widths get only CKA; layers of models of different depths are paired as `fi_store.layers` says, with labels
+such as "b03-t05". This only describes: it neither chooses nor tests candidates.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from analyze.pair.cka import MIN_UNITS, Similarity, cka
 from analyze.pair.summaries import LayerSummary, check_units, read_layers, sites, without_grams
 from analyze.stats import mean_interval
 from fi_store.errors import AnalysisError
+from fi_store.layers import Depths
 from fi_store.method import METHOD
 from fi_store.store import Store, write_facts
 from fi_store.store.tables import LayerSimilarity, Model, Run
@@ -32,16 +33,6 @@ class Similarities(NamedTuple):
 
     rows: list[dict[str, Any]]
     notes: list[str]
-
-
-class LayerPair(NamedTuple):
-    """A layer of the base and the target's layer that is most similar to it."""
-
-    site: str
-    position_class: str
-    layer_base: int
-    layer_target: int
-    cka: float
 
 
 def layer_similarities(
@@ -63,24 +54,20 @@ def layer_similarities(
     """
     with store.session() as session:
         models = [session.get_one(Model, name) for name in (run.base_model_id, run.target_model_id)]
-    same_depth = models[0].n_layers == models[1].n_layers
+    depths = Depths(models[0].n_layers, models[1].n_layers)
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     for site in sites(store, run):
         by_class: dict[str, list[LayerSummary]] = {}
         pairs: list[dict[str, Any]] = []
         for position_class, layer in read_layers(store, run, site, half):
-            kept = by_class.setdefault(position_class, [])
-            if same_depth:
-                pairs += _cka_rows([layer], [layer], site, position_class, notes, same_depth=True)
-                layer = without_grams(layer)  # n x n each: hold those of one layer at a time
-            kept.append(layer)
+            pairs += _cka_rows(layer, site, position_class, depths, notes)
+            # The Gram matrices take n x n each: those of one layer are held at a time.
+            by_class.setdefault(position_class, []).append(without_grams(layer))
         for position_class in (name for name in POSITION_CLASSES if name in by_class):
             layers = by_class[position_class]
             check_units(layers, site)
-            if not same_depth:
-                pairs += _cka_rows(layers, layers, site, position_class, notes, same_depth=False)
-            rows += _mean_rows(layers, site, position_class, same_depth, draws, seed)
+            rows += _mean_rows(layers, site, position_class, depths, draws, seed)
         rows += pairs
     if not rows:
         raise AnalysisError(
@@ -93,7 +80,7 @@ def layer_similarities(
 def write_similarity(store: Store, run_id: str) -> Similarities:
     """Computes and stores a run's own similarities, replacing earlier ones; rows of outside files stay.
 
-    Undefined values are logged as warnings. If the depths differ, the best-matching layers are logged as a choice.
+    Undefined values are logged as warnings.
     """
     run = store.run(run_id)
     found = layer_similarities(store, run, seed=run.seed)
@@ -102,24 +89,7 @@ def write_similarity(store: Store, run_id: str) -> Similarities:
         write_facts(session, LayerSimilarity, table, replace={"run_id": run.id, "source": SOURCE})
     for note in found.notes:
         store.event(run.id, "analyze", "warning", note)
-    if any(row["layer_base"] != row["layer_target"] for row in found.rows):
-        pairs = [pair._asdict() for pair in matched_layers(found.rows)]
-        store.event(
-            run.id, "analyze", "choice", "layers of different depths matched by CKA", detail={"pairs": pairs}
-        )
     return found
-
-
-def matched_layers(rows: Sequence[dict[str, Any]]) -> list[LayerPair]:
-    """For every layer of the base, the target's layer with the largest CKA (the first one on a tie)."""
-    best: dict[tuple[str, str, int], LayerPair] = {}
-    for row in rows:
-        if row["metric"] != "cka" or row["source"] != SOURCE:
-            continue
-        key = (row["site"], row["position_class"], row["layer_base"])
-        if key not in best or row["value"] > best[key].cka:
-            best[key] = LayerPair(*key, row["layer_target"], row["value"])
-    return list(best.values())
 
 
 _SCHEMA = pa.schema(
@@ -131,40 +101,26 @@ _SCHEMA = pa.schema(
 
 
 def _cka_rows(
-    bases: Sequence[LayerSummary],
-    targets: Sequence[LayerSummary],
-    site: str,
-    position_class: str,
-    notes: list[str],
-    *,
-    same_depth: bool,
+    layer: LayerSummary, site: str, position_class: str, depths: Depths, notes: list[str]
 ) -> list[dict[str, Any]]:
-    """One row per pair of a base layer and a target layer; undefined pairs are reported in `notes`."""
-    rows = []
-    for left in bases:
-        for right in targets:
-            if left.base is None or right.target is None:
-                if left is right and len(left.units) < MIN_UNITS:
-                    notes.append(
-                        f"CKA of layer {left.layer} ({site}, {position_class}) needs {MIN_UNITS} prompts."
-                    )
-                continue
-            found = cka(left.base, right.target)
-            if found is None:
-                notes.append(
-                    f"CKA of layers {left.layer} and {right.layer} ({site}, {position_class}) is undefined:"
-                    " one model's vectors do not vary over the prompts."
-                )
-                continue
-            row = _row(
-                "cka", found, len(left.units), site, position_class, left.layer, right.layer, same_depth
-            )
-            rows.append(row)
-    return rows
+    """The row of a layer's CKA; none, with a sentence in `notes`, where it is undefined."""
+    name = depths.label(layer.layer)
+    if layer.base is None or layer.target is None:
+        if len(layer.units) < MIN_UNITS:
+            notes.append(f"CKA of layer {name} ({site}, {position_class}) needs {MIN_UNITS} prompts.")
+        return []
+    found = cka(layer.base, layer.target)
+    if found is None:
+        notes.append(
+            f"CKA of layer {name} ({site}, {position_class}) is undefined: one model's vectors do not vary over the "
+            "prompts."
+        )
+        return []
+    return [_row("cka", found, len(layer.units), site, position_class, layer.layer, depths)]
 
 
 def _mean_rows(
-    layers: Sequence[LayerSummary], site: str, position_class: str, same_depth: bool, draws: int, seed: int
+    layers: Sequence[LayerSummary], site: str, position_class: str, depths: Depths, draws: int, seed: int
 ) -> list[dict[str, Any]]:
     """The rows of the two means; all layers are columns of one bootstrap."""
     with_means = [layer for layer in layers if layer.means]
@@ -181,10 +137,7 @@ def _mean_rows(
             if interval is not None:
                 limits = float(interval.low[column]), float(interval.high[column])
                 found = Similarity(float(interval.estimate[column]), *limits)
-            row = _row(
-                metric, found, len(clusters), site, position_class, layer.layer, layer.layer, same_depth
-            )
-            rows.append(row)
+            rows.append(_row(metric, found, len(clusters), site, position_class, layer.layer, depths))
     return rows
 
 
@@ -194,18 +147,17 @@ def _row(
     n_units: int,
     site: str,
     position_class: str,
-    layer_base: int,
-    layer_target: int,
-    same_depth: bool,
+    layer: int,
+    depths: Depths,
 ) -> dict[str, Any]:
     return {
         "source": SOURCE,
         "metric": metric,
         "site": site,
-        "label": str(layer_base) if same_depth else f"b{layer_base:02d}-t{layer_target:02d}",
+        "label": depths.label(layer),
         "position_class": position_class,
-        "layer_base": layer_base,
-        "layer_target": layer_target,
+        "layer_base": depths.own("base", layer),
+        "layer_target": depths.own("target", layer),
         "value": found.value,
         "ci_low": found.low,
         "ci_high": found.high,

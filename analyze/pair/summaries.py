@@ -30,7 +30,7 @@ class LayerSummary:
     units: npt.NDArray[np.int64]  # (n,)
     clusters: npt.NDArray[np.int64]  # (n,)
     means: dict[str, Floats]  # metric -> (n,); empty if the widths differ
-    base: Gram | None  # of (n, d) mean vectors; None if this model has no such layer, or n < 4
+    base: Gram | None  # of (n, d) mean vectors; None if n < 4
     target: Gram | None
 
 
@@ -93,8 +93,7 @@ def _make_layer(layer: int, table: pa.Table) -> LayerSummary:
     grams: list[Gram | None] = []
     for name in ("mean_base", "mean_target"):
         vectors = _vectors(table[name], layer)
-        usable = vectors is not None and len(first) >= MIN_UNITS
-        grams.append(make_gram(per_unit(vectors), clusters) if usable and vectors is not None else None)
+        grams.append(make_gram(per_unit(vectors), clusters) if len(first) >= MIN_UNITS else None)
     return LayerSummary(layer, unit[first], clusters, means, grams[0], grams[1])
 
 
@@ -105,16 +104,14 @@ def _numbers(column: pa.ChunkedArray, layer: int) -> Floats:
     return values
 
 
-def _vectors(column: pa.ChunkedArray, layer: int) -> Floats | None:
-    """(n, d) from a column of n lists; None if all are empty, because this model has no such layer."""
+def _vectors(column: pa.ChunkedArray, layer: int) -> Floats:
+    """(n, d) from a column of n lists."""
     lists = column.combine_chunks()
     flat = np.asarray(lists.flatten().to_numpy(zero_copy_only=False), dtype=np.float64)
     lengths = np.asarray(lists.value_lengths().to_numpy(zero_copy_only=False))
-    if not flat.size:
-        return None
-    if np.any(lengths != lengths[0]):
+    if not flat.size or np.any(lengths != lengths[0]):
         raise AnalysisError(
-            f"The mean vectors of layer {layer} have different lengths.", hint="fi-store doctor"
+            f"The mean vectors of layer {layer} are missing or of different lengths.", hint="fi-store doctor"
         )
     return flat.reshape(len(lengths), -1)
 

@@ -16,6 +16,7 @@ from extract.models.loading import Loading, find_source
 from extract.models.precision import choose_device
 from extract.models.reader import Reader
 from extract.models.references import parse_reference
+from fi_store.layers import Depths
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +33,11 @@ class LoadedPair:
     dtype_reason: str
     quantization: str
     warnings: list[str]
+
+    @property
+    def depths(self) -> Depths:
+        """The numbers of layers."""
+        return Depths(self.base.n_layers, self.target.n_layers)
 
 
 def load_pair(

@@ -150,7 +150,7 @@ class Prober:
                 arm_id=row["arm_id"],
                 path=self.store.folder / row["path"] if row["path"] else None,
                 site=row["site"] or "",
-                layer=row["layer"] or 0,
+                layer=self._job.pair.depths.own(row["side"], row["layer"] or 0),
                 position_classes=frozenset(row["position_classes"] or ()),
             )
             for row in rows

@@ -9,7 +9,7 @@ attribution patching, Nanda 2023; Syed et al. 2023).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
@@ -28,6 +28,7 @@ from extract.reading.units import (
     batch_units,
     by_unit,
     find_units,
+    in_pair,
     reader_of,
     row_groups,
     row_numbers,
@@ -152,6 +153,11 @@ class _Batcher:
                     gradients=backward,
                     logits=True,
                 )
+                output = replace(
+                    output,
+                    activations=in_pair(self.pair, side, output.activations),
+                    gradients=in_pair(self.pair, side, output.gradients),
+                )
                 self.rows.add(side, rows, output.activations)
             if output.logits is None:
                 raise AssertionError("logits were requested")
@@ -229,5 +235,5 @@ class _Batcher:
                     self._gradients(side, (site, layer), reader.d_model)
         if self.pair.base.d_model == self.pair.target.d_model:
             for site in self.sites:
-                for layer in range(min(self.pair.base.n_layers, self.pair.target.n_layers)):
+                for layer in range(self.pair.depths.n_layers):
                     self._attributions((site, layer))

@@ -89,7 +89,7 @@ def _visible(piece: str | None, text: str) -> str:
 def summary_table(
     run_id: str, chunk: int, sequences: Sequence[ReadSequence], reading: PairReading
 ) -> pa.Table:
-    """The rows of `activation_summary`: one per sequence, site, layer (if both models have it) and position class."""
+    """The rows of `activation_summary`: one per sequence, site, layer and position class."""
     groups = _groups(sequences)
     base, target = reading.activations["base"], reading.activations["target"]
     keys = sorted(base.keys() & target.keys())

@@ -12,6 +12,7 @@ from torch import Tensor
 from extract.reading.batch import Batch, plan_batches
 from extract.reading.divergence import Divergence, VocabularyMap, diverge
 from extract.reading.hooks import read_batch
+from extract.reading.units import in_pair
 from extract.texts import ReadSequence
 from fi_store.progress import Stopwatch
 from fi_store.vocabulary import SIDES, Side
@@ -92,7 +93,7 @@ def read_controls(
             reader = pair.base if side == "base" else pair.target
             with watch.stage("read_" + side):
                 output = read_batch(reader, batch.tokens(side, pair.device), sites, logits=True)
-                found.add(side, batch.rows, output.activations)
+                found.add(side, batch.rows, in_pair(pair, side, output.activations))
             if output.logits is None:
                 raise AssertionError("logits were requested")
             logits[side] = output.logits

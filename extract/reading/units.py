@@ -71,6 +71,21 @@ def reader_of(pair: LoadedPair, side: Side) -> Reader:
     return pair.base if side == "base" else pair.target
 
 
+def in_pair(
+    pair: LoadedPair, side: Side, own: Mapping[tuple[str, int], Tensor]
+) -> dict[tuple[str, int], Tensor]:
+    """What was read in one model by site and layer, under the numbers that the layers have in the pair."""
+    depths = pair.depths
+    numbers = [(layer, depths.own(side, layer)) for layer in range(depths.n_layers)]
+    sites = {site for site, _ in own}
+    return {
+        (site, layer): own[site, number]
+        for layer, number in numbers
+        for site in sites
+        if (site, number) in own
+    }
+
+
 def scorings_of(pair: LoadedPair, vocabulary: VocabularyMap) -> dict[Side, Scoring]:
     """How the predictions of either model are read."""
     made: dict[Side, Scoring] = {}

@@ -51,7 +51,7 @@ class ConfigOption:
 _QUANTIZATION = Literal["auto", "fp32", "fp16", "bf16", "int8", "nf4"]
 _SWITCH = Literal["on", "off"]
 _INTERVENTIONS = Literal["default", "full", "off"]
-_DICTIONARY = Literal["paired_sae", "crosscoder", "diff_sae", "pca", "mean_diff"]
+_DICTIONARY = Literal["auto", "paired_sae", "crosscoder", "diff_sae", "pca", "mean_diff"]
 
 CONFIG_OPTIONS = tuple(
     ConfigOption(*row)
@@ -76,7 +76,7 @@ CONFIG_OPTIONS = tuple(
         ("layers", str, "auto", "Layers to analyze: auto, all, or numbers such as 5,11,17."),
         ("sites", list[str], "resid_post", "Where in each layer activations are read: resid_post, attn_out, mlp_out."),
         ("attribution", _SWITCH, "on", "Backward passes that show through which layers the difference passes: on or off."),
-        ("dictionary", _DICTIONARY, "paired_sae", "The kind of dictionary to learn."),
+        ("dictionary", _DICTIONARY, "auto", "The kind of dictionary to learn. auto: a paired SAE, or a crosscoder across widths."),
         ("dictionary_seeds", int, "1", "Dictionaries per layer: the first is analyzed, the others show which groups recur."),
         ("dictionary_file", Path, None, "A folder with a pretrained sparse autoencoder, used at its layer instead of learning one."),
         ("n_latents", int, None, "Latents per dictionary. Default: 1024, or twice the width if that is more; at most one per row."),

@@ -24,41 +24,34 @@ PANELS = (
 
 
 def similarity_rows(table: pa.Table) -> list[Row]:
-    """One point per panel, series and layer: same-depth comparisons, or else each base layer's best match.
+    """One point per panel, series and layer, which is numbered as in the deeper model, at the residual stream if it was
+    read and at the first site otherwise.
 
     Of an outside file, only parameters of a single layer are drawn.
     """
-    best: dict[tuple[str, str, int, str], Row] = {}
+    rows = table.to_pylist()
     panels = {name: panel for panel, pair in enumerate(PANELS) for name in pair if name}
-    for row in table.to_pylist():
+    own_sites = {row["site"] for row in rows if row["source"] == "fi-store"}
+    site = "resid_post" if "resid_post" in own_sites else min(own_sites, default=None)
+    points = []
+    for row in rows:
         if row["metric"] not in panels or row["layer_base"] is None:
             continue
         outside = row["source"] != "fi-store"
-        if outside and row["layer_base"] != row["layer_target"]:
+        if row["layer_base"] != row["layer_target"] if outside else row["site"] != site:
             continue
-        series = OUTSIDE if outside else words.position_class(row["position_class"])
-        point = {
-            "panel": panels[row["metric"]],
-            "series": series,
-            "layer": row["layer_base"],
-            "value": row["value"],
-            "low": row["ci_low"],
-            "high": row["ci_high"],
-            "label": one_line(row["label"], 60),
-            "same_depth": row["layer_base"] == row["layer_target"],
-        }
-        key = (row["metric"], series, row["layer_base"], row["label"] if outside else "")
-        if key not in best or _nearer(point, best[key], row["metric"]):
-            best[key] = point
-    return sorted(best.values(), key=lambda point: (point["panel"], point["series"], point["layer"]))
-
-
-def _nearer(point: Row, other: Row, metric: str) -> bool:
-    if point["same_depth"] != other["same_depth"]:
-        return bool(point["same_depth"])
-    return bool(
-        point["value"] < other["value"] if "difference" in metric else point["value"] > other["value"]
-    )
+        points.append(
+            {
+                "panel": panels[row["metric"]],
+                "series": OUTSIDE if outside else words.position_class(row["position_class"]),
+                "layer": max(row["layer_base"], row["layer_target"]),
+                "value": row["value"],
+                "low": row["ci_low"],
+                "high": row["ci_high"],
+                "label": one_line(row["label"], 60),
+            }
+        )
+    return sorted(points, key=lambda point: (point["panel"], point["series"], point["layer"]))
 
 
 def layer_similarity(table: pa.Table, width: int = WIDE) -> Any | None:

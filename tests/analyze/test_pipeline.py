@@ -70,11 +70,12 @@ def test_a_group_recurs_if_the_span_contains_its_direction() -> None:
 
 
 def test_models_of_two_widths_are_analyzed_with_a_crosscoder(tiny_models: TinyModels, tmp_path: Path) -> None:
-    config = small_config(tiny_models.llama, tiny_models.llama_wide, **SMALL, dictionary="crosscoder")
+    config = small_config(tiny_models.llama, tiny_models.llama_wide, **SMALL)
     store, run_id = ingested(tmp_path, config, small_suite(16))
     with store:
         workflow.analyze(store, run_id, Progress())
         (row,) = store.rows("select * from dictionary where run_id = $run", run=run_id)
+        assert row["kind"] == "crosscoder"
         assert row["dark_matter"] is None
         assert row["mean_shift"] is None
         assert row["ev_base_d"] is not None

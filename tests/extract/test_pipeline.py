@@ -202,9 +202,16 @@ def test_models_with_different_widths_have_no_cosine(tiny_models: TinyModels, tm
         (found,) = store.rows(
             "SELECT count(cosine) AS c, count(relative_difference) AS r, max(layer) AS l FROM activation_summary"
         )
-        assert found == {"c": 0, "r": 0, "l": 1}
+        assert found == {"c": 0, "r": 0, "l": 2}
         assert rows_of(store, run_id, "base", 1).shape[1] == 32
         assert rows_of(store, run_id, "target", 1).shape[1] == 48
+        # The last of two layers is at the depth of the second and third of three.
+        assert torch.equal(rows_of(store, run_id, "base", 1), rows_of(store, run_id, "base", 2))
+        assert not torch.equal(rows_of(store, run_id, "target", 1), rows_of(store, run_id, "target", 2))
+        warnings = store.rows(
+            "SELECT message FROM run_event WHERE kind = 'warning' AND message LIKE '%layers%'"
+        )
+        assert "2 and 3 layers" in str(warnings[0]["message"])
         assert store.run().state == "extracted"
 
 

@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 from fi_store.cli.options import CONFIG_OPTIONS, DEMO_FIELDS, RESUMABLE_FIELDS
 from fi_store.commands import DEFAULT_FOLDER, DEFAULT_STORE
 from fi_store.config import EXTRACTION_FIELDS, RunConfig, make_config
-from fi_store.errors import ConfigError
+from fi_store.errors import ConfigError, UsageError
 from fi_store.method import METHOD
 
 PAIR = {"base_model": "a", "target_model": "b"}
@@ -147,3 +147,14 @@ def test_naming_options_that_do_not_fit_are_refused(options: dict[str, Any], wor
 def test_the_address_of_an_endpoint_has_no_slash_at_its_end() -> None:
     config = make_config(None, **PAIR, naming_model=" m ", naming_url="https://host/v1/")
     assert (config.naming_model, config.naming_url) == ("m", "https://host/v1")
+
+
+def test_models_of_different_widths_get_a_crosscoder_or_refuse_what_needs_one_width(tmp_path: Path) -> None:
+    def config(**options: Any) -> RunConfig:
+        return make_config(base_model="a", target_model="b", **options)
+
+    assert [config().dictionary_kind(widths) for widths in ((8, 8), (8, 9))] == ["paired_sae", "crosscoder"]
+    assert config(dictionary="pca").dictionary_kind((8, 8)) == "pca"
+    for options in ({"dictionary": "pca"}, {"dictionary_file": tmp_path}):
+        with pytest.raises(UsageError, match="needs models of one width, and these have 8 and 9"):
+            config(**options).dictionary_kind((8, 9))

@@ -10,7 +10,7 @@ import pytest
 
 from analyze.pair import write_similarity
 from analyze.pair.cka import cka, make_gram
-from analyze.pair.similarity import layer_similarities, matched_layers
+from analyze.pair.similarity import layer_similarities
 from fi_store.errors import AnalysisError
 from fi_store.store import Store
 from fi_store.store.tables import LayerSimilarity
@@ -22,40 +22,33 @@ HALVES = ["D" if cluster % 2 else "C" for cluster in CLUSTERS]
 
 
 def fill(
-    store: Store, *, layers: int = 2, width: int = D, target_layers: int | None = None, same: bool = False
+    store: Store, *, layers: int = 2, width: int = D, base_layers: int | None = None, same: bool = False
 ) -> str:
-    """A run with vectors from a fixed seed; layers that only the deeper model has are empty for the other."""
-    deep = layers if target_layers is None else target_layers
+    """A run with vectors from a fixed seed. The target has `layers`, and the base too unless `base_layers` is given."""
     run = by_hand.add_run(
         store,
-        by_hand.model("base", layers, D),
-        by_hand.model("base" if same else "target", deep, width),
+        by_hand.model("base", base_layers or layers, D),
+        by_hand.model("base" if same else "target", layers, width),
         CLUSTERS,
         HALVES,
     )
     rng = np.random.default_rng(0)
     rows: list[dict[str, Any]] = []
-    for layer in range(max(layers, deep)):
+    for layer in range(layers):
         for name, authors in (("prompt", ["base"]), ("response", ["base", "target"])):
             for prompt in range(N):
                 for author in authors:
                     shared = rng.normal(size=max(D, width))
-                    base = shared[:D] if layer < layers else []
+                    base = shared[:D]
                     target = (
                         shared[:width]
                         if same
                         else shared[:width] + 0.3 * (layer + 1) * rng.normal(size=width)
                     )
-                    numbers = (
-                        (None, None) if width != D or len(base) != D or layer >= deep else (0.1 * prompt, 0.9)
-                    )
+                    numbers = (None, None) if width != D else (0.1 * prompt, 0.9)
                     if same:
                         numbers = (0.0, 1 - 1e-7)
-                    rows.append(
-                        by_hand.summary(
-                            prompt, author, layer, name, base, target if layer < deep else [], *numbers
-                        )
-                    )
+                    rows.append(by_hand.summary(prompt, author, layer, name, base, target, *numbers))
     rows += [by_hand.summary(0, "control", 0, "prompt", [], [], 9.0, 0.0)]
     by_hand.add_summaries(store, run, rows)
     return run
@@ -137,16 +130,15 @@ def test_different_widths_have_cka_alone(tmp_path: Path) -> None:
     assert [row["label"] for row in found.rows if row["position_class"] == "prompt"] == ["0", "1"]
 
 
-def test_different_depths_give_the_matrix_and_the_best_pairs(tmp_path: Path) -> None:
+def test_layers_of_different_depths_are_paired_by_relative_depth(tmp_path: Path) -> None:
     with by_hand.open_new(tmp_path) as store:
-        run = fill(store, layers=2, target_layers=3)
+        run = fill(store, layers=3, base_layers=2)
         write_similarity(store, run)
-        rows = store.rows("select * from layer_similarity where metric = 'cka' and position_class = 'prompt'")
-        choices = store.rows("select detail from run_event where kind = 'choice'")
-    assert sorted(row["label"] for row in rows) == [f"b{b:02d}-t{t:02d}" for b in range(2) for t in range(3)]
-    pairs = matched_layers(rows)
-    assert [(pair.layer_base, pair.layer_target) for pair in pairs] == [(0, 0), (1, 1)]
-    assert len(choices) == 1
+        rows = store.rows(
+            "select label, layer_base, layer_target from layer_similarity"
+            " where metric = 'cka' and position_class = 'prompt' order by label"
+        )
+    assert [tuple(row.values()) for row in rows] == [("b00-t00", 0, 0), ("b01-t01", 1, 1), ("b01-t02", 1, 2)]
 
 
 def test_writing_twice_replaces_and_leaves_outside_rows(tmp_path: Path) -> None:
@@ -178,7 +170,7 @@ def test_undefined_similarities_are_warned_of(tmp_path: Path) -> None:
         ]
     assert {row["metric"] for row in found.rows} == {"cosine", "relative_difference"}
     assert warnings == [
-        "CKA of layers 0 and 0 (resid_post, start) is undefined: one model's vectors do not vary over the prompts.",
+        "CKA of layer 0 (resid_post, start) is undefined: one model's vectors do not vary over the prompts.",
         "CKA of layer 0 (resid_post, response) needs 4 prompts.",
     ]
 

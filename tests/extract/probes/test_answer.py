@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ from fi_store.errors import ExtractionError, FiStoreError
 from fi_store.progress import Progress
 from fi_store.store import Store, run_query
 from fi_store.store.tables import Intervention, PatchedAnswer, ProbeRequest, Run, RunEvent
+from fi_store.vocabulary import SIDES
 from tests.extract.probes.asking import ByHand, add_arm, ask, ingested_answers, readings, rows_of, states
-from tests.helpers.tiny import TinyModels
+from tests.helpers.tiny import TinyModels, tiny_llama
 
 WIDTH = 32
 
@@ -48,6 +50,27 @@ def run(extracted: tuple[Store, str, list[str]]) -> tuple[Store, str, list[str]]
 
 def logprobs(store: Store, request_id: str) -> dict[tuple[str, str], float]:
     return {key: row["logprob"] for key, row in readings(store, request_id).items()}
+
+
+def test_a_patch_of_models_of_unequal_depth_is_made_at_the_same_relative_depth(
+    tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers 1 and 2 of three are both the last of two, so the same patch does the same to the shallow base there."""
+    deep = tiny_llama(tmp_path / "deep", seed=3, n_layers=3)
+    store, run_id = ingested_answers(tmp_path, tiny_models.llama, deep, monkeypatch)
+    with store:
+        prompt_ids, rows = ByHand(store, run_id).prompt_ids, rows_of(store, run_id, ("start",))
+        values = torch.randn(len(rows), WIDTH, generator=torch.Generator().manual_seed(1))
+        for layer in (1, 2):
+            add_arm(store, run_id, f"arm{layer}", layer, rows, values)
+            for side in SIDES:
+                ask(store, run_id, f"{side}{layer}", side, f"arm{layer}", prompt_ids)
+        assert Prober(store, run_id, Progress()).answer() == (4, 0)
+        assert logprobs(store, "base1") == pytest.approx(logprobs(store, "base2"))
+        moved = [
+            abs(value - logprobs(store, "target2")[key]) for key, value in logprobs(store, "target1").items()
+        ]
+        assert max(moved) > 0.01
 
 
 def test_requests_share_what_they_can_and_get_their_own_prompts(

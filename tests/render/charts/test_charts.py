@@ -60,23 +60,23 @@ def similarity_table(rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(filled)
 
 
-def test_similarity_takes_equal_depth_and_else_the_best_match() -> None:
+def test_similarity_is_drawn_at_the_deeper_models_layers_of_one_site() -> None:
     table = similarity_table(
         [
-            {"metric": "cka", "layer_base": 0, "layer_target": 1, "value": 0.99},
             {"metric": "cka", "layer_base": 0, "layer_target": 0, "value": 0.70},
             {"metric": "cka", "layer_base": 5, "layer_target": 7, "value": 0.6},
             {"metric": "cka", "layer_base": 5, "layer_target": 8, "value": 0.8},
+            {"metric": "cka", "layer_base": 5, "layer_target": 8, "value": 0.99, "site": "attn_out"},
             {"metric": "relative_difference", "layer_base": 5, "layer_target": 7, "value": 0.6},
-            {"metric": "relative_difference", "layer_base": 5, "layer_target": 8, "value": 0.8},
             {"metric": "other", "layer_base": 5, "layer_target": 5, "value": 0.8},
         ]
     )
     rows = similarity.similarity_rows(table)
     assert [(row["panel"], row["layer"], row["value"]) for row in rows] == [
         (0, 0, 0.70),
-        (0, 5, 0.8),
-        (2, 5, 0.6),
+        (0, 7, 0.6),
+        (0, 8, 0.8),
+        (2, 7, 0.6),
     ]
     assert rows[0]["low"] == pytest.approx(0.6)
 
