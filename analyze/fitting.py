@@ -17,9 +17,6 @@ from fi_store.store import Store, dictionary_path
 from fi_store.store.tables import Model, Run
 from fi_store.vocabulary import SIDES, Side
 
-LEAST_LATENTS = 1024
-"""Latents of a dictionary for narrow models, if there are as many rows; wide models get twice their width."""
-
 
 @dataclass(frozen=True)
 class Fitted:
@@ -108,7 +105,7 @@ def _fit_one(
     options = FitOptions(
         site=site_layer[0],
         layer=site_layer[1],
-        n_latents=config.n_latents or default_latents(kind, rows),
+        n_latents=config.latents(kind, len(rows[0]), max(x.shape[1] for x in rows)),
         k=config.k,
         steps=config.dictionary_steps,
         batch=config.dictionary_batch,
@@ -118,16 +115,6 @@ def _fit_one(
     learned = fit_dictionary(kind, rows, classes, options, advance)
     measured = measure_effects(extraction, learned, activations, first)
     return measured, activations
-
-
-def default_latents(kind: str, rows: tuple[torch.Tensor, torch.Tensor]) -> int:
-    """The latents that a dictionary gets if nobody says how many: it grows with the models' width.
-
-    `rows` are the two models' training rows, (n, d_first) and (n, d_second). A paired SAE learns from both models' rows
-    one by one; every other kind makes one row of a pair.
-    """
-    available = len(rows[0]) * (2 if kind == "paired_sae" else 1)
-    return min(max(LEAST_LATENTS, 2 * max(x.shape[1] for x in rows)), available)
 
 
 def _ready_dictionary(

@@ -47,10 +47,18 @@ GROUP_PROMPTS = 16
 """Prompts of the discovery half on which each candidate group is patched once in each model."""
 PATCHED_READINGS = 50
 """How often the confirmation half is read with a patch, roughly: changes, controls and whole layers in both models."""
+JOINED_GROUPS = 3
+"""Groups of an analyzed layer, roughly, that join the features beyond the first groups: one of each position class."""
 PATCHED_LAYERS = 0.5
 """Share of a model's layers that a reading with a patch runs, on average: those above the patch."""
 ATTRIBUTION_BYTES = 64
 """Bytes of a row of `attribution`, roughly."""
+LATENT_BYTES = 1700
+"""Bytes of what the store keeps of a latent, roughly: its effects, summaries and strongest activations."""
+WHOLE_ARMS = 4
+"""Arms of an analyzed layer, roughly, that hold a vector of every row of an answer of one half."""
+PAGE_BYTES = 7_000_000
+"""Bytes of reports and charts, roughly."""
 
 
 class Trial(NamedTuple):
@@ -143,11 +151,22 @@ def _both_answers(job: Job, n_prompt: int, n_answers: int) -> int:
 
 def _patched_tokens(job: Job) -> float:
     """Tokens read with a patch, both models together: answers only, since prompts are read once for all patches."""
-    if job.config.interventions == "off":
+    if not _tests_causes(job):
         return 0
     half = len(job.suite.prompts) / 2
-    readings = len(SIDES) * job.config.candidates * min(GROUP_PROMPTS, half) + PATCHED_READINGS * half
+    groups = job.config.candidates + JOINED_GROUPS * _n_analyzed(job)
+    readings = len(SIDES) * groups * min(GROUP_PROMPTS, half) + PATCHED_READINGS * half
     return readings * 2 * job.config.max_new_tokens
+
+
+def _tests_causes(job: Job) -> bool:
+    """Whether the run patches the models: nothing of one fits into a model of another width."""
+    return job.config.interventions != "off" and job.pair.base.d_model == job.pair.target.d_model
+
+
+def _n_analyzed(job: Job) -> int:
+    """The dictionaries of the run: one for each site and analyzed layer."""
+    return len(job.config.analyzed_layers(job.n_layers)) * len(job.config.sites)
 
 
 def _token_counts(job: Job) -> tuple[tuple[int, int], int, int]:
@@ -231,7 +250,8 @@ def _row_values(job: Job, *readers: Reader) -> int:
 
 
 def _disk_bytes(job: Job, n_rows: int) -> int:
-    """Shards, divergence rows (four lists of 20 and about 100 more bytes) and mean vectors (float32)."""
+    """What extraction writes: shards, divergence rows (four lists of 20 and about 100 more bytes) and mean vectors
+    (float32). And what the analysis makes of it."""
     written = len(job.written_layers) / job.n_layers
     both = _row_values(job, job.pair.base, job.pair.target)
     shards = n_rows * both * (_item_size(job) + _gradient_size(job)) * written
@@ -239,7 +259,18 @@ def _disk_bytes(job: Job, n_rows: int) -> int:
     attributions = groups * ATTRIBUTION_BYTES if job.attribution.on else 0
     divergences = n_rows * (4 * METHOD.stored_tokens * 4 + 100)
     means = len(job.suite.prompts) * 4 * both * 4
-    return int(shards) + divergences + means + attributions
+    return int(shards) + divergences + means + attributions + analysis_bytes(job, n_rows)
+
+
+def analysis_bytes(job: Job, n_rows: int) -> int:
+    """Dictionaries (encoder and decoder, float32), what the store keeps of their latents, arms, reports and charts."""
+    widths = job.pair.base.d_model, job.pair.target.d_model
+    kind = job.config.dictionary_kind(widths)
+    latents = job.config.latents(kind, n_rows // 2, max(widths))
+    weights = 2 * 4 * (widths[0] if kind != "crosscoder" else sum(widths))
+    arms = WHOLE_ARMS * len(job.suite.prompts) * job.config.max_new_tokens * widths[0] * 4
+    found = latents * (weights + LATENT_BYTES) + (arms if _tests_causes(job) else 0)
+    return found * _n_analyzed(job) + PAGE_BYTES
 
 
 def _memory_bytes(job: Job, n_rows: int, longest: int, graph_bytes: float) -> int:
@@ -255,7 +286,7 @@ def _memory_bytes(job: Job, n_rows: int, longest: int, graph_bytes: float) -> in
     batch = max(BATCH_TOKENS, 2 * padded_length(longest))
     reading = _batch_bytes(job, batch)
     patching = 0
-    if job.config.interventions != "off":
+    if _tests_causes(job):
         layers = max(reader.n_layers * reader.d_model for reader in (job.pair.base, job.pair.target))
         patching = reading + batch * layers * _item_size(job)
     backward = 0

@@ -21,6 +21,9 @@ KeepActivations = Literal["all", "analyzed", "none"]
 Switch = Literal["on", "off"]
 Interventions = Literal["default", "full", "off"]
 Site = Literal["resid_post", "attn_out", "mlp_out"]
+LEAST_LATENTS = 1024
+"""Latents of a dictionary for narrow models, if there are as many rows; wide models get twice their width."""
+
 DictionaryKind = Literal["paired_sae", "crosscoder", "diff_sae", "pca", "mean_diff"]
 ReportFormat = Literal["markdown", "html", "both"]
 TEMPLATE_CHOICES = ("auto", "base", "target", "own", "none")
@@ -255,6 +258,15 @@ class RunConfig(BaseModel):
         if self.dictionary != "auto":
             return self.dictionary
         return "paired_sae" if same else "crosscoder"
+
+    def latents(self, kind: DictionaryKind, n_rows: int, width: int) -> int:
+        """The latents of a dictionary that learns from `n_rows` rows of each model; `width` is the wider model's.
+
+        If nobody says how many, they grow with the width. A paired SAE learns from both models' rows one by one; every
+        other kind makes one row of a pair.
+        """
+        available = n_rows * (2 if kind == "paired_sae" else 1)
+        return self.n_latents or min(max(LEAST_LATENTS, 2 * width), available)
 
     def analyzed_layers(self, n_layers: int) -> list[int]:
         """The layers, ascending, that `layers` selects in models with `n_layers` layers.

@@ -55,9 +55,13 @@ class Codec:
         self.controls = {
             token.content: int(number)
             for number, token in tokenizer.added_tokens_decoder.items()
-            if token.special or any(token.content in part for part in (*written.written, *marks))
+            if token.special
+            or (token.content.strip() and any(token.content in part for part in (*written.written, *marks)))
         }
-        """The texts of special tokens, and of what the format uses like them, with their ids."""
+        """The texts of special tokens, and of what the format uses like them, with their ids.
+
+        Line breaks, which Gemma's tokenizer has among its added tokens, are text wherever they stand.
+        """
         self._in_answers = {token for token in self.controls if any(token in mark for mark in marks)}
 
     def controls_in(self, text: str) -> list[str]:

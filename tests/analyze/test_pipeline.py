@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import save_file
 
 from analyze.fit import as_dictionary, load_pretrained
-from analyze.fitting import default_latents
 from analyze.groups.recurrence import span_cosine
 from fi_store import workflow
 from fi_store.config import make_config
@@ -137,20 +136,3 @@ def test_a_dictionary_that_does_not_depend_on_the_seed_has_no_recurrence() -> No
     for options in ({"dictionary": "pca"}, {"dictionary_file": "somewhere"}):
         with pytest.raises(ConfigError, match="always the same"):
             make_config(base_model="a", target_model="b", dictionary_seeds=2, **options)
-
-
-@pytest.mark.parametrize(
-    ("kind", "rows", "widths", "latents"),
-    [
-        ("paired_sae", 9000, (576, 576), 1152),
-        ("paired_sae", 9000, (64, 64), 1024),
-        ("paired_sae", 300, (576, 576), 600),
-        ("diff_sae", 300, (576, 576), 300),
-        ("crosscoder", 9000, (576, 2048), 4096),
-    ],
-)
-def test_latents_grow_with_the_width_and_never_exceed_the_rows(
-    kind: str, rows: int, widths: tuple[int, int], latents: int
-) -> None:
-    first, second = (torch.empty(rows, width) for width in widths)
-    assert default_latents(kind, (first, second)) == latents

@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from extract import pipeline
-from extract.estimate import Estimate, Trial, cache_values, estimate_job
+from extract.estimate import Estimate, Trial, analysis_bytes, cache_values, estimate_job
 from extract.job import prepare
 from extract.models import free_memory
 from fi_store.errors import ExtractionError
@@ -25,14 +25,16 @@ ROOMY = Estimate(4, 100, 50, 1.0, 2.0, 1_000, 1_000, 10**9, 10**9)
 
 def test_tokens_rows_and_bytes_are_close_to_the_truth(tiny_models: TinyModels, tmp_path: Path) -> None:
     config, suite = small_config(tiny_models.llama, tiny_models.adapter), small_suite(8)
-    found = estimate_job(prepare(loaded(tiny_models.llama, tiny_models.adapter), config, suite), tmp_path)
+    job = prepare(loaded(tiny_models.llama, tiny_models.adapter), config, suite)
+    found = estimate_job(job, tmp_path)
     store, _ = ingested(tmp_path, config, suite)
     with store:
         (rows,) = store.rows("SELECT count(*) AS n FROM token_divergence")
         (kept,) = store.rows("SELECT sum(n_bytes) AS n FROM activation_shard")
     # Answers may end early, so the estimate is an upper bound. Here they are about a tenth of the rows.
     assert rows["n"] <= found.n_rows <= 1.3 * rows["n"]
-    assert int(kept["n"]) * 0.7 <= found.disk_bytes <= int(kept["n"]) * 3
+    extracted = found.disk_bytes - analysis_bytes(job, found.n_rows)
+    assert int(kept["n"]) * 0.7 <= extracted <= int(kept["n"]) * 3
     assert found.seconds > 0
     assert found.memory_bytes > 2 * rows["n"] * 2 * 32 * 4  # at least the activations of one chunk
     assert "8 prompts" in found.sentence()
@@ -50,16 +52,17 @@ def test_patches_are_estimated_unless_they_are_off(
         return estimate_job(prepare(pair, config, small_suite(40)), tmp_path)
 
     tested, off = found(), found(interventions="off")
-    # 10 groups in 2 models on 16 prompts, and 50 readings of 20 prompts; each of two answers of 6 tokens.
+    # 10 groups and 3 joined ones of the one analyzed layer, in 2 models on 16 prompts, and 50 readings of 20 prompts;
+    # each of two answers of 6 tokens.
     # One model takes half of the pair's 4 ms per token, and with a patch it runs half of its layers.
-    assert tested.patch_seconds == pytest.approx((10 * 2 * 16 + 50 * 20) * 2 * 6 * 0.004 / 2 / 2)
-    assert "before the analysis, about 16 seconds of patches after it, " in tested.sentence()
+    assert tested.patch_seconds == pytest.approx(((10 + 3) * 2 * 16 + 50 * 20) * 2 * 6 * 0.004 / 2 / 2)
+    assert "before the analysis, about 17 seconds of patches after it, " in tested.sentence()
     assert off.patch_seconds == 0
     assert "before the analysis, " in off.sentence()
     assert "patches" not in off.sentence()
-    assert replace(off, patch_seconds=tested.patch_seconds, memory_bytes=tested.memory_bytes) == replace(
-        tested, free_disk=off.free_disk, free_memory=off.free_memory
-    )
+    assert off.disk_bytes < tested.disk_bytes  # patches are files, too
+    of_patches = {name: getattr(tested, name) for name in ("patch_seconds", "memory_bytes", "disk_bytes")}
+    assert replace(off, **of_patches) == replace(tested, free_disk=off.free_disk, free_memory=off.free_memory)
 
 
 @pytest.mark.parametrize("shape", [{}, {"num_key_value_heads": 2}, {"head_dim": 24}])

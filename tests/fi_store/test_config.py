@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from fi_store.cli.options import CONFIG_OPTIONS, DEMO_FIELDS, RESUMABLE_FIELDS
 from fi_store.commands import DEFAULT_FOLDER, DEFAULT_STORE
-from fi_store.config import EXTRACTION_FIELDS, RunConfig, make_config
+from fi_store.config import EXTRACTION_FIELDS, DictionaryKind, RunConfig, make_config
 from fi_store.errors import ConfigError, UsageError
 from fi_store.method import METHOD
 
@@ -158,3 +158,21 @@ def test_models_of_different_widths_get_a_crosscoder_or_refuse_what_needs_one_wi
     for options in ({"dictionary": "pca"}, {"dictionary_file": tmp_path}):
         with pytest.raises(UsageError, match="needs models of one width, and these have 8 and 9"):
             config(**options).dictionary_kind((8, 9))
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "width", "latents"),
+    [
+        ("paired_sae", 9000, 576, 1152),
+        ("paired_sae", 9000, 64, 1024),
+        ("paired_sae", 300, 576, 600),
+        ("diff_sae", 300, 576, 300),
+        ("crosscoder", 9000, 2048, 4096),
+    ],
+)
+def test_latents_grow_with_the_width_and_never_exceed_the_rows(
+    kind: DictionaryKind, rows: int, width: int, latents: int
+) -> None:
+    config = make_config(base_model="a", target_model="b")
+    assert config.latents(kind, rows, width) == latents
+    assert make_config(base_model="a", target_model="b", n_latents=64).latents(kind, rows, width) == 64

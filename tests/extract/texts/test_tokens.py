@@ -74,3 +74,16 @@ def test_sections_give_the_tokens_of_the_whole(kind: str, monkeypatch: pytest.Mo
     whole = codec.encode(*given)
     monkeypatch.setattr(codec, "controls_in", lambda _: ["as if there were one"])
     assert codec.encode(*given) == whole
+
+
+def test_line_breaks_among_the_added_tokens_are_text() -> None:
+    """As in Gemma's tokenizer, beside a format that writes them, too."""
+    made = core_tokenizer()
+    made.add_special_tokens(SPECIAL)
+    made.add_tokens(["\n", "\n\n"])
+    codec = Codec(PreTrainedTokenizerFast(tokenizer_object=made), FORMAT, "tiny", bos=False)
+    text = "One.\n\nTwo <|end|>\nThree."
+    found = codec.encode(prompt(text), "Four.\n")
+    assert codec.controls_in(text) == ["<|end|>"]
+    written = [made.id_to_token(number) for number in found.ids]
+    assert [token for token in written if token.startswith("\n")] == ["\n\n", "\n", "\n", "\n"]
