@@ -145,7 +145,7 @@ def _both_answers(job: Job, n_prompt: int, n_answers: int) -> int:
 
     Whether they do is known only after they have read something.
     """
-    once = all(may_branch(reader.plain) for reader in (job.pair.base, job.pair.target))
+    once = all(may_branch(reader) for reader in (job.pair.base, job.pair.target))
     return (1 if once else 2) * n_prompt + n_answers
 
 

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from extract.limits import PromptTokens, check_limits, prompt_tokens
+from extract.models import Ways
 from extract.reading import VocabularyMap, answering, map_vocabularies, require_sites
+from extract.selfcheck import PairCheck, check_pair
 from extract.texts import (
     Rendering,
     Tokenizers,
@@ -62,18 +64,26 @@ class Job:
     tokenizers: Tokenizers
     texts: list[PromptTokens]  # all prompts and control texts, rendered
     vocabulary: VocabularyMap
+    check: PairCheck
     warnings: list[str]
     attribution: Attribution = Attribution(False, "Attribution: not asked for.")
 
 
 def prepare(
-    pair: LoadedPair, config: RunConfig, suite: PromptSuite, rendering: Rendering | None = None
+    pair: LoadedPair,
+    config: RunConfig,
+    suite: PromptSuite,
+    rendering: Rendering | None = None,
+    check: PairCheck | None = None,
 ) -> Job:
-    """Decides rendering, tokenization, vocabulary and units. A resumed run passes its own `rendering`.
+    """Decides rendering, tokenization, vocabulary, units and how the models are read.
+
+    A resumed run passes its own `rendering` and `check`.
 
     Raises:
         UsageError: there are no prompts or equal ones, or the models have no such layer or need another dictionary.
-        ExtractionError: a model cannot read a prompt or has no such site, or the vocabularies have nothing in common.
+        ExtractionError: a model cannot read a prompt or has no such site, does not predict the same twice, or the
+            vocabularies have nothing in common.
     """
     _refuse_unusable(suite)
     units = assign_units(suite, config.seed)
@@ -91,9 +101,14 @@ def prepare(
     for reader in (pair.base, pair.target):
         require_sites(reader, config.sites)
     warnings += tokenizers.warnings(suite.prompts)
+    if check is None:
+        check = check_pair(pair)
+        warnings += check.warnings
     base, target = (
-        replace(reader, turn_ends=codec.ends, shown=codec.shown)
-        for reader, codec in zip((pair.base, pair.target), tokenizers.codecs.values(), strict=True)
+        replace(reader, turn_ends=codec.ends, shown=codec.shown, ways=ways)
+        for reader, codec, ways in zip(
+            (pair.base, pair.target), tokenizers.codecs.values(), check.ways.values(), strict=True
+        )
     )
     pair = replace(pair, base=base, target=target)
     if not tokenizers.shared:
@@ -128,6 +143,7 @@ def prepare(
         tokenizers=tokenizers,
         texts=rendered,
         vocabulary=vocabulary,
+        check=check,
         warnings=warnings,
     )
 
@@ -188,6 +204,13 @@ def begin(store: Store, job: Job) -> str:
             "rendering": job.rendering.stored(),
             **{f"{side}_answering": job.answering[side] for side in SIDES},
         },
+    )
+    store.event(
+        run_id,
+        "extract",
+        "choice",
+        job.check.reason,
+        detail={"ways": {side: asdict(ways) for side, ways in job.check.ways.items()}},
     )
     store.event(
         run_id,
@@ -255,6 +278,19 @@ def stored_rendering(store: Store, run_id: str) -> Rendering:
         run=run_id,
     )
     return Rendering.restored(json.loads(row["rendering"]))
+
+
+def stored_check(store: Store, run_id: str) -> PairCheck | None:
+    """How the models were read when the run began; None if the version that began it did not check them."""
+    rows = store.rows(
+        "SELECT message, CAST(detail->'ways' AS VARCHAR) AS ways FROM run_event"
+        " WHERE run_id = $run AND kind = 'choice' AND (detail->'ways') IS NOT NULL",
+        run=run_id,
+    )
+    if not rows:
+        return None
+    ways = json.loads(rows[0]["ways"])
+    return PairCheck({side: Ways(**ways[side]) for side in SIDES}, rows[0]["message"])
 
 
 def stored_attribution(store: Store, run_id: str) -> Attribution:

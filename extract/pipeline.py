@@ -17,7 +17,15 @@ from extract.answers import answers_to, earlier_sources, remarks_on_answers
 from extract.attribution import decide_attribution
 from extract.chunks import committed_chunks, extract_chunk
 from extract.estimate import Estimate, estimate_job
-from extract.job import Job, begin, check_same, prepare, stored_attribution, stored_rendering
+from extract.job import (
+    Job,
+    begin,
+    check_same,
+    prepare,
+    stored_attribution,
+    stored_check,
+    stored_rendering,
+)
 from extract.models import LoadedPair, load_pair
 from fi_store.config import RunConfig
 from fi_store.progress import Progress, Stopwatch
@@ -51,7 +59,8 @@ def ingest(
         job = prepare(pair, config, suite)
         attribution = decide_attribution(job)
     else:
-        job = prepare(pair, config, suite, stored_rendering(store, previous.id))
+        rendering, check = stored_rendering(store, previous.id), stored_check(store, previous.id)
+        job = prepare(pair, config, suite, rendering, check)
         attribution = stored_attribution(store, previous.id)
     job = replace(job, attribution=attribution)
     estimate = _estimated(job, store.folder, progress)
@@ -85,6 +94,7 @@ def _estimated(job: Job, folder: Path, progress: Progress) -> Estimate:
     """Says what was decided and what the run needs, and refuses what does not fit."""
     progress.note(job.attribution.reason, warning=job.attribution.failed)
     progress.note(job.rendering.reason)
+    progress.note(job.check.reason)
     for message in (*job.pair.warnings, *job.warnings):
         progress.note(message, warning=True)
     estimate = estimate_job(job, folder)

@@ -10,7 +10,7 @@ from extract.models.catalog import describe_reference, known_models, possible_id
 from extract.models.checks import free_memory
 from extract.models.loading import Loading, find_source
 from extract.models.pair import LoadedPair, load_pair
-from extract.models.reader import Reader
+from extract.models.reader import Reader, Ways
 from extract.models.references import ModelReference, parse_reference
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Loading",
     "ModelReference",
     "Reader",
+    "Ways",
     "describe_reference",
     "find_source",
     "free_memory",

@@ -22,6 +22,21 @@ NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "norm_f")
 """Names of the last norm before the unembedding in transformers' decoders."""
 
 
+@dataclass(frozen=True)
+class Ways:
+    """In which ways a model can be read without a change of what it predicts for a text that is read alone and whole.
+
+    shared: texts share the keys and values of a common opening or prompt. read_together: texts are padded to one length
+    and read in one pass. answered_together: so are prompts that are answered. cached: a token is read after the keys
+    and values (or the state) of those before it.
+    """
+
+    shared: bool = True
+    read_together: bool = True
+    answered_together: bool = True
+    cached: bool = True
+
+
 @dataclass
 class Reader:
     """One side of a pair, in evaluation mode and without gradients.
@@ -29,6 +44,7 @@ class Reader:
     `adapter` is active only inside `active()`; None means the plain weights. `identity` is the row for the store,
     `base_identity` the row of the model that an adapter was added to. `turn_ends` are the ids with which the format of
     a run's prompts ends an answer, `shown` those of special tokens that are a part of answers: marks of thoughts.
+    `ways` are as a self-check found them.
     """
 
     reference: ModelReference
@@ -40,6 +56,7 @@ class Reader:
     base_identity: Model | None = None
     turn_ends: tuple[int, ...] = ()
     shown: frozenset[int] = frozenset()
+    ways: Ways = Ways()
     _layers: list[nn.Module] = field(default_factory=list, init=False, repr=False)
 
     @property

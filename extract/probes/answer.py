@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from extract.answers import stored_answers
 from extract.chunks import sequences_of
-from extract.job import CHUNK_PROMPTS, Job, check_same, prepare, stored_rendering
+from extract.job import CHUNK_PROMPTS, Job, check_same, prepare, stored_check, stored_rendering
 from extract.pipeline import load
 from extract.probes.generate import generate_patched
 from extract.probes.patch import Request, read_patched
@@ -174,7 +174,8 @@ class Prober:
             action="be probed",
             hint="compare the current models in a new run: fi-store run",
         )
-        return prepare(pair, config, suite, stored_rendering(self.store, run.extraction_run_id))
+        rendering = stored_rendering(self.store, run.extraction_run_id)
+        return prepare(pair, config, suite, rendering, stored_check(self.store, run.extraction_run_id))
 
     @cached_property
     def _scorings(self) -> dict[Side, Scoring]:

@@ -39,13 +39,28 @@ def generate_patched(job: Job, folder: Path, units: Sequence[Unit], request: Req
         AnalysisError: the arm's dictionary cannot be read.
     """
     arm, side = request.load(job), request.side
-    live = None
+    live: FeaturePatch | ControlPatch | None = None
     if arm is not None and {"thinking", "response"} & request.position_classes:
         if not job.tokenizers.shared:
             raise ExtractionError("Models with different tokenizers cannot read an answer side by side.")
         if any("thinking" in sequence.classes for unit in units for sequence in unit.sequences):
             raise ExtractionError("A patch of answers that follow thinking is not made in new answers.")
         live = live_patch(folder, arm)
+    readers = (job.pair.base, job.pair.target) if live else (reader_of(job.pair, side),)
+    together = all(reader.ways.answered_together for reader in readers)
+    parts = [units] if together else [[unit] for unit in units]
+    return [answer for part in parts for answer in _answers(job, part, request, arm, live)]
+
+
+def _answers(
+    job: Job,
+    units: Sequence[Unit],
+    request: Request,
+    arm: Arm | None,
+    live: FeaturePatch | ControlPatch | None,
+) -> list[Answer]:
+    """The answers to some prompts in one batch."""
+    side = request.side
     reader = reader_of(job.pair, side)
     own = _decoding(job, side, units)
     beside = None if arm is None or live is None else _Beside(job, side, arm, live, units)

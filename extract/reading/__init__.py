@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from extract.reading.attribution import AttributionReading, PairReading, read_pair
 from extract.reading.backward import Shift, read_answers
-from extract.reading.batch import BATCH_TOKENS, padded_length
+from extract.reading.batch import BATCH_TOKENS, Batch, padded_length
 from extract.reading.decoding import Decoding, write_on
 from extract.reading.divergence import BLOCK_ROWS, VocabularyMap, map_vocabularies
 from extract.reading.facts import (
@@ -19,12 +19,12 @@ from extract.reading.facts import (
     summary_table,
     token_table,
 )
-from extract.reading.generate import answering, end_ids, generate_answers
+from extract.reading.generate import answering, end_ids, forced_logits, generate_answers
 from extract.reading.graph import measured_graph
 from extract.reading.hooks import Edit, NotFiniteError, add_vectors, read_batch
 from extract.reading.pair import Activations
 from extract.reading.passes import AnswerTexts, Scoring
-from extract.reading.prefix import may_branch
+from extract.reading.prefix import may_branch, may_share
 from extract.reading.replay import CleanReading, Patch, layers_below, read_clean
 from extract.reading.shards import full_disk_explained, write_shards
 from extract.reading.sites import LayerSites, Readable, Site, require_sites, sites_of
@@ -46,6 +46,7 @@ __all__ = [
     "Activations",
     "AnswerTexts",
     "AttributionReading",
+    "Batch",
     "CleanReading",
     "Decoding",
     "Edit",
@@ -69,6 +70,7 @@ __all__ = [
     "divergence_table",
     "end_ids",
     "find_units",
+    "forced_logits",
     "full_disk_explained",
     "gap_table",
     "generate_answers",
@@ -76,6 +78,7 @@ __all__ = [
     "logprob_table",
     "map_vocabularies",
     "may_branch",
+    "may_share",
     "measured_graph",
     "mentioned_tokens",
     "padded_length",

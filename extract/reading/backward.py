@@ -14,10 +14,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from extract.reading.hooks import NotFiniteError, check_finite, narrowed, run_level, site_output, sites_by_key
+from extract.reading.hooks import (
+    NotFiniteError,
+    check_finite,
+    levels_of,
+    narrowed,
+    run_level,
+    site_output,
+    sites_by_key,
+)
 from extract.reading.likelihood import Likelihood
 from extract.reading.passes import AnswerTexts, Counted, PlannedPass, Scoring, plan_passes
-from extract.reading.prefix import may_branch, may_share, shareable
+from extract.reading.prefix import shareable
 from extract.reading.sites import Readable, Site, first_output
 
 FLOAT16_SCALE = 4096.0
@@ -71,8 +79,7 @@ def read_answers(
     with reader.active() as model, mode:
         # Repeated with whole texts if the first pass shows that the model cannot share.
         while output is None:
-            levels = batch.levels(share=may_share(model), branch=may_branch(model))
-            plans = plan_passes(texts, levels)
+            plans = plan_passes(texts, levels_of(reader, batch))
             output = _Attempt(reader, model, texts, sites, scoring, gradients, logits, shift).run(plans)
     check_finite(reader, output.activations)
     finite = [output.logprobs, *output.gradients.values()]
@@ -104,17 +111,14 @@ class _Attempt:
         found = AnswerOutput(self.texts.by_text(logprobs), {}, {})
         heads: list[tuple[Tensor, Tensor]] = []  # logits and their gradients
         cache = None
-        send_positions = len(plans) > 1 and may_branch(self.model)
         for plan in plans:
-            level, last = plan.level, plan is plans[-1]
+            level = plan.level
             if cache is not None:
                 cache.batch_select_indices(level.parent)
             # A common opening has no kept position: to the rows after it, its keys and values are constants.
             read = plan.predicted(kept=self.with_logits)
             with self._hooked(plan, None if read is None else read.places, found) as was_narrowed:
-                output = run_level(
-                    self.model, level, cache, keep_cache=not last, send_positions=send_positions
-                )
+                output = run_level(self.model, level, cache)
             if read is not None:
                 logits = output.logits[0] if was_narrowed() else output.logits[read.places]
                 if self.with_logits:
@@ -127,7 +131,7 @@ class _Attempt:
                 if scored.gradient is not None and part:
                     slopes = torch.zeros_like(logits).index_add_(0, read.counted, scored.gradient)
                     heads.append((logits, slopes))
-            if not last:
+            if not level.last:
                 cache = shareable(self.model, output, level.mask.shape[1])
                 if cache is None:
                     return None

@@ -7,7 +7,7 @@ prompts are read before answers. Each pass continues from the keys and values of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -27,7 +27,8 @@ class Level:
 
     parent: (n,) int64, those rows. ids, positions: (n, T) int64. mask: (n, P + T) int64, which includes the P tokens of
     earlier passes. rows, columns: (k,) int64, the kept positions in this pass. indices: (k,) int64, their indices among
-    all kept positions of the batch, ascending.
+    all kept positions of the batch, ascending. last: no pass continues this one. send_positions: they do not follow
+    from the mask.
     """
 
     parent: Tensor
@@ -37,6 +38,8 @@ class Level:
     rows: Tensor
     columns: Tensor
     indices: Tensor
+    last: bool = True
+    send_positions: bool = False
 
 
 class _Part(NamedTuple):
@@ -62,16 +65,28 @@ class Batch:
         """The number of kept positions in all texts."""
         return sum(map(len, self.kept))
 
-    def levels(self, *, share: bool, branch: bool) -> list[Level]:
+    def levels(self, *, share: bool, branch: bool, together: bool = True) -> list[Level]:
         """The passes of the batch, in order. Without `share` and `branch` it is one pass over whole texts.
 
         share: the model lets texts share the keys and values of a common opening without kept positions.
         branch: equal texts are one row, and so are equal prompts of different answers.
+        together: if not, every text has a pass of its own, without padding.
 
         Raises:
             ValueError: a kept position is outside its text.
         """
         texts = [tuple(text) for text in self.ids]
+        if together:
+            levels = self._levels(texts, share=share, branch=branch)
+        else:
+            parts = ({number: _Part(0, 0, 0, len(text))} for number, text in enumerate(texts))
+            levels = [self._level(texts, part, None, padded=False) for part in parts]
+        if sum(len(level.indices) for level in levels) != self.n_kept:
+            raise ValueError("a kept position is outside its text")
+        return levels
+
+    def _levels(self, texts: Sequence[tuple[int, ...]], *, share: bool, branch: bool) -> list[Level]:
+        """The passes over texts that are read together."""
         ends = self._ends(texts, share=share, branch=branch)
         levels: list[Level] = []
         n_levels = max(map(len, ends))
@@ -87,10 +102,10 @@ class Batch:
                     row = known.setdefault(content, len(known))
                     following[number] = _Part(row, before.row, before.end, end[depth])
             parts = following
-            previous = levels[-1] if levels else None
-            levels.append(self._level(texts, parts, previous, last=depth + 1 == n_levels))
-        if sum(len(level.indices) for level in levels) != self.n_kept:
-            raise ValueError("a kept position is outside its text")
+            previous, last = levels[-1] if levels else None, depth + 1 == n_levels
+            # A single row needs no padding if another pass follows.
+            level = self._level(texts, parts, previous, padded=last or len(known) > 1)
+            levels.append(replace(level, last=last, send_positions=branch and n_levels > 1))
         return levels
 
     def _ends(self, texts: Sequence[tuple[int, ...]], *, share: bool, branch: bool) -> list[list[int]]:
@@ -108,12 +123,11 @@ class Batch:
         return ends
 
     def _level(
-        self, texts: Sequence[tuple[int, ...]], parts: dict[int, _Part], before: Level | None, *, last: bool
+        self, texts: Sequence[tuple[int, ...]], parts: dict[int, _Part], before: Level | None, *, padded: bool
     ) -> Level:
         by_row = {part.row: number for number, part in parts.items()}
         longest = max(part.end - part.start for part in parts.values())
-        # A single row needs no padding if another pass follows.
-        width = longest if len(by_row) == 1 and not last else padded_length(longest)
+        width = padded_length(longest) if padded else longest
         ids = torch.zeros(len(by_row), width, dtype=torch.long)
         mask = torch.zeros(len(by_row), width, dtype=torch.long)
         positions = torch.zeros(len(by_row), width, dtype=torch.long)

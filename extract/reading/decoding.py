@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
-from extract.reading.hooks import Edit, NotFiniteError, edited, narrowed
+from extract.reading.batch import Batch
+from extract.reading.hooks import Edit, NotFiniteError, edited, narrowed, read_batch
 from extract.reading.prefix import prefix_cache, shareable, shared_length
 from extract.reading.sites import Readable
 from fi_store.errors import ExtractionError
+
+
+class Writing(Protocol):
+    """Some texts that one model goes on with. At most `n_new` tokens are added to each; if `plain`, texts may leave."""
+
+    reader: Readable
+    n_new: int
+    plain: bool
+
+    def go_on(self, tokens: Tensor, edit: Edit | None = None) -> Tensor: ...
+    def keep(self, going: Tensor) -> Tensor: ...
 
 
 class Decoding:
@@ -25,6 +37,9 @@ class Decoding:
 
     What they open with, at most `limit` tokens, is read when the object is made. `plain` says, after the prompts were
     read, whether the model keeps plain keys and values; texts may leave only then.
+
+    Raises:
+        ExtractionError: the model keeps no keys and values that can be relied on.
     """
 
     def __init__(
@@ -38,6 +53,7 @@ class Decoding:
     ) -> None:
         self.reader, self.device, self.n_new = reader, device, n_new
         self.plain = False
+        self._refuse_unless(reader.ways.cached)
         count, width, shortest = len(prompts), max(map(len, prompts)), min(map(len, prompts)) - 1
         self._shared = shared_length(prompts, shortest if limit is None else min(shortest, limit))
         self._cache: Any = self._read_opening(prompts[0][: self._shared], count) if self._shared else None
@@ -91,8 +107,8 @@ class Decoding:
 
     @torch.inference_mode()
     def _read_opening(self, tokens: Sequence[int], count: int) -> Any:
-        with self.reader.active() as model:
-            return prefix_cache(model, tokens, count, self.device)
+        with self.reader.active():
+            return prefix_cache(self.reader, tokens, count, self.device)
 
     def _read(self, model: Any, ids: Tensor, edit: Edit | None) -> tuple[Tensor, Any]:
         last = torch.arange(len(ids)), torch.full((len(ids),), ids.shape[1] - 1)
@@ -109,19 +125,61 @@ class Decoding:
                 **options,
             )
         self._cache = getattr(output, "past_key_values", None)
-        if self._cache is None:
+        self._refuse_unless(self._cache is not None)
+        return output.logits[0] if was_narrowed() else output.logits[:, -1], output
+
+    def _refuse_unless(self, cached: bool) -> None:
+        if not cached:
             raise ExtractionError(
                 f"{self.reader.reference.text} keeps no keys and values, so it cannot answer under a patch."
             )
-        return output.logits[0] if was_narrowed() else output.logits[:, -1], output
+
+
+class Rereading:
+    """Some texts that one model goes on with, reading them whole again for every new token."""
+
+    plain = True
+
+    def __init__(
+        self, reader: Readable, prompts: Sequence[Sequence[int]], n_new: int, device: torch.device | str
+    ) -> None:
+        self.reader, self.n_new, self._device = reader, n_new, device
+        self._texts = [list(prompt) for prompt in prompts]
+
+    def begin(self) -> Tensor:
+        """Reads the prompts; returns the logits (n, V) of what follows."""
+        lengths = [len(text) for text in self._texts]
+        batch = Batch(self._texts, [[length - 1] for length in lengths], lengths, self._device)
+        logits = read_batch(self.reader, batch, (), logits=True).logits
+        if logits is None:
+            raise AssertionError("logits were requested")
+        return logits
+
+    def go_on(self, tokens: Tensor, edit: Edit | None = None) -> Tensor:
+        """Adds one more token to each text (n,); returns the logits (n, V) of what follows.
+
+        Raises:
+            ValueError: there is an edit, which would need the texts' earlier ones.
+        """
+        if edit is not None:
+            raise ValueError("a text that is read again cannot be edited")
+        for text, token in zip(self._texts, tokens.tolist(), strict=True):
+            text.append(token)
+        return self.begin()
+
+    def keep(self, going: Tensor) -> Tensor:
+        """Lets the texts that do not go on (n,) bool leave; returns the numbers (k,) of the others."""
+        order = going.nonzero()[:, 0]
+        self._texts = [self._texts[number] for number in order.tolist()]
+        return order
 
 
 def write_on(
-    decoding: Decoding,
+    decoding: Writing,
     logits: Tensor,
     ends: Sequence[int],
     edit: Callable[[Tensor], Edit | None] = lambda _tokens: None,
-    beside: Decoding | None = None,
+    beside: Writing | None = None,
 ) -> list[list[int]]:
     """Lets every text go on, from the logits (n, V) after its prompt, until one of the tokens `ends` or the limit.
 

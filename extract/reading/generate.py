@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import GenerationConfig
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from extract.reading.batch import plan_batches
-from extract.reading.decoding import Decoding, write_on
+from extract.reading.decoding import Decoding, Rereading, write_on
 from extract.reading.prefix import may_share
 from extract.texts import Answer, answer_of
 from fi_store.ids import content_id
@@ -33,7 +35,8 @@ def generate_answers(
     ends = end_ids(reader)
     answers: dict[int, Answer] = {}
     lengths = [len(prompt) + max_new_tokens for prompt in prompts]
-    for numbers in plan_batches(lengths, [1] * len(prompts), ANSWER_TOKENS):
+    together = reader.ways.answered_together or not reader.ways.cached
+    for numbers in plan_batches(lengths, [1] * len(prompts), ANSWER_TOKENS if together else 1):
         written = _write([prompts[number] for number in numbers], reader, max_new_tokens, ends, device)
         answers |= {
             number: answer_of(tokens, ends, reader.tokenizer, prompts[number][-1], reader.shown)
@@ -46,7 +49,10 @@ def _write(
     prompts: Sequence[Sequence[int]], reader: Reader, max_new_tokens: int, ends: list[int], device: Any
 ) -> list[list[int]]:
     """The tokens that a model writes after some prompts; they may go on after an end mark."""
-    if may_share(reader.plain):
+    if not reader.ways.cached:
+        rereading = Rereading(reader, prompts, max_new_tokens, device)
+        return write_on(rereading, rereading.begin(), ends)
+    if may_share(reader):
         decoding = Decoding(reader, prompts, max_new_tokens, device)
         logits = decoding.begin()
         if decoding.plain:
@@ -56,7 +62,12 @@ def _write(
 
 @torch.inference_mode()
 def _write_with_transformers(
-    prompts: Sequence[Sequence[int]], reader: Reader, max_new_tokens: int, ends: list[int], device: Any
+    prompts: Sequence[Sequence[int]],
+    reader: Reader,
+    max_new_tokens: int,
+    ends: list[int],
+    device: Any,
+    *processors: LogitsProcessor,
 ) -> list[list[int]]:
     """The same for a model with a sliding window or a recurrent state, which transformers knows how to carry on."""
     width = max(map(len, prompts))
@@ -73,9 +84,39 @@ def _write_with_transformers(
     )
     with reader.active() as active, _no_own_settings(active) as model:
         output = model.generate(
-            input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=settings
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            generation_config=settings,
+            logits_processor=LogitsProcessorList(processors),
         )
     return output[:, width:].tolist()  # type: ignore[no-any-return]
+
+
+def forced_logits(reader: Reader, texts: Sequence[Sequence[int]], n_new: int, device: Any) -> Tensor:
+    """The predictions (n_texts, n_new, V) with which a model that keeps keys and values would have written the last
+    `n_new` tokens of some texts in one batch."""
+    prompts, forced = [text[:-n_new] for text in texts], torch.tensor([text[-n_new:] for text in texts])
+    if may_share(reader):
+        decoding = Decoding(reader, prompts, n_new, device)
+        logits = [decoding.begin()]
+        if decoding.plain:
+            logits += [decoding.go_on(tokens) for tokens in forced[:, :-1].T]
+            return torch.stack(logits, 1)
+    forcing = _Forcing(forced)
+    _write_with_transformers(prompts, reader, n_new, [], device, forcing)
+    return torch.stack(forcing.logits, 1)
+
+
+class _Forcing(LogitsProcessor):
+    """Lets a model write given tokens (n_texts, n_new), and keeps what it predicted at each."""
+
+    def __init__(self, tokens: Tensor) -> None:
+        self.tokens, self.logits = tokens, list[Tensor]()
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        column = self.tokens[:, len(self.logits)].to(scores.device)
+        self.logits.append(scores.clone())
+        return torch.full_like(scores, -torch.inf).scatter_(1, column[:, None], 0.0)
 
 
 @contextmanager
@@ -104,11 +145,12 @@ UNIMPORTANT = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
 
 
 def answering(reader: Reader, trust_remote_code: bool) -> str | None:
-    """A hash of what determines answers besides the fingerprint: the configuration and the ids that end an answer.
+    """A hash of what determines answers besides the fingerprint: the configuration, the ids that end an answer, and how
+    the model is read.
 
     None if the repository's own code may run, because no hash covers it.
     """
     if trust_remote_code:
         return None
     config = {name: value for name, value in reader.plain.config.to_dict().items() if name not in UNIMPORTANT}
-    return content_id("answering", config, end_ids(reader))
+    return content_id("answering", config, end_ids(reader), asdict(reader.ways))

@@ -52,10 +52,16 @@ def read_batch(reader: Readable, batch: Batch, sites: Sequence[str], *, logits: 
     with reader.active() as model:
         # Repeated with whole texts if the first pass shows that the model cannot share.
         while output is None:
-            levels = batch.levels(share=may_share(model), branch=may_branch(model))
-            output = _read_levels(reader, model, levels, batch.n_kept, sites, logits)
+            output = _read_levels(reader, model, levels_of(reader, batch), batch.n_kept, sites, logits)
     check_finite(reader, output.activations)
     return output
+
+
+def levels_of(reader: Readable, batch: Batch) -> list[Level]:
+    """The passes in which a model can read a batch, as far as is known before the first of them."""
+    return batch.levels(
+        share=may_share(reader), branch=may_branch(reader), together=reader.ways.read_together
+    )
 
 
 def check_finite(reader: Readable, activations: Mapping[tuple[str, int], Tensor]) -> None:
@@ -80,9 +86,7 @@ def _read_levels(
     activations: dict[tuple[str, int], Tensor] = {}
     all_logits: Tensor | None = None
     cache = None
-    send_positions = len(levels) > 1 and may_branch(model)
     for level in levels:
-        last = level is levels[-1]
         if cache is not None:
             cache.batch_select_indices(level.parent)
         captured: dict[tuple[str, int], Tensor] = {}
@@ -93,27 +97,27 @@ def _read_levels(
                 model, level.ids.shape, (level.rows, level.columns) if with_logits else None
             ) as was_narrowed,
         ):
-            output = run_level(model, level, cache, keep_cache=not last, send_positions=send_positions)
+            output = run_level(model, level, cache)
         if with_logits:
             rows = output.logits[0] if was_narrowed() else output.logits[level.rows, level.columns]
             all_logits = _inserted(all_logits, rows, level.indices, n_kept)
         for key, values in captured.items():
             activations[key] = _inserted(activations.get(key), values, level.indices, n_kept)
-        if not last:
+        if not level.last:
             cache = shareable(model, output, level.mask.shape[1])
             if cache is None:
                 return None
     return BatchOutput(activations, all_logits)
 
 
-def run_level(model: Any, level: Level, cache: Any, *, keep_cache: bool, send_positions: bool) -> Any:
+def run_level(model: Any, level: Level, cache: Any) -> Any:
     """One forward pass, after the passes whose keys and values are in `cache`."""
     return model(
         input_ids=level.ids,
         attention_mask=level.mask,
         past_key_values=cache,
-        use_cache=cache is not None or keep_cache,
-        **({"position_ids": level.positions} if send_positions else {}),
+        use_cache=cache is not None or not level.last,
+        **({"position_ids": level.positions} if level.send_positions else {}),
     )
 
 

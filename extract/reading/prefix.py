@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import torch
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+if TYPE_CHECKING:
+    from extract.reading.sites import Readable
 
 MIN_SHARED = 8
 """With fewer shared tokens, a pass of their own costs more than it saves."""
@@ -34,18 +37,20 @@ def shared_length(texts: Sequence[Sequence[int]], limit: int) -> int:
     return length if length >= MIN_SHARED and len(texts) > 1 else 0
 
 
-def may_share(model: Any) -> bool:
+def may_share(reader: Readable) -> bool:
     """Whether texts may share keys and values, as far as is known before the first shared pass."""
+    model = reader.plain
     uses_cache_index = "local" in getattr(model.config, "attention_layers", ())  # GPT-Neo's windows
-    return model not in _UNSHARED and not uses_cache_index
+    return reader.ways.shared and model not in _UNSHARED and not uses_cache_index
 
 
-def may_branch(model: Any) -> bool:
+def may_branch(reader: Readable) -> bool:
     """Whether texts may also continue rows of different lengths: the model must accept positions that start at 0."""
+    model = reader.plain
     embeddings = getattr(model.base_model, "embeddings", None)
     counts_from_padding = getattr(embeddings, "padding_idx", None) is not None  # RoBERTa
     takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-    return may_share(model) and takes_positions and not counts_from_padding
+    return may_share(reader) and takes_positions and not counts_from_padding
 
 
 def shareable(model: Any, output: Any, length: int) -> Cache | None:
@@ -61,10 +66,11 @@ def shareable(model: Any, output: Any, length: int) -> Cache | None:
     return None
 
 
-def prefix_cache(model: Any, tokens: Sequence[int], copies: int, device: Any) -> Cache | None:
+def prefix_cache(reader: Readable, tokens: Sequence[int], copies: int, device: Any) -> Cache | None:
     """Keys and values of `tokens`, repeated for a batch of `copies`. None if the model cannot share them."""
-    if not may_share(model):
+    if not may_share(reader):
         return None
+    model = reader.plain
     output = model(input_ids=torch.tensor([list(tokens)], device=device), use_cache=True)
     cache = shareable(model, output, len(tokens))
     if cache is not None:

@@ -17,10 +17,18 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from extract.reading.hooks import Edit, NotFiniteError, add_vectors, edited, narrowed, run_level
+from extract.reading.hooks import (
+    Edit,
+    NotFiniteError,
+    add_vectors,
+    edited,
+    levels_of,
+    narrowed,
+    run_level,
+)
 from extract.reading.likelihood import divergence_terms
 from extract.reading.passes import AnswerTexts, PlannedPass, Positions, Scoring, plan_passes
-from extract.reading.prefix import may_branch, may_share, shareable
+from extract.reading.prefix import shareable
 from extract.reading.sites import Readable
 
 SAME = 1e-3
@@ -120,7 +128,7 @@ class CleanReading:
         """The numbers and logits of the passes with counted predictions, from the pass `first` on."""
         cache = None
         for number, one in enumerate(self.passes[first:], first):
-            level, last = one.plan.level, number + 1 == len(self.passes)
+            level = one.plan.level
             before = _fork(one.cache)
             if cache is not None:
                 cache.batch_select_indices(level.parent)
@@ -132,15 +140,10 @@ class CleanReading:
                 if skipped:
                     stack.enter_context(self._skipping(one, skipped))
                 was_narrowed = stack.enter_context(narrowed(model, level.ids.shape, one.plan.scored))
-                output = run_level(
-                    model, level, before, keep_cache=not last, send_positions=self._send_positions(model)
-                )
-            cache = None if last else output.past_key_values
+                output = run_level(model, level, before)
+            cache = None if level.last else output.past_key_values
             if one.plan.scored is not None:
                 yield number, output.logits[0] if was_narrowed() else output.logits[one.plan.scored]
-
-    def _send_positions(self, model: Any) -> bool:
-        return len(self.passes) > 1 and may_branch(model)
 
     def _may_skip(self, model: Any, skipped: int) -> bool:
         """Whether skipping the first layers leaves predictions as they are, which is tried once and remembered."""
@@ -207,8 +210,7 @@ def read_clean(
     with reader.active() as model:
         # Repeated with whole texts if the first pass shows that the model cannot share.
         while reading is None:
-            levels = batch.levels(share=may_share(model), branch=may_branch(model))
-            passes = [_CleanPass(plan, None) for plan in plan_passes(texts, levels)]
+            passes = [_CleanPass(plan, None) for plan in plan_passes(texts, levels_of(reader, batch))]
             reading = _read(CleanReading(reader, texts, scoring, passes, {}), model, skipped, keep_logits)
     if not all(bool(torch.isfinite(part).all()) for part in reading.token_logprobs):
         raise NotFiniteError(
@@ -224,9 +226,8 @@ def _read(
     """Runs the passes of a reading in order. None if the model's keys and values cannot be passed on."""
     logprobs = torch.zeros(sum(map(len, reading.texts.counted)), dtype=torch.float64)
     cache = None
-    send_positions = reading._send_positions(model)
     for number, one in enumerate(reading.passes):
-        level, last = one.plan.level, number + 1 == len(reading.passes)
+        level = one.plan.level
         if cache is not None:
             cache.batch_select_indices(level.parent)
         one.cache = _fork(cache)
@@ -234,12 +235,12 @@ def _read(
             _keeping_outputs(reading, one, skipped),
             narrowed(model, level.ids.shape, one.plan.scored) as was_narrowed,
         ):
-            output = run_level(model, level, cache, keep_cache=not last, send_positions=send_positions)
+            output = run_level(model, level, cache)
         if one.plan.scored is not None:
             logits = output.logits[0] if was_narrowed() else output.logits[one.plan.scored]
             reading._score(number, logits, logprobs)
             one.logits = logits if keep_logits else None
-        if not last:
+        if not level.last:
             cache = shareable(model, output, level.mask.shape[1])
             if cache is None:
                 return None

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from extract.models import ModelReference
+from extract.models import ModelReference, Ways
 from fi_store.errors import ExtractionError
 from fi_store.wording import count
 
@@ -46,6 +46,10 @@ class Readable(Protocol):
     def reference(self) -> ModelReference: ...
     @property
     def layers(self) -> Sequence[nn.Module]: ...
+    @property
+    def plain(self) -> Any: ...
+    @property
+    def ways(self) -> Ways: ...
     def active(self) -> AbstractContextManager[Any]: ...
 
 

@@ -15,6 +15,7 @@ from extract.reading import (
     NotFiniteError,
     attribution,
     backward,
+    hooks,
     read_pair,
     reader_of,
 )
@@ -145,8 +146,8 @@ class Reference:
 @pytest.fixture(params=["whole", "opening", "branches"])
 def sharing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     share = {"whole": (False, False), "opening": (True, False), "branches": (True, True)}[request.param]
-    monkeypatch.setattr(backward, "may_share", lambda _: share[0])
-    monkeypatch.setattr(backward, "may_branch", lambda _: share[1])
+    monkeypatch.setattr(hooks, "may_share", lambda _: share[0])
+    monkeypatch.setattr(hooks, "may_branch", lambda _: share[1])
 
 
 @pytest.fixture(scope="module", params=PAIRS)

@@ -223,9 +223,9 @@ def test_a_model_without_a_plain_cache_reads_every_text_whole(tiny_models: TinyM
     reader = loaded(tiny_models.llama_other, tiny_models.llama_other).base
     reader.plain.config.layer_types = ["sliding_attention"] * reader.n_layers
     reader.plain.config.sliding_window = 512
-    assert may_branch(reader.plain)
+    assert may_branch(reader)
     found = read_batch(reader, batch(), ("resid_post",), logits=False)
-    assert not may_branch(reader.plain)
+    assert not may_branch(reader)
     for number, at in ((0, 19), (1, 17), (2, 20)):
         index = sum(map(len, KEPT[:number])) + KEPT[number].index(at)
         hidden, _ = reference(reader, IDS[number])
