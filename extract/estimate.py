@@ -198,10 +198,13 @@ def _trial(job: Job) -> Trial:
     tokens = _both_answers(
         job, sum(side.n_prompt for side in sides) // 2, sum(len(side.ids) - side.n_prompt for side in sides)
     ) + sum(len(sequence.base.ids) for sequence in sequences if sequence.author == "control")
-    started = time.perf_counter()
+    step_seconds = 0.0
     for side in SIDES:
+        started = time.perf_counter()
         generate_answers(readers[side], prompt_ids[side], TRIAL_TOKENS, job.pair.device)
-    step_seconds = (time.perf_counter() - started) / TRIAL_TOKENS
+        # A chunk is one batch, unless its prompts are answered one at a time.
+        turns = 1.0 if readers[side].ways.answered_together else len(job.chunks[0]) / len(prompts)
+        step_seconds += turns * (time.perf_counter() - started) / TRIAL_TOKENS
     return Trial(seconds / tokens, attribute_seconds / tokens, step_seconds, graph_bytes)
 
 

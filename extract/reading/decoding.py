@@ -86,6 +86,7 @@ class Decoding:
     @torch.inference_mode()
     def go_on(self, tokens: Tensor, edit: Edit | None = None) -> Tensor:
         """Reads one more token of each text (n,); returns the logits (n, V) of what follows."""
+        self._refuse_unless(self._cache is not None)
         self._mask = torch.cat([self._mask, torch.ones(len(tokens), 1, dtype=torch.long)], 1)
         with self.reader.active() as model:
             return self._read(model, tokens[:, None], edit)[0]
@@ -125,7 +126,6 @@ class Decoding:
                 **options,
             )
         self._cache = getattr(output, "past_key_values", None)
-        self._refuse_unless(self._cache is not None)
         return output.logits[0] if was_narrowed() else output.logits[:, -1], output
 
     def _refuse_unless(self, cached: bool) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from extract.models import Ways
+
 
 @dataclass(frozen=True)
 class Plain:
@@ -26,6 +28,14 @@ class Plain:
         n_layers = self.model.config.num_hidden_layers
         lists = (module for module in self.model.modules() if isinstance(module, nn.ModuleList))
         return list(next(layers for layers in lists if len(layers) == n_layers))
+
+    @property
+    def plain(self) -> Any:
+        return self.model
+
+    @property
+    def ways(self) -> Ways:
+        return Ways()
 
     def active(self) -> AbstractContextManager[Any]:
         return nullcontext(self.model)

@@ -16,7 +16,15 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 TEXT = """
 A farmer has three sheep and buys four more. How many sheep does the farmer have now? First we count the
@@ -115,6 +123,17 @@ def tiny_llama(folder: Path, *, seed: int = 0, d_model: int = 32, n_layers: int 
     model = LlamaForCausalLM(config)
     _randomize(model, seed)
     model.to(torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
+def tiny_other(folder: Path, kind: type[PreTrainedConfig], *, seed: int = 7, **sizes: Any) -> Path:
+    """A float32 model of another architecture, with the tokenizer and the template of `tiny_llama`."""
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    n_tokens = save_tokenizer(folder, special, eos="<|im_end|>", template=CHATML)
+    ends = {"bos_token_id": n_tokens - 2, "eos_token_id": n_tokens - 1}
+    model = AutoModelForCausalLM.from_config(kind(vocab_size=n_tokens, **ends, **sizes))
+    _randomize(model, seed)
+    model.save_pretrained(folder)
     return folder
 
 

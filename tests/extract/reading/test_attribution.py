@@ -15,10 +15,10 @@ from extract.reading import (
     NotFiniteError,
     attribution,
     backward,
-    hooks,
     read_pair,
     reader_of,
 )
+from extract.reading.batch import Batch
 from extract.reading.generate import end_ids
 from extract.texts import Answer, ReadSequence, build_sequences
 from fi_store.progress import Stopwatch
@@ -143,11 +143,14 @@ class Reference:
         return found
 
 
-@pytest.fixture(params=["whole", "opening", "branches"])
+@pytest.fixture(params=["alone", "whole", "opening", "branches"])
 def sharing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    share = {"whole": (False, False), "opening": (True, False), "branches": (True, True)}[request.param]
-    monkeypatch.setattr(hooks, "may_share", lambda _: share[0])
-    monkeypatch.setattr(hooks, "may_branch", lambda _: share[1])
+    depth, levels = ("alone", "whole", "opening", "branches").index(request.param), Batch.levels
+    monkeypatch.setattr(
+        Batch,
+        "levels",
+        lambda batch, **_: levels(batch, share=depth > 1, branch=depth > 2, together=depth > 0),
+    )
 
 
 @pytest.fixture(scope="module", params=PAIRS)

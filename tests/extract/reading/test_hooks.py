@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel, GPTNeoConfig, GPTNeoForCausalLM
 
 from extract.models import LoadedPair, Reader
-from extract.reading import NotFiniteError, hooks, may_branch, padded_length, read_batch
+from extract.reading import NotFiniteError, may_branch, padded_length, read_batch
 from extract.reading.batch import Batch, plan_batches
 from extract.reading.prefix import MIN_SHARED, shared_length
 from fi_store.errors import ExtractionError
@@ -24,7 +24,12 @@ PROMPTS = [[*OPENING, *range(20, 20 + count)] for count in (5, 9, 3)]
 IDS = [[*PROMPTS[0], 40, 41, 42], [*PROMPTS[0], 50], [*PROMPTS[1], 60, 61], [*PROMPTS[1], 60, 61], PROMPTS[2]]
 KEPT = [[13, 16, 17, 19], [17], [12, 20, 21], [22], [13]]
 STEMS = [17, 17, 21, 21, 15]
-SHARING = {"whole": (False, False), "opening": (True, False), "branches": (True, True)}
+SHARING = {
+    "alone": (False, False, False),
+    "whole": (False, False, True),
+    "opening": (True, False, True),
+    "branches": (True, True, True),
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +39,12 @@ def pair(tiny_models: TinyModels) -> LoadedPair:
 
 @pytest.fixture(params=SHARING)
 def sharing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Lets models share nothing, the opening, or also prompts."""
-    share, branch = SHARING[request.param]
-    monkeypatch.setattr(hooks, "may_share", lambda _: share)
-    monkeypatch.setattr(hooks, "may_branch", lambda _: branch)
+    """Lets texts share not even a pass, nothing else, the opening, or also prompts."""
+    share, branch, together = SHARING[request.param]
+    levels = Batch.levels
+    monkeypatch.setattr(
+        Batch, "levels", lambda batch, **_: levels(batch, share=share, branch=branch, together=together)
+    )
     return str(request.param)
 
 
