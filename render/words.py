@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fi_store.vocabulary import POSITION_CLASSES, SITES
@@ -88,6 +88,15 @@ def shares(low: float, high: float) -> str:
 def points(difference: float) -> str:
     """A difference of two shares in percentage points: `+12`."""
     return decimal(100 * difference, 0, sign=True)
+
+
+def moved(row: Mapping[str, Any]) -> str:
+    """What is known of a change that is no finding."""
+    if row["carries_none"]:
+        return "carries none of it"
+    if row["share_closed"] is not None and row["share_low"] > 0:
+        return "closes a part, not shown to exceed its control"
+    return "no effect shown"
 
 
 def p_value(p: float | None) -> str:

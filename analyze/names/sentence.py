@@ -75,24 +75,21 @@ class Claim:
         return " ".join([first, self._carried(), *self._generated(), *self._proposed()])
 
     def _carried(self) -> str:
-        """'7 features of layer 17, at the start of the answer, carry it: set to the base's values they close ...'."""
+        """'7 features of layer 17, at the start of the answer, carry a part of it: set to the base's values ...'."""
         other = "base" if self.side == "target" else "target"
-        verb = "carry it" if self.n_features != 1 else "carries it"
-        if self._unmoved:  # "carry" would promise more
-            verb = "take part in it" if self.n_features != 1 else "takes part in it"
-        pronoun = "they close" if self.n_features != 1 else "it closes"
-        text = f"{count(self.n_features, 'feature')} of layer {self.layer}, {_where(self.classes)}, {verb}: "
+        one = self.n_features == 1
+        verb = "takes part in it" if one else "take part in it"
+        if not self._unmoved:  # else "carry" would promise more
+            verb = "carries a part of it" if one else "carry a part of it"
         control = f" (control {percent(self.share_control)})" if self.share_control is not None else ""
         share, what = self.share, "the difference between the models"
         if self.by_behavior and self.share_behavior is not None:
             share, what, control = self.share_behavior, "it", ""
-        text += (
-            f"set to the {other}'s values {pronoun} {percent(share[0])} [{number(share[1])}, {number(share[2])}] of "
-            f"{what}{control}"
+        return (
+            f"{count(self.n_features, 'feature')} of layer {self.layer}, {_where(self.classes)}, {verb}: "
+            f"set to the {other}'s values {'it closes' if one else 'they close'} "
+            f"{percent(share[0])} [{number(share[1])}, {number(share[2])}] of {what}{control}."
         )
-        if self.later is not None and not self.by_behavior:
-            text += f", and by layer {self.later.layer} {percent(self.later.share)}"
-        return f"{text}."
 
     @property
     def _unmoved(self) -> bool:
@@ -100,23 +97,30 @@ class Claim:
         return self.behavior is not None and self.rates is not None and self.rates.patched >= self.rates.clean
 
     def _generated(self) -> list[str]:
-        if self.rates is None or self.behavior is None:
+        """'With them switched off, 1 of 20 new answers has it instead of 20 (control 17).'"""
+        rates = self.rates
+        if rates is None or self.behavior is None:
             return []
-        control = f" (control {percent(self.rates.control)})" if self.rates.control is not None else ""
-        them = "them" if self.n_features != 1 else "it"
-        if self.rates.layer != self.layer:
-            them = f"{count(self.rates.n_features, 'feature')} of layer {self.rates.layer}"
-        have = "are" if self.behavior.candidate.predicate.whole_answer else "have it"
-        so = " so" if have == "are" else ""
+        patched, clean = (round(rate * rates.n) for rate in (rates.patched, rates.clean))
+        control = f"control {round(rates.control * rates.n)}" if rates.control is not None else ""
+        candidate = self.behavior.candidate
+        what = f"in {candidate.phrase}" if candidate.predicate.kind == "language" else "so"
+        verbs = (f"is {what}", f"are {what}") if candidate.predicate.whole_answer else ("has it", "have it")
+        of = f"{patched} of {count(rates.n, 'new answer')} {verbs[patched != 1]}"
         if self._unmoved:
-            return [
-                f"That is not enough to change the answers: with {them} switched off, still "
-                f"{percent(self.rates.patched)} of them {have}{so}{control}."
-            ]
-        return [
-            f"With {them} switched off, {percent(self.rates.patched)} of the answers {have}{so} instead of "
-            f"{percent(self.rates.clean)}{control}."
-        ]
+            before = f"{clean}; {control}" if control else str(clean)
+            return [f"{self._switched_off(rates)}, {of}, no fewer than before ({before})."]
+        return [f"{self._switched_off(rates)}, {of} instead of {clean}{f' ({control})' if control else ''}."]
+
+    def _switched_off(self, rates: Generated) -> str:
+        """'With them switched off', 'In layer 28, 16 features close 38%; with them switched off'."""
+        if rates.layer == self.layer:
+            return f"With {'it' if self.n_features == 1 else 'them'} switched off"
+        features = count(rates.n_features, "feature")
+        if self.later is None or self.later.layer != rates.layer or self.by_behavior:
+            return f"With {features} of layer {rates.layer} switched off"
+        close, them = ("closes", "it") if rates.n_features == 1 else ("close", "them")
+        return f"In layer {rates.layer}, {features} {close} {percent(self.later.share)}; with {them} switched off"
 
     def _proposed(self) -> list[str]:
         """Who proposed the name, so that nobody takes it for a measured one."""

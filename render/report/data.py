@@ -43,6 +43,7 @@ class ReportData:
     behaviors: tuple[Row, ...]  # all confirmed differences
     unconfirmed: tuple[Row, ...]  # seen on D alone
     smallest_behavior: float | None  # rate that this run could have confirmed
+    endings: tuple[Row, ...]  # how each model's answers end
     moved: tuple[Row, ...]  # groups that moved, with no effect shown
     version_1: tuple[Row, ...]  # results of version 1
     prompts: tuple[Row, ...]
@@ -116,6 +117,7 @@ def read_report(store: Store, run: Run) -> ReportData:
         behaviors=confirmed,
         unconfirmed=tuple(row for row in behaviors if not row["confirmed"]),
         smallest_behavior=plan.plan.get("smallest_behavior") if plan is not None else None,
+        endings=_rows(store, "answer_endings", run.id),
         moved=_rows(store, "moved_no_effect_shown", run.id) if not version_1 else (),
         version_1=tuple({**row, "sentence": untested_sentence(row)} for row in version_1),
         prompts=_rows(store, "prompt_discrimination", run.id, k=SHOWN_PROMPTS),

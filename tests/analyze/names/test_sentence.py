@@ -87,27 +87,30 @@ def test_the_sentence_says_what_the_answers_do_and_what_carries_it() -> None:
     assert CLAIM.name == "Answers with 'Step 1'"
     assert CLAIM.sentence == (
         "Answers with 'Step 1': 96% of the target's held-out answers, 9% of the base's. 7 features of layer 17, at the "
-        "start of the answer, carry it: set to the base's values they close 31% [13, 46] of the difference between "
-        "the models (control −6%), and by layer 28 48%. With them switched off, 5% of the answers have it instead "
-        "of 100% (control 85%)."
+        "start of the answer, carry a part of it: set to the base's values they close 31% [13, 46] of the difference "
+        "between the models (control −6%). With them switched off, 1 of 20 new answers has it instead of 20 (control "
+        "17)."
     )
 
 
 def test_the_share_of_its_behavior_is_told_where_it_decides() -> None:
     carried = replace(CLAIM, share_behavior=(0.72, 0.5, 0.9), rates=None)
-    assert carried.sentence.endswith(
-        "close 31% [13, 46] of the difference between the models (control −6%), and by layer 28 48%."
-    )
+    assert carried.sentence.endswith("close 31% [13, 46] of the difference between the models (control −6%).")
     assert replace(carried, by_behavior=True).sentence == (
         "Answers with 'Step 1': 96% of the target's held-out answers, 9% of the base's. 7 features of layer 17, at the "
-        "start of the answer, carry it: set to the base's values they close 72% [50, 90] of it."
+        "start of the answer, carry a part of it: set to the base's values they close 72% [50, 90] of it."
     )
 
 
 def test_features_of_another_layer_are_named_where_they_are_switched_off() -> None:
     later = replace(CLAIM, rates=Generated(28, 12, 20, 1.0, 0.05, None))
     assert later.sentence.endswith(
-        "by layer 28 48%. With 12 features of layer 28 switched off, 5% of the answers have it instead of 100%."
+        "(control −6%). In layer 28, 12 features close 48%; with them switched off, 1 of 20 new answers has it instead "
+        "of 20."
+    )
+    last = replace(later, later=None, rates=Generated(28, 1, 20, 0.5, 0.25, 0.45)).sentence
+    assert last.endswith(
+        "With 1 feature of layer 28 switched off, 5 of 20 new answers have it instead of 10 (control 9)."
     )
 
 
@@ -115,7 +118,7 @@ def test_a_patch_that_changes_no_answer_is_told_as_that() -> None:
     unmoved = replace(CLAIM, rates=Generated(17, 7, 20, 0.85, 0.85, None)).sentence
     assert "at the start of the answer, take part in it: set to" in unmoved
     assert unmoved.endswith(
-        "by layer 28 48%. That is not enough to change the answers: with them switched off, still 85% of them have it."
+        "(control −6%). With them switched off, 17 of 20 new answers have it, no fewer than before (17)."
     )
 
 
@@ -123,7 +126,7 @@ def test_a_language_is_what_answers_are_in() -> None:
     spanish = replace(STEPS, predicate=AnswerPredicate("language", ("es",)), phrase="Spanish")
     claim = replace(CLAIM, behavior=replace(BEHAVIOR, candidate=spanish), n_features=1)
     assert claim.sentence.endswith(
-        "With it switched off, 5% of the answers are so instead of 100% (control 85%)."
+        "With it switched off, 1 of 20 new answers is in Spanish instead of 20 (control 17)."
     )
 
 
@@ -131,8 +134,8 @@ def test_a_finding_without_a_behavior_is_named_by_the_words_that_it_pushes() -> 
     assert BARE.name == "More 'Step'"
     assert BARE.sentence == (
         "More 'Step' (almost equally active in both). 1 feature of layer 17, in the prompt, at the start of the answer "
-        "and in the answer, carries it: set to the base's values it closes 31% [13, 46] of the difference between the "
-        "models."
+        "and in the answer, carries a part of it: set to the base's values it closes 31% [13, 46] of the difference "
+        "between the models."
     )
     at_start = replace(BARE, classes=["start"], side="base")
     assert at_start.name == "Less 'Step', '1', 'First' at the start of the answer"

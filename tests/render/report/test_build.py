@@ -69,7 +69,7 @@ def test_the_page_says_everything_in_order(different: tuple[Path, list[Path]]) -
         "Where the answers differ, by category and prompt",
         "Right answers 52 of 80 graded answers (65%) were cut off at the limit of 48 tokens; in 8 (10%)",
         "What this run could and could not have seen It could have confirmed a difference in 9% of the answers",
-        "Moved, no effect shown",
+        "Moved, but not shown to matter",
         "carries none of it",
         "Layer 4: 11% of the latents are dead.",
         "Method Behaviors first.",
