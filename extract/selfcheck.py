@@ -47,11 +47,15 @@ FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, LookupError)
 
 
 class Compared(NamedTuple):
-    """How far (relatively) predictions of one way of reading are from those of texts alone, and how far they may be."""
+    """How far (relatively) predictions of one way of reading are from those of texts alone, and how far they may be.
+
+    `consequence` is what the model does if they are further, as a clause.
+    """
 
     what: str
     difference: float
     allowed: float
+    consequence: str = ""
 
     @property
     def holds(self) -> bool:
@@ -141,7 +145,7 @@ class _Check:
         except FAILURES as error:
             line = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
             raise ExtractionError(f"{reader.reference.text} cannot be run: {line}.") from error
-        if not self._note("one text, twice", float(distances(again, first).median())):
+        if not self._note("one text again", float(distances(again, first).median())):
             raise ExtractionError(
                 f"{reader.reference.text} predicts something else when it reads the same text again "
                 f"({self._compared[-1].difference:.1%} away), so it cannot be compared with another model.",
@@ -149,7 +153,7 @@ class _Check:
             )
         noise = float(distances(copies, first.repeat(BATCH, 1)).median())
         self._allowed = min(MOST, max(self._allowed, NOISE * noise))
-        self._note(f"one text, {BATCH} times in a batch", noise)
+        self._note(f"one text, {BATCH} times together", noise)
 
     def apart(self, read: Callable[[], list[Tensor]]) -> float:
         """How far predictions are from those of texts alone: at half of the positions of the worst text at least.
@@ -183,7 +187,7 @@ class _Check:
 
     def holds(self, what: str, difference: float, way: str, consequence: str) -> bool:
         """Notes a comparison. If it does not hold, the model is no longer read in this way."""
-        if self._note(what, difference):
+        if self._note(what, difference, consequence):
             return True
         name = self.reader.reference.text
         found = "it fails" if math.isinf(difference) else f"its predictions are {difference:.1%} away"
@@ -198,8 +202,8 @@ class _Check:
             said = {way: said[way] for way in said if way in ("cached", "read_together")}
         return SelfCheck(ways, self._compared, list(said.values()))
 
-    def _note(self, what: str, difference: float) -> bool:
-        self._compared.append(Compared(what, difference, self._allowed))
+    def _note(self, what: str, difference: float, consequence: str = "") -> bool:
+        self._compared.append(Compared(what, difference, self._allowed, consequence))
         return self._compared[-1].holds
 
     def _read(self, texts: Sequence[list[int]], *, together: bool) -> Tensor:

@@ -1,9 +1,9 @@
-"""The commands `models list|show`: the models on this machine, and what a model reference means."""
+"""The commands `models list|show|check`: the models on this machine, what a reference means, how a model is read."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,14 +14,19 @@ from fi_store.cli.common import (
     StoreOption,
     emit,
     open_store,
+    say,
     say_facts,
     store_path,
 )
+from fi_store.cli.options import takes_config
 from fi_store.wording import size
 
-app = typer.Typer(help="Show the available models: list, show.", cls=ListByDefault)
+app = typer.Typer(help="Show and check models: list, show, check.", cls=ListByDefault)
 
 
+ReferenceArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A model reference, as for --base-model.")
+]
 CacheOption = Annotated[Path | None, typer.Option("--cache-dir", help="Folder for converted models.")]
 
 
@@ -58,9 +63,7 @@ def list_models(
 
 @app.command("show")
 def show_model(
-    reference: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A model reference, as for --base-model.")
-    ],
+    reference: ReferenceArgument,
     cache_dir: CacheOption = None,
     output_format: FormatOption = "table",
 ) -> None:
@@ -74,3 +77,31 @@ def show_model(
         say_facts(facts)
     else:
         emit([facts], output_format)
+
+
+@app.command("check")
+@takes_config(("cache_dir", "device", "quantization", "trust_remote_code"))
+def check_model(
+    options: dict[str, Any], reference: ReferenceArgument, output_format: FormatOption = "table"
+) -> None:
+    """Load a model and check in which ways it can be read.
+
+    Compares what it predicts for texts together, after a common opening, and with keys and values with what it predicts
+    for each text alone, and attention and MLP with what a layer adds. Differences are relative. Exits with code 1 if a
+    run would refuse the model."""
+    from extract.examination import examine, model_facts
+    from extract.models import load_pair
+    from fi_store.cli.running import open_display, show_progress
+
+    with open_display() as display:
+        progress = show_progress(display)
+        pair = load_pair(reference, reference, note=progress.note, **options)
+        for message in pair.warnings:
+            progress.note(message, warning=True)
+    if output_format == "table":
+        say_facts(model_facts(pair))
+        say()
+    rows, summary = examine(pair)
+    emit(rows, output_format)
+    if output_format == "table":
+        say(summary)

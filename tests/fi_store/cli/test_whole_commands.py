@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
+from transformers import RwkvConfig
 
 from extract.job import CHUNK_PROMPTS
 from fi_store.cli.options import CONFIG_OPTIONS
 from fi_store.store import Store
 from tests.helpers import ROOT
 from tests.helpers.command import Result, fi_store
-from tests.helpers.tiny import TinyModels, tiny_gguf
+from tests.helpers.tiny import TinyModels, tiny_gguf, tiny_other
 
 SMALL = (
     "--limit-per-category", 4, "--candidates", 4, "--n-latents", 64, "--k", 8, "--dictionary-steps", 40,
@@ -518,3 +520,34 @@ def test_two_runs_at_once_in_one_store(first: Made, tiny_models: TinyModels) -> 
     assert result.code == 1
     assert f"(process {other.pid})" in result.err
     assert fi_store("verify", "--store", first.store).code == 0
+
+
+def test_a_model_is_checked_without_a_run(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "attention_hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    rwkv = tiny_other(tmp_path / "rwkv", RwkvConfig, context_length=512, **sizes)
+    result = fi_store("models", "check", rwkv, "--device", "cpu", "--quantization", "fp32")
+    assert result.code == 0
+    assert re.search(r"^architecture +RwkvForCausalLM$", result.out, re.MULTILINE)
+    assert re.search(r"^chat template +yes$", result.out, re.MULTILINE)
+    rows = [
+        [cell.strip() for cell in line.split("│")[1:-1]] for line in result.out.splitlines() if "│" in line
+    ]
+    found = {row[0]: row[1:] for row in rows if len(row) == 4}
+    assert found["one text again"][2] == found["whole texts together"][2] == "the same"
+    assert found["answers together"][2] == "answers one prompt at a time"
+    assert float(found["answers together"][0]) > float(found["answers together"][1])
+    assert found["attention + MLP with what RwkvBlock adds, layer 0"][2].startswith("only resid_post: ")
+    assert found["attention + MLP with what RwkvBlock adds, layer 1"][2].startswith(
+        "the same: attn_out is attention"
+    )
+    assert result.out.endswith("each from its first token on, and answer one prompt at a time.\n")
+
+
+def test_a_model_that_a_run_would_refuse_fails_its_check(tiny_models: TinyModels, tmp_path: Path) -> None:
+    shutil.copytree(tiny_models.llama, tmp_path / "large")
+    weights = load_file(tiny_models.llama / "model.safetensors")
+    weights["model.layers.1.mlp.down_proj.weight"].fill_(3e38)
+    save_file(weights, tmp_path / "large" / "model.safetensors", {"format": "pt"})
+    result = fi_store("models", "check", tmp_path / "large", "--device", "cpu", "--quantization", "fp32")
+    assert result.code == 1
+    assert "activations that are not finite (layer 1, resid_post)" in result.err
