@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 
-.PHONY: demo test lint format docs install lock clean bench-planted bench-speed bench-peers bench-peers-lock
+.PHONY: demo test lint format docs install lock clean bench-planted bench-speed bench-memory bench-peers bench-peers-lock
 
 # A real pair, offline, to a report: see README.md.
 demo: install
@@ -55,6 +55,11 @@ bench-planted: install
 # The speed of our trainer, of reading and of answering beside others. OUT=file.json, PART=name, QUICK=1 for a short form.
 bench-speed: install
 	$(BIN)/python -m bench.speed.run --out $(OUT) $(if $(PART),--part $(PART)) $(if $(QUICK),--quick)
+
+# The peak memory of tiny runs: from 200 prompts to 2,000, and from one analyzed layer to all. OUT=file.json, QUICK=1 for a
+# short form, TOKENS=n for the length of a prompt (default 1,000).
+bench-memory: install
+	$(BIN)/python -m bench.memory --out $(OUT) $(if $(QUICK),--quick) $(if $(TOKENS),--tokens $(TOKENS))
 
 # What we are compared with, in a folder of its own: see bench/speed/README.md.
 PEERS := .bench/peers-dictionary

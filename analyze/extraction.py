@@ -10,19 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
+from analyze.shards import Shard, StoredRows
 from fi_store.errors import AnalysisError
 from fi_store.store import Store
 from fi_store.store.tables import Run
 from fi_store.vocabulary import AUTHORS, POSITION_CLASSES, SHARD_KINDS, SIDES, ShardKind, Side
-
-if TYPE_CHECKING:
-    import torch
 
 CLASSES = tuple(POSITION_CLASSES)
 """The position classes in the order of their indices."""
@@ -32,6 +28,7 @@ PROMPT, START, THINKING, RESPONSE = range(4)
 SiteLayer = tuple[str, int]
 """Where in a model activations are read."""
 IntArray = npt.NDArray[np.int64]
+SmallInts = npt.NDArray[np.signedinteger]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -63,15 +60,15 @@ class Units:
 
 @dataclass(frozen=True)
 class Rows:
-    """The N rows of a run, in the order of the shards."""
+    """The N rows of a run, in the order of the shards. All but `discovery` are integers, as small as they may be."""
 
-    unit: IntArray  # (N,)
-    author: IntArray  # (N,) index into `AUTHORS`
-    position_class: IntArray  # (N,) index into `CLASSES`
-    position: IntArray  # (N,) index of the token within its sequence
-    sequence: IntArray  # (N,) index of the sequence, sorted by id
-    token: IntArray  # (N,) token id at the position
-    next_token: IntArray  # (N,) token id that follows in the text, -1 at the end
+    unit: SmallInts  # (N,)
+    author: SmallInts  # (N,) index into `AUTHORS`
+    position_class: SmallInts  # (N,) index into `CLASSES`
+    position: SmallInts  # (N,) index of the token within its sequence
+    sequence: SmallInts  # (N,) index of the sequence, sorted by id
+    token: SmallInts  # (N,) token id at the position
+    next_token: SmallInts  # (N,) token id that follows in the text, -1 at the end
     discovery: BoolArray  # (N,) the unit's half is D
 
     @property
@@ -83,29 +80,21 @@ class Rows:
         """(N,) rows of prompts and answers, without control texts."""
         return np.asarray(self.author != CONTROL)
 
-    def unit_means(self, position_class: int, n_units: int) -> sp.csr_array:
-        """(n_units, N) weights that average rows to units: half for the base's answer and half for the target's.
+    def unit_weights(self, n_units: int) -> FloatArray:
+        """(N,) weights that average the rows of a position class to units: half for the base's answer and half for the
+        target's; 0 for control texts.
 
         So a longer answer never counts more. If one answer is empty, the unit takes the other answer's mean alone.
         Prompt and start rows exist once per unit and are averaged as they are (METHOD section 1).
         """
-        weights = np.zeros(self.n)
-        chosen = self.own & (self.position_class == position_class)
-        counts = np.zeros((n_units, 2))
-        np.add.at(counts, (self.unit[chosen], self.author[chosen]), 1)
+        rows = np.flatnonzero(self.own)
+        unit, author, position_class = self.unit[rows], self.author[rows], self.position_class[rows]
+        counts = np.zeros((n_units, 2, len(CLASSES)), dtype=np.int64)
+        np.add.at(counts, (unit, author, position_class), 1)
         authors_present = (counts > 0).sum(axis=1)
-        rows = np.flatnonzero(chosen)
-        weights[rows] = 1 / (counts[self.unit[rows], self.author[rows]] * authors_present[self.unit[rows]])
-        return sp.csr_array((weights[rows], (self.unit[rows], rows)), shape=(n_units, self.n))
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A file of activations or gradients: `n_rows` rows of one reader, one site and one layer."""
-
-    path: Path
-    n_rows: int
-    present: bool  # False once it was removed to free disk space
+        weights = np.zeros(self.n)
+        weights[rows] = 1 / (counts[unit, author, position_class] * authors_present[unit, position_class])
+        return weights
 
 
 @dataclass(frozen=True)
@@ -118,8 +107,8 @@ class AnswerTokens:
 
 @dataclass(frozen=True)
 class Extraction:
-    """One extraction as the analysis sees it. It holds no connection: only `activations` and `gradients` read on, from
-    the shards."""
+    """One extraction as the analysis sees it. It holds no connection and no activations: what is indexed of
+    `activations` and `gradients` is read from the shards."""
 
     units: Units
     rows: Rows
@@ -130,68 +119,51 @@ class Extraction:
     gradient_shards: Mapping[tuple[str, str, int], tuple[Shard, ...]] = field(default_factory=dict)
     # (unit, author, side that read) -> the tokens of that answer; empty for an extraction of version 1
     answers: Mapping[tuple[int, Side, Side], AnswerTokens] = field(default_factory=dict)
+    # where what an analysis need not hold in memory is put; None: the system's folder for such files
+    scratch: Path | None = None
 
-    def activations(self, side: str, site: str, layer: int) -> torch.Tensor:
+    def activations(self, side: str, site: str, layer: int) -> StoredRows:
         """(N, d) activations of all rows, in the run's dtype.
 
         Raises:
-            AnalysisError: shards were removed, are missing on disk, or do not hold the rows that the store lists.
+            AnalysisError: shards were removed, or are not those of all rows.
         """
-        return self._whole(self.shards.get((side, site, layer), ()), "activation", side, site, layer)
+        return self._stored(self.shards.get((side, site, layer), ()), "activation", side, site, layer)
 
     def has_gradients(self, site: str, layer: int) -> bool:
         """Whether the extraction wrote both models' gradients of a layer."""
         return all((side, site, layer) in self.gradient_shards for side in SIDES)
 
-    def gradients(self, side: str, site: str, layer: int) -> torch.Tensor:
+    def gradients(self, side: str, site: str, layer: int) -> StoredRows:
         """(N, d) gradients of A_side (nats, METHOD section 1) by the activations of the same rows, 0 in control texts.
 
         Raises:
             AnalysisError: as for `activations`, or the run has no attribution.
         """
-        return self._whole(self.gradient_shards.get((side, site, layer), ()), "gradient", side, site, layer)
+        return self._stored(self.gradient_shards.get((side, site, layer), ()), "gradient", side, site, layer)
 
-    def _whole(
+    def _stored(
         self, shards: tuple[Shard, ...], kind: ShardKind, side: str, site: str, layer: int
-    ) -> torch.Tensor:
+    ) -> StoredRows:
         """The rows of these shards, one after the other."""
-        import torch
-
         what, source = SHARD_KINDS[kind], f"layer {layer} ({site}, {side})"
         if not shards:
             raise AnalysisError(
                 f"The extraction wrote no {what} of {source}.",
                 hint="fi-store run without --skip-activations, or with --keep-activations all once",
             )
-        whole = torch.cat([_read_shard(shard, what, source) for shard in shards])
-        if whole.shape[0] != self.rows.n:
+        if not all(shard.present for shard in shards):
             raise AnalysisError(
-                f"There are {whole.shape[0]} rows of {source} instead of {self.rows.n}.",
+                f"The {what} of {source} were removed from disk.",
+                hint="fi-store run with --keep-activations all, then analyze again",
+            )
+        stored = StoredRows(shards, what, source)
+        if len(stored) != self.rows.n:
+            raise AnalysisError(
+                f"There are {len(stored)} rows of {source} instead of {self.rows.n}.",
                 hint="fi-store run: read the models again",
             )
-        if not bool(torch.isfinite(whole).all()):
-            raise AnalysisError(f"The {what} of {source} hold NaN or infinite values.")
-        return whole
-
-
-def _read_shard(shard: Shard, what: str, source: str) -> torch.Tensor:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not shard.present:
-        raise AnalysisError(
-            f"The {what} of {source} were removed from disk.",
-            hint="fi-store run with --keep-activations all, then analyze again",
-        )
-    try:
-        part = load_file(shard.path)[what]
-    except (OSError, KeyError, SafetensorError) as error:
-        raise AnalysisError(
-            f"The shard {shard.path} cannot be read: {error}.", hint="fi-store doctor"
-        ) from error
-    if part.shape[0] != shard.n_rows:
-        raise AnalysisError(f"The shard {shard.path} holds {part.shape[0]} rows instead of {shard.n_rows}.")
-    return part
+        return stored
 
 
 def load_extraction(store: Store, run: Run) -> Extraction:
@@ -213,7 +185,8 @@ def load_extraction(store: Store, run: Run) -> Extraction:
     text = token_texts(store, source)
     shards = _load_shards(store, source, "activation")
     gradients = _load_shards(store, source, "gradient")
-    return Extraction(units, rows, text, shards, gradients, _load_answers(store, source, units))
+    answers = _load_answers(store, source, units)
+    return Extraction(units, rows, text, shards, gradients, answers, store.folder)
 
 
 def token_texts(store: Store, source: str) -> dict[int, str]:
@@ -281,11 +254,16 @@ def _load_units(store: Store, run_id: str, source: str) -> Units:
 
 def _load_rows(store: Store, source: str, units: Units) -> Rows:
     table = store.arrow(
-        "select d.row, u.unit, d.author, d.position_class, d.position, d.sequence_id, d.token_id,"
-        " coalesce(d.next_token_id, -1) as next_token_id"
+        "select d.row, u.unit, (list_position($authors, d.author) - 1)::tinyint as author,"
+        " (list_position($classes, d.position_class) - 1)::tinyint as position_class, d.position, s.sequence,"
+        " d.token_id, coalesce(d.next_token_id, -1) as next_token_id"
         " from token_divergence d join run_unit u on u.run_id = d.run_id and u.prompt_id = d.prompt_id"
+        " join (select id, (row_number() over (order by id) - 1)::integer as sequence from sequence"
+        "  where run_id = $run) s on s.id = d.sequence_id"
         " where d.run_id = $run order by d.row",
         run=source,
+        authors=list(AUTHORS),
+        classes=list(CLASSES),
     )
     n = table.num_rows
     if n == 0:
@@ -296,20 +274,15 @@ def _load_rows(store: Store, source: str, units: Units) -> Rows:
         raise AnalysisError(
             f"The rows of run {source} are incomplete.", hint=store.command("ingest", "--resume", source)
         )
-    unit = np.asarray(table["unit"].to_numpy(), dtype=np.int64)
-    sequence = np.unique(np.asarray(table["sequence_id"].to_pylist()), return_inverse=True)[1]
+    names = ("unit", "author", "position_class", "position", "sequence")
+    unit, author, position_class, position, sequence = (table[name].to_numpy() for name in names)
     return Rows(
         unit=unit,
-        author=_codes(table["author"].to_pylist(), tuple(AUTHORS)),
-        position_class=_codes(table["position_class"].to_pylist(), CLASSES),
-        position=np.asarray(table["position"].to_numpy(), dtype=np.int64),
-        sequence=np.asarray(sequence, dtype=np.int64),
-        token=np.asarray(table["token_id"].to_numpy(), dtype=np.int64),
-        next_token=np.asarray(table["next_token_id"].to_numpy(), dtype=np.int64),
+        author=author,
+        position_class=position_class,
+        position=position,
+        sequence=sequence,
+        token=table["token_id"].to_numpy(),
+        next_token=table["next_token_id"].to_numpy(),
         discovery=units.discovery[unit],
     )
-
-
-def _codes(names: list[str], known: tuple[str, ...]) -> IntArray:
-    code = {name: index for index, name in enumerate(known)}
-    return np.asarray([code[name] for name in names], dtype=np.int64)

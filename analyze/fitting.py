@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from analyze.extraction import Extraction, SiteLayer
 from analyze.features import LayerEffects, measure_effects, other_side
 from analyze.fit import FitOptions, Pretrained, as_dictionary, fit_dictionary, load_pretrained
 from analyze.groups import Residuals
+from analyze.shards import StoredRows
 from fi_store.config import DictionaryKind, RunConfig
+from fi_store.dictionaries import Dictionary
 from fi_store.progress import Progress
 from fi_store.store import Store, dictionary_path
 from fi_store.store.tables import Model, Run
@@ -20,7 +23,7 @@ from fi_store.vocabulary import SIDES, Side
 
 @dataclass(frozen=True)
 class Fitted:
-    """The dictionaries of a run with their effects, and the activations that they were measured on."""
+    """The dictionaries of a run with their effects, and where the activations are that they were measured on."""
 
     layers: list[LayerEffects]
     residuals: Residuals
@@ -51,13 +54,12 @@ def fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, p
     kind = config.dictionary_kind((models[0].d_model, models[1].d_model))
     ready = _ready_dictionary(store, run, config, site_layers, progress)
     layers: list[LayerEffects] = []
-    residuals: dict[tuple[Side, int], torch.Tensor] = {}
+    residuals: dict[tuple[Side, int], StoredRows] = {}
     with progress.task("learning dictionaries", len(site_layers) * config.dictionary_steps) as advance:
         for site_layer in site_layers:
-            effects, activations = _fit_one(
-                run, config, kind, extraction, site_layer, ready.get(site_layer), 0, advance
-            )
-            residuals |= {(side, len(layers)): activations[side] for side in SIDES}
+            for side in SIDES:
+                residuals[side, len(layers)] = extraction.activations(side, *site_layer)
+            effects = _fit_one(run, config, kind, extraction, site_layer, ready.get(site_layer), 0, advance)
             layers.append(effects)
             effects.dictionary.save(store.folder / dictionary_path(run.id, *site_layer))
     if not layers[0].dictionary.config.same_width:
@@ -75,7 +77,7 @@ def fit_all(store: Store, run: Run, config: RunConfig, extraction: Extraction, p
         ) as advance:
             again = []
             for site_layer in site_layers:
-                again.append(_fit_one(run, config, kind, extraction, site_layer, None, number, advance)[0])
+                again.append(_fit_one(run, config, kind, extraction, site_layer, None, number, advance))
             others.append(again)
     return Fitted(layers, Residuals(residuals, extraction), others)
 
@@ -89,19 +91,31 @@ def _fit_one(
     ready: Pretrained | None,
     number: int,
     advance: Callable[[int], None],
-) -> tuple[LayerEffects, dict[Side, torch.Tensor]]:
-    """The effects of one site and layer's dictionary (the ready one, or one learned with the `number`-th seed), and
-    both models' activations there."""
+) -> LayerEffects:
+    """The effects of one site and layer's dictionary: the ready one, or one learned with the `number`-th seed."""
     activations = {side: extraction.activations(side, *site_layer) for side in SIDES}
     first: Side = "base" if run.canonical_first == "base" else "target"
-    second = other_side(first)
-    train = torch.from_numpy(extraction.rows.discovery)
-    rows = activations[first][train], activations[second][train]
+    pair = activations[first], activations[other_side(first)]
+    dictionary = _dictionary(config, kind, extraction, pair, site_layer, ready, number, advance)
+    return measure_effects(extraction, dictionary, activations, first)
+
+
+def _dictionary(
+    config: RunConfig,
+    kind: DictionaryKind,
+    extraction: Extraction,
+    pair: tuple[StoredRows, StoredRows],
+    site_layer: SiteLayer,
+    ready: Pretrained | None,
+    number: int,
+    advance: Callable[[int], None],
+) -> Dictionary:
+    """The dictionary itself, checked on or learned from the rows of D of both models, in canonical order."""
+    train = torch.from_numpy(np.flatnonzero(extraction.rows.discovery))
+    rows = pair[0][train], pair[1][train]
     if ready is not None:
         advance(config.dictionary_steps)
-        dictionary = as_dictionary(ready, rows, site_layer, config.seed)
-        measured = measure_effects(extraction, dictionary, activations, first)
-        return measured, activations
+        return as_dictionary(ready, rows, site_layer, config.seed)
     options = FitOptions(
         site=site_layer[0],
         layer=site_layer[1],
@@ -111,10 +125,8 @@ def _fit_one(
         batch=config.dictionary_batch,
         seed=config.seed + number,
     )
-    classes = torch.from_numpy(extraction.rows.position_class)[train]
-    learned = fit_dictionary(kind, rows, classes, options, advance)
-    measured = measure_effects(extraction, learned, activations, first)
-    return measured, activations
+    classes = torch.from_numpy(extraction.rows.position_class.astype(np.int64))[train]
+    return fit_dictionary(kind, rows, classes, options, advance)
 
 
 def _ready_dictionary(

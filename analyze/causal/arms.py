@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,14 +15,14 @@ from safetensors.numpy import save_file
 
 from analyze.extraction import CLASSES, RESPONSE, BoolArray, Extraction, FloatArray, IntArray
 from analyze.features import LayerEffects
-from analyze.fit import BLOCK
 from analyze.groups import Group
+from analyze.shards import BLOCK, Vectors
 from fi_store.dictionaries import scaled_difference
 from fi_store.ids import content_id
 from fi_store.store import Store, arm_path
 from fi_store.vocabulary import ArmKind, Side
 
-Rows = Mapping[Side, torch.Tensor]
+Rows = Mapping[Side, Vectors]
 """Both models' activations (N, d) at one layer."""
 Float32 = npt.NDArray[np.float32]
 
@@ -52,10 +52,22 @@ class Patch:
         at = (self.kind, self.group_id, self.effects.site, self.effects.layer)
         return content_id("arm", *at, digest.hexdigest())
 
-    @cached_property
+    @property
     def vectors(self) -> Float32:
         """(r, d) what is taken or given at every row."""
-        return self.coefficients if self.directions is None else self.coefficients @ self.directions
+        return self.at(slice(None))
+
+    def at(self, numbers: slice | IntArray) -> Float32:
+        """(b, d) what is taken or given at some of the rows, by their numbers among them."""
+        coefficients = self.coefficients[numbers]
+        return coefficients if self.directions is None else coefficients @ self.directions
+
+    @property
+    def lengths(self) -> Float32:
+        """(r,) how long that is."""
+        starts = range(0, len(self.rows), BLOCK)
+        parts = [np.linalg.norm(self.at(slice(start, start + BLOCK)), axis=1) for start in starts]
+        return np.concatenate([*parts, np.zeros(0, dtype=np.float32)])
 
     def write(self, store: Store, run_id: str) -> None:
         """Writes the file of the arm, unless it is there."""
@@ -92,7 +104,7 @@ def features_patch(
     effects = groups[0].effects
     rows = np.unique(np.concatenate([group.rows(extraction, units) for group in groups]))
     latents = np.unique(np.concatenate([group.latents for group in groups]))
-    moved = effects.moved(latents)[rows]
+    moved = effects.moved(latents).tocsr()[rows].toarray()
     for group in groups:
         others = [other for other in groups if other.position_class == group.position_class]
         own = np.isin(latents, np.concatenate([other.latents for other in others]))
@@ -106,7 +118,7 @@ def features_patch(
         effects=effects,
         classes=tuple(sorted({group.position_class for group in groups})),
         rows=rows,
-        coefficients=moved.astype(np.float32),
+        coefficients=moved,
         directions=directions.astype(np.float32),
         group_id=leader,
         latents=np.where(acting, latents, -1),
@@ -116,13 +128,12 @@ def features_patch(
 
 def control_patch(like: Patch, direction: FloatArray, sign: int, run_id: str) -> Patch:
     """One direction (d,) of length 1 with the length of another patch at every row."""
-    lengths = np.linalg.norm(like.vectors, axis=1)
     return Patch(
         kind="control",
         effects=like.effects,
         classes=like.classes,
         rows=like.rows,
-        coefficients=(sign * lengths[:, None]).astype(np.float32),
+        coefficients=(sign * like.lengths[:, None]).astype(np.float32),
         directions=direction[None].astype(np.float32),
         group_id=like.group_id,
         notes={"like": arm_path(run_id, like.id), "sign": str(sign)},
@@ -142,26 +153,35 @@ def layer_patch(
     The mean is that of each position class over the rows of D.
     """
     rows = rows_of(extraction, classes, units)
-    index = torch.from_numpy(rows)
-    if kind == "whole":
-        vectors = both["target"][index].float() - both["base"][index].float()
-    elif kind == "mean_shift":
-        vectors = torch.zeros(len(rows), both["base"].shape[1])
+    vectors = np.zeros((len(rows), both["base"].shape[1]), dtype=np.float32)
+    if kind == "mean_shift":
         for position_class in classes:
-            learned = torch.from_numpy(rows_of(extraction, (position_class,), extraction.units.discovery))
-            shift = (both["target"][learned].float() - both["base"][learned].float()).mean(dim=0)
-            vectors[torch.from_numpy(extraction.rows.position_class[rows] == position_class)] = shift
+            learned = rows_of(extraction, (position_class,), extraction.units.discovery)
+            total = sum(part.sum(axis=0, dtype=np.float64) for part in differences(both, learned))
+            vectors[extraction.rows.position_class[rows] == position_class] = total / max(1, len(learned))
     else:
-        first, second = effects.readers
-        position_classes = torch.from_numpy(extraction.rows.position_class)
-        parts = [torch.zeros(0, both["base"].shape[1])]
-        for some in torch.split(index, BLOCK):  # the codes of all rows would not fit in memory
-            pair = both[first][some], both[second][some]
-            difference = effects.dictionary.encode_pair(pair, position_classes[some]).difference
-            assert difference is not None
-            parts.append(difference if second == "target" else -difference)
-        vectors = torch.cat(parts)
-    return Patch(kind, effects, classes, rows, vectors.numpy().astype(np.float32))
+        parts = (
+            differences(both, rows) if kind == "whole" else _of_dictionary(effects, both, rows, extraction)
+        )
+        start = 0
+        for part in parts:
+            vectors[start : start + len(part)] = part
+            start += len(part)
+    return Patch(kind, effects, classes, rows, vectors)
+
+
+def _of_dictionary(
+    effects: LayerEffects, both: Rows, rows: IntArray, extraction: Extraction
+) -> Iterator[Float32]:
+    """(b, d) what the dictionary says of target - base at some rows, a block after the other."""
+    first, second = effects.readers
+    for some in torch.split(torch.from_numpy(rows), BLOCK):
+        classes = torch.from_numpy(extraction.rows.position_class[some.numpy()].astype(np.int64))
+        difference = effects.dictionary.encode_pair(
+            (both[first][some], both[second][some]), classes
+        ).difference
+        assert difference is not None
+        yield (difference if second == "target" else -difference).numpy()
 
 
 def rows_of(extraction: Extraction, classes: Sequence[int], units: BoolArray) -> IntArray:
@@ -170,10 +190,10 @@ def rows_of(extraction: Extraction, classes: Sequence[int], units: BoolArray) ->
     return np.flatnonzero(rows.own & np.isin(rows.position_class, classes) & units[rows.unit])
 
 
-def differences(both: Rows, rows: IntArray) -> Float32:
-    """(r, d) target - base at some rows."""
-    index = torch.from_numpy(rows)
-    return np.asarray(scaled_difference((both["base"][index], both["target"][index]), 1.0).numpy())
+def differences(both: Rows, rows: IntArray) -> Iterator[Float32]:
+    """(b, d) target - base at some rows, a block after the other."""
+    for some in torch.split(torch.from_numpy(rows), BLOCK):
+        yield scaled_difference((both["base"][some], both["target"][some]), 1.0).numpy()
 
 
 def arm_row(patch: Patch, run_id: str) -> dict[str, object]:

@@ -8,9 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from analyze.causal.arms import Float32, Patch, Rows, features_patch, layer_patch
+from analyze.causal.arms import Patch, Rows, features_patch, layer_patch
 from analyze.causal.changes import Change
-from analyze.causal.controls import Controls, draw_controls, side_slopes
+from analyze.causal.controls import Controls, draw_controls
 from analyze.causal.requests import Request, as_units
 from analyze.extraction import BoolArray, Extraction, IntArray
 from analyze.features import LayerEffects
@@ -122,7 +122,6 @@ def make_plan(
     every = np.ones(extraction.units.n, dtype=bool)
     planned: list[PlannedChange] = []
     layer_patches: dict[tuple[int, tuple[int, ...], ArmKind], Patch] = {}
-    slopes: dict[int, dict[Side, Float32]] = {}
     for change in chosen:
         patches = {}
         for index, groups in change.by_layer.items():
@@ -141,11 +140,9 @@ def make_plan(
             if layers[index].attribution is None:
                 drawn[index] = None
                 continue
-            if index not in slopes:
-                slopes[index] = side_slopes(extraction, layers[index].site, layers[index].layer)
             if index not in drawn:
                 both = _both(residuals, index)
-                drawn[index] = draw_controls(patches[index], both, slopes[index], extraction, seed)
+                drawn[index] = draw_controls(patches[index], both, extraction, seed)
         tested, answered = (drawn[index] for index in (change.tested_index, change.strongest_index))
         controls = _control_patches(tested, run_id), _control_patches(answered, run_id)
         planned.append(PlannedChange(change, patches, tested, *controls))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from analyze.features.categories import categories_of
 from analyze.features.effects import (
+    GapSlopes,
     LayerEffects,
-    gap_slopes,
     layers_with_scaling,
     measure_effects,
     other_side,
@@ -15,10 +15,10 @@ from analyze.features.latent_scaling import PARTS, Weighed, scaled_ratio
 
 __all__ = [
     "PARTS",
+    "GapSlopes",
     "LayerEffects",
     "Weighed",
     "categories_of",
-    "gap_slopes",
     "layers_with_scaling",
     "measure_effects",
     "other_side",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,23 +17,21 @@ import scipy.sparse as sp
 import torch
 
 from analyze.extraction import CLASSES, BoolArray, Extraction, FloatArray, IntArray
-from analyze.features.encode import EncodedPair, encode_pair, mean_shift_share, missed_share
 from analyze.features.latent_scaling import LatentScaling, latent_scaling
-from analyze.fit import BLOCK
+from analyze.features.quality import Quality, QualitySums
+from analyze.scratch import StoredArrays, StoredColumns
+from analyze.shards import BLOCK, Vectors
 from fi_store.dictionaries import Crosscoder, Dictionary
 from fi_store.method import METHOD
 from fi_store.vocabulary import SIDES, Side
 
 
 @dataclass(frozen=True)
-class Quality:
-    """How well a dictionary reconstructs, by model and half; None if its kind has no such figure."""
+class Attributed:
+    """Nats of the gap that pass through each of m latents."""
 
-    explained: Mapping[tuple[Side, str], float | None]  # (reader, half) -> explained variance
-    l0: Mapping[Side, float]  # reader -> mean active latents per row
-    dead_share: float  # share of latents that never fire on D in either model
-    dark_matter: float | None  # share of ||target - base||^2 on C that is missed; None across widths
-    mean_shift: float | None  # share of it that the mean shift of D, by position class, explains on C
+    at_rows: StoredColumns  # (N, m)
+    of_units: Mapping[int, FloatArray]  # position class -> (n, m) sums over a unit's rows
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,13 @@ class LayerEffects:
     layer: int
     dictionary: Dictionary
     anchor: Side  # the dictionary's first model
-    codes: Mapping[Side, sp.csc_array]  # (N, m) float32
+    codes: Mapping[Side, StoredColumns]  # (N, m)
     scale: FloatArray  # (m,) S_j; 1 where the latent never fires
     alive: BoolArray  # (m,)
     fires: Mapping[Side, IntArray]  # (m,) firing rows on D
     means: Mapping[tuple[Side, int], npt.NDArray[np.float32]]  # (side, position class) -> (n, m) unit means
     quality: Quality
-    attribution: (
-        sp.csc_array | None
-    )  # (N, m) nats of each row and latent; None without gradients or across widths
+    attribution: Attributed | None  # None without gradients or across widths
     scaling: LatentScaling | None = None  # for a crosscoder of models of one width, once C is open
 
     def theta(self, position_class: int) -> npt.NDArray[np.float32]:
@@ -73,14 +70,15 @@ class LayerEffects:
         """(m, d) raw units: what activity 1 of a latent adds to the activations of either model."""
         return self.dictionary.w_dec * self.dictionary.config.scale
 
-    def moved(self, latents: IntArray) -> FloatArray:
-        """(N, len(latents)) token-level f^target - f^base, in units of the dictionary's scale."""
-        delta = (self.codes["target"][:, latents] - self.codes["base"][:, latents]).toarray()
-        return np.asarray(delta, dtype=np.float64)
+    def moved(self, latents: IntArray) -> sp.csc_array:
+        """(N, len(latents)) float32 token-level f^target - f^base, in units of the dictionary's scale."""
+        moved = sp.csc_array(self.codes["target"][:, latents] - self.codes["base"][:, latents])
+        moved.eliminate_zeros()
+        return moved
 
-    def activity(self, reader: Side, latents: IntArray) -> FloatArray:
-        """(N, len(latents)) token-level f / S of one reader."""
-        return np.asarray(self.codes[reader][:, latents].toarray() / self.scale[latents], dtype=np.float64)
+    def activity(self, reader: Side, latents: IntArray, weights: FloatArray) -> FloatArray:
+        """(N,) token-level f / S of one reader, summed over latents with their weights (len(latents),)."""
+        return np.asarray(self.codes[reader][:, latents] @ (weights / self.scale[latents]), dtype=np.float64)
 
 
 def other_side(side: Side) -> Side:
@@ -90,99 +88,130 @@ def other_side(side: Side) -> Side:
 def measure_effects(
     extraction: Extraction,
     dictionary: Dictionary,
-    activations: Mapping[Side, torch.Tensor],
+    activations: Mapping[Side, Vectors],
     anchor: Side,
 ) -> LayerEffects:
-    """Encodes both models' rows (N, d) with the dictionary, whose first model is the `anchor`, and sums up by unit."""
-    rows = extraction.rows
-    other = other_side(anchor)
-    encoded = encode_pair(dictionary, (activations[anchor], activations[other]), rows.position_class)
-    codes: dict[Side, sp.csc_array] = {anchor: encoded.activity[0], other: encoded.activity[1]}
-    on_d = sp.csr_array(rows.discovery.astype(np.float64)[None, :])
-    fires: dict[Side, IntArray] = {side: _row(on_d @ (codes[side] > 0)).astype(np.int64) for side in SIDES}
-    total = fires["base"] + fires["target"]
-    squares = sum(_row(on_d @ codes[side].power(2)) for side in SIDES)
-    scale = np.sqrt(np.divide(squares, total, out=np.ones_like(squares), where=total > 0))
+    """Encodes both models' rows (N, d) with the dictionary, whose first model is the `anchor`, and sums up by unit.
+
+    Rows are encoded block by block; what fires in them goes to disk.
+    """
+    rows, config = extraction.rows, dictionary.config
+    readers = (anchor, other_side(anchor))
+    codes = {side: StoredColumns(config.n_latents, extraction.scratch) for side in SIDES}
+    sums, quality = _Sums(extraction, config.n_latents), QualitySums()
+    slopes = attributed = None
+    if config.same_width and extraction.has_gradients(config.site, config.layer):
+        slopes = GapSlopes(extraction, config.site, config.layer)
+        attributed = StoredColumns(config.n_latents, extraction.scratch)
+    directions = (dictionary.w_dec * config.scale).T
+    for start in range(0, rows.n, BLOCK):
+        at = slice(start, start + BLOCK)
+        pair = activations[readers[0]][at], activations[readers[1]][at]
+        classes = rows.position_class[at]
+        encoded = dictionary.encode_pair(pair, torch.from_numpy(classes.astype(np.int64)))
+        quality.add(pair, encoded, classes, rows.discovery[at], rows.own[at])
+        block = {reader: sp.csr_array(encoded.activity[side].numpy()) for side, reader in enumerate(readers)}
+        for side, code in block.items():
+            codes[side].append(code)
+            sums.add_activity(side, at, code)
+        if slopes is not None and attributed is not None:
+            along = (slopes[at] @ directions).numpy()  # (block, m)
+            nats = sp.csr_array((block["target"] - block["base"]).multiply(along))
+            attributed.append(nats)
+            sums.add_attribution(at, nats)
+    total = sums.fires["base"] + sums.fires["target"]
     return LayerEffects(
-        site=dictionary.config.site,
-        layer=dictionary.config.layer,
+        site=config.site,
+        layer=config.layer,
         dictionary=dictionary,
         anchor=anchor,
         codes=codes,
-        scale=scale,
+        scale=np.sqrt(np.divide(sums.squares, total, out=np.ones_like(sums.squares), where=total > 0)),
         alive=total >= METHOD.alive_tokens,
-        fires=fires,
-        means=_unit_means(extraction, codes),
-        quality=_quality(extraction, encoded, activations, anchor, float((total == 0).mean())),
-        attribution=_attribution(extraction, dictionary, codes),
+        fires=sums.fires,
+        means=_stored(sums.means, extraction),
+        quality=Quality(
+            explained={
+                (reader, half): quality.explained(side, half == "D")
+                for side, reader in enumerate(readers)
+                for half in ("D", "C")
+            },
+            l0={side: sums.entries[side] / rows.n for side in SIDES},
+            dead_share=float((total == 0).mean()),
+            dark_matter=quality.dark_matter(),
+            mean_shift=quality.mean_shift(),
+        ),
+        attribution=Attributed(attributed, _stored(sums.attributed, extraction)) if attributed else None,
     )
 
 
-def gap_slopes(extraction: Extraction, site: str, layer: int) -> torch.Tensor:
+def _stored(arrays: Mapping[Any, npt.NDArray[Any]], extraction: Extraction) -> StoredArrays[Any, Any]:
+    """The same arrays on disk."""
+    stored: StoredArrays[Any, Any] = StoredArrays(extraction.scratch)
+    for key, array in arrays.items():
+        stored.add(key, array)
+    return stored
+
+
+class GapSlopes:
     """(N, d) float32: what a step of either model's activations towards the target's adds to the gap, half of each.
 
     (grad A_t(h_t) - grad A_b(h_b)) / 2, so that its product with a difference is its attribution in nats.
     """
-    target, base = (extraction.gradients(side, site, layer).to(torch.float32) for side in ("target", "base"))
-    return (target - base) / 2
+
+    def __init__(self, extraction: Extraction, site: str, layer: int) -> None:
+        self._target, self._base = (extraction.gradients(side, site, layer) for side in ("target", "base"))
+
+    def __getitem__(self, rows: slice) -> torch.Tensor:
+        return (self._target[rows].to(torch.float32) - self._base[rows].to(torch.float32)) / 2
 
 
-def _attribution(
-    extraction: Extraction, dictionary: Dictionary, codes: Mapping[Side, sp.csc_array]
-) -> sp.csc_array | None:
-    """(N, m) <slope, (f^target - f^base) s u> of every row and latent."""
-    config = dictionary.config
-    if not config.same_width or not extraction.has_gradients(config.site, config.layer):
-        return None
-    slopes = gap_slopes(extraction, config.site, config.layer)
-    directions = dictionary.w_dec * config.scale
-    moved = sp.csr_array(codes["target"] - codes["base"])
-    parts = []
-    for start in range(0, len(slopes), BLOCK):
-        along = slopes[start : start + BLOCK] @ directions.T  # (block, m)
-        parts.append(sp.csr_array(moved[start : start + BLOCK].multiply(along.numpy())))
-    return sp.csc_array(sp.vstack(parts))
+class _Sums:
+    """What is summed up of a dictionary's m latents while blocks of rows pass."""
 
+    def __init__(self, extraction: Extraction, m: int) -> None:
+        self.rows, self.shape = extraction.rows, (extraction.units.n, m)
+        self.weights = self.rows.unit_weights(extraction.units.n)
+        self.fires: dict[Side, IntArray] = {side: np.zeros(m, dtype=np.int64) for side in SIDES}  # on D
+        self.entries: dict[Side, int] = dict.fromkeys(SIDES, 0)
+        self.squares = np.zeros(m)  # of both models, on D
+        self.means: dict[tuple[Side, int], npt.NDArray[np.float32]] = {
+            (side, position_class): np.zeros(self.shape, dtype=np.float32)
+            for position_class in range(len(CLASSES))
+            for side in SIDES
+        }
+        self.attributed: dict[int, FloatArray] = {}
 
-def _unit_means(
-    extraction: Extraction, codes: Mapping[Side, sp.csc_array]
-) -> dict[tuple[Side, int], npt.NDArray[np.float32]]:
-    """(side, position class) -> (n, m)."""
-    means: dict[tuple[Side, int], npt.NDArray[np.float32]] = {}
-    for position_class in range(len(CLASSES)):
-        weights = extraction.rows.unit_means(position_class, extraction.units.n)
-        for side, code in codes.items():
-            means[side, position_class] = (weights @ code).toarray().astype(np.float32)
-    return means
+    def add_activity(self, side: Side, at: slice, code: sp.csr_array) -> None:
+        """Adds a block's activities (block, m)."""
+        on_d = code[np.flatnonzero(self.rows.discovery[at])]
+        m = self.shape[1]
+        self.fires[side] += np.bincount(on_d.indices, minlength=m)
+        self.squares += np.bincount(on_d.indices, weights=np.square(on_d.data, dtype=np.float64), minlength=m)
+        self.entries[side] += code.nnz
+        for position_class in range(len(CLASSES)):
+            self._add(self.means[side, position_class], position_class, at, code, self.weights[at])
 
+    def add_attribution(self, at: slice, nats: sp.csr_array) -> None:
+        """Adds a block's attribution (block, m)."""
+        own = self.rows.own[at].astype(np.float64)
+        for position_class in range(len(CLASSES)):
+            into = self.attributed.setdefault(position_class, np.zeros(self.shape))
+            self._add(into, position_class, at, nats, own)
 
-def _quality(
-    extraction: Extraction,
-    encoded: EncodedPair,
-    activations: Mapping[Side, torch.Tensor],
-    anchor: Side,
-    dead_share: float,
-) -> Quality:
-    rows = extraction.rows
-    readers = (anchor, other_side(anchor))
-    pair = activations[readers[0]], activations[readers[1]]
-    halves = (("D", rows.discovery & rows.own), ("C", ~rows.discovery & rows.own))
-    return Quality(
-        explained={
-            (reader, half): encoded.explained(side, pair[side], chosen)
-            for side, reader in enumerate(readers)
-            for half, chosen in halves
-        },
-        l0={reader: encoded.activity[side].nnz / rows.n for side, reader in enumerate(readers)},
-        dead_share=dead_share,
-        dark_matter=missed_share(encoded, pair, halves[1][1]),
-        mean_shift=mean_shift_share(pair, rows.position_class, rows.discovery, halves[1][1]),
-    )
+    def _add(
+        self, into: npt.NDArray[Any], position_class: int, at: slice, block: sp.csr_array, weights: FloatArray
+    ) -> None:
+        """Adds the weighted rows of one position class to those of their units (n, m)."""
+        chosen = np.flatnonzero((self.rows.position_class[at] == position_class) & (weights > 0))
+        units, local = np.unique(self.rows.unit[at][chosen], return_inverse=True)
+        gather = sp.csr_array((weights[chosen], (local, chosen)), shape=(len(units), block.shape[0]))
+        into[units] += (gather @ block).toarray()
 
 
 def layers_with_scaling(
     layers: Sequence[LayerEffects],
-    rows: Mapping[tuple[Side, int], torch.Tensor],
+    rows: Mapping[tuple[Side, int], Vectors],
     extraction: Extraction,
     seed: int,
 ) -> list[LayerEffects]:
@@ -195,7 +224,7 @@ def layers_with_scaling(
 
 
 def with_scaling(
-    effects: LayerEffects, extraction: Extraction, pair: tuple[torch.Tensor, torch.Tensor], seed: int
+    effects: LayerEffects, extraction: Extraction, pair: tuple[Vectors, Vectors], seed: int
 ) -> LayerEffects:
     """The layer with its latent scaling on C; unchanged unless the dictionary is a crosscoder of models of one width.
 
@@ -206,9 +235,7 @@ def with_scaling(
         return effects
     chosen = np.flatnonzero(~extraction.rows.discovery & extraction.rows.own)
     clusters = extraction.units.clusters[extraction.rows.unit[chosen]]
-    index = torch.from_numpy(chosen)
-    classes = extraction.rows.position_class[chosen]
-    measured = latent_scaling(dictionary, (pair[0][index], pair[1][index]), classes, clusters, seed)
+    measured = latent_scaling(dictionary, pair, chosen, extraction.rows.position_class, clusters, seed)
     return replace(effects, scaling=measured)
 
 
@@ -217,7 +244,3 @@ def scaled_difference(
 ) -> npt.NDArray[np.float32]:
     """theta: (after - before) / S, unit means (n, m) and scales (m,)."""
     return np.asarray((after - before) / scale, dtype=np.float32)
-
-
-def _row(product: sp.csr_array | sp.csc_array) -> FloatArray:
-    return np.asarray(product.toarray()[0], dtype=np.float64)

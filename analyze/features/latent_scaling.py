@@ -21,7 +21,7 @@ import scipy.sparse as sp
 import torch
 
 from analyze.extraction import CLASSES, FloatArray, IntArray
-from analyze.fit import BLOCK
+from analyze.shards import BLOCK, Vectors
 from analyze.stats import bca_limits, cluster_counts, ratio_interval
 from fi_store.dictionaries import ORDER, Crosscoder
 from fi_store.method import METHOD
@@ -81,17 +81,19 @@ class LatentScaling:
 
 def latent_scaling(
     dictionary: Crosscoder,
-    rows: tuple[torch.Tensor, torch.Tensor],
+    rows: tuple[Vectors, Vectors],
+    chosen: IntArray,
     classes: IntArray,
     clusters: IntArray,
     seed: int,
 ) -> LatentScaling:
-    """Scaling of every latent over rows (n, d) of C in canonical order, with their position classes (n,).
+    """Scaling of every latent over the `chosen` rows (c,) of C, ascending.
 
-    `clusters` (n,) are what intervals resample. nu is known if the latent fires often enough and the lower limit of the
-    own beta exceeds its minimum.
+    `rows` (N, d) of both models are in canonical order, `classes` (N,) their position classes, and `clusters` (c,) what
+    intervals resample. nu is known if the latent fires often enough and the lower limit of the own beta exceeds its
+    minimum.
     """
-    by_class = scaling_sums(dictionary, rows, classes, clusters)
+    by_class = scaling_sums(dictionary, rows, chosen, classes, clusters)
     sums = _added(list(by_class.values()))
     k, m = sums.squares.shape
     enough = (sums.tokens >= METHOD.scaling_tokens) & (sums.clusters >= METHOD.scaling_clusters)
@@ -99,15 +101,15 @@ def latent_scaling(
     for part in ("err", "rec"):
         own_low[part], nu[part] = np.full(m, np.nan), np.full((3, m), np.nan)
         own, other = sums.by_side(part, own=True), sums.by_side(part, own=False)
-        chosen = np.flatnonzero(enough)
-        if k < 2 or len(chosen) == 0:
+        known = np.flatnonzero(enough)
+        if k < 2 or len(known) == 0:
             continue
-        beta = ratio_interval(own[:, chosen], sums.squares[:, chosen], np.arange(k), seed=seed)
-        own_low[part][chosen] = beta.low
-        chosen = chosen[beta.low > METHOD.scaling_own_low]
-        if len(chosen):
-            ratio = ratio_interval(other[:, chosen], own[:, chosen], np.arange(k), seed=seed)
-            nu[part][:, chosen] = np.stack([ratio.estimate, ratio.low, ratio.high])
+        beta = ratio_interval(own[:, known], sums.squares[:, known], np.arange(k), seed=seed)
+        own_low[part][known] = beta.low
+        known = known[beta.low > METHOD.scaling_own_low]
+        if len(known):
+            ratio = ratio_interval(other[:, known], own[:, known], np.arange(k), seed=seed)
+            nu[part][:, known] = np.stack([ratio.estimate, ratio.low, ratio.high])
     act_only = {
         position_class: replace(
             each, parts={key: values for key, values in each.parts.items() if key[0] == "act"}
@@ -118,7 +120,11 @@ def latent_scaling(
 
 
 def scaling_sums(
-    dictionary: Crosscoder, rows: tuple[torch.Tensor, torch.Tensor], classes: IntArray, clusters: IntArray
+    dictionary: Crosscoder,
+    rows: tuple[Vectors, Vectors],
+    chosen: IntArray,
+    classes: IntArray,
+    clusters: IntArray,
 ) -> dict[int, ScalingSums]:
     """The sums behind the betas by position class, each over all clusters. Both models must have the same width."""
     index = np.unique(clusters, return_inverse=True)[1]
@@ -133,12 +139,13 @@ def scaling_sums(
     weigh = direction.square().sum(dim=1).double().numpy()
     found: dict[int, ScalingSums] = {}
     for position_class in range(len(CLASSES)):
-        chosen = np.flatnonzero(classes == position_class)
+        inside = np.flatnonzero(classes[chosen] == position_class)
         parts = {(part, side): np.zeros((k, m)) for part in PARTS for side in ORDER}
         fired, squares = np.zeros((k, m)), np.zeros((k, m))
-        for start in range(0, len(chosen), BLOCK):
-            at = chosen[start : start + BLOCK]
-            x = dictionary.inputs((rows[0][at], rows[1][at]))
+        for start in range(0, len(inside), BLOCK):
+            at = inside[start : start + BLOCK]
+            some = torch.from_numpy(chosen[at])
+            x = dictionary.inputs((rows[0][some], rows[1][some]))
             f = dictionary.encode(x)
             gather = sp.csr_array((np.ones(len(at)), (index[at], np.arange(len(at)))), shape=(k, len(at)))
             squares += gather @ f.square().double().numpy()

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from analyze.fit.fit import fit_dictionary
-from analyze.fit.inputs import BLOCK
 from analyze.fit.pretrained import Pretrained, as_dictionary, load_pretrained
 from analyze.fit.training import FitOptions
 
 __all__ = [
-    "BLOCK",
     "FitOptions",
     "Pretrained",
     "as_dictionary",

@@ -12,8 +12,9 @@ import scipy.linalg
 import torch
 
 from analyze.extraction import CLASSES
-from analyze.fit.inputs import BLOCK, check_rows, common_scale, pooled_mean
+from analyze.fit.inputs import check_rows, common_scale, pooled_mean
 from analyze.fit.training import FitOptions, RowSource, Trainer
+from analyze.shards import BLOCK
 from fi_store.dictionaries import DictionaryConfig, DiffSae, MeanDiff, Pca, project, scaled_difference
 from fi_store.errors import AnalysisError
 

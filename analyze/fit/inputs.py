@@ -6,9 +6,6 @@ import torch
 
 from fi_store.errors import AnalysisError
 
-BLOCK = 4096
-"""Rows that are processed at once."""
-
 
 def check_rows(
     first: torch.Tensor,

@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from analyze.extraction import SiteLayer
-from analyze.fit.inputs import BLOCK, check_rows, common_scale
+from analyze.fit.inputs import check_rows, common_scale
+from analyze.shards import BLOCK
 from fi_store.dictionaries import CONFIG, ORDER, DictionaryConfig, PairedSae
 from fi_store.errors import AnalysisError
 from fi_store.method import METHOD

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from analyze.fit.inputs import BLOCK
 from analyze.fit.training import RowSource
+from analyze.shards import BLOCK
 
 SAMPLE = 16_384
 """Draws of the source, evenly spread, on which thresholds are chosen."""

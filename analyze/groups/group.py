@@ -57,7 +57,8 @@ class Group:
         """The rows of its class in the texts of these units (n,) at which one of its features moves, ascending."""
         rows = extraction.rows
         inside = rows.own & (rows.position_class == self.position_class) & units[rows.unit]
-        moves = (self.effects.moved(self.latents) != 0).any(axis=1)
+        moves = np.zeros(rows.n, dtype=bool)
+        moves[self.effects.moved(self.latents).indices] = True
         return np.flatnonzero(inside & moves)
 
     def scores(self) -> FloatArray:
@@ -75,8 +76,8 @@ class Group:
         members = [member for member in self.members if member.sign == sign]
         if not members:
             return np.zeros(self.effects.codes[reader].shape[0])
-        activity = self.effects.activity(reader, np.asarray([member.latent for member in members]))
-        return np.asarray(activity @ np.asarray([member.weight for member in members]))
+        latents, weights = zip(*((member.latent, member.weight) for member in members), strict=True)
+        return self.effects.activity(reader, np.asarray(latents), np.asarray(weights))
 
     def change_at_tokens(self) -> FloatArray:
         """(N,) sum_j w_j sign_j (f_j^target - f_j^base) / S_j: positive where the members move as they do on average.

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from scipy import stats
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -151,7 +150,7 @@ def feature_strength(
         length = np.abs(theta.mean(axis=0)) * effects.scale * effects.directions.norm(dim=1).numpy()
         size = np.where(moved & effects.alive, length, 0.0)
         return Strength(size, size, np.zeros(len(size), dtype=np.int64))
-    values = attribution_of_units(effects, position_class, extraction)
+    values = effects.attribution.of_units[position_class]
     nats = values[discovery].mean(axis=0)
     shares = np.zeros((max(1, len(gaps)), len(nats)))  # without a gap nothing holds a share
     for number, (units, gap) in enumerate(gaps):
@@ -160,16 +159,6 @@ def feature_strength(
         sure = _surely_above(inside, clusters[units]) & (part >= METHOD.candidate_share) & effects.alive
         shares[number] = np.where(sure, part, 0.0)
     return Strength(nats, shares.max(axis=0), shares.argmax(axis=0))
-
-
-def attribution_of_units(effects: LayerEffects, position_class: int, extraction: Extraction) -> FloatArray:
-    """(n, m) nats of each unit's gap that pass through each latent in a position class."""
-    assert effects.attribution is not None
-    rows = extraction.rows
-    inside = np.flatnonzero(rows.own & (rows.position_class == position_class))
-    shape = (extraction.units.n, rows.n)
-    gather = sp.csr_array((np.ones(len(inside)), (rows.unit[inside], inside)), shape=shape)
-    return np.asarray((gather @ effects.attribution).toarray(), dtype=np.float64)
 
 
 def _surely_above(values: FloatArray, clusters: IntArray) -> BoolArray:
@@ -188,22 +177,20 @@ def _closeness(
     """(c, c) closeness in multiples of the joining threshold: at 1 two features join, more is closer."""
     rows = extraction.rows
     chosen = np.flatnonzero(rows.discovery & rows.own & (rows.position_class == position_class))
-    at_tokens = (
-        effects.moved(latents)[chosen]
-        if effects.attribution is None
-        else effects.attribution[:, latents][chosen].toarray().astype(np.float64)
-    )
+    attribution = effects.attribution
+    at_tokens = effects.moved(latents) if attribution is None else attribution.at_rows[:, latents]
     decoders = effects.dictionary.w_dec[torch.from_numpy(latents)].numpy().astype(np.float64)
-    same_tokens = np.abs(cosines(at_tokens)) / METHOD.group_token_cosine
+    same_tokens = np.abs(cosines(at_tokens.tocsr()[chosen].astype(np.float64))) / METHOD.group_token_cosine
     same_direction = np.abs(decoders @ decoders.T) / METHOD.group_decoder_cosine
     return np.asarray(np.maximum(same_tokens, same_direction))
 
 
-def cosines(columns: FloatArray) -> FloatArray:
-    """Cosines between columns; 0 for a column of zeros."""
-    norm = np.sqrt(np.square(columns).sum(axis=0))
-    directions = np.divide(columns, norm, out=np.zeros_like(columns), where=norm > 1e-12)
-    return np.asarray(directions.T @ directions)
+def cosines(columns: Any) -> FloatArray:
+    """Cosines between the columns of an array or a sparse array; 0 for a column of zeros."""
+    norm = np.sqrt(np.asarray((columns * columns).sum(axis=0)))
+    directions = columns / np.where(norm > 1e-12, norm, np.inf)
+    products = directions.T @ directions
+    return np.asarray(products if isinstance(products, np.ndarray) else products.toarray())
 
 
 def cluster(closeness: FloatArray) -> IntArray:

@@ -6,16 +6,17 @@ penalties. What depends on the activations alone is computed once and reused for
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 
 from analyze.extraction import Extraction, FloatArray, IntArray
 from analyze.groups.group import Group
+from analyze.shards import BLOCK, Vectors
 from fi_store.method import METHOD
 from fi_store.vocabulary import SIDES, Side
 
@@ -25,14 +26,14 @@ FOLDS = 5
 MIN_ROWS = 100
 """With fewer rows of C, a regression on residuals would show nothing."""
 KEPT = 4
-"""How many regressions are cached: two for each model. One takes 5 d^2 numbers and a copy of its rows."""
+"""How many regressions are cached: two for each model. One takes 5 d^2 numbers."""
 
 
 @dataclass(frozen=True)
 class Residuals:
-    """All rows (N, d) of both models, by (reader, index of the layer), and cached regressions on them."""
+    """Rows (N, d) of both models, by (reader, index of the layer), and cached regressions on them."""
 
-    rows: dict[tuple[Side, int], torch.Tensor]
+    rows: Mapping[tuple[Side, int], Vectors]
     extraction: Extraction
     _ridges: dict[tuple[Side, int, int], GroupedRidge] = field(
         default_factory=dict, init=False, compare=False
@@ -48,34 +49,40 @@ class Residuals:
             while len(self._ridges) >= KEPT:
                 del self._ridges[next(iter(self._ridges))]
             chosen = _confirmation_rows(self.extraction, position_class)
-            x = self.rows[reader, index][torch.from_numpy(chosen)].to(torch.float32) / scale
             clusters = self.extraction.units.clusters[self.extraction.rows.unit[chosen]]
-            self._ridges[key] = GroupedRidge(x.numpy(), clusters)
+            self._ridges[key] = GroupedRidge(self.rows[reader, index], chosen, scale, clusters)
         return self._ridges[key]
 
 
 class GroupedRidge:
-    """Cross-validated ridge predictions from rows (n, d), with whole clusters left out, at the best penalty.
+    """Cross-validated ridge predictions from chosen rows (n,) of (N, d), whole clusters left out, at the best penalty.
+
+    Rows are divided by a scale, and read whenever they are needed.
 
     One eigendecomposition per fold serves all penalties (Hoerl and Kennard 1970) and all targets. sklearn's RidgeCV
     scores every penalty by leaving single rows out, which ignores clusters and is slow at d = 576 (bench/LOG.md).
     """
 
-    def __init__(self, x: npt.NDArray[np.float32], clusters: IntArray) -> None:
-        self.x = x
-        self.folds = [test for _, test in GroupKFold(n_splits=FOLDS).split(x, groups=clusters)]
-        self.sums = [self._fold(test).sum(axis=0) for test in self.folds]
-        squares = [self._fold(test).T @ self._fold(test) for test in self.folds]
+    def __init__(self, rows: Vectors, chosen: IntArray, scale: float, clusters: IntArray) -> None:
+        self.rows, self.chosen, self.scale = rows, chosen, scale
+        self.folds = [test for _, test in GroupKFold(n_splits=FOLDS).split(chosen, groups=clusters)]
+        d = rows.shape[1]
+        self.sums = [np.zeros(d) for _ in self.folds]
+        squares = [np.zeros((d, d)) for _ in self.folds]
+        for fold, test in enumerate(self.folds):
+            for _, x in self._blocks(test):
+                self.sums[fold] += x.sum(axis=0)
+                squares[fold] += x.T @ x
         self.decomposed = []
         for fold, test in enumerate(self.folds):
-            n = len(x) - len(test)
+            n = len(chosen) - len(test)
             center = (sum(self.sums) - self.sums[fold]) / n
             inside = sum(squares) - squares[fold] - n * np.outer(center, center)
             self.decomposed.append((center, *np.linalg.eigh(inside)))
 
     def predict(self, y: FloatArray) -> FloatArray:
         """(n,) predictions of y (n,), each row from a fit without its cluster."""
-        products = [self._fold(test).T @ y[test] for test in self.folds]
+        products = [sum(x.T @ y[at] for at, x in self._blocks(test)) for test in self.folds]
         predicted = np.empty((len(y), len(PENALTIES)))
         for fold, test in enumerate(self.folds):
             center, values, vectors = self.decomposed[fold]
@@ -85,11 +92,16 @@ class GroupedRidge:
             # (d, penalties): coefficients in the eigenbasis for every penalty at once.
             shrunk = along[:, None] / (np.maximum(values, 0)[:, None] + PENALTIES[None, :])
             coefficients = vectors @ shrunk
-            predicted[test] = self._fold(test) @ coefficients + (level - center @ coefficients)
+            for at, x in self._blocks(test):
+                predicted[at] = x @ coefficients + (level - center @ coefficients)
         return predicted[:, np.square(y[:, None] - predicted).sum(axis=0).argmin()]
 
-    def _fold(self, test: IntArray) -> FloatArray:
-        return self.x[test].astype(np.float64)
+    def _blocks(self, test: IntArray) -> Iterator[tuple[IntArray, FloatArray]]:
+        """The inputs (b, d) of a fold, some at a time, after their numbers (b,) among the chosen rows."""
+        for start in range(0, len(test), BLOCK):
+            at = test[start : start + BLOCK]
+            x = self.rows[torch.from_numpy(self.chosen[at])].to(torch.float32) / self.scale
+            yield at, x.numpy().astype(np.float64)
 
 
 def readability(

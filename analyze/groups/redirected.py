@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from analyze.extraction import Extraction, FloatArray, IntArray
-from analyze.fit import BLOCK
 from analyze.groups.group import Group
 from analyze.groups.readability import Residuals
+from analyze.shards import BLOCK, Vectors
 from fi_store.dictionaries import ORDER, Crosscoder, PairedSae
 from fi_store.method import METHOD
 from fi_store.vocabulary import SIDES
@@ -33,9 +33,8 @@ def is_redirected(group: Group, extraction: Extraction, residuals: Residuals) ->
         return _changes_sides(group, (chosen[half == 0], chosen[half == 1]))
     if not isinstance(dictionary, Crosscoder) or not dictionary.config.same_width:
         return False
-    index = torch.from_numpy(chosen)
-    first, second = (residuals.rows[reader, group.index][index] for reader in group.effects.readers)
-    return points_apart(dictionary, (first, second), half, group.latents.tolist())
+    first, second = (residuals.rows[reader, group.index] for reader in group.effects.readers)
+    return points_apart(dictionary, (first, second), chosen, half, group.latents.tolist())
 
 
 def _changes_sides(group: Group, halves: tuple[IntArray, IntArray]) -> bool:
@@ -66,36 +65,47 @@ def _correlation(left: FloatArray, right: FloatArray) -> float:
 
 
 def points_apart(
-    dictionary: Crosscoder, rows: tuple[Tensor, Tensor], half: IntArray, latents: Sequence[int]
+    dictionary: Crosscoder,
+    rows: tuple[Vectors, Vectors],
+    chosen: IntArray,
+    half: IntArray,
+    latents: Sequence[int],
 ) -> bool:
     """Whether some latents' contributions to the two models have similar lengths but different directions.
 
-    Rows (n, d) are in canonical order, each in half 0 or 1 of the clusters. The angle between the contributions must
-    exceed, by a factor, the angle between two estimates of the same contribution, one from each half.
+    Rows (N, d) are in canonical order; the chosen ones (n,), ascending, are each in half 0 or 1 of the clusters. The
+    angle between the contributions must exceed, by a factor, the angle between two estimates of the same contribution,
+    one from each half.
     """
-    chosen = torch.tensor(list(latents))
-    total = contribution(dictionary, rows, chosen)
+    named = torch.tensor(list(latents))
+    total = contribution(dictionary, rows, chosen, named)
     first, second = (total[dictionary.part(side)] * dictionary.config.input_scales[side] for side in ORDER)
     lengths = sorted((float(first.norm()), float(second.norm())))
     angle = _angle(first, second)
     if lengths[1] > METHOD.redirected_length * lengths[0] or np.cos(angle) >= METHOD.redirected_cosine:
         return False
-    by_half = contribution_by_half(dictionary, rows, half, chosen)
+    by_half = contribution_by_half(dictionary, rows, chosen, half, named)
     return angle > METHOD.redirected_angles * max(
         _angle(*by_half[:, dictionary.part(side)]) for side in ORDER
     )
 
 
-def contribution(dictionary: Crosscoder, rows: tuple[Tensor, Tensor], latents: Tensor) -> Tensor:
-    """(d_first + d_second,) sum over the rows of what the latents' decoders add, in units of the input scales."""
+def contribution(
+    dictionary: Crosscoder, rows: tuple[Vectors, Vectors], chosen: IntArray, latents: Tensor
+) -> Tensor:
+    """(d_first + d_second,) sum over rows of what the latents' decoders add, in units of the input scales."""
     codes = torch.zeros(len(latents))
-    for x in _blocks(dictionary, rows):
+    for x in _blocks(dictionary, rows, chosen):
         codes += dictionary.encode(x, latents).sum(dim=0)
     return codes @ dictionary.w_both[latents]
 
 
 def contribution_by_half(
-    dictionary: Crosscoder, rows: tuple[Tensor, Tensor], half: IntArray, latents: Tensor
+    dictionary: Crosscoder,
+    rows: tuple[Vectors, Vectors],
+    chosen: IntArray,
+    half: IntArray,
+    latents: Tensor,
 ) -> Tensor:
     """(2, d_first + d_second) the latents' contribution in each half, with the error that belongs to it.
 
@@ -105,7 +115,7 @@ def contribution_by_half(
     codes = torch.zeros(2, len(latents))
     errors, counts = torch.zeros(4, dictionary.w_both.shape[1]), torch.zeros(4)
     start = 0
-    for x in _blocks(dictionary, rows):
+    for x in _blocks(dictionary, rows, chosen):
         where = torch.from_numpy(half[start : start + len(x)])
         code = dictionary.encode(x)
         error = x - (code @ dictionary.w_both + dictionary.b_dec)
@@ -121,10 +131,10 @@ def contribution_by_half(
     return codes @ dictionary.w_both[latents] + errors[:2] - counts[:2, None] * usual
 
 
-def _blocks(dictionary: Crosscoder, rows: tuple[Tensor, Tensor]) -> Iterator[Tensor]:
-    """The dictionary's inputs, some rows at a time."""
-    for first, second in zip(*(torch.split(side, BLOCK) for side in rows), strict=True):
-        yield dictionary.inputs((first, second))
+def _blocks(dictionary: Crosscoder, rows: tuple[Vectors, Vectors], chosen: IntArray) -> Iterator[Tensor]:
+    """The dictionary's inputs at the chosen rows, some at a time."""
+    for some in torch.split(torch.from_numpy(chosen), BLOCK):
+        yield dictionary.inputs((rows[0][some], rows[1][some]))
 
 
 def _angle(first: Tensor, second: Tensor) -> float:

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from analyze.extraction import CLASSES, BoolArray, Extraction, FloatArray
+from analyze.extraction import CLASSES, Extraction, FloatArray
 from analyze.features import LayerEffects
 from analyze.findings import Finding
 from analyze.groups import Moved, ratio_class
 from analyze.stats import log_ratio_interval
 from analyze.write.keys import dictionary_id, feature_id
 from fi_store.method import METHOD
-from fi_store.vocabulary import SIDES
+from fi_store.vocabulary import SIDES, Side
 
 ALL = "*"
 """Stored as the category of figures over all categories."""
 
 
-def feature_columns(run_id: str, layers: Sequence[LayerEffects], extraction: Extraction) -> pa.Table:
-    """One row per latent.
+def feature_columns(
+    run_id: str, layers: Sequence[LayerEffects], extraction: Extraction
+) -> Iterator[pa.Table]:
+    """One row per latent, a layer after the other.
 
     Its change class follows from its ratio on C alone, in the position class where it moved most on D. "added" and
     "removed" also need a regression on residuals, so only groups get them.
     """
-    tables = [_features_of_layer(run_id, effects, extraction) for effects in layers]
-    return pa.concat_tables(tables) if tables else pa.table({})
+    for effects in layers:
+        yield _features_of_layer(run_id, effects, extraction)
 
 
 def _features_of_layer(run_id: str, effects: LayerEffects, extraction: Extraction) -> pa.Table:
@@ -87,23 +89,25 @@ def _ratios(effects: LayerEffects, extraction: Extraction, best: np.ndarray) -> 
     return found.estimate, classes
 
 
-def summary_columns(run_id: str, layers: Sequence[LayerEffects], extraction: Extraction) -> pa.Table:
-    """Sums of theta by feature, position class, category and half."""
+def summary_columns(
+    run_id: str, layers: Sequence[LayerEffects], extraction: Extraction
+) -> Iterator[pa.Table]:
+    """Sums of theta by feature, position class, category and half, a part after the other."""
     units = extraction.units
-    parts: list[dict[str, Any]] = []
     categories = [ALL, *np.unique(units.categories).tolist()]
     for effects in layers:
         live = np.flatnonzero(effects.alive)
         ids = np.asarray([feature_id(run_id, effects, int(j)) for j in live], dtype=object)
         for position_class in np.unique(extraction.rows.position_class[extraction.rows.own]).tolist():
             theta = effects.theta(position_class)[:, live]
+            means = {reader: effects.means[reader, position_class][:, live] for reader in SIDES}
             for category in categories:
                 inside = np.ones(units.n, dtype=bool) if category == ALL else units.categories == category
                 for half, chosen in (("D", inside & units.discovery), ("C", inside & ~units.discovery)):
                     if chosen.any():
                         key = run_id, effects, ids, live, position_class, category, half
-                        parts.append(_summary(*key, theta[chosen], chosen))
-    return pa.concat_tables([pa.table(part) for part in parts]) if parts else pa.table({})
+                        inside_means = {reader: of_units[chosen] for reader, of_units in means.items()}
+                        yield pa.table(_summary(*key, theta[chosen], inside_means))
 
 
 def _summary(
@@ -115,10 +119,10 @@ def _summary(
     category: str,
     half: str,
     theta: np.ndarray,
-    chosen: BoolArray,
+    means: Mapping[Side, np.ndarray],
 ) -> dict[str, Any]:
     m = len(live)
-    mean = {r: effects.means[r, position_class][np.ix_(chosen, live)].mean(axis=0) for r in SIDES}
+    mean = {reader: of_units.mean(axis=0) for reader, of_units in means.items()}
     wide = theta.astype(np.float64)
     return {
         "run_id": pa.array([run_id] * m),
@@ -138,27 +142,25 @@ def _summary(
     }
 
 
-def token_columns(run_id: str, features: Mapping[tuple[int, int], LayerEffects]) -> pa.Table:
-    """Token-level activations of (layer index, latent) -> its layer, for the rows where either model fires."""
-    parts = []
+def token_columns(run_id: str, features: Mapping[tuple[int, int], LayerEffects]) -> Iterator[pa.Table]:
+    """Token-level activations of (layer index, latent) -> its layer, for the rows where either model fires.
+
+    A feature after the other, in the order of layers and latents.
+    """
     for (_, latent), effects in sorted(features.items(), key=lambda item: item[0]):
-        base = effects.codes["base"][:, [latent]].toarray()[:, 0]
-        target = effects.codes["target"][:, [latent]].toarray()[:, 0]
+        base, target = (effects.codes[side][:, np.asarray([latent])].toarray()[:, 0] for side in SIDES)
         rows = np.flatnonzero((base > 0) | (target > 0))
-        parts.append(
-            pa.table(
-                {
-                    "run_id": _repeated(run_id, len(rows)),
-                    "feature_id": _repeated(feature_id(run_id, effects, latent), len(rows)),
-                    "layer": np.full(len(rows), effects.layer, dtype=np.int32),
-                    "latent": np.full(len(rows), latent, dtype=np.int32),
-                    "row": rows,
-                    "value_base": base[rows],
-                    "value_target": target[rows],
-                }
-            )
+        yield pa.table(
+            {
+                "run_id": _repeated(run_id, len(rows)),
+                "feature_id": _repeated(feature_id(run_id, effects, latent), len(rows)),
+                "layer": np.full(len(rows), effects.layer, dtype=np.int32),
+                "latent": np.full(len(rows), latent, dtype=np.int32),
+                "row": rows,
+                "value_base": base[rows],
+                "value_target": target[rows],
+            }
         )
-    return pa.concat_tables(parts) if parts else pa.table({})
 
 
 def _repeated(value: str, n: int) -> pa.DictionaryArray:

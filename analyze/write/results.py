@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,10 +152,12 @@ def write_results(
     numbers = {id(behavior): number for number, behavior in enumerate(conclusions.behaviors, start=1)}
     with store.session() as session:
 
-        def put(table: type[Base], rows: Sequence[Mapping[str, Any]] | pa.Table) -> None:
-            if not isinstance(rows, pa.Table):
-                rows = {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
-            write_facts(session, table, rows, replace={"run_id": run.id})
+        def put(table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
+            columns = {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+            write_facts(session, table, columns, replace={"run_id": run.id})
+
+        def put_all(table: type[Base], parts: Iterator[pa.Table]) -> None:
+            write_facts(session, table, parts, replace={"run_id": run.id})
 
         session.execute(sa.delete(PairGate).where(PairGate.run_id == run.id))
         session.add(conclusions.gate)
@@ -163,10 +165,10 @@ def write_results(
         put(BehaviorRow, [behavior_row(run.id, at, found, alpha) for at, found in numbered])
         put(BehaviorRate, [row for at, found in numbered for row in rate_rows(run.id, at, found)])
         put(Dictionary, [dictionary_row(store, run.id, effects) for effects in layers])
-        put(Feature, feature_columns(run.id, layers, extraction))
+        put_all(Feature, feature_columns(run.id, layers, extraction))
         put(LatentScaling, scaling_rows(run.id, layers))
-        put(FeatureSummary, summary_columns(run.id, layers, extraction))
-        put(FeatureActivation, token_columns(run.id, in_groups))
+        put_all(FeatureSummary, summary_columns(run.id, layers, extraction))
+        put_all(FeatureActivation, token_columns(run.id, in_groups))
         put(
             FeatureGroup,
             group_rows(run.id, groups, conclusions.leaders(), in_tests, conclusions.recurrences),

@@ -80,7 +80,8 @@ def baselines(store: Store, run_id: str, through: Lens, count: int) -> dict[str,
 def mean_shift(extraction: Extraction, site: str, layer: int, position_class: int) -> np.ndarray:
     """(d,) mean of target - base over the rows of D in a position class."""
     rows = extraction.rows
-    chosen = torch.from_numpy(rows.own & rows.discovery & (rows.position_class == position_class))
+    inside = rows.own & rows.discovery & (rows.position_class == position_class)
+    chosen = torch.from_numpy(np.flatnonzero(inside))
     base, target = (extraction.activations(side, site, layer)[chosen].float().mean(dim=0) for side in SIDES)
     return np.asarray((target - base).numpy())
 

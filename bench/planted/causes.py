@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from analyze.causal import measure_gap
 from analyze.causal.arms import Patch
-from analyze.causal.controls import Controls, draw_controls, side_slopes
+from analyze.causal.controls import Controls, draw_controls
 from analyze.extraction import CLASSES, Extraction, FloatArray, load_extraction
 from analyze.features import measure_effects
 from analyze.stats import ratio_interval
@@ -114,14 +114,14 @@ def _controls(store: Store, run: Run, row: dict[str, Any], extraction: Extractio
         latents=tensors["latents"],
     )
     seed = RunConfig(**run.config).seed
-    return draw_controls(patch, both, side_slopes(extraction, site, layer), extraction, seed)
+    return draw_controls(patch, both, extraction, seed)
 
 
 def draws_by_unit(controls: Controls, side: Side, extraction: Extraction) -> FloatArray:
     """(n, draws) nats that attribution assigns to each draw in each unit of C; 0 in the units of D."""
     patch, on_c = controls.patch, ~controls.discovery
     rows = patch.rows[on_c]
-    lengths = np.linalg.norm(patch.vectors[on_c], axis=1)
+    lengths = patch.lengths[on_c]
     slopes = np.zeros((extraction.units.n, controls.directions.shape[1]))
     np.add.at(slopes, extraction.rows.unit[rows], lengths[:, None] * controls.slopes[side][rows])
     return np.asarray(slopes @ controls.directions.T * controls.signs(side))

@@ -9,7 +9,7 @@ from fi_store.dictionaries.autoencoders import Crosscoder, PairedSae
 from fi_store.dictionaries.differences import DiffSae, MeanDiff, Pca, project, scaled_difference
 from fi_store.dictionaries.folder import CONFIG, DictionaryConfig, load_directions
 from fi_store.dictionaries.kinds import load_dictionary
-from fi_store.dictionaries.protocol import ORDER, Dictionary
+from fi_store.dictionaries.protocol import ORDER, Dictionary, Encoding
 
 __all__ = [
     "CONFIG",
@@ -18,6 +18,7 @@ __all__ = [
     "Dictionary",
     "DictionaryConfig",
     "DiffSae",
+    "Encoding",
     "MeanDiff",
     "PairedSae",
     "Pca",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -154,25 +155,35 @@ def append_event(
 
 
 def write_facts(
-    session: Session, table: type[Base], rows: pa.Table | Mapping[str, Any], *, replace: Mapping[str, Any]
+    session: Session,
+    table: type[Base],
+    rows: pa.Table | Mapping[str, Any] | Iterator[pa.Table],
+    *,
+    replace: Mapping[str, Any],
 ) -> int:
     """Deletes the rows that match `replace`, then inserts `rows` by column name; returns how many were inserted.
 
-    Columns missing from `rows` become NULL. An unknown column is an error.
+    Tables with the same columns may come one after the other, so that they are never in memory together. Columns
+    missing from `rows` become NULL. An unknown column is an error.
     """
     session.flush()
     name = table.__tablename__
-    incoming = rows if isinstance(rows, pa.Table) else pa.table(dict(rows))
     where = sa.and_(*(table.__table__.c[key] == value for key, value in replace.items()))
     session.execute(sa.delete(table.__table__).where(where))  # type: ignore[arg-type]
-    if incoming.num_rows:
-        connection = _raw(session)
-        connection.register("incoming_facts", incoming)
-        try:
-            connection.execute(f'INSERT INTO "{name}" BY NAME SELECT * FROM incoming_facts')
-        finally:
-            connection.unregister("incoming_facts")
-    return int(incoming.num_rows)
+    if isinstance(rows, Mapping):
+        rows = pa.table(dict(rows))
+    parts = iter([rows] if isinstance(rows, pa.Table) else rows)
+    first = next(parts, None)
+    if first is None or not first.num_columns:
+        return 0
+    batches = (batch for part in chain([first], parts) for batch in part.to_batches())
+    connection = _raw(session)
+    connection.register("incoming_facts", pa.RecordBatchReader.from_batches(first.schema, batches))
+    try:
+        inserted = connection.execute(f'INSERT INTO "{name}" BY NAME SELECT * FROM incoming_facts').fetchone()
+    finally:
+        connection.unregister("incoming_facts")
+    return int(inserted[0])
 
 
 def _raw(session: Session) -> Any:

@@ -125,7 +125,10 @@ def test_why_nothing_is_patched(data: Synthetic, store: Store) -> None:
 
 def test_without_a_group_nothing_is_patched(data: Synthetic, store: Store) -> None:
     test = causal_test(data, store)
-    silent = replace(test.fitted.layers[0], attribution=0 * test.fitted.layers[0].attribution)
+    layer = test.fitted.layers[0]
+    assert layer.attribution is not None
+    nothing = {number: 0 * nats for number, nats in layer.attribution.of_units.items()}
+    silent = replace(layer, attribution=replace(layer.attribution, of_units=nothing))
     assert "No group" in str(replace(test, fitted=Fitted([silent], residuals_of(data))).obstacle())
 
 

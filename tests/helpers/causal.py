@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from analyze.behaviors import AnswerPredicate, Candidate, answers_of
 from analyze.causal import CausalPlan, Change, Confirmer, Reading, Request, Tests, make_plan, measure_gap
 from analyze.causal.arms import Patch
-from analyze.causal.controls import side_slopes
+from analyze.causal.controls import SideSlopes
 from analyze.features import LayerEffects, measure_effects
 from analyze.groups import GapOn, Group, make_groups
 from fi_store.dictionaries import DictionaryConfig, PairedSae
@@ -79,7 +79,7 @@ class LinearModels:
 
     def __init__(self, data: Synthetic) -> None:
         self.data = data
-        self.slopes = side_slopes(data.extraction, SITE, LAYER)
+        self.slopes = {side: SideSlopes(data.extraction.gradients(side, SITE, LAYER), side) for side in SIDES}
 
     def reading(self, patch: Patch | None, side: Side, units: Iterable[int]) -> Reading:
         """What a request would give."""

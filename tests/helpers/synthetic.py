@@ -25,10 +25,10 @@ from analyze.extraction import (
     AnswerTokens,
     Extraction,
     Rows,
-    Shard,
     Units,
 )
 from analyze.groups import Residuals
+from analyze.shards import Shard
 from fi_store.vocabulary import SIDES, Side
 
 WORDS = ["the", " cat", " sat", " on", " mat", ".", " one", " two", " red", " blue", " Plan", " so"]

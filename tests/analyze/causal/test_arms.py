@@ -60,7 +60,7 @@ def test_a_dictionary_patch_is_what_it_reconstructs_of_the_difference(
     found = layer_patch("dictionary", effects, (RESPONSE,), both, extraction, every(data))
     rows = torch.from_numpy(found.rows)
     rebuilt = {
-        side: effects.dictionary.decode(torch.from_numpy(effects.codes[side].toarray()[found.rows]))
+        side: effects.dictionary.decode(torch.from_numpy(effects.codes[side][:, :].toarray()[found.rows]))
         for side in ("base", "target")
     }
     np.testing.assert_allclose(found.vectors, (rebuilt["target"] - rebuilt["base"]).numpy(), atol=1e-5)
@@ -93,7 +93,11 @@ def test_a_patch_of_features_is_their_part_of_the_difference(
     along = patch.vectors[at] @ data.direction.numpy()
     np.testing.assert_allclose(along, 6.0, atol=0.3)
     moved = effects.moved(patch.latents if patch.latents is not None else np.zeros(0, dtype=np.int64))
-    expected = moved[patch.rows] @ effects.dictionary.w_dec[torch.from_numpy(patch.latents)].numpy() * SCALE
+    expected = (
+        moved.toarray()[patch.rows]
+        @ effects.dictionary.w_dec[torch.from_numpy(patch.latents)].numpy()
+        * SCALE
+    )
     np.testing.assert_allclose(patch.vectors, expected, atol=1e-4)
 
 
@@ -112,7 +116,7 @@ def test_groups_that_share_a_latent_are_patched_each_at_its_own_positions(
     assert both.latents is not None
     assert both.latents.tolist() == [3, -1], "the second is of prompts only, and does not act in new answers"
     position_class = data.extraction.rows.position_class[both.rows]
-    moved = effects.moved(np.asarray([3, 5]))[both.rows]
+    moved = effects.moved(np.asarray([3, 5])).toarray()[both.rows]
     np.testing.assert_allclose(both.coefficients[:, 0], moved[:, 0], atol=1e-6)
     assert not both.coefficients[position_class == RESPONSE, 1].any()
     np.testing.assert_allclose(

@@ -8,11 +8,11 @@ import torch
 from scipy import stats
 
 from analyze.causal.arms import Patch, features_patch
-from analyze.causal.controls import Controls, draw_controls, side_slopes
+from analyze.causal.controls import Controls, draw_controls
 from fi_store.method import METHOD
 from fi_store.vocabulary import SIDES, Side
 from tests.helpers.causal import exact_effects, groups_of
-from tests.helpers.synthetic import LAYER, SITE, Synthetic, make, swapped
+from tests.helpers.synthetic import Synthetic, make, swapped
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,7 @@ def drawn(data: Synthetic, first: Side = "base") -> Controls:
     group = groups_of(data, effects)[0]
     every = np.ones(data.extraction.units.n, dtype=bool)
     patch = features_patch("change", [group], data.extraction, every, "d", group.id)
-    slopes = side_slopes(data.extraction, SITE, LAYER)
-    return draw_controls(patch, data.activations, slopes, data.extraction, seed=0)
+    return draw_controls(patch, data.activations, data.extraction, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +46,7 @@ def test_draws_come_from_the_difference_of_the_layer(controls: Controls, data: S
     target = data.activations["target"]
     far = np.random.default_rng(0).normal(0, 50, len(target))[:, None] * wide.numpy()
     stretched = {"base": data.activations["base"], "target": target + torch.from_numpy(far).float()}
-    found = draw_controls(controls.patch, stretched, controls.slopes, data.extraction, seed=0)
+    found = draw_controls(controls.patch, stretched, data.extraction, seed=0)
     assert np.median(np.abs(found.directions @ wide.numpy())) > 0.9
     assert np.median(np.abs(controls.directions @ wide.numpy())) < 0.4
 

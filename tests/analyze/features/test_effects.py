@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from analyze.extraction import CONTROL, RESPONSE
-from analyze.features import LayerEffects, gap_slopes, measure_effects
+from analyze.features import GapSlopes, LayerEffects, measure_effects
 from analyze.fit import FitOptions
 from analyze.fit.paired_sae import fit_paired_sae
-from analyze.groups.join import attribution_of_units
 from fi_store.errors import AnalysisError
 from fi_store.vocabulary import Side
 from tests.helpers.synthetic import LAYER, NATS, SITE, Synthetic, make, swapped
@@ -38,13 +37,13 @@ def effects(data: Synthetic) -> LayerEffects:
 
 def dense(effects: LayerEffects) -> torch.Tensor:
     """(N, m) activity of the target minus that of the base."""
-    return torch.from_numpy((effects.codes["target"] - effects.codes["base"]).toarray())
+    return torch.from_numpy((effects.codes["target"][:, :] - effects.codes["base"][:, :]).toarray())
 
 
 def test_attribution_is_the_product_of_both_gradients_with_a_features_part(
     data: Synthetic, effects: LayerEffects
 ) -> None:
-    target, base = (data.extraction.gradients(side, SITE, LAYER).double() for side in ("target", "base"))
+    target, base = (data.extraction.gradients(side, SITE, LAYER)[:].double() for side in ("target", "base"))
     latent = int(np.abs(effects.theta(RESPONSE)).mean(axis=0).argmax())
     part = (
         dense(effects)[:, latent, None].double()
@@ -53,7 +52,7 @@ def test_attribution_is_the_product_of_both_gradients_with_a_features_part(
     )
     expected = (target * part).sum(dim=1) / 2 + (-base * part).sum(dim=1) / 2
     assert effects.attribution is not None
-    found = effects.attribution[:, [latent]].toarray()[:, 0]
+    found = effects.attribution.at_rows[:, np.asarray([latent])].toarray()[:, 0]
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-8)
     assert np.abs(found).max() > 0.01
 
@@ -64,13 +63,16 @@ def test_attribution_sums_over_features_to_that_of_the_dictionarys_difference(
     rows = data.activations["base"], data.activations["target"]
     encoded = effects.dictionary.encode_pair(rows, torch.from_numpy(data.extraction.rows.position_class))
     assert encoded.difference is not None
-    expected = (gap_slopes(data.extraction, SITE, LAYER) * encoded.difference).sum(dim=1)
+    expected = (GapSlopes(data.extraction, SITE, LAYER)[:] * encoded.difference).sum(dim=1)
     assert effects.attribution is not None
-    np.testing.assert_allclose(effects.attribution.sum(axis=1), expected.numpy(), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(
+        effects.attribution.at_rows[:, :].sum(axis=1), expected.numpy(), rtol=1e-3, atol=1e-6
+    )
 
 
 def test_the_planted_features_carry_the_gap_that_was_planted(data: Synthetic, effects: LayerEffects) -> None:
-    nats = attribution_of_units(effects, RESPONSE, data.extraction).sum(axis=1)
+    assert effects.attribution is not None
+    nats = effects.attribution.of_units[RESPONSE].sum(axis=1)
     rows = data.extraction.rows
     planted = np.bincount(rows.unit[data.planted], minlength=60) * NATS / 18
     assert planted.max() > 0.5
@@ -79,7 +81,7 @@ def test_the_planted_features_carry_the_gap_that_was_planted(data: Synthetic, ef
 
 def test_control_texts_have_no_attribution(data: Synthetic, effects: LayerEffects) -> None:
     assert effects.attribution is not None
-    assert not effects.attribution.toarray()[data.extraction.rows.author == CONTROL].any()
+    assert not effects.attribution.at_rows[:, :].toarray()[data.extraction.rows.author == CONTROL].any()
 
 
 def test_without_gradients_there_is_no_attribution(data: Synthetic, effects: LayerEffects) -> None:
@@ -87,18 +89,18 @@ def test_without_gradients_there_is_no_attribution(data: Synthetic, effects: Lay
     again = measure_effects(bare.extraction, effects.dictionary, data.activations, "base")
     assert again.attribution is None
     with pytest.raises(AnalysisError, match="no gradients"):
-        gap_slopes(bare.extraction, SITE, LAYER)
+        GapSlopes(bare.extraction, SITE, LAYER)
 
 
 def test_theta_is_the_scaled_difference_of_unit_means(data: Synthetic, effects: LayerEffects) -> None:
     codes, rows = effects.codes, data.extraction.rows
     latent = int(np.argmax(np.abs(effects.theta(RESPONSE)).mean(axis=0)))
-    both = np.concatenate([codes[r].toarray()[rows.discovery, latent] for r in ("base", "target")])
+    both = np.concatenate([codes[r][:, :].toarray()[rows.discovery, latent] for r in ("base", "target")])
     scale = np.sqrt(np.square(both[both > 0]).mean())
     unit = 7
     means = []
     for reader in ("target", "base"):
-        f = codes[reader].toarray()[:, latent]
+        f = codes[reader][:, :].toarray()[:, latent]
         texts = [
             f[(rows.unit == unit) & (rows.author == a) & (rows.position_class == RESPONSE)].mean()
             for a in (0, 1)
@@ -114,4 +116,5 @@ def test_swapping_the_pair_flips_theta_and_leaves_attribution(data: Synthetic, e
     np.testing.assert_array_equal(other.scale, effects.scale)
     assert other.attribution is not None
     assert effects.attribution is not None
-    np.testing.assert_array_equal(other.attribution.toarray(), effects.attribution.toarray())
+    mine, theirs = effects.attribution.at_rows[:, :], other.attribution.at_rows[:, :]
+    np.testing.assert_array_equal(theirs.toarray(), mine.toarray())

@@ -15,7 +15,7 @@ from analyze.features import LayerEffects, measure_effects
 from analyze.fit import FitOptions
 from analyze.fit.paired_sae import fit_paired_sae
 from analyze.groups import GapOn, Group, classify, make_groups, measure_movement, ratio_class
-from analyze.groups.join import attribution_of_units, feature_strength
+from analyze.groups.join import feature_strength
 from analyze.groups.readability import FOLDS, PENALTIES, GroupedRidge, readability
 from fi_store.method import METHOD
 from fi_store.vocabulary import Side
@@ -87,10 +87,10 @@ def test_without_gradients_a_group_counts_by_its_length(data: Synthetic, effects
     assert min(group.share for group in groups) >= METHOD.candidate_share
     latent = groups[0].members[0].latent
     strength = feature_strength(by_length, RESPONSE, bare.extraction, [])
-    moved = by_length.moved(np.asarray([latent]))[:, 0]
-    rows = bare.extraction.rows
-    weights = rows.unit_means(RESPONSE, bare.extraction.units.n)
-    mean = (weights @ moved)[bare.extraction.units.discovery].mean()
+    moved = by_length.moved(np.asarray([latent])).toarray()[:, 0]
+    rows, units = bare.extraction.rows, bare.extraction.units
+    weights = rows.unit_weights(units.n) * (rows.position_class == RESPONSE)
+    mean = np.bincount(rows.unit, weights=weights * moved)[units.discovery].mean()
     length = abs(mean) * float(by_length.directions[latent].norm())
     assert strength.nats[latent] == pytest.approx(length, rel=1e-4)
 
@@ -100,7 +100,8 @@ def test_a_feature_is_a_candidate_by_the_gap_of_a_behavior_alone(
 ) -> None:
     """It carries too little of the whole gap, and much of the gap on the prompts of one behavior."""
     units = data.extraction.units
-    values = attribution_of_units(effects, RESPONSE, data.extraction)
+    assert effects.attribution is not None
+    values = effects.attribution.of_units[RESPONSE]
     latent = int(values.mean(axis=0).argmax())
     few = units.discovery & (units.categories == "planted")
     whole = GapOn(units.discovery, 1e4)
@@ -176,7 +177,7 @@ def test_the_rows_of_a_group_are_where_it_moves(data: Synthetic, groups: list[Gr
     assert set(np.unique(rows.position_class[found])) == {RESPONSE}
     assert rows.own[found].all()
     assert rows.unit[found].max() < 30
-    moves = np.abs(group.effects.moved(group.latents)).max(axis=1) > 0
+    moves = np.abs(group.effects.moved(group.latents).toarray()).max(axis=1) > 0
     assert len(found) == (moves & rows.own & (rows.position_class == RESPONSE) & (rows.unit < 30)).sum()
 
 
@@ -185,7 +186,7 @@ def test_the_ridge_is_the_ordinary_one_with_whole_clusters_left_out() -> None:
     x = random.standard_normal((300, 12)).astype(np.float32) + 3
     y = x[:, 0] - 2 * x[:, 5] + random.standard_normal(300)
     clusters = np.repeat(np.arange(30), 10)
-    ready = GroupedRidge(x, clusters)
+    ready = GroupedRidge(torch.from_numpy(x), np.arange(300), 1.0, clusters)
     folds = list(GroupKFold(n_splits=FOLDS).split(x, groups=clusters))
 
     def expected(target: np.ndarray, penalty: float) -> np.ndarray:

@@ -136,15 +136,15 @@ def test_an_uncertain_direction_is_not_redirected() -> None:
     rows = data.activations["base"], data.activations["target"]
     half = data.extraction.units.clusters[data.extraction.rows.unit] % 2
     latents = [member.latent for member in group.members]
-    assert points_apart(found, rows, half, latents)
-    by_half = contribution_by_half(found, rows, half, torch.tensor(latents))
+    assert points_apart(found, rows, np.arange(len(half)), half, latents)
+    by_half = contribution_by_half(found, rows, np.arange(len(half)), half, torch.tensor(latents))
     for side in ORDER:
         assert torch.nn.functional.cosine_similarity(*by_half[:, found.part(side)], dim=0) > 0.99
     # The same decoders on noise: the two halves give different contributions.
     noise = torch.randn(2, *rows[0].shape, generator=torch.Generator().manual_seed(3)) * 1e3
     weak = replace(found, w_enc=torch.zeros_like(found.w_enc), b_enc=torch.full_like(found.b_enc, 100.0))
     few = [part[:40] for part in noise]
-    assert not points_apart(weak, (few[0], few[1]), half[:40], latents)
+    assert not points_apart(weak, (few[0], few[1]), np.arange(40), half[:40], latents)
 
 
 def test_an_error_that_both_models_share_redirects_nothing() -> None:
@@ -159,4 +159,5 @@ def test_an_error_that_both_models_share_redirects_nothing() -> None:
             data.activations[reader] + 5.0 * fires[:, None] * missed for reader in ("base", "target")
         )
         half = data.extraction.units.clusters[data.extraction.rows.unit] % 2
-        assert not points_apart(found, (first, second), half, [member.latent for member in group.members])
+        latents = [member.latent for member in group.members]
+        assert not points_apart(found, (first, second), np.arange(len(half)), half, latents)

@@ -45,8 +45,8 @@ class Firing:
         self.values = values
         self.codes = {"base": values[:, None]}
 
-    def activity(self, reader: str, latents: np.ndarray) -> np.ndarray:
-        return (self.values if reader == "target" else np.zeros_like(self.values))[:, None][:, latents]
+    def activity(self, reader: str, latents: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return self.values * weights.sum() if reader == "target" else np.zeros_like(self.values)
 
 
 def named(
