@@ -28,10 +28,10 @@ TEXT = (
     "birds can fly and a robin is a bird, then it follows that a robin can fly. First we count what was there, then we "
     "add what came, and the answer is what we have now. Perhaps you should take an umbrella, although nobody knows."
 )
-OPENING, PROMPTS, ANSWERS = 12, (6, 6, 20), (4, 24, 16)
+OPENING, PROMPTS, ANSWERS = 8, (4, 4, 12), (4, 12, 8)
 """Tokens of what three texts have in common, and of the rest of their prompts (the first two have the same), and of
 their answers."""
-FORCED = 4
+FORCED = 3
 """How many of a text's last tokens are read as if the model had written them."""
 BATCH = 3
 COMPARED = 256
@@ -137,11 +137,11 @@ class _Check:
         self._lost: dict[str, str] = {}  # a way -> a sentence
         self._texts, self._stems, self._opening = sample_texts(reader)
         self._allowed = rounding(reader.plain)
-        longest = self._texts[-1]
+        text = self._texts[0]
         try:
-            self._alone = [self._read([text], together=False) for text in self._texts]
-            again, first = self._read([longest], together=False), self._alone[-1]
-            copies = self._read([longest] * BATCH, together=True)
+            self._alone = [self._read([each], together=False) for each in self._texts]
+            again, first = self._read([text], together=False), self._alone[0]
+            copies = self._read([text] * BATCH, together=True)
         except FAILURES as error:
             line = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
             raise ExtractionError(f"{reader.reference.text} cannot be run: {line}.") from error
