@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -18,6 +18,7 @@ class Plain:
 
     model: Any
     text: str = "tiny"
+    ways: Ways = field(default_factory=Ways)
 
     @property
     def reference(self) -> Any:
@@ -32,10 +33,6 @@ class Plain:
     @property
     def plain(self) -> Any:
         return self.model
-
-    @property
-    def ways(self) -> Ways:
-        return Ways()
 
     def active(self) -> AbstractContextManager[Any]:
         return nullcontext(self.model)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from extract.models import Reader, Ways
+from extract.probes import generate
 from extract.probes.arms import RESPONSE
 from fi_store.dictionaries import DictionaryConfig, PairedSae
 from fi_store.store import Store, arm_path
@@ -141,14 +144,27 @@ def test_a_patch_of_the_prompt_is_done_while_it_is_read(run: tuple[Store, str, B
     assert any(row["text"] != clean[prompt_id] for prompt_id, row in answers(store, arm).items())
 
 
-@pytest.mark.parametrize("side", SIDES)
-def test_in_the_answer_both_models_read_on_side_by_side(run: tuple[Store, str, ByHand], side: Side) -> None:
+@pytest.mark.parametrize(("side", "alone"), [("base", False), ("target", False), ("target", True)])
+def test_in_the_answer_both_models_read_on_side_by_side(
+    run: tuple[Store, str, ByHand], side: Side, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One prompt at a time if the model that reads beside cannot be read otherwise."""
     store, run_id, hand = run
+    if alone:
+        monkeypatch.setattr(hand.prober._job.pair.base, "ways", Ways(shared=False, answered_together=False))
+    sizes: list[int] = []
+    real = generate.Decoding
+
+    def decoding(reader: Reader, prompts: Sequence[Sequence[int]], *rest: Any, **named: Any) -> Any:
+        sizes.append(len(prompts))
+        return real(reader, prompts, *rest, **named)
+
+    monkeypatch.setattr(generate, "Decoding", decoding)
     rows = rows_of(store, run_id, ("start", "response"))
     directions = dictionary().w_dec[LATENTS]
     coefficients = torch.randn(len(rows), 3, generator=torch.Generator().manual_seed(4))
     about = {"dictionary": "features/dictionary", "side_first": hand.job.first}
-    arm, control = f"live {side}", f"control {side}"
+    arm, control = f"live {side} {alone}", f"control {side} {alone}"
     classes = ("start", "response")
     add_arm(
         store, run_id, arm, 0, rows, coefficients, classes=classes, directions=directions, latents=LATENTS,
@@ -162,6 +178,7 @@ def test_in_the_answer_both_models_read_on_side_by_side(run: tuple[Store, str, B
     for each in (arm, control):
         ask(store, run_id, each, side, each, hand.prompt_ids, kind="generate")
     assert hand.prober.answer() == (2, 0)
+    assert set(sizes) == {1 if alone else 5}
     Loop(hand, side, rows, coefficients @ directions, control=None).check(store, arm, live=True)
     Loop(hand, side, rows, coefficients[:, :1] @ direction, control=direction[0]).check(
         store, control, live=True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
+from extract.models import Ways
 from extract.reading import AnswerTexts, NotFiniteError, Patch, Scoring, read_clean, replay
 from extract.reading.likelihood import END
 from extract.reading.passes import Counted
@@ -181,6 +183,17 @@ def test_shortcuts_change_nothing(reader: Plain, site: str, classes: str) -> Non
             assert_equal(clean.patched(patch, shortcuts=shortcuts).token_logprobs, patched)
         assert replay._SKIPPING[reader.model][patch.n_below]
     assert_equal(clean.token_logprobs, expected)  # a clean reading is not used up
+
+
+def test_texts_that_are_read_alone_have_the_same_shortcuts() -> None:
+    reader = replace(architecture("llama"), ways=Ways(shared=False, read_together=False))
+    clean, patch = clean_reading(reader, keep_logits=True), patch_of(("start", "response"), "resid_post", 1)
+    assert [one.plan.level.ids.shape[0] for one in clean.passes] == [1] * len(clean.texts.ids)
+    assert_equal(clean.token_logprobs, by_hand(reader, None)[0])
+    patched = by_hand(reader, patch)[0]
+    for shortcuts in (True, False):
+        assert_equal(clean.patched(patch, words=True, shortcuts=shortcuts).token_logprobs, patched)
+    assert replay._SKIPPING[reader.model][patch.n_below]
 
 
 def test_only_what_changes_is_computed() -> None:
