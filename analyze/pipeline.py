@@ -120,7 +120,7 @@ def _conclude(
     n_tests = max(1, 2 * len(plan.changes)) if plan is not None else 1
     n_clusters = len(set(units.clusters[~units.discovery].tolist()))
     detectable = smallest_detectable(n_clusters, n_tests, config.alpha, 0.8)
-    write_plan(store, run, config, extraction, fitted.layers, plan, candidates, detectable)
+    write_plan(store, run, config, extraction, fitted.layers, plan, obstacle, candidates, detectable)
     with progress.task("comparing the prompts"):
         write_discrimination(store, run)
     with progress.task("testing on the confirmation half"):

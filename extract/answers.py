@@ -110,7 +110,8 @@ def _visible(written: Format) -> Format:
 
 
 def remarks_on_answers(store: Store, run_id: str, job: Job) -> list[str]:
-    """What is said about a run's answers: thoughts that were not closed, texts that the other model splits anew."""
+    """What is said about a run's answers: thoughts that were not closed, texts that the other model splits
+    anew, and probability that only one model can give."""
     rows = store.rows(
         "SELECT author, count(*) AS n, count(*) FILTER (answer_start IS NULL) AS open,"
         " count(*) FILTER (drifts) AS drifting FROM generation WHERE run_id = $run GROUP BY author ORDER BY author",
@@ -129,6 +130,15 @@ def remarks_on_answers(store: Store, run_id: str, job: Job) -> list[str]:
                 f"{row['drifting']} of {n} answers of the {author} ({row['drifting'] / n:.0%}) are split into other "
                 f"tokens when their text is tokenized again, which is how the {other} reads them."
             )
+    (rest,) = store.rows(
+        "SELECT avg(rest_base) AS base, avg(rest_target) AS target FROM token_divergence WHERE run_id = $run",
+        run=run_id,
+    )
+    if rest["base"] is not None:
+        found.append(
+            f"On average the base puts {rest['base']:.1%} of its probability, and the target {rest['target']:.1%}, on "
+            "tokens that the other does not have."
+        )
     return found
 
 

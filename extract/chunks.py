@@ -69,7 +69,7 @@ def extract_chunk(
             where = store.folder, run_id, side, number, first_row
             shards += write_shards(*where, written(job, reading.activations[side]))
             shards += write_shards(*where, attributed.gradients[side], "gradient")
-        divergence = divergence_table(run_id, number, first_row, sequences, reading)
+        divergence = divergence_table(run_id, number, first_row, sequences, reading, job.vocabulary)
         summaries = summary_table(run_id, number, sequences, reading)
         mentioned = mentioned_tokens(divergence)
         with full_disk_explained(store.folder, run_id), store.session() as session:

@@ -17,6 +17,7 @@ from extract.models import free_memory
 from extract.reading import (
     BATCH_TOKENS,
     BLOCK_ROWS,
+    Divergence,
     batch_tokens,
     generate_answers,
     may_branch,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 TRIAL_PROMPTS = 4
 TRIAL_TOKENS = 4
+MOST_REST = 0.5
+"""The mean probability of tokens that the other model lacks beyond which predictions are not compared."""
 DIVERGENCE_BUFFERS = 10
 """Float32 buffers of (block rows, vocabulary) in memory at once while divergences are computed."""
 DISK_MARGIN = 1.1
@@ -180,7 +183,11 @@ def _token_counts(job: Job) -> tuple[tuple[int, int], int, int]:
 
 
 def _trial(job: Job) -> Trial:
-    """Reads, attributes and answers a few prompts."""
+    """Reads, attributes and answers a few prompts.
+
+    Raises:
+        ExtractionError: most of what a model predicts is tokens that the other one lacks.
+    """
     prompts = job.suite.prompts[:TRIAL_PROMPTS]
     prompt_ids = {
         side: [job.tokenizers.encode(side, job.rendering.render(prompt.text), "").ids for prompt in prompts]
@@ -189,11 +196,13 @@ def _trial(job: Job) -> Trial:
     readers = {"base": job.pair.base, "target": job.pair.target}
     sequences = sample_sequences(job, prompts)
     # The first pass builds kernels and shows whether a prompt is read once for both answers.
-    seconds = [_read_seconds(job, sequences, gradients=False) for _ in range(2)][1]
+    _read(job, sequences, gradients=False)
+    seconds, divergence = _read(job, sequences, gradients=False)
+    _refuse_unlike(job, divergence)
     attribute_seconds, graph_bytes = 0.0, 0.0
     if job.attribution.on:
         graph_bytes = _graph_bytes(job, sequences)  # which builds the kernels of a backward pass
-        attribute_seconds = max(0.0, _read_seconds(job, sequences, gradients=True) - seconds)
+        attribute_seconds = max(0.0, _read(job, sequences, gradients=True)[0] - seconds)
     sides = [sequence.base for sequence in sequences if sequence.author != "control"]
     tokens = _both_answers(
         job, sum(side.n_prompt for side in sides) // 2, sum(len(side.ids) - side.n_prompt for side in sides)
@@ -208,11 +217,27 @@ def _trial(job: Job) -> Trial:
     return Trial(seconds / tokens, attribute_seconds / tokens, step_seconds, graph_bytes)
 
 
-def _read_seconds(job: Job, sequences: list[ReadSequence], *, gradients: bool) -> float:
-    """Seconds in which both models read some sequences."""
+def _refuse_unlike(job: Job, divergence: Divergence) -> None:
+    """Raises ExtractionError when most of what a model predicts is tokens that the other one cannot predict."""
+    if not job.vocabulary.has_rest:
+        return
+    for side, other, rest in (
+        ("base", "target", divergence.rest_base),
+        ("target", "base", divergence.rest_target),
+    ):
+        if (share := float(rest.mean())) > MOST_REST:
+            raise ExtractionError(
+                f"The {side} puts {share:.0%} of its probability on tokens that the {other} does not have, so their "
+                "predictions cannot be compared.",
+                hint="compare models whose tokenizers have more in common",
+            )
+
+
+def _read(job: Job, sequences: list[ReadSequence], *, gradients: bool) -> tuple[float, Divergence]:
+    """Seconds in which both models read some sequences, and how their predictions differ."""
     started = time.perf_counter()
     ended = {(sequence.prompt_id, side): True for sequence in sequences for side in SIDES}
-    read_pair(
+    reading = read_pair(
         job.pair,
         sequences,
         ended,
@@ -222,7 +247,7 @@ def _read_seconds(job: Job, sequences: list[ReadSequence], *, gradients: bool) -
         gradients=gradients,
         written_layers=job.written_layers,
     )
-    return time.perf_counter() - started
+    return time.perf_counter() - started, reading.divergence
 
 
 def _graph_bytes(job: Job, sequences: list[ReadSequence]) -> float:

@@ -66,14 +66,19 @@ def write_plan(
     extraction: Extraction,
     layers: Sequence[LayerEffects],
     plan: CausalPlan | None,
+    obstacle: str | None,
     behaviors: Sequence[Candidate],
     detectable: float,
 ) -> None:
-    """Freezes what will be tested on C, and counts how often this extraction's C was opened before."""
+    """Freezes what will be tested on C, and counts how often this extraction's C was opened before.
+
+    `obstacle`: why no cause is tested, as a sentence.
+    """
     clusters, discovery = extraction.units.clusters, extraction.units.discovery
     fixed = {
         "candidates": config.candidates,
         "changes": plan.to_json(layers) if plan is not None else [],
+        "obstacle": obstacle,
         "alpha": config.alpha,
         "feature_threshold": config.feature_threshold,
         "seed": config.seed,

@@ -9,7 +9,7 @@ from extract.reading.attribution import AttributionReading, PairReading, read_pa
 from extract.reading.backward import Shift, read_answers
 from extract.reading.batch import BATCH_TOKENS, Batch, padded_length
 from extract.reading.decoding import Decoding, write_on
-from extract.reading.divergence import BLOCK_ROWS, VocabularyMap, map_vocabularies
+from extract.reading.divergence import BLOCK_ROWS, Divergence, VocabularyMap, map_vocabularies
 from extract.reading.facts import (
     attribution_table,
     divergence_table,
@@ -49,6 +49,7 @@ __all__ = [
     "Batch",
     "CleanReading",
     "Decoding",
+    "Divergence",
     "Edit",
     "LayerSites",
     "NotFiniteError",

@@ -78,6 +78,8 @@ class Divergence(NamedTuple):
     promoted_kl: Tensor  # (n, k) float32
     suppressed_ids: Tensor
     suppressed_kl: Tensor
+    rest_base: Tensor  # (n,) float32: probability of the tokens that only this model has
+    rest_target: Tensor
 
 
 class _Prediction(NamedTuple):
@@ -192,6 +194,8 @@ def _compare(
         promoted_kl=top_promoted.values,
         suppressed_ids=ids[top_suppressed.indices],
         suppressed_kl=top_suppressed.values,
+        rest_base=base.rest.exp(),
+        rest_target=target.rest.exp(),
     )
     return Divergence(*(column.cpu() for column in columns))
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from extract.reading.attribution import AttributionReading, PairReading
+from extract.reading.divergence import VocabularyMap
 from extract.texts import ReadSequence
 
 SPACE_MARK = "▁"
@@ -18,7 +19,12 @@ SPACE_MARK = "▁"
 
 
 def divergence_table(
-    run_id: str, chunk: int, first_row: int, sequences: Sequence[ReadSequence], reading: PairReading
+    run_id: str,
+    chunk: int,
+    first_row: int,
+    sequences: Sequence[ReadSequence],
+    reading: PairReading,
+    vocabulary: VocabularyMap,
 ) -> pa.Table:
     """The rows of `token_divergence` for a chunk, in the same order as the shards' rows."""
     divergence = reading.divergence
@@ -49,6 +55,14 @@ def divergence_table(
             "promoted_kl": _lists(divergence.promoted_kl, pa.float32()),
             "suppressed_ids": _lists(divergence.suppressed_ids, pa.int32()),
             "suppressed_kl": _lists(divergence.suppressed_kl, pa.float32()),
+            **(
+                {
+                    "rest_base": pa.array(divergence.rest_base.double().numpy()),
+                    "rest_target": pa.array(divergence.rest_target.double().numpy()),
+                }
+                if vocabulary.has_rest
+                else {}
+            ),
         }
     )
 

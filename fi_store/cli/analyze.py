@@ -9,7 +9,7 @@ from fi_store.cli.running import open_display, print_results, print_timings, sho
 def analyze(run_reference: RunArgument = "latest", store: StoreOption = None) -> None:
     """Find, test and name the differences.
 
-    Works on an extracted run and needs no model."""
+    Works on an extracted run. Its models are loaded again where causes are tested by patches."""
     from fi_store import workflow
 
     with open_store(store, write=True) as opened, open_display() as display:

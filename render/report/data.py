@@ -74,9 +74,9 @@ class ReportData:
         return sorted({row["layer"] for row in self.dictionaries})
 
     @property
-    def untested(self) -> bool:
-        """Whether the run was told to make no patches."""
-        return self.run.config.get("interventions") == "off"
+    def obstacle(self) -> str | None:
+        """Why no cause was tested, as a sentence."""
+        return self.plan.plan.get("obstacle") if self.plan is not None else None
 
 
 def read_report(store: Store, run: Run) -> ReportData:

@@ -14,6 +14,8 @@ from extract import pipeline
 from extract.estimate import Estimate, Trial, analysis_bytes, cache_values, estimate_job
 from extract.job import prepare
 from extract.models import free_memory
+from extract.reading import VocabularyMap
+from extract.reading.divergence import TokenIds
 from fi_store.errors import ExtractionError
 from fi_store.progress import Progress
 from fi_store.store import Store
@@ -63,6 +65,20 @@ def test_patches_are_estimated_unless_they_are_off(
     assert off.disk_bytes < tested.disk_bytes  # patches are files, too
     of_patches = {name: getattr(tested, name) for name in ("patch_seconds", "memory_bytes", "disk_bytes")}
     assert replace(off, **of_patches) == replace(tested, free_disk=off.free_disk, free_memory=off.free_memory)
+
+
+def test_models_that_predict_what_the_other_cannot_are_refused_before_they_are_read(
+    tiny_models: TinyModels, tmp_path: Path
+) -> None:
+    config = small_config(tiny_models.llama, tiny_models.llama_other)
+    job = prepare(loaded(tiny_models.llama, tiny_models.llama_other), config, small_suite())
+    shared = job.vocabulary.base.shared
+    few = TokenIds(shared[:10], shared[10:])  # the models predict all tokens about as often
+    unlike = replace(job, vocabulary=VocabularyMap(few, few))
+    with pytest.raises(
+        ExtractionError, match=r"The base puts 9\d% of its probability on tokens that the target does not"
+    ):
+        estimate_job(unlike, tmp_path)
 
 
 @pytest.mark.parametrize("shape", [{}, {"num_key_value_heads": 2}, {"head_dim": 24}])

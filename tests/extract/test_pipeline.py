@@ -196,6 +196,22 @@ def test_a_model_against_itself_does_not_differ(tiny_models: TinyModels, tmp_pat
         assert store.rows("SELECT message FROM run_event WHERE kind = 'warning'") == []
 
 
+def test_probability_that_only_one_model_can_give_is_kept_and_told(
+    tiny_models: TinyModels, tmp_path: Path
+) -> None:
+    store, _ = ingested(tmp_path, small_config(tiny_models.qwen2_base, tiny_models.qwen2_target))
+    with store:
+        (found,) = store.rows(
+            "SELECT avg(rest_base) AS base, min(rest_target) AS least FROM token_divergence"
+        )
+        assert 0 < found["base"] < 0.5
+        assert found["least"] > 0
+        warnings = store.rows(
+            "SELECT message FROM run_event WHERE kind = 'warning' AND message LIKE 'On average%'"
+        )
+    assert f"the base puts {found['base']:.1%} of its probability" in str(warnings[0]["message"])
+
+
 def test_models_with_different_widths_have_no_cosine(tiny_models: TinyModels, tmp_path: Path) -> None:
     store, run_id = ingested(tmp_path, small_config(tiny_models.llama, tiny_models.llama_wide))
     with store:

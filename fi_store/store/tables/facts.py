@@ -38,6 +38,10 @@ class TokenDivergence(Base):
     promoted_kl: Mapped[list[float]]  # their contributions, nats
     suppressed_ids: Mapped[list[int]]  # 20 tokens with the largest p_b (log p_b - log p_t)
     suppressed_kl: Mapped[list[float]]
+    rest_base: Mapped[
+        float | None
+    ]  # the base's probability of tokens that the target lacks; null if no model has any
+    rest_target: Mapped[float | None]
     __mapper_args__ = {"primary_key": ["run_id", "row"]}
 
 

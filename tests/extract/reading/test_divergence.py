@@ -101,6 +101,7 @@ def test_tokens_are_matched_by_string_and_the_rest_is_one_bucket() -> None:
     assert float(found.kl_base_target[0]) == pytest.approx((p_b * np.log(p_b / p_t)).sum(), abs=1e-6)
     assert float(found.logprob_base[0]) == pytest.approx(np.log(0.1), abs=1e-6)
     assert float(found.logprob_target[0]) == pytest.approx(np.log(0.2), abs=1e-6)
+    assert (float(found.rest_base[0]), float(found.rest_target[0])) == pytest.approx((0.7, 0.5), abs=1e-6)
     assert not found.agree[0]  # the most likely tokens are 'older' and 'new'
     assert set(found.promoted_ids[0].tolist()) == {0, 1}
 

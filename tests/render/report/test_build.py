@@ -21,7 +21,9 @@ from tests.helpers.page import Page, copied
 from tests.helpers.planted import LED, N_FINDINGS
 from tests.helpers.store_factory import PLANTED, FilledStore
 
-OFF = """UPDATE run SET config = json_merge_patch(config, '{"interventions": "off"}')"""
+OBSTACLE = (
+    """UPDATE analysis_plan SET plan = json_merge_patch(plan, '{"obstacle": "No cause was tested here."}')"""
+)
 
 
 @pytest.fixture(scope="module")
@@ -199,8 +201,8 @@ def test_results_of_version_1_are_shown_as_such(old_store: FilledStore, tmp_path
         ([], "Nothing inside the models was shown, on the held-out prompts, to carry the difference."),
         (["DELETE FROM arm_effect", "UPDATE probe_request SET state = 'asked'"], "fi-store analyze 019"),
         (
-            ["DELETE FROM arm_effect", "DELETE FROM probe_request", OFF],
-            "Patches were off in this run, so nothing inside the models was tested.",
+            ["DELETE FROM arm_effect", "DELETE FROM probe_request", OBSTACLE],
+            "No cause was tested here.",
         ),
     ],
 )
