@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fi_store.dictionaries import Dictionary, load_dictionary
 from fi_store.errors import ExtractionError
-from fi_store.vocabulary import POSITION_CLASSES, SIDES, Side
+from fi_store.vocabulary import SIDES, Side
 
 TENSORS = {
     "rows": (torch.int64, 1),
@@ -22,7 +22,6 @@ TENSORS = {
     "latents": (torch.int64, 1),
 }
 """The tensors of an arm's file, with their types and numbers of dimensions. The last two may be absent."""
-RESPONSE = tuple(POSITION_CLASSES).index("response")
 
 
 @dataclass(frozen=True)
@@ -123,11 +122,14 @@ class FeaturePatch:
     directions: Tensor  # (k, d_model) float32
 
     @torch.inference_mode()
-    def vectors(self, activations: Mapping[Side, Tensor]) -> Tensor:
-        """(n, d_model) float32 on the CPU, from both models' activations (n, d_model) at n tokens of the answer."""
+    def vectors(self, activations: Mapping[Side, Tensor], classes: Tensor) -> Tensor:
+        """(n, d_model) float32 on the CPU, from both models' activations (n, d_model) at n tokens of the answer.
+
+        classes: (n,) int64, the index of each token's position class.
+        """
         second = SIDES[1 - SIDES.index(self.first)]
         rows = activations[self.first].cpu(), activations[second].cpu()
-        encoded = self.dictionary.encode_pair(rows, torch.full((len(rows[0]),), RESPONSE))
+        encoded = self.dictionary.encode_pair(rows, classes)
         difference = encoded.activity[1] - encoded.activity[0]
         towards_target = difference if second == "target" else -difference
         vectors: Tensor = towards_target[:, self.latents] @ self.directions
@@ -147,9 +149,9 @@ class ControlPatch:
         """(1, d_model), of length 1."""
         return torch.nn.functional.normalize(self.directions, dim=1)
 
-    def vectors(self, activations: Mapping[Side, Tensor]) -> Tensor:
+    def vectors(self, activations: Mapping[Side, Tensor], classes: Tensor) -> Tensor:
         """(n, d_model) float32 on the CPU."""
-        sizes: Tensor = torch.linalg.vector_norm(self.like.vectors(activations), dim=1, keepdim=True)
+        sizes: Tensor = torch.linalg.vector_norm(self.like.vectors(activations, classes), dim=1, keepdim=True)
         return self.sign * sizes * self.direction
 
 

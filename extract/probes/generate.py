@@ -7,7 +7,7 @@ arrives at the patched layer: nothing below it is changed, so that is the clean 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -28,7 +28,10 @@ from extract.reading import (
 )
 from extract.texts import Answer, answer_of
 from fi_store.errors import ExtractionError
-from fi_store.vocabulary import SIDES, Side
+from fi_store.vocabulary import POSITION_CLASSES, SIDES, PositionClass, Side
+
+CLASSES = tuple(POSITION_CLASSES)
+"""The position classes in the order of their indices."""
 
 
 def generate_patched(job: Job, folder: Path, units: Sequence[Unit], request: Request) -> list[Answer]:
@@ -43,8 +46,6 @@ def generate_patched(job: Job, folder: Path, units: Sequence[Unit], request: Req
     if arm is not None and {"thinking", "response"} & request.position_classes:
         if not job.tokenizers.shared:
             raise ExtractionError("Models with different tokenizers cannot read an answer side by side.")
-        if any("thinking" in sequence.classes for unit in units for sequence in unit.sequences):
-            raise ExtractionError("A patch of answers that follow thinking is not made in new answers.")
         live = live_patch(folder, arm)
     readers = (job.pair.base, job.pair.target) if live else (reader_of(job.pair, side),)
     together = all(reader.ways.answered_together for reader in readers)
@@ -63,7 +64,11 @@ def _answers(
     side = request.side
     reader = reader_of(job.pair, side)
     own = _decoding(job, side, units)
-    beside = None if arm is None or live is None else _Beside(job, side, arm, live, units)
+    beside = (
+        None
+        if arm is None or live is None
+        else _Beside(job, side, arm, live, units, request.position_classes)
+    )
     ends = end_ids(reader)
     try:
         logits = own.begin(None if arm is None else _at_prompts(own, arm, side, units))
@@ -120,14 +125,21 @@ class _Beside:
         arm: Arm,
         live: FeaturePatch | ControlPatch,
         units: Sequence[Unit],
+        position_classes: Collection[PositionClass],
     ) -> None:
-        self.side, self.arm, self.live = side, arm, live
+        self.side, self.arm, self.live, self.position_classes = side, arm, live, position_classes
         self.other = SIDES[1 - SIDES.index(side)]
+        self.codec, self.befores = job.tokenizers.codecs[side], [unit.prompt_ids(side)[-1] for unit in units]
         self.decoding = _decoding(job, self.other, units)
         self.decoding.begin()
 
-    def edit(self, tokens: Tensor) -> Edit:
-        """Reads the newest tokens (n,) of the answers; returns what is done to them in the patched model."""
+    def edit(self, written: Mapping[int, list[int]]) -> Edit:
+        """Reads the newest token of what each answer, by its number, has written; returns what is done to them in the
+        patched model."""
+        tokens = torch.tensor([ids[-1] for ids in written.values()])
+        names = [self.codec.class_of_last(ids, self.befores[number]) for number, ids in written.items()]
+        classes = torch.tensor([CLASSES.index(name) for name in names])
+        acting = torch.tensor([name in self.position_classes for name in names])
         seen: list[Tensor] = []
 
         def keep(hidden: Tensor) -> Tensor:
@@ -137,9 +149,9 @@ class _Beside:
         self.decoding.go_on(tokens, Edit(self.arm.site, self.arm.layer, keep))
 
         def change(hidden: Tensor) -> Tensor:
-            vectors = self.live.vectors({self.side: hidden[:, 0], self.other: seen[0]})
+            vectors = self.live.vectors({self.side: hidden[:, 0], self.other: seen[0]}, classes)
             signed = -vectors if self.side == "target" else vectors
-            rows = torch.arange(len(hidden))
-            return add_vectors(hidden, rows, torch.zeros_like(rows), signed)
+            rows = acting.nonzero()[:, 0]
+            return add_vectors(hidden, rows, torch.zeros_like(rows), signed[rows])
 
         return Edit(self.arm.site, self.arm.layer, change)

@@ -7,7 +7,7 @@ appended in place, and texts that have ended leave the batch.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -178,13 +178,13 @@ def write_on(
     decoding: Writing,
     logits: Tensor,
     ends: Sequence[int],
-    edit: Callable[[Tensor], Edit | None] = lambda _tokens: None,
+    edit: Callable[[Mapping[int, list[int]]], Edit | None] = lambda _written: None,
     beside: Writing | None = None,
 ) -> list[list[int]]:
     """Lets every text go on, from the logits (n, V) after its prompt, until one of the tokens `ends` or the limit.
 
-    `edit` says what is done while a step's tokens (n,) are read, and `beside` reads the same texts. The tokens of a
-    text that cannot leave the batch go on after its end.
+    `edit` says what is done while a step's tokens are read, from what each text that goes on has written up to them, by
+    its number; `beside` reads the same texts. The tokens of a text that cannot leave the batch go on after its end.
 
     Raises:
         NotFiniteError: a prediction is NaN.
@@ -209,7 +209,7 @@ def write_on(
             for each in decodings:
                 order = each.keep(~ended)
             numbers, tokens = numbers[order], tokens[order]
-        logits = decoding.go_on(tokens, edit(tokens))
+        logits = decoding.go_on(tokens, edit({number: written[number] for number in numbers.tolist()}))
     return written
 
 

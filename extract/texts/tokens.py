@@ -10,11 +10,11 @@ import json
 import re
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from tokenizers import AddedToken, Tokenizer
 
-from extract.texts.answers import character_spans
+from extract.texts.answers import answer_of, answer_start, character_spans
 from extract.texts.rendering import SideText
 from extract.texts.templates import Format
 from fi_store.errors import ExtractionError
@@ -81,6 +81,19 @@ class Codec:
     def shown(self) -> frozenset[int]:
         """The special tokens that are a part of answers."""
         return frozenset(self.controls[token] for token in self._in_answers)
+
+    def class_of_last(self, written: Sequence[int], before: int) -> Literal["thinking", "response"]:
+        """The position class of the last token that a model has written after the token `before`.
+
+        It belongs to the thought, or to the answer after it.
+
+        Where an opening mark is several tokens, only its last one shows what they are.
+        """
+        if not self.format.thinking:
+            return "response"
+        text = answer_of(written, (), self.tokenizer, before, self.shown).text
+        start = answer_start(text, self.format)
+        return "thinking" if start is None or 0 < start >= len(text) else "response"
 
     def encode(self, prompt: SideText, answer: str, written: Sequence[int] | None = None) -> Encoded:
         """The prompt and the answer as tokens: those that were `written`, if they are known.

@@ -20,6 +20,8 @@ COEFFICIENTS = torch.tensor([[1.0, 0.0], [2.0, -1.0], [0.0, 4.0]])
 DIRECTIONS = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.5, 0.0]])
 GOOD = {"rows": ROWS, "coefficients": COEFFICIENTS, "directions": DIRECTIONS}
 
+ANSWER = torch.tensor([3])  # the position class
+
 
 def saved(
     folder: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None, name: str = "arm"
@@ -88,8 +90,8 @@ def test_features_are_encoded_from_both_models(first: Side, tmp_path: Path) -> N
     live = live_patch(tmp_path, arm)
     # Activities are in units of 2: 0.5 and 0 in the base, 2.5 and 3 in the target.
     expected = 2.0 * DIRECTIONS[0] + 3.0 * DIRECTIONS[1]
-    torch.testing.assert_close(live.vectors({"base": base, "target": target})[0], expected)
-    torch.testing.assert_close(live.vectors({"base": target, "target": base})[0], -expected)
+    torch.testing.assert_close(live.vectors({"base": base, "target": target}, ANSWER)[0], expected)
+    torch.testing.assert_close(live.vectors({"base": target, "target": base}, ANSWER)[0], -expected)
     assert isinstance(live, FeaturePatch)
     control = {
         "rows": ROWS,
@@ -100,7 +102,7 @@ def test_features_are_encoded_from_both_models(first: Side, tmp_path: Path) -> N
     like = {"like": "arm.safetensors", "sign": "-1"}
     other = live_patch(tmp_path, load_arm(saved(tmp_path, control, like, "control"), "resid_post", 1, 4))
     torch.testing.assert_close(
-        other.vectors({"base": base, "target": target})[0],
+        other.vectors({"base": base, "target": target}, ANSWER)[0],
         torch.tensor([0.0, -float(expected.norm()), 0.0, 0.0]),
     )
 
@@ -111,7 +113,7 @@ def test_features_of_prompts_do_not_act_in_answers(tmp_path: Path) -> None:
     tensors = {**GOOD, "latents": torch.tensor([0, -1])}
     live = live_patch(tmp_path, load_arm(saved(tmp_path, tensors, about), "resid_post", 1, 4))
     base, target = torch.tensor([[1.0, 7.0, -3.0, 0.0]]), torch.tensor([[5.0, 8.0, 6.0, 9.0]])
-    torch.testing.assert_close(live.vectors({"base": base, "target": target})[0], 2.0 * DIRECTIONS[0])
+    torch.testing.assert_close(live.vectors({"base": base, "target": target}, ANSWER)[0], 2.0 * DIRECTIONS[0])
 
 
 @pytest.mark.parametrize("about", [{}, {"like": "arm.safetensors"}, {"like": "arm.safetensors", "sign": "2"}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from extract.models import Reader, Ways
 from extract.probes import generate
-from extract.probes.arms import RESPONSE
+from extract.probes.generate import CLASSES
 from fi_store.dictionaries import DictionaryConfig, PairedSae
 from fi_store.store import Store, arm_path
 from fi_store.vocabulary import SIDES, Side
@@ -97,7 +98,9 @@ class Loop:
         by_side = {self.side: own[None], self.other: other[None]}
         first = self.hand.job.first
         second = "base" if first == "target" else "target"
-        encoded = self.dictionary.encode_pair((by_side[first], by_side[second]), torch.tensor([RESPONSE]))
+        encoded = self.dictionary.encode_pair(
+            (by_side[first], by_side[second]), torch.tensor([CLASSES.index("response")])
+        )
         activity = {first: encoded.activity[0], second: encoded.activity[1]}
         delta = ((activity["target"] - activity["base"])[0, LATENTS]) @ self.dictionary.w_dec[LATENTS]
         return delta if self.control is None else -delta.norm() * self.control
@@ -210,6 +213,50 @@ def test_an_arm_that_cannot_go_on_fails_by_itself(run: tuple[Store, str, ByHand]
     assert "does not tell how it goes on" in reasons["mute"]
     assert "not finite" in reasons["broken"]
     assert states(store, run_id)["again"] == "answered"
+
+
+def test_a_patch_of_thoughts_is_made_while_the_model_thinks_and_one_of_answers_is_not(
+    tiny_models: TinyModels, tmp_path: Path
+) -> None:
+    """The template opens the thought, and these models never close it."""
+    template = tmp_path / "opened.jinja"
+    turn = "<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    opened = "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+    template.write_text(f"{{% for message in messages %}}{turn}{{% endfor %}}{opened}", encoding="utf-8")
+    config = small_config(
+        tiny_models.llama, tiny_models.llama_other, max_new_tokens=LENGTH, chat_template=str(template)
+    )
+    store, run_id = ingested(tmp_path, config, small_suite(3))
+    with store:
+        dictionary().save(store.folder / "features" / "dictionary")
+        hand = ByHand(store, run_id)
+        rows = rows_of(store, run_id, ("thinking",))
+        assert len(rows) > 0
+        about = {"dictionary": "features/dictionary", "side_first": hand.job.first}
+        for name in ("thinking", "response"):
+            coefficients, directions = torch.zeros(len(rows), 3), dictionary().w_dec[LATENTS]
+            arm = (0, rows, coefficients)
+            add_arm(
+                store,
+                run_id,
+                name,
+                *arm,
+                classes=(name,),
+                directions=directions,
+                latents=LATENTS,
+                metadata=about,
+            )
+        for name in ("thinking", "response", None):
+            ask(store, run_id, str(name), "target", name, hand.prompt_ids, kind="generate")
+        assert hand.prober.answer() == (3, 0)
+        Loop(hand, "target", rows, torch.zeros(len(rows), WIDTH), control=None).check(
+            store, "thinking", live=True
+        )
+        texts = {
+            name: [row["text"] for row in answers(store, name).values()]
+            for name in ("thinking", "response", "None")
+        }
+    assert texts["response"] == texts["None"] != texts["thinking"]
 
 
 def test_models_with_different_tokenizers_cannot_read_side_by_side(

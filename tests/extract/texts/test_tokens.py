@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from extract.texts.rendering import SideText
-from extract.texts.templates import Format
+from extract.texts.templates import Format, Marks
 from extract.texts.tokens import Codec
 from tests.helpers.tiny import TEXT, core_tokenizer
 
@@ -87,3 +87,20 @@ def test_line_breaks_among_the_added_tokens_are_text() -> None:
     assert codec.controls_in(text) == ["<|end|>"]
     written = [made.id_to_token(number) for number in found.ids]
     assert [token for token in written if token.startswith("\n")] == ["\n\n", "\n", "\n", "\n"]
+
+
+def test_the_last_token_of_an_unfinished_answer_is_of_the_thought_or_of_what_follows_it() -> None:
+    tokens = tokenizer("byte-level")
+    written = Format("base", "<|user|>", "<|end|>\n", "<|end|>", thinking=(Marks("<think>", "</think>"),))
+    codec = Codec(tokens, written, "tiny", bos=True)
+    before = tokens.convert_tokens_to_ids("<|end|>")
+    ids = tokens("<think>Two and two.</think>\n\nFour.", add_special_tokens=False).input_ids
+    classes = [codec.class_of_last(ids[: at + 1], before) for at in range(len(ids))]
+    close = next(at for at in range(len(ids)) if "</think>" in tokens.decode(ids[: at + 1]))
+    after = tokens.decode(ids[close + 1 :])
+    assert after.strip() == "Four."
+    opened = next(at for at in range(len(ids)) if "<think>" in tokens.decode(ids[: at + 1]))
+    assert set(classes[opened : close + 1]) == {"thinking"}
+    assert set(classes[-2:]) == {"response"}
+    plain = tokens("Two and two.", add_special_tokens=False).input_ids
+    assert {codec.class_of_last(plain[: at + 1], before) for at in range(len(plain))} == {"response"}
