@@ -184,7 +184,9 @@ def main() -> None:
     given = parser.parse_args()
     if given.extract or given.analyze:
         shown = (
-            extract(given.folder, *given.extract) if given.extract else analyze(given.folder, given.analyze)
+            extract(given.folder, given.extract, given.tokens)
+            if given.extract
+            else analyze(given.folder, given.analyze)
         )
         print(json.dumps({"peak": peak(), "by task": shown.by_task}))
         return
