@@ -182,9 +182,10 @@ class _Attempt:
             found.activations[key][numbers] = hidden.detach()[rows, columns]
             if hidden.requires_grad:
                 into = found.gradients.setdefault(key, torch.zeros(shape, device=hidden.device))
+                whole = hidden.shape  # a hook that refers to its own tensor would keep the graph for ever
 
                 def collect(gradient: Tensor) -> None:
-                    of_site = gradient.reshape(hidden.shape)[rows, columns].float() / site.scale
+                    of_site = gradient.reshape(whole)[rows, columns].float() / site.scale
                     into.index_add_(0, numbers, of_site)
 
                 # What the model goes on with is the module's own tensor.

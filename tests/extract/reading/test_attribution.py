@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -261,6 +262,16 @@ def test_no_parameter_gets_a_gradient_and_no_hook_is_left(
         reader = reader_of(job.pair, side)
         assert n_hooks(reader) == before[side]
         assert all(p.grad is None and not p.requires_grad for p in reader.model.parameters())
+
+
+def test_a_reading_leaves_no_tensor_in_memory(job: Job) -> None:
+    """A hook of a tensor that refers to the tensor itself keeps its whole graph, which no garbage collection finds."""
+    counts = []
+    for _ in range(3):
+        attributed(job)
+        gc.collect()
+        counts.append(sum(issubclass(type(each), Tensor) for each in gc.get_objects()))
+    assert counts[1] == counts[2]
 
 
 def test_batches_do_not_change_what_is_found(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
