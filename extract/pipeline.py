@@ -32,6 +32,7 @@ from fi_store.progress import Progress, Stopwatch
 from fi_store.prompts import PromptSuite
 from fi_store.store import Store
 from fi_store.store.tables import Run
+from fi_store.threads import high_load
 
 RESUMABLE = ("extracting", "failed", "interrupted")
 PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
@@ -49,6 +50,7 @@ def ingest(
         ExtractionError: disk or memory is too small, or a model produces values that are not finite.
     """
     previous = store.run(resume) if resume is not None else None
+    _say_load(progress)
     pair = load(config, progress, previous)
     if previous is not None:
         check_same(previous, pair, config, suite)
@@ -85,6 +87,7 @@ def estimate(config: RunConfig, suite: PromptSuite, *, progress: Progress) -> Es
     Raises:
         ExtractionError: disk or memory is too small.
     """
+    _say_load(progress)
     job = prepare(load(config, progress, None), config, suite)
     job = replace(job, attribution=decide_attribution(job))
     return _estimated(job, config.store_path.parent, progress)
@@ -100,6 +103,13 @@ def _estimated(job: Job, folder: Path, progress: Progress) -> Estimate:
     estimate = estimate_job(job, folder)
     estimate.refuse_excess(folder)
     return estimate
+
+
+def _say_load(progress: Progress) -> None:
+    """Notes that the machine is busy, before this process makes it so."""
+    busy = high_load()
+    if busy is not None:
+        progress.note(f"{busy[0].upper()}{busy[1:]}.", warning=True)
 
 
 def load(config: RunConfig, progress: Progress, previous: Run | None) -> LoadedPair:

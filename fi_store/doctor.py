@@ -13,12 +13,11 @@ from pathlib import Path
 from fi_store.commands import UPGRADE_PACKAGE
 from fi_store.errors import FiStoreError
 from fi_store.shipped import shipped
+from fi_store.threads import high_load
 from fi_store.versions import RECORDED, package_version
 
 LOW_DISK = 5_000_000_000
 """With fewer free bytes than this, a run of a small model may not fit."""
-HIGH_LOAD = 0.5
-"""Above this load for each processor, others take enough of the machine for a run to feel it."""
 
 
 @dataclass(frozen=True)
@@ -43,24 +42,14 @@ def _machine(store: Path) -> Iterator[Observation]:
         f"fi-store {package_version()}, Python {platform.python_version()}, {platform.platform(terse=True)}",
     )
     yield Observation("ok", f"{os.cpu_count()} processors{_memory()}")
-    yield from _load()
+    busy = high_load()
+    if busy is not None:
+        yield Observation("note", busy, "wait until other programs end")
     folder = next(parent for parent in store.resolve().parents if parent.exists())
     free = shutil.disk_usage(folder).free
     level = "ok" if free >= LOW_DISK else "problem"
     hint = "" if level == "ok" else "fi-store gc, or use another --output-dir"
     yield Observation(level, f"{free / 1e9:.1f} GB free at {folder}", hint)
-
-
-def _load() -> Iterator[Observation]:
-    """A note if other processes want most of the processors: a run then takes several times as long."""
-    processors = os.cpu_count() or 1
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if load > HIGH_LOAD * processors:
-        yield Observation(
-            "note",
-            f"the load is high: {load:.1f} on {processors} processors, so a run will take longer",
-            "wait until other programs end",
-        )
 
 
 def _memory() -> str:

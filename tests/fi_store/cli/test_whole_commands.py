@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -385,7 +386,11 @@ def test_stage_by_stage_is_the_same_as_run(first: Made, tiny_models: TinyModels,
     assert Made(analyzed, store_option[1], run, tmp_path).rows(query) == first.rows(query)
 
 
-def test_a_dry_run_estimates_and_writes_nothing(tiny_models: TinyModels, tmp_path: Path) -> None:
+def test_a_dry_run_estimates_and_writes_nothing(
+    tiny_models: TinyModels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "getloadavg", lambda: (2.1, 0.0, 0.0))
     pair = ("--base-model", tiny_models.llama, "--target-model", tiny_models.planted)
     for command in ("run", "ingest"):
         result = fi_store(command, *pair, *SMALL, "--output-dir", tmp_path / "p", "--dry-run")
@@ -394,6 +399,7 @@ def test_a_dry_run_estimates_and_writes_nothing(tiny_models: TinyModels, tmp_pat
             r"44 prompts, about [\d,]+ tokens to read: about .+ of disk, .+ of memory", result.out
         )
         assert "nothing was written" in result.out
+        assert "The load is high: 2.1 on 4 processors" in result.out + result.err
     assert not (tmp_path / "p").exists()
 
 
