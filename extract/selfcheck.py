@@ -145,8 +145,8 @@ class _Check:
             raise ExtractionError(f"{reader.reference.text} cannot be run: {line}.") from error
         if not self._note("one text again", float(distances(again, first).median())):
             raise ExtractionError(
-                f"{reader.reference.text} predicts something else when it reads the same text again "
-                f"({self._compared[-1].difference:.1%} away), so it cannot be compared with another model.",
+                f"{reader.reference.text} predicts something else when it reads the same text again (differences of "
+                f"{self._compared[-1].difference:.2g}), so it cannot be compared with another model.",
                 hint="try another --device, or --quantization fp32",
             )
         noise = float(distances(copies, first.repeat(BATCH, 1)).median())
@@ -188,8 +188,10 @@ class _Check:
         if self._note(what, difference, consequence):
             return True
         name = self.reader.reference.text
-        found = "it fails" if math.isinf(difference) else f"its predictions are {difference:.1%} away"
-        self._lost[way] = f"{name} {consequence}: with {what}, {found}."
+        found = f"predictions differ by {difference:.2g} from those for a text alone ({self._allowed:.2g} is allowed)"
+        self._lost[way] = (
+            f"{name} {consequence}: with {what}, {'it fails' if math.isinf(difference) else found}."
+        )
         self.reader = replace(self.reader, ways=replace(self.reader.ways, **{way: False}))
         return False
 

@@ -83,7 +83,7 @@ def test_a_model_that_padding_changes_answers_one_prompt_at_a_time(rwkv: Path) -
     assert found.ways == Ways(shared=False, answered_together=False)
     (warning,) = found.warnings
     assert warning.startswith(
-        f"{rwkv} answers one prompt at a time: with answers together, its predictions are "
+        f"{rwkv} answers one prompt at a time: with answers together, predictions differ by "
     )
     assert answers_equal_those_of_prompts_alone(checked(reader))
 
