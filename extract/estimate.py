@@ -144,10 +144,7 @@ def estimate_job(job: Job, folder: Path) -> Estimate:
 
 
 def _both_answers(job: Job, n_prompt: int, n_answers: int) -> int:
-    """Tokens needed to read both answers to some prompts. If the models allow it, a prompt is read once for both.
-
-    Whether they do is known only after they have read something.
-    """
+    """Tokens needed to read both answers to some prompts. If the models allow it, a prompt is read once for both."""
     once = all(may_branch(reader) for reader in (job.pair.base, job.pair.target))
     return (1 if once else 2) * n_prompt + n_answers
 

@@ -105,16 +105,13 @@ def check_reader(reader: Reader, device: Any) -> SelfCheck:
         NotFiniteError: it gives values that are not finite.
     """
     check = _Check(reader, device)
-    opening, each_token = (
-        "reads every text from its first token on",
-        "reads the whole text for every new token",
-    )
+    whole = "reads every text from its first token on"
     apart = check.apart(check.texts)
     if may_share(check.reader):  # known only after a reading
-        holds = check.holds("texts together, after a common opening", apart, "shared", opening)
+        holds = check.holds("texts together, after a common opening", apart, "shared", whole)
         if holds:
             answers = check.apart(check.answers)
-            holds = check.holds("answers together, after a common opening", answers, "shared", opening)
+            holds = check.holds("answers together, after a common opening", answers, "shared", whole)
         if not holds:
             apart = check.apart(check.texts)
     if not may_share(check.reader):
@@ -122,7 +119,8 @@ def check_reader(reader: Reader, device: Any) -> SelfCheck:
         answers = check.apart(check.answers)
         if not check.holds("answers together", answers, "answered_together", "answers one prompt at a time"):
             alone = check.apart(check.answers_alone)
-            check.holds("answers alone, with keys and values", alone, "cached", each_token)
+            consequence = "reads the whole text for every new token"
+            check.holds("answers alone, with keys and values", alone, "cached", consequence)
     return check.result()
 
 
