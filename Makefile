@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 
-.PHONY: demo test lint format docs install lock clean bench-planted bench-speed bench-memory bench-peers bench-peers-lock
+.PHONY: demo test lint format docs install lock clean bench-planted bench-speed bench-memory bench-architectures bench-peers \
+	bench-peers-lock
 
 # A real pair, offline, to a report: see README.md.
 demo: install
@@ -60,6 +61,10 @@ bench-speed: install
 # short form, TOKENS=n for the length of a prompt (default 1,000).
 bench-memory: install
 	$(BIN)/python -m bench.memory --out $(OUT) $(if $(QUICK),--quick) $(if $(TOKENS),--tokens $(TOKENS))
+
+# What becomes of tiny random pairs of many architectures. OUT=file.json, PART="llama bloom" for some of them.
+bench-architectures: install
+	$(BIN)/python -m bench.architectures --out $(OUT) $(PART)
 
 # What we are compared with, in a folder of its own: see bench/speed/README.md.
 PEERS := .bench/peers-dictionary
