@@ -94,7 +94,9 @@ def moved(row: Mapping[str, Any]) -> str:
     """What is known of a change that is no finding."""
     if row["carries_none"]:
         return "carries none of it"
-    if row["share_closed"] is not None and row["share_low"] > 0:
+    if row["share_closed"] is None:
+        return "not tested"
+    if row["share_low"] > 0:
         return "closes a part, not shown to exceed its control"
     return "no effect shown"
 

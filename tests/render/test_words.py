@@ -27,3 +27,11 @@ def test_numbers_in_words() -> None:
     assert words.wrapped("x" * 20, 8, 3) == ["x" * 8, "x" * 8, "xxxx"]
     assert words.model_name("adapters/steps/adapter") == "steps"
     assert words.model_name("org/model-7b@main") == "model-7b@main"
+
+
+def test_what_is_known_of_a_change_that_is_no_finding() -> None:
+    patched = {"carries_none": False, "share_closed": 0.11, "share_low": 0.08}
+    assert words.moved(patched) == "closes a part, not shown to exceed its control"
+    assert words.moved({**patched, "share_low": -0.01}) == "no effect shown"
+    assert words.moved({**patched, "carries_none": True}) == "carries none of it"
+    assert words.moved({**patched, "share_closed": None, "share_low": None}) == "not tested"
