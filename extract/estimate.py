@@ -54,6 +54,14 @@ JOINED_GROUPS = 3
 """Groups of an analyzed layer, roughly, that join the features beyond the first groups: one of each position class."""
 PATCHED_LAYERS = 0.5
 """Share of a model's layers that a reading with a patch runs, on average: those above the patch."""
+KNOWN_ROW_BYTES = 40
+"""Bytes that an analysis holds of a kept row: its prompt, class, position, tokens, and its weight in a mean."""
+UNIT_LATENT_BYTES = 4 * (2 * 4 + 8)
+"""Bytes of a prompt's means and attribution by position class, for one latent, while a layer is measured."""
+ENCODED_ROWS, ENCODED_ARRAYS = 4096, 6
+"""Rows that an analysis encodes at once, and arrays of one number for each of them and each latent."""
+TRAINED_COPIES = 4
+"""A dictionary's weights, their gradients and both moments of Adam."""
 ATTRIBUTION_BYTES = 64
 """Bytes of a row of `attribution`, roughly."""
 LATENT_BYTES = 1700
@@ -302,7 +310,8 @@ def _memory_bytes(job: Job, n_rows: int, longest: int, graph_bytes: float) -> in
     """The most that is needed at once. `longest` is a text's number of tokens.
 
     An extraction needs the activations and gradients of its largest chunk, and a batch that is read or has a backward
-    pass. The causal test needs a batch with the outputs of all layers.
+    pass. The analysis needs one layer's rows, and the causal test, which runs in it, a batch with the outputs of all
+    layers.
     """
     share = min(1.0, CHUNK_PROMPTS / len(job.suite.prompts)) * 1.5  # chunks differ in length
     values = _row_values(job, job.pair.base, job.pair.target)
@@ -320,7 +329,27 @@ def _memory_bytes(job: Job, n_rows: int, longest: int, graph_bytes: float) -> in
         # Both models' activations of all layers and their float32 gradients, besides the graph of one of them.
         backward = tokens * values * (_item_size(job) + 4) + int(GRAPH_MARGIN * tokens * graph_bytes)
         backward += _batch_bytes(job, tokens)
-    return int(max(chunk + max(reading, backward), patching))
+    kept, learning = analysis_memory(job, n_rows)
+    return int(max(chunk + max(reading, backward), kept + max(learning, patching)))
+
+
+def analysis_memory(job: Job, n_rows: int) -> tuple[int, int]:
+    """Bytes that an analysis holds to its end, and the most that it needs besides for a layer.
+
+    It holds what is known of every row, and all dictionaries. For one layer it reads both models' rows of D to learn
+    from, in the run's type and partly in float32, or encodes a block of rows and sums up by prompt.
+    """
+    widths = job.pair.base.d_model, job.pair.target.d_model
+    kind = job.config.dictionary_kind(widths)
+    latents = job.config.latents(kind, n_rows // 2, max(widths))
+    weights = 2 * 4 * latents * (widths[0] if kind != "crosscoder" else sum(widths))
+    rows = n_rows // 2 * (sum(widths) * _item_size(job) + 2 * max(widths) * 4)
+    measuring = (
+        ENCODED_ARRAYS * ENCODED_ROWS * latents * 4 + len(job.suite.prompts) * latents * UNIT_LATENT_BYTES
+    )
+    return n_rows * KNOWN_ROW_BYTES + _n_analyzed(job) * weights, max(
+        rows + TRAINED_COPIES * weights, measuring
+    )
 
 
 def _batch_bytes(job: Job, batch: int) -> int:

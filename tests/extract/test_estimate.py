@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from extract import pipeline
-from extract.estimate import Estimate, Trial, analysis_bytes, cache_values, estimate_job
+from extract.estimate import Estimate, Trial, analysis_bytes, analysis_memory, cache_values, estimate_job
 from extract.job import prepare
 from extract.models import free_memory
 from extract.reading import VocabularyMap
@@ -65,6 +65,20 @@ def test_patches_are_estimated_unless_they_are_off(
     assert off.disk_bytes < tested.disk_bytes  # patches are files, too
     of_patches = {name: getattr(tested, name) for name in ("patch_seconds", "memory_bytes", "disk_bytes")}
     assert replace(off, **of_patches) == replace(tested, free_disk=off.free_disk, free_memory=off.free_memory)
+
+
+def test_an_analysis_needs_the_rows_of_one_layer_at_a_time(tiny_models: TinyModels) -> None:
+    pair, suite = loaded(tiny_models.llama, tiny_models.adapter), small_suite(8)
+
+    def needed(n_rows: int, layers: str) -> tuple[int, int]:
+        config = small_config(tiny_models.llama, tiny_models.adapter, layers=layers, n_latents=64)
+        return analysis_memory(prepare(pair, config, suite), n_rows)
+
+    (kept, one), (more_kept, two) = needed(100_000, "0"), needed(100_000, "0,1")
+    assert one == two
+    assert more_kept - kept == 64 * 2 * 32 * 4  # a dictionary: encoder and decoder, float32
+    # Half of the rows, 32 wide, of both models, and one model's twice in float32.
+    assert needed(200_000, "0")[1] - one == 50_000 * 4 * 32 * 4
 
 
 def test_models_that_predict_what_the_other_cannot_are_refused_before_they_are_read(
