@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from analyze.scratch import Scratch
 from analyze.shards import Shard, StoredRows
 from fi_store.errors import AnalysisError
 from fi_store.store import Store
@@ -119,8 +119,7 @@ class Extraction:
     gradient_shards: Mapping[tuple[str, str, int], tuple[Shard, ...]] = field(default_factory=dict)
     # (unit, author, side that read) -> the tokens of that answer; empty for an extraction of version 1
     answers: Mapping[tuple[int, Side, Side], AnswerTokens] = field(default_factory=dict)
-    # where what an analysis need not hold in memory is put; None: the system's folder for such files
-    scratch: Path | None = None
+    scratch: Scratch = field(default_factory=Scratch, compare=False)  # for what need not be in memory
 
     def activations(self, side: str, site: str, layer: int) -> StoredRows:
         """(N, d) activations of all rows, in the run's dtype.
@@ -186,7 +185,7 @@ def load_extraction(store: Store, run: Run) -> Extraction:
     shards = _load_shards(store, source, "activation")
     gradients = _load_shards(store, source, "gradient")
     answers = _load_answers(store, source, units)
-    return Extraction(units, rows, text, shards, gradients, answers, store.folder)
+    return Extraction(units, rows, text, shards, gradients, answers, Scratch(store.folder))
 
 
 def token_texts(store: Store, source: str) -> dict[int, str]:

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from analyze.extraction import CLASSES, RESPONSE, BoolArray, Extraction, FloatArray, IntArray
 from analyze.features import LayerEffects
 from analyze.groups import Group
+from analyze.scratch import StoredArray
 from analyze.shards import BLOCK, Vectors
 from fi_store.dictionaries import scaled_difference
 from fi_store.ids import content_id
@@ -35,7 +36,7 @@ class Patch:
     effects: LayerEffects
     classes: tuple[int, ...]  # position classes, ascending
     rows: IntArray  # (r,) ascending
-    coefficients: Float32  # (r, k)
+    coefficients: Float32 | StoredArray[np.float32]  # (r, k)
     directions: Float32 | None = None  # (k, d) raw units
     group_id: str | None = None
     # (k,) of the directions, where they are features; -1 for one that does not act in the answer
@@ -47,7 +48,7 @@ class Patch:
     @cached_property
     def id(self) -> str:
         digest = hashlib.sha256()
-        for part in (self.rows, self.coefficients, self.directions, self.latents):
+        for part in (self.rows, self.coefficients[:], self.directions, self.latents):
             digest.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
         at = (self.kind, self.group_id, self.effects.site, self.effects.layer)
         return content_id("arm", *at, digest.hexdigest())
@@ -77,7 +78,7 @@ class Patch:
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors: dict[str, npt.NDArray[Any]] = {
             "rows": self.rows,
-            "coefficients": np.ascontiguousarray(self.coefficients),
+            "coefficients": np.ascontiguousarray(self.coefficients[:]),
         }
         if self.directions is not None:
             tensors["directions"] = np.ascontiguousarray(self.directions)
@@ -118,7 +119,7 @@ def features_patch(
         effects=effects,
         classes=tuple(sorted({group.position_class for group in groups})),
         rows=rows,
-        coefficients=moved,
+        coefficients=StoredArray(moved, extraction.scratch),
         directions=directions.astype(np.float32),
         group_id=leader,
         latents=np.where(acting, latents, -1),
@@ -167,7 +168,7 @@ def layer_patch(
         for part in parts:
             vectors[start : start + len(part)] = part
             start += len(part)
-    return Patch(kind, effects, classes, rows, vectors)
+    return Patch(kind, effects, classes, rows, StoredArray(vectors, extraction.scratch))
 
 
 def _of_dictionary(

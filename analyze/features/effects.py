@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,16 @@ import torch
 from analyze.extraction import CLASSES, BoolArray, Extraction, FloatArray, IntArray
 from analyze.features.latent_scaling import LatentScaling, latent_scaling
 from analyze.features.quality import Quality, QualitySums
-from analyze.scratch import StoredArrays, StoredColumns
+from analyze.scratch import StoredArray, StoredColumns
 from analyze.shards import BLOCK, Vectors
 from fi_store.dictionaries import Crosscoder, Dictionary
 from fi_store.method import METHOD
 from fi_store.vocabulary import SIDES, Side
+
+Stored32 = npt.NDArray[np.float32] | StoredArray[np.float32]
+"""An array in memory or on disk; both are read by a slice or by ascending row numbers."""
+K = TypeVar("K")
+V = TypeVar("V", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,9 @@ class Attributed:
     """Nats of the gap that pass through each of m latents."""
 
     at_rows: StoredColumns  # (N, m)
-    of_units: Mapping[int, FloatArray]  # position class -> (n, m) sums over a unit's rows
+    of_units: Mapping[
+        int, FloatArray | StoredArray[np.float64]
+    ]  # position class -> (n, m) sums over a unit's rows
 
 
 @dataclass(frozen=True)
@@ -46,15 +53,15 @@ class LayerEffects:
     scale: FloatArray  # (m,) S_j; 1 where the latent never fires
     alive: BoolArray  # (m,)
     fires: Mapping[Side, IntArray]  # (m,) firing rows on D
-    means: Mapping[tuple[Side, int], npt.NDArray[np.float32]]  # (side, position class) -> (n, m) unit means
+    means: Mapping[tuple[Side, int], Stored32]  # (side, position class) -> (n, m) unit means
     quality: Quality
     attribution: Attributed | None  # None without gradients or across widths
     scaling: LatentScaling | None = None  # for a crosscoder of models of one width, once C is open
 
     def theta(self, position_class: int) -> npt.NDArray[np.float32]:
         """(n, m) theta of every unit and latent in a position class."""
-        means = self.means
-        return scaled_difference(means["base", position_class], means["target", position_class], self.scale)
+        base, target = (self.means[side, position_class][:] for side in SIDES)
+        return scaled_difference(base, target, self.scale)
 
     @property
     def readers(self) -> tuple[Side, Side]:
@@ -145,12 +152,9 @@ def measure_effects(
     )
 
 
-def _stored(arrays: Mapping[Any, npt.NDArray[Any]], extraction: Extraction) -> StoredArrays[Any, Any]:
+def _stored(arrays: Mapping[K, npt.NDArray[V]], extraction: Extraction) -> dict[K, StoredArray[V]]:
     """The same arrays on disk."""
-    stored: StoredArrays[Any, Any] = StoredArrays(extraction.scratch)
-    for key, array in arrays.items():
-        stored.add(key, array)
-    return stored
+    return {key: StoredArray(array, extraction.scratch) for key, array in arrays.items()}
 
 
 class GapSlopes:

@@ -38,7 +38,7 @@ def unit_activity(group: Group, reader: Side) -> FloatArray:
     """(n,) weighted activity of the group's main side for each unit, in multiples of S."""
     effects, members = group.effects, group.main_side
     latents = [member.latent for member in members]
-    means = effects.means[reader, group.position_class][:, latents] / effects.scale[latents]
+    means = effects.means[reader, group.position_class][:][:, latents] / effects.scale[latents]
     return np.asarray(means @ np.asarray([member.weight for member in members]), dtype=np.float64)
 
 
@@ -46,7 +46,8 @@ def ratio_epsilon(group: Group, confirmation: BoolArray) -> float:
     """1% of the median of (A_base + A_target) / 2 over alive features, weighted like the group's main side."""
     effects = group.effects
     both = [
-        effects.means[side, group.position_class][confirmation].mean(axis=0) / effects.scale for side in SIDES
+        effects.means[side, group.position_class][:][confirmation].mean(axis=0) / effects.scale
+        for side in SIDES
     ]
     middle = float(np.median((both[0] + both[1])[effects.alive] / 2))
     return METHOD.ratio_epsilon * middle * sum(member.weight for member in group.main_side) + 1e-9

@@ -150,7 +150,7 @@ def feature_strength(
         length = np.abs(theta.mean(axis=0)) * effects.scale * effects.directions.norm(dim=1).numpy()
         size = np.where(moved & effects.alive, length, 0.0)
         return Strength(size, size, np.zeros(len(size), dtype=np.int64))
-    values = effects.attribution.of_units[position_class]
+    values = effects.attribution.of_units[position_class][:]
     nats = values[discovery].mean(axis=0)
     shares = np.zeros((max(1, len(gaps)), len(nats)))  # without a gap nothing holds a share
     for number, (units, gap) in enumerate(gaps):

@@ -72,7 +72,7 @@ def _ratios(effects: LayerEffects, extraction: Extraction, best: np.ndarray) -> 
     m = len(best)
     # (units of C, m)
     base, target = (
-        np.stack([effects.means[reader, c][chosen] for c in range(len(CLASSES))])[best, :, np.arange(m)].T
+        np.stack([effects.means[reader, c][:][chosen] for c in range(len(CLASSES))])[best, :, np.arange(m)].T
         for reader in SIDES
     )
     middle = (
@@ -100,7 +100,7 @@ def summary_columns(
         ids = np.asarray([feature_id(run_id, effects, int(j)) for j in live], dtype=object)
         for position_class in np.unique(extraction.rows.position_class[extraction.rows.own]).tolist():
             theta = effects.theta(position_class)[:, live]
-            means = {reader: effects.means[reader, position_class][:, live] for reader in SIDES}
+            means = {reader: effects.means[reader, position_class][:][:, live] for reader in SIDES}
             for category in categories:
                 inside = np.ones(units.n, dtype=bool) if category == ALL else units.categories == category
                 for half, chosen in (("D", inside & units.discovery), ("C", inside & ~units.discovery)):

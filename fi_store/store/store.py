@@ -7,6 +7,7 @@ the same run and chunk wrote before, so a repeated chunk leaves no duplicate row
 from __future__ import annotations
 
 import datetime as dt
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -167,23 +168,43 @@ def write_facts(
     missing from `rows` become NULL. An unknown column is an error.
     """
     session.flush()
-    name = table.__tablename__
     where = sa.and_(*(table.__table__.c[key] == value for key, value in replace.items()))
     session.execute(sa.delete(table.__table__).where(where))  # type: ignore[arg-type]
-    if isinstance(rows, Mapping):
-        rows = pa.table(dict(rows))
-    parts = iter([rows] if isinstance(rows, pa.Table) else rows)
-    first = next(parts, None)
-    if first is None or not first.num_columns:
-        return 0
-    batches = (batch for part in chain([first], parts) for batch in part.to_batches())
+    insert = f'INSERT INTO "{table.__tablename__}" BY NAME SELECT * FROM '
     connection = _raw(session)
-    connection.register("incoming_facts", pa.RecordBatchReader.from_batches(first.schema, batches))
-    try:
-        inserted = connection.execute(f'INSERT INTO "{name}" BY NAME SELECT * FROM incoming_facts').fetchone()
-    finally:
-        connection.unregister("incoming_facts")
-    return int(inserted[0])
+    if isinstance(rows, Iterator):
+        # DuckDB would keep what Arrow hands to it until the transaction ends, but not what it reads itself.
+        folder = Path(session.get_bind().engine.url.database or "").parent
+        with tempfile.TemporaryDirectory(prefix="facts-", dir=folder) as spool:
+            path = Path(spool) / "facts.parquet"
+            count = _write_parquet(path, rows)
+            if count:
+                connection.execute(insert + "read_parquet($1)", [str(path)])
+        return count
+    incoming = rows if isinstance(rows, pa.Table) else pa.table(dict(rows))
+    if incoming.num_rows:
+        connection.register("incoming_facts", incoming)
+        try:
+            connection.execute(insert + "incoming_facts")
+        finally:
+            connection.unregister("incoming_facts")
+    return int(incoming.num_rows)
+
+
+def _write_parquet(path: Path, parts: Iterator[pa.Table]) -> int:
+    """Writes tables one after the other into one file; returns the number of rows. Without tables there is no file."""
+    from pyarrow import parquet
+
+    first = next(parts, None)
+    if first is None:
+        return 0
+    strings = [field.name for field in first.schema if not pa.types.is_primitive(field.type)]
+    count = 0
+    with parquet.ParquetWriter(path, first.schema, compression="none", use_dictionary=strings) as writer:
+        for part in chain([first], parts):
+            writer.write_table(part)
+            count += part.num_rows
+    return count
 
 
 def _raw(session: Session) -> Any:

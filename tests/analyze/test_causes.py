@@ -127,7 +127,7 @@ def test_without_a_group_nothing_is_patched(data: Synthetic, store: Store) -> No
     test = causal_test(data, store)
     layer = test.fitted.layers[0]
     assert layer.attribution is not None
-    nothing = {number: 0 * nats for number, nats in layer.attribution.of_units.items()}
+    nothing = {number: 0 * nats[:] for number, nats in layer.attribution.of_units.items()}
     silent = replace(layer, attribution=replace(layer.attribution, of_units=nothing))
     assert "No group" in str(replace(test, fitted=Fitted([silent], residuals_of(data))).obstacle())
 

@@ -117,12 +117,12 @@ def test_groups_that_share_a_latent_are_patched_each_at_its_own_positions(
     assert both.latents.tolist() == [3, -1], "the second is of prompts only, and does not act in new answers"
     position_class = data.extraction.rows.position_class[both.rows]
     moved = effects.moved(np.asarray([3, 5])).toarray()[both.rows]
-    np.testing.assert_allclose(both.coefficients[:, 0], moved[:, 0], atol=1e-6)
-    assert not both.coefficients[position_class == RESPONSE, 1].any()
+    np.testing.assert_allclose(both.coefficients[:][:, 0], moved[:, 0], atol=1e-6)
+    assert not both.coefficients[:][position_class == RESPONSE, 1].any()
     np.testing.assert_allclose(
-        both.coefficients[position_class == PROMPT, 1], moved[position_class == PROMPT, 1], atol=1e-6
+        both.coefficients[:][position_class == PROMPT, 1], moved[position_class == PROMPT, 1], atol=1e-6
     )
-    assert np.abs(both.coefficients[position_class == PROMPT, 1]).max() > 0.01
+    assert np.abs(both.coefficients[:][position_class == PROMPT, 1]).max() > 0.01
     assert np.abs(moved[position_class == RESPONSE, 1]).max() > 0.01
     # Each keeps the rows at which it moves: together they are those of both.
     alone = [features_patch("change", [g], data.extraction, every(data), "d", "") for g in (one, two)]
@@ -169,7 +169,7 @@ def test_a_file_is_whole_or_absent(patch: Patch, tmp_path: Path, monkeypatch: py
 
 def test_an_id_is_that_of_the_content(patch: Patch) -> None:
     assert replace(patch).id == patch.id
-    other = patch.coefficients.copy()
+    other = patch.coefficients[:].copy()
     other[0, 0] += 1
     ids = {
         patch.id,

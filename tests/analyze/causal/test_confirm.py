@@ -213,7 +213,9 @@ def test_the_best_later_layer_is_told(case: Case, outcome: Tests) -> None:
     planned = case.plan.changes[0]
     patch = planned.tested
     later = [
-        replace(patch, effects=replace(patch.effects, layer=layer), coefficients=patch.coefficients * times)
+        replace(
+            patch, effects=replace(patch.effects, layer=layer), coefficients=patch.coefficients[:] * times
+        )
         for layer, times in ((5, 1.2), (9, 1.5), (11, 0.5))
     ]
     patches = {0: patch, **dict(enumerate(later, start=1))}

@@ -72,7 +72,7 @@ def test_attribution_sums_over_features_to_that_of_the_dictionarys_difference(
 
 def test_the_planted_features_carry_the_gap_that_was_planted(data: Synthetic, effects: LayerEffects) -> None:
     assert effects.attribution is not None
-    nats = effects.attribution.of_units[RESPONSE].sum(axis=1)
+    nats = effects.attribution.of_units[RESPONSE][:].sum(axis=1)
     rows = data.extraction.rows
     planted = np.bincount(rows.unit[data.planted], minlength=60) * NATS / 18
     assert planted.max() > 0.5

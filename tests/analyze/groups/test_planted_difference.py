@@ -101,7 +101,7 @@ def test_a_feature_is_a_candidate_by_the_gap_of_a_behavior_alone(
     """It carries too little of the whole gap, and much of the gap on the prompts of one behavior."""
     units = data.extraction.units
     assert effects.attribution is not None
-    values = effects.attribution.of_units[RESPONSE]
+    values = effects.attribution.of_units[RESPONSE][:]
     latent = int(values.mean(axis=0).argmax())
     few = units.discovery & (units.categories == "planted")
     whole = GapOn(units.discovery, 1e4)
@@ -163,7 +163,7 @@ def test_what_moved_on_c_is_a_t_test_over_clusters(data: Synthetic, groups: list
 
 
 def test_a_group_that_does_not_vary_has_no_p(data: Synthetic, groups: list[Group]) -> None:
-    silent = replace(groups[0].effects, means={key: 0 * m for key, m in groups[0].effects.means.items()})
+    silent = replace(groups[0].effects, means={key: 0 * m[:] for key, m in groups[0].effects.means.items()})
     (moved,) = measure_movement([replace(groups[0], effects=silent)], data.extraction, 0)
     assert (moved.theta, moved.p_value, moved.p_adjusted, moved.n_nonzero) == (0, None, None, 0)
     assert measure_movement([], data.extraction, 0) == []
