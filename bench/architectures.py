@@ -1,4 +1,4 @@
-"""Tries tiny random pairs of many architectures: from the prompts to a report, and what attention and MLP add.
+"""Tries tiny random pairs of many architectures: from the prompts to a report, what attention and MLP add, answers.
 
 `make bench-architectures OUT=file.json` tries all of `architectures.yaml`, PART="llama bloom" some of them, in one
 process and one thread. What an earlier call wrote into the file is kept.
@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,18 @@ import transformers
 import yaml
 
 from bench.results import Figure, read_raw, show, write_results
-from extract.models import Loading, Reader, find_source, load_pair, parse_reference
+from extract.models import Loading, Reader, Ways, find_source, load_pair, parse_reference
 from extract.models.quiet import quiet_libraries
-from extract.reading import read_batch, sites_of
-from extract.reading.batch import Batch
+from extract.reading import Batch, generate_answers, read_batch, sites_of
+from extract.selfcheck import check_reader
 from fi_store import FiStoreError, run_feature_interpretation_pipeline
 
 SITES = ("resid_post", "attn_out", "mlp_out")
 ROUNDING = 1e-4
 """By how much both sites may miss what a layer adds in fp32: steps are small beside what they are added to."""
+ALONE = Ways(shared=False, read_together=False, answered_together=False, cached=False)
+OPENING, LENGTHS, NEW_TOKENS = 12, (3, 9, 14, 23, 31, 40), 12
+"""Prompts of these lengths are answered in one batch, with and without an opening in common."""
 SMALL: dict[str, Any] = {
     "max_new_tokens": 4,
     "layers": "1",
@@ -94,7 +98,9 @@ def tried(folder: Path, base: Path, target: Path) -> dict[str, Any]:
         problem = str(error)
     except Exception as error:  # what no sentence explains is a fault
         problem = f"UNEXPECTED {type(error).__name__}: {error}"
-    return {"problem": problem, "seconds": time.perf_counter() - started, **sites_found(base, target)}
+    seconds = time.perf_counter() - started
+    found = {"problem": problem, "seconds": seconds, **sites_found(base, target)}
+    return found | answers_found(base, target)
 
 
 def make_pair(folder: Path, tokenizer: Any, kind: str, settings: dict[str, Any]) -> tuple[Path, Path]:
@@ -135,6 +141,24 @@ def sites_found(base: Path, target: Path) -> dict[str, Any]:
     return {"sites": list(dict.fromkeys(names)), "refused": refused, "error": missed}
 
 
+def answers_found(base: Path, target: Path) -> dict[str, Any]:
+    """In which ways the target is not read, and how many of its answers differ from those alone, from whole passes."""
+    try:
+        pair = load_pair(str(base), str(target), device="cpu", quantization="fp32", note=lambda _: None)
+        check = check_reader(pair.target, pair.device)
+    except FiStoreError:
+        return {"apart": None, "not_read": []}
+    texts = [list(range(100 * row, 100 * row + n)) for row, n in enumerate(LENGTHS, 1)]
+    opening, different = list(range(40, 40 + OPENING)), 0
+    for prompts in (texts, [opening + text for text in texts]):
+        together, alone = (
+            generate_answers(replace(pair.target, ways=ways), prompts, NEW_TOKENS, pair.device)
+            for ways in (check.ways, ALONE)
+        )
+        different += sum(one != other for one, other in zip(together, alone, strict=True))
+    return {"apart": different, "not_read": [each.what for each in check.compared if not each.holds]}
+
+
 def read_error(reader: Reader) -> float:
     """How far both sites are from the steps in a batch as runs read it: the largest difference to the largest step."""
     texts = [list(range(100 * row, 100 * row + n)) for row, n in enumerate((9, 14, 23), 1)]
@@ -158,6 +182,8 @@ def line(name: str, entry: dict[str, Any]) -> str:
         [
             f"{name:16}  {run:>6}  {error:>7}  {sites}",
             *([f"    {entry['problem']}"] if entry["problem"] else []),
+            *(f"    not read: {each}" for each in entry["not_read"]),
+            *([f"    answers that differ from those alone: {entry['apart']}"] if entry["apart"] else []),
         ]
     )
 
@@ -170,6 +196,9 @@ def figures(raw: dict[str, Any]) -> list[Figure]:
     unread = [name for name in raw if name not in ended and name not in faults]
     refused = [name for name, entry in raw.items() if entry["refused"]]
     errors = [entry["error"] for entry in raw.values() if entry["error"] is not None]
+    alike = sum(entry["apart"] == 0 for entry in raw.values())
+    limited = [name for name, entry in raw.items() if entry["not_read"]]
+    unanswered = [name for name, entry in raw.items() if entry["apart"] is None]
     exact = sum(error <= ROUNDING for error in errors)
     return [
         Figure(
@@ -179,6 +208,11 @@ def figures(raw: dict[str, Any]) -> list[Figure]:
         Figure(
             "sites that are what is added, or refused by name", exact + len(refused), f"of {n}", goal,
             exact + len(refused) == n, f"refused: {' '.join(refused) or 'none'}",
+        ),
+        Figure(
+            "answers that are those of prompts alone, or refused by name", alike + len(unanswered), f"of {n}", goal,
+            alike + len(unanswered) == n and set(unanswered) <= set(unread),
+            f"not read in some way: {' '.join(limited) or 'none'}; refused: {' '.join(unanswered) or 'none'}",
         ),
         Figure("largest error of the sites", max(errors, default=0.0), "", f"<= {ROUNDING:g}", exact == len(errors)),
     ]  # fmt: skip

@@ -15,8 +15,9 @@ def test_architectures_share_what_is_like_llama() -> None:
 
 
 def test_what_no_sentence_explains_is_a_fault() -> None:
-    found = {"problem": None, "refused": None, "error": 1e-7}
-    good = {"llama": found, "gemma3n": {"problem": "It says why.", "refused": "why", "error": None}}
+    found = {"problem": None, "refused": None, "error": 1e-7, "apart": 0, "not_read": []}
+    refused = {"problem": "It says why.", "refused": "why", "error": None, "apart": None, "not_read": []}
+    good = {"llama": found, "gemma3n": refused}
     assert all(figure.ok for figure in figures(good))
-    for change in ({"problem": "UNEXPECTED KeyError: 'x'"}, {"error": 0.01}):
+    for change in ({"problem": "UNEXPECTED KeyError: 'x'"}, {"error": 0.01}, {"apart": 1}, {"apart": None}):
         assert not all(figure.ok for figure in figures({**good, "bloom": {**found, **change}}))
