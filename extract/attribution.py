@@ -108,4 +108,4 @@ def sample_texts(job: Job, sequences: list[ReadSequence], side: Side) -> tuple[A
     """Sample sequences as one model reads them backward, and how its predictions are read."""
     ended = {(sequence.prompt_id, author): True for sequence in sequences for author in SIDES}
     scorings = scorings_of(job.pair, job.vocabulary)
-    return answer_texts(find_units(sequences, ended)[0], side, scorings), scorings[side]
+    return answer_texts(find_units(sequences, ended), side, scorings), scorings[side]

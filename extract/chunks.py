@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from extract.answers import Answers
 from extract.job import Job
 from extract.reading import (
-    Activations,
     PairReading,
     attribution_table,
     divergence_table,
@@ -67,10 +66,10 @@ def extract_chunk(
         shards: list[ActivationShard] = []
         for side in SIDES:
             where = store.folder, run_id, side, number, first_row
-            shards += write_shards(*where, written(job, reading.activations[side]))
+            shards += write_shards(*where, reading.activations[side])
             shards += write_shards(*where, attributed.gradients[side], "gradient")
         divergence = divergence_table(run_id, number, first_row, sequences, reading, job.vocabulary)
-        summaries = summary_table(run_id, number, sequences, reading)
+        summaries = summary_table(run_id, number, reading)
         mentioned = mentioned_tokens(divergence)
         with full_disk_explained(store.folder, run_id), store.session() as session:
             session.add_all([*rows, *shards])
@@ -103,11 +102,6 @@ def read_sequences(
         gradients=job.attribution.on,
         written_layers=job.written_layers,
     )
-
-
-def written(job: Job, activations: Activations) -> Activations:
-    """The activations that are written to disk: those of some layers. Summaries cover all layers."""
-    return {key: rows for key, rows in activations.items() if key[1] in job.written_layers}
 
 
 def sequences_of(

@@ -309,14 +309,14 @@ def analysis_bytes(job: Job, n_rows: int) -> int:
 def _memory_bytes(job: Job, n_rows: int, longest: int, graph_bytes: float) -> int:
     """The most that is needed at once. `longest` is a text's number of tokens.
 
-    An extraction needs the activations and gradients of its largest chunk, and a batch that is read or has a backward
-    pass. The analysis needs one layer's rows, and the causal test, which runs in it, a batch with the outputs of all
-    layers.
+    An extraction needs the written activations and gradients of its largest chunk, and a batch that is read or has a
+    backward pass, with both models' activations of all layers. The analysis needs one layer's rows, and the causal
+    test, which runs in it, a batch with the outputs of all layers.
     """
     share = min(1.0, CHUNK_PROMPTS / len(job.suite.prompts)) * 1.5  # chunks differ in length
     values = _row_values(job, job.pair.base, job.pair.target)
     written = len(job.written_layers) / job.n_layers
-    chunk = n_rows * share * values * (_item_size(job) + written * _gradient_size(job))
+    chunk = n_rows * share * values * written * (_item_size(job) + _gradient_size(job))
     batch = max(BATCH_TOKENS, 2 * padded_length(longest))
     reading = _batch_bytes(job, batch)
     patching = 0
@@ -330,7 +330,8 @@ def _memory_bytes(job: Job, n_rows: int, longest: int, graph_bytes: float) -> in
         backward = tokens * values * (_item_size(job) + 4) + int(GRAPH_MARGIN * tokens * graph_bytes)
         backward += _batch_bytes(job, tokens)
     kept, learning = analysis_memory(job, n_rows)
-    return int(max(chunk + max(reading, backward), kept + max(learning, patching)))
+    forward = reading + batch * values * _item_size(job)
+    return int(max(chunk + max(forward, backward), kept + max(learning, patching)))
 
 
 def analysis_memory(job: Job, n_rows: int) -> tuple[int, int]:

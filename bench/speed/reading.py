@@ -122,7 +122,7 @@ def _workload(job: Job) -> tuple[Callable[[], object], Callable[[], object]]:
     sequences = [
         each for each in sequences_of("run", job, job.suite.prompts, texts) if each.author != "control"
     ]
-    units, _ = find_units(sequences, dict.fromkeys(texts, True))
+    units = find_units(sequences, dict.fromkeys(texts, True))
     scorings, reader = scorings_of(job.pair, job.vocabulary), job.pair.base
 
     @torch.inference_mode()

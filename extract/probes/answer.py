@@ -194,7 +194,7 @@ class Prober:
                 run=run_id,
             )
         }
-        units, _ = find_units(sequences_of(run_id, job, job.suite.prompts, answers), ended)
+        units = find_units(sequences_of(run_id, job, job.suite.prompts, answers), ended)
         return {
             unit.sequences[0].prompt_id: unit._replace(
                 first_rows=(

@@ -20,6 +20,7 @@ from extract.reading.batch import BATCH_TOKENS
 from extract.reading.divergence import Divergence, VocabularyMap
 from extract.reading.pair import Activations, PairRows, read_controls
 from extract.reading.passes import AnswerTexts, Scoring
+from extract.reading.summaries import Summaries
 from extract.reading.units import (
     BACKWARD_TOKENS,
     RowGroup,
@@ -83,9 +84,13 @@ class AttributionReading:
 
 @dataclass(frozen=True)
 class PairReading:
-    """Both models' activations over all rows of a chunk, the divergence between their predictions, and attribution."""
+    """Both models' activations over all rows of a chunk, the divergence between their predictions, and attribution.
+
+    Activations are those of the written layers, `summaries` those of all.
+    """
 
     activations: dict[Side, Activations]
+    summaries: Summaries
     divergence: Divergence
     attribution: AttributionReading
 
@@ -103,11 +108,15 @@ def read_pair(
 ) -> PairReading:
     """Reads every text once with both models: forward for everything, and answers backward too if `gradients`.
 
-    `ended` says which answers their authors ended themselves. Gradients are kept for the written layers only.
+    `ended` says which answers their authors ended themselves. Activations and gradients are kept for the
+    written layers only.
     """
-    units, total = find_units(sequences, ended)
+    units = find_units(sequences, ended)
     scorings = scorings_of(pair, vocabulary)
-    found, rows = AttributionReading(groups=row_groups(units)), PairRows(total, vocabulary)
+    found, rows = (
+        AttributionReading(groups=row_groups(units)),
+        PairRows(sequences, vocabulary, written_layers),
+    )
     batcher = _Batcher(pair, scorings, sites, written_layers, rows, found, watch)
     for part, backward in (
         ([unit for unit in units if not unit.equal], gradients),
@@ -121,7 +130,7 @@ def read_pair(
     order = {unit.sequences[0].prompt_id: number for number, unit in enumerate(units)}
     found.logprobs.sort(key=lambda row: (order[row.prompt_id], row.author, row.reader))
     found.gaps.sort(key=lambda row: order[row.prompt_id])
-    return PairReading(rows.activations, rows.divergence, found)
+    return PairReading(rows.activations, rows.summaries, rows.divergence, found)
 
 
 @dataclass

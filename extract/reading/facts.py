@@ -100,24 +100,15 @@ def _visible(piece: str | None, text: str) -> str:
     return text
 
 
-def summary_table(
-    run_id: str, chunk: int, sequences: Sequence[ReadSequence], reading: PairReading
-) -> pa.Table:
+def summary_table(run_id: str, chunk: int, reading: PairReading) -> pa.Table:
     """The rows of `activation_summary`: one per sequence, site, layer and position class."""
-    groups = _groups(sequences)
-    base, target = reading.activations["base"], reading.activations["target"]
-    keys = sorted(base.keys() & target.keys())
-    count, width = len(groups.members), len(keys) * len(groups.members)
-    scalars = torch.empty(4, len(keys), count)  # both norms, relative difference, cosine
-    means_base = torch.empty(len(keys), count, base[keys[0]].shape[1])
-    means_target = torch.empty(len(keys), count, target[keys[0]].shape[1])
-    for number, key in enumerate(keys):
-        left, right = base[key].float(), target[key].float()
-        means_base[number], means_target[number] = groups.mean(left), groups.mean(right)
-        scalars[:, number] = _compare(left, right, groups)
+    groups = reading.summaries
+    keys, count = groups.keys, len(groups.members)
+    width = len(keys) * count
+    means_base, means_target = (torch.cat(parts) for parts in zip(*map(groups.means, keys), strict=True))
+    norm_base, norm_target, relative, cosine = torch.cat([groups.scalars(key) for key in keys], dim=1)
     members = groups.members * len(keys)
     answers = [sequence.author != "control" for sequence, _ in members]
-    norm_base, norm_target, relative, cosine = (column.reshape(-1) for column in scalars)
     return pa.table(
         {
             "run_id": pa.repeat(run_id, width),
@@ -133,8 +124,8 @@ def summary_table(
             "norm_target": pa.array(norm_target.double().numpy()),
             "relative_difference": _nullable(relative),
             "cosine": _nullable(cosine),
-            "mean_base": _vectors(means_base.flatten(0, 1), answers),
-            "mean_target": _vectors(means_target.flatten(0, 1), answers),
+            "mean_base": _vectors(means_base, answers),
+            "mean_target": _vectors(means_target, answers),
         }
     )
 
@@ -190,41 +181,6 @@ def attribution_table(run_id: str, chunk: int, reading: AttributionReading) -> p
             "attribution": pa.array(torch.cat(values).numpy() if values else [], pa.float64()),
         }
     )
-
-
-def _compare(base: Tensor, target: Tensor, groups: _Groups) -> Tensor:
-    """(4, G): both mean norms, relative difference and cosine of each group. The last two are NaN across widths."""
-    norm_base, norm_target = groups.mean(base.norm(dim=1)), groups.mean(target.norm(dim=1))
-    relative = cosine = torch.full_like(norm_base, torch.nan)
-    if base.shape[1] == target.shape[1]:
-        distance = groups.mean((target - base).norm(dim=1))
-        relative = distance / norm_base.where(norm_base > 0, torch.nan)
-        cosine = groups.mean(torch.nn.functional.cosine_similarity(base, target, dim=1))
-    return torch.stack([norm_base, norm_target, relative, cosine])
-
-
-class _Groups:
-    """The (sequence, class) groups of a chunk's rows, in row order."""
-
-    def __init__(self, members: list[tuple[ReadSequence, str]], of_row: Tensor) -> None:
-        self.members = members
-        self.of_row = of_row  # (n_rows,)
-        self.sizes = torch.bincount(of_row, minlength=len(members))  # (G,)
-
-    def mean(self, values: Tensor) -> Tensor:
-        """Means over each group's rows: (n_rows, ...) -> (G, ...) float32."""
-        sums = torch.zeros((len(self.members), *values.shape[1:])).index_add_(0, self.of_row, values)
-        return sums / self.sizes.reshape(-1, *[1] * (values.ndim - 1))
-
-
-def _groups(sequences: Sequence[ReadSequence]) -> _Groups:
-    numbers: dict[tuple[int, str], int] = {}
-    of_row = [
-        numbers.setdefault((at, name), len(numbers))
-        for at, sequence in enumerate(sequences)
-        for name in sequence.classes
-    ]
-    return _Groups([(sequences[at], name) for at, name in numbers], torch.tensor(of_row, dtype=torch.long))
 
 
 def _vectors(means: Tensor, present: list[bool]) -> pa.Array:

@@ -12,6 +12,7 @@ from torch import Tensor
 from extract.reading.batch import Batch, plan_batches
 from extract.reading.divergence import Divergence, VocabularyMap, diverge
 from extract.reading.hooks import read_batch
+from extract.reading.summaries import Summaries
 from extract.reading.units import in_pair
 from extract.texts import ReadSequence
 from fi_store.progress import Stopwatch
@@ -25,11 +26,19 @@ Activations = dict[tuple[str, int], Tensor]
 
 
 class PairRows:
-    """Both models' activations over the rows of a chunk, and the divergence of their predictions, as they are read."""
+    """Both models' activations over the rows of a chunk, and the divergence of their predictions, as they are read.
 
-    def __init__(self, total: int, vocabulary: VocabularyMap) -> None:
-        self.total, self.vocabulary = total, vocabulary
+    Activations are kept of the written layers; of the others, only summaries.
+    """
+
+    def __init__(
+        self, sequences: Sequence[ReadSequence], vocabulary: VocabularyMap, written_layers: frozenset[int]
+    ) -> None:
+        self.total = sum(len(sequence.classes) for sequence in sequences)
+        self.vocabulary, self.written_layers = vocabulary, written_layers
         self.activations: dict[Side, Activations] = {"base": {}, "target": {}}
+        self.summaries = Summaries(sequences)
+        self._latest: dict[Side, Activations] = {}
         self._columns: list[Tensor] = []
 
     @property
@@ -39,14 +48,18 @@ class PairRows:
 
     def add(self, side: Side, rows: Tensor, activations: Activations) -> None:
         """Copies one model's activations (n, d_model) to their rows (n,) among all rows."""
+        self._latest[side] = activations
+        into = self.activations[side]
         for key, values in activations.items():
-            into = self.activations[side]
+            if key[1] not in self.written_layers:
+                continue
             if key not in into:
                 into[key] = torch.empty((self.total, values.shape[1]), dtype=values.dtype)
             into[key][rows] = values.cpu()
 
     def compare(self, rows: Tensor, sequences: Sequence[ReadSequence], logits: Mapping[Side, Tensor]) -> None:
-        """Compares both models' predictions (n, V) at the rows (n,) of some sequences."""
+        """Compares both models' predictions (n, V) at the rows (n,) of some sequences, and what was added of them."""
+        self.summaries.add(rows, self._latest.pop("base"), self._latest.pop("target"))
         following = {
             side: [token for each in sequences for token in each.sides[side].next_ids] for side in SIDES
         }

@@ -97,10 +97,8 @@ def scorings_of(pair: LoadedPair, vocabulary: VocabularyMap) -> dict[Side, Scori
     return made
 
 
-def find_units(
-    sequences: Sequence[ReadSequence], ended: Mapping[tuple[str, Side], bool]
-) -> tuple[list[Unit], int]:
-    """The units of a chunk in its order, and its number of rows, those of control texts included."""
+def find_units(sequences: Sequence[ReadSequence], ended: Mapping[tuple[str, Side], bool]) -> list[Unit]:
+    """The units of a chunk in its order."""
     by_prompt: dict[str, list[tuple[ReadSequence, int]]] = {}
     first_row = 0
     for sequence in sequences:
@@ -112,7 +110,7 @@ def find_units(
         authors = cast("tuple[Side, Side]", (first.author, second.author))
         finished = ended[prompt_id, authors[0]], ended[prompt_id, authors[1]]
         units.append(Unit((first, second), finished, (at_first, at_second)))
-    return units, first_row
+    return units
 
 
 def batch_units(units: Sequence[Unit], tokens: int) -> list[list[Unit]]:
