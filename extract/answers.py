@@ -7,14 +7,13 @@ versions. When several models are compared with one base, the base therefore ans
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from extract.job import Job, precision_of, stored_rendering
+from extract.job import Job, precision_of, stored_answering, stored_rendering
 from extract.reading import generate_answers
-from extract.texts import Answer, Format
+from extract.texts import Answer
 from fi_store.store import Store
 from fi_store.store.tables import Generation, Run
 from fi_store.versions import recorded_versions
@@ -53,7 +52,7 @@ def earlier_sources(store: Store, run_id: str, job: Job) -> AnswerSources:
     for run in runs:  # newer runs overwrite older ones
         if run.versions != versions or not _answers_alike(run, job):
             continue
-        hashes = {side: _answering(store, run.id, side) for side in SIDES}
+        hashes = {side: stored_answering(store, run.id, side) for side in SIDES}
         if not any(hashes.values()):
             continue
         formats = stored_rendering(store, run.id).formats
@@ -66,20 +65,10 @@ def earlier_sources(store: Store, run_id: str, job: Job) -> AnswerSources:
                     if models[side] == model
                     and hashes[author] is not None
                     and hashes[author] == job.answering[side]
-                    and _visible(formats[author]) == _visible(job.rendering.formats[side])
+                    and formats[author].read == job.rendering.formats[side].read
                 }
             )
     return sources
-
-
-def _answering(store: Store, run_id: str, author: str) -> str | None:
-    """The stored hash of what determined one model's answers in a run, besides its fingerprint."""
-    rows = store.rows(
-        f"SELECT detail->>'{author}_answering' AS hash FROM run_event WHERE run_id = $run AND kind = 'choice'"
-        " AND (detail->'rendering') IS NOT NULL",
-        run=run_id,
-    )
-    return rows[0]["hash"] if rows else None
 
 
 def answers_to(store: Store, job: Job, number: int, sources: AnswerSources) -> Answers:
@@ -104,16 +93,12 @@ def _answers_alike(run: Run, job: Job) -> bool:
     ) == precision_of(job.dtype, job.pair.quantization)
 
 
-def _visible(written: Format) -> Format:
-    """The part of a format that affects what a model reads; whose template it was does not."""
-    return replace(written, source="")
-
-
 def remarks_on_answers(store: Store, run_id: str, job: Job) -> list[str]:
     """What is said about a run's answers: thoughts that were not closed, texts that the other model splits
     anew, and probability that only one model can give."""
     rows = store.rows(
-        "SELECT author, count(*) AS n, count(*) FILTER (answer_start IS NULL) AS open,"
+        "SELECT author, count(*) AS n, count(*) FILTER (answer_start IS NULL AND NOT finished) AS open,"
+        " count(*) FILTER (answer_start IS NULL AND finished) AS ended,"
         " count(*) FILTER (drifts) AS drifting FROM generation WHERE run_id = $run GROUP BY author ORDER BY author",
         run=run_id,
     )
@@ -124,6 +109,11 @@ def remarks_on_answers(store: Store, run_id: str, job: Job) -> list[str]:
             found.append(
                 f"{row['open']} of {n} answers of the {author} were still thinking after "
                 f"{job.config.max_new_tokens} tokens and count as unread: raise --max-new-tokens."
+            )
+        if row["ended"]:
+            found.append(
+                f"{row['ended']} of {n} answers of the {author} end without closing the thought in which they began "
+                "and count as unread: choose another --chat-template."
             )
         if row["drifting"]:
             found.append(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from extract.limits import PromptTokens, check_limits, prompt_tokens
+from extract.limits import PromptTokens, check_limits, check_shared_ids, prompt_tokens
 from extract.models import Ways
 from extract.reading import VocabularyMap, answering, map_vocabularies, require_sites
 from extract.selfcheck import PairCheck, check_pair
@@ -23,6 +23,7 @@ from fi_store import ids
 from fi_store.config import EXTRACTION_FIELDS, RunConfig
 from fi_store.errors import UsageError
 from fi_store.prompts import PromptRecord, PromptSuite, Unit, assign_units, lone_categories
+from fi_store.safe_text import one_line
 from fi_store.store import Store, add_missing, now
 from fi_store.store.tables import Prompt, PromptSet, PromptSetMember, Run, RunUnit
 from fi_store.versions import recorded_versions
@@ -98,6 +99,8 @@ def prepare(
     tokenizers = make_tokenizers(pair, rendering, texts)
     rendered = prompt_tokens(suite, rendering, tokenizers)
     check_limits(pair, rendered, config.max_new_tokens)
+    if tokenizers.alike:
+        check_shared_ids(pair)
     for reader in (pair.base, pair.target):
         require_sites(reader, config.sites)
     warnings += tokenizers.warnings(suite.prompts)
@@ -280,17 +283,15 @@ def stored_rendering(store: Store, run_id: str) -> Rendering:
     return Rendering.restored(json.loads(row["rendering"]))
 
 
-def stored_check(store: Store, run_id: str) -> PairCheck | None:
-    """How the models were read when the run began; None if the version that began it did not check them."""
-    rows = store.rows(
+def stored_check(store: Store, run_id: str) -> PairCheck:
+    """How the models were read when the run began."""
+    (row,) = store.rows(
         "SELECT message, CAST(detail->'ways' AS VARCHAR) AS ways FROM run_event"
         " WHERE run_id = $run AND kind = 'choice' AND (detail->'ways') IS NOT NULL",
         run=run_id,
     )
-    if not rows:
-        return None
-    ways = json.loads(rows[0]["ways"])
-    return PairCheck({side: Ways(**ways[side]) for side in SIDES}, rows[0]["message"])
+    ways = json.loads(row["ways"])
+    return PairCheck({side: Ways(**ways[side]) for side in SIDES}, row["message"])
 
 
 def stored_attribution(store: Store, run_id: str) -> Attribution:
@@ -301,6 +302,32 @@ def stored_attribution(store: Store, run_id: str) -> Attribution:
         run=run_id,
     )
     return Attribution(row["chosen"], row["message"], failed=row["kind"] == "warning")
+
+
+def stored_answering(store: Store, run_id: str, side: str) -> str | None:
+    """The stored hash of what determined one model's answers in an extraction, besides its fingerprint."""
+    rows = store.rows(
+        f"SELECT detail->>'{side}_answering' AS hash FROM run_event WHERE run_id = $run AND kind = 'choice'"
+        " AND (detail->'rendering') IS NOT NULL",
+        run=run_id,
+    )
+    return rows[0]["hash"] if rows else None
+
+
+def check_configured(store: Store, extraction_run_id: str, job: Job) -> None:
+    """Refuses to run a model again whose weights are those of an extraction, but not its configuration.
+
+    Raises:
+        UsageError: config.json, or what ends an answer, is different.
+    """
+    for side, now_ in job.answering.items():
+        then = stored_answering(store, extraction_run_id, side)
+        if then is not None and now_ is not None and then != now_:
+            reader = job.pair.base if side == "base" else job.pair.target
+            raise UsageError(
+                f"The configuration of {reader.reference.text} is not what it was when {extraction_run_id} began.",
+                hint="restore it, or start a new run: fi-store run",
+            )
 
 
 def check_same(
@@ -326,7 +353,11 @@ def check_same(
         ("prompt set", previous.prompt_set_id, suite.id),
         *((name, previous.config.get(name), settings[name]) for name in ("seed", *EXTRACTION_FIELDS)),
     ]
-    different = [f"{name} ({old} then, {new} now)" for name, old, new in compared if old != new]
+    different = [
+        f"{name} ({one_line(str(old), 60)} then, {one_line(str(new), 60)} now)"
+        for name, old, new in compared
+        if old != new
+    ]
     if not different:  # a new version has changed what determines an extraction
         raise UsageError(
             f"The run {previous.id} cannot {action}: it was made with another version of fi-store.",

@@ -59,6 +59,27 @@ def check_limits(pair: LoadedPair, texts: Sequence[PromptTokens], max_new_tokens
             _check_lengths(reader, side, texts, max_new_tokens, positions)
 
 
+def check_shared_ids(pair: LoadedPair) -> None:
+    """Checks that a model can read every token of a shared tokenizer that the other one can write.
+
+    Raises:
+        ExtractionError: one of them has fewer embeddings. It names the first token that only the other can write.
+    """
+    rows = {
+        side: min(len(reader_of(pair, side).embedding), reader_of(pair, side).vocab_size) for side in SIDES
+    }
+    least, most = min(rows.values()), max(rows.values())
+    written = [number for number in pair.base.tokenizer.get_vocab().values() if least <= number < most]
+    if written:
+        fewer = reader_of(pair, "base" if rows["base"] == least else "target")
+        token = pair.base.tokenizer.convert_ids_to_tokens(min(written))
+        raise ExtractionError(
+            f"{fewer.reference.text} has {least:,} embeddings, and the other model can write {token!r} "
+            f"({min(written)}), for which it has none.",
+            hint="resize its embeddings to those of the other model, and save it",
+        )
+
+
 def _check_ids(reader: Reader, side: Side, texts: Sequence[PromptTokens]) -> None:
     rows = min(len(reader.embedding), reader.vocab_size)
     for text in texts:
@@ -107,7 +128,10 @@ def max_positions(config: Any) -> int | None:
     scaled = [
         entry["original_max_position_embeddings"] * entry["factor"]
         for entry in _rope_entries(getattr(text, "rope_parameters", None))
-        if entry.get("factor") and entry.get("original_max_position_embeddings")
+        # Llama 3's scaling says by how much wavelengths grow, not texts.
+        if entry.get("rope_type") != "llama3"
+        and entry.get("factor")
+        and entry.get("original_max_position_embeddings")
     ]
     return int(max([limit, *scaled]))
 

@@ -20,6 +20,7 @@ from extract.estimate import Estimate, estimate_job
 from extract.job import (
     Job,
     begin,
+    check_configured,
     check_same,
     prepare,
     stored_attribution,
@@ -63,6 +64,7 @@ def ingest(
     else:
         rendering, check = stored_rendering(store, previous.id), stored_check(store, previous.id)
         job = prepare(pair, config, suite, rendering, check)
+        check_configured(store, previous.id, job)
         attribution = stored_attribution(store, previous.id)
     job = replace(job, attribution=attribution)
     estimate = _estimated(job, store.folder, progress)

@@ -17,6 +17,7 @@ from fi_store.config import EXTRACTION_FIELDS, RunConfig
 from fi_store.errors import NotFoundError
 from fi_store.progress import Progress
 from fi_store.prompts import PromptSuite, assign_units, lone_categories
+from fi_store.safe_text import one_line
 from fi_store.store import Store, now
 from fi_store.store.tables import Run
 from fi_store.versions import recorded_versions
@@ -94,7 +95,7 @@ def _what_differs(
         )
     settings = config.model_dump(mode="json")
     different = [
-        f"{name} {closest.config[name]}"
+        f"{name} {one_line(str(closest.config[name]), 60)}"
         for name in EXTRACTION_FIELDS
         # Runs of earlier versions lack newer fields.
         if closest.config.get(name, settings[name]) != settings[name]

@@ -142,7 +142,7 @@ class AnswerPredicate:
             case "length":
                 return len(answer.words) > self.least
             case "empty":
-                return not answer.text.strip()
+                return not answer.text.strip() and not answer.start  # a thought is text
             case "thinking":
                 return answer.start > 0
             case "unfinished":

@@ -125,11 +125,13 @@ def refuse_pickles(model: str, names: list[str]) -> None:
 
 
 def weight_files(folder: Path, model: str) -> list[Path]:
-    """The safetensors files of a model folder: those that its index lists, or the single one.
+    """The safetensors files of a model folder: the single one, or those that its index lists.
 
     Raises:
         ModelError: only pickled weights, none at all, or a file of the index is missing.
     """
+    if (folder / "model.safetensors").is_file():  # which transformers prefers to an index
+        return [folder / "model.safetensors"]
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
@@ -145,7 +147,5 @@ def weight_files(folder: Path, model: str) -> list[Path]:
                     f"{model} lacks {file.name}, which its index lists.", hint="Download it again."
                 )
         return files
-    if (folder / "model.safetensors").is_file():
-        return [folder / "model.safetensors"]
     refuse_pickles(model, [item.name for item in folder.iterdir()])
     raise ModelError(f"{model} has no model.safetensors.", hint="Save it with save_pretrained.")

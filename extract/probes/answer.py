@@ -9,7 +9,15 @@ from typing import NamedTuple
 
 from extract.answers import stored_answers
 from extract.chunks import sequences_of
-from extract.job import CHUNK_PROMPTS, Job, check_same, prepare, stored_check, stored_rendering
+from extract.job import (
+    CHUNK_PROMPTS,
+    Job,
+    check_configured,
+    check_same,
+    prepare,
+    stored_check,
+    stored_rendering,
+)
 from extract.pipeline import load
 from extract.probes.generate import generate_patched
 from extract.probes.patch import Request, read_patched
@@ -140,6 +148,9 @@ class Prober:
             " WHERE r.run_id = $run AND r.state = 'asked' ORDER BY a.site, a.layer, r.arm_id, r.id",
             run=self.run_id,
         )
+        if not rows:  # then the models need not be loaded
+            return []
+        depths = self._job.pair.depths
         return [
             Request(
                 id=row["id"],
@@ -150,7 +161,8 @@ class Prober:
                 arm_id=row["arm_id"],
                 path=self.store.folder / row["path"] if row["path"] else None,
                 site=row["site"] or "",
-                layer=self._job.pair.depths.own(row["side"], row["layer"] or 0),
+                layer=depths.own(row["side"], row["layer"] or 0),
+                beside=depths.own(SIDES[1 - SIDES.index(row["side"])], row["layer"] or 0),
                 position_classes=frozenset(row["position_classes"] or ()),
             )
             for row in rows
@@ -175,7 +187,9 @@ class Prober:
             hint="compare the current models in a new run: fi-store run",
         )
         rendering = stored_rendering(self.store, run.extraction_run_id)
-        return prepare(pair, config, suite, rendering, stored_check(self.store, run.extraction_run_id))
+        job = prepare(pair, config, suite, rendering, stored_check(self.store, run.extraction_run_id))
+        check_configured(self.store, run.extraction_run_id, job)
+        return job
 
     @cached_property
     def _scorings(self) -> dict[Side, Scoring]:

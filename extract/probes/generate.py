@@ -7,7 +7,7 @@ arrives at the patched layer: nothing below it is changed, so that is the clean 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ from extract.reading import (
 )
 from extract.texts import Answer, answer_of
 from fi_store.errors import ExtractionError
-from fi_store.vocabulary import POSITION_CLASSES, SIDES, PositionClass, Side
+from fi_store.vocabulary import POSITION_CLASSES, SIDES, Side
 
 CLASSES = tuple(POSITION_CLASSES)
 """The position classes in the order of their indices."""
@@ -45,7 +45,9 @@ def generate_patched(job: Job, folder: Path, units: Sequence[Unit], request: Req
     live: FeaturePatch | ControlPatch | None = None
     if arm is not None and {"thinking", "response"} & request.position_classes:
         if not job.tokenizers.shared:
-            raise ExtractionError("Models with different tokenizers cannot read an answer side by side.")
+            raise ExtractionError(
+                "Models with different tokenizers or formats cannot read an answer side by side."
+            )
         live = live_patch(folder, arm)
     readers = (job.pair.base, job.pair.target) if live else (reader_of(job.pair, side),)
     together = all(reader.ways.answered_together for reader in readers)
@@ -64,11 +66,7 @@ def _answers(
     side = request.side
     reader = reader_of(job.pair, side)
     own = _decoding(job, side, units)
-    beside = (
-        None
-        if arm is None or live is None
-        else _Beside(job, side, arm, live, units, request.position_classes)
-    )
+    beside = None if arm is None or live is None else _Beside(job, side, arm, live, units, request)
     ends = end_ids(reader)
     try:
         logits = own.begin(None if arm is None else _at_prompts(own, arm, side, units))
@@ -125,9 +123,9 @@ class _Beside:
         arm: Arm,
         live: FeaturePatch | ControlPatch,
         units: Sequence[Unit],
-        position_classes: Collection[PositionClass],
+        request: Request,
     ) -> None:
-        self.side, self.arm, self.live, self.position_classes = side, arm, live, position_classes
+        self.side, self.arm, self.live, self.request = side, arm, live, request
         self.other = SIDES[1 - SIDES.index(side)]
         self.codec, self.befores = job.tokenizers.codecs[side], [unit.prompt_ids(side)[-1] for unit in units]
         self.decoding = _decoding(job, self.other, units)
@@ -139,14 +137,14 @@ class _Beside:
         tokens = torch.tensor([ids[-1] for ids in written.values()])
         names = [self.codec.class_of_last(ids, self.befores[number]) for number, ids in written.items()]
         classes = torch.tensor([CLASSES.index(name) for name in names])
-        acting = torch.tensor([name in self.position_classes for name in names])
+        acting = torch.tensor([name in self.request.position_classes for name in names])
         seen: list[Tensor] = []
 
         def keep(hidden: Tensor) -> Tensor:
             seen.append(hidden[:, 0])
             return hidden
 
-        self.decoding.go_on(tokens, Edit(self.arm.site, self.arm.layer, keep))
+        self.decoding.go_on(tokens, Edit(self.arm.site, self.request.beside, keep))
 
         def change(hidden: Tensor) -> Tensor:
             vectors = self.live.vectors({self.side: hidden[:, 0], self.other: seen[0]}, classes)

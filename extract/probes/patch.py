@@ -44,7 +44,8 @@ class Request:
     arm_id: str | None
     path: Path | None
     site: str
-    layer: int
+    layer: int  # as the patched model numbers it
+    beside: int  # the other model's layer at the same depth
     position_classes: frozenset[PositionClass]
 
     def load(self, job: Job) -> Arm | None:

@@ -131,7 +131,8 @@ class Decoding:
     def _refuse_unless(self, cached: bool) -> None:
         if not cached:
             raise ExtractionError(
-                f"{self.reader.reference.text} keeps no keys and values, so it cannot answer under a patch."
+                f"{self.reader.reference.text} has no keys and values that can be relied on, so it cannot answer under "
+                "a patch."
             )
 
 

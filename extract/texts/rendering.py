@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from extract.texts.templates import Format, Marks, Template, Wishes, plain_format
-from fi_store.errors import UsageError
+from fi_store.errors import ExtractionError, UsageError
 from fi_store.vocabulary import SIDES, Side
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class _Chooser:
         formats = {}
         for side, reader in self.readers.items():
             # Each side writes its own special tokens where the template asks for them.
-            template = Template(text, "--chat-template", reader.tokenizer, self.wishes)
+            template = Template(text, "the file given with --chat-template", reader.tokenizer, self.wishes)
             self.templates[f"file of the {side}"] = template
             formats[side] = template.format("file", self.first_tokens)
         self._check_arguments()
@@ -233,4 +233,7 @@ class _Chooser:
 def writes_bos(reader: Reader) -> bool:
     """Whether a model's own chat template begins with its beginning-of-text token."""
     template = Template(str(reader.chat_template), reader.reference.text, reader.tokenizer, Wishes())
-    return template.bos([reader.tokenizer.bos_token] if reader.tokenizer.bos_token else [])
+    try:
+        return template.bos([reader.tokenizer.bos_token] if reader.tokenizer.bos_token else [])
+    except ExtractionError:  # a template that fails writes nothing; one that is used has been refused before
+        return False

@@ -137,7 +137,7 @@ def make_tokenizers(pair: LoadedPair, rendering: Rendering, texts: Sequence[str]
         base.tokenizer.get_vocab() == target.tokenizer.get_vocab()
         and all(base.ids_of(text) == target.ids_of(text) for text in texts)
     )
-    shared = alike and base.format == target.format and base.first == target.first
+    shared = alike and base.format.read == target.format.read and base.first == target.first
     return Tokenizers(codecs, alike, shared)
 
 

@@ -10,7 +10,7 @@ import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jinja2.exceptions import TemplateError, TemplateSyntaxError
@@ -94,6 +94,11 @@ class Format:
     bos: bool = False
     thinking: tuple[Marks, ...] = (THINK,)
     opened: bool = False
+
+    @property
+    def read(self) -> Format:
+        """The part of the format that affects what a model reads; whose template it was does not."""
+        return replace(self, source="")
 
     @property
     def written(self) -> tuple[str, ...]:

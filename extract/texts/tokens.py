@@ -179,7 +179,8 @@ class Codec:
             for token, (first, end) in zip(encoding.tokens, encoding.offsets, strict=True)
             if token != BEFORE
         ]
-        if self._numbers & {span.id for span in spans}:
+        # The unknown token stands for characters that the tokenizer does not have.
+        if (self._numbers - {self.tokenizer.unk_token_id}) & {span.id for span in spans}:
             held = ", ".join(self.controls_in(section))
             raise ExtractionError(
                 f"The tokenizer of {self.name} cannot read {held} as plain text.",

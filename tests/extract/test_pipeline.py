@@ -3,6 +3,8 @@ which model is the base."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +15,14 @@ from safetensors.torch import load_file
 
 from extract import answers, chunks
 from extract import job as opening
+from extract.limits import check_shared_ids
 from extract.pipeline import ingest
 from extract.texts import Answer
 from fi_store.errors import ExtractionError, UsageError
 from fi_store.progress import Progress
 from fi_store.prompts import PromptRecord, PromptSuite
 from fi_store.store import Store
-from tests.helpers.small_runs import ingested, small_config, small_suite
+from tests.helpers.small_runs import ingested, loaded, small_config, small_suite
 from tests.helpers.tiny import TinyModels
 
 Ingested = tuple[Store, str]
@@ -210,6 +213,27 @@ def test_probability_that_only_one_model_can_give_is_kept_and_told(
             "SELECT message FROM run_event WHERE kind = 'warning' AND message LIKE 'On average%'"
         )
     assert f"the base puts {found['base']:.1%} of its probability" in str(warnings[0]["message"])
+
+
+def test_a_changed_configuration_is_another_model_when_a_run_goes_on(
+    tiny_models: TinyModels, tmp_path: Path
+) -> None:
+    target = shutil.copytree(tiny_models.llama_other, tmp_path / "target")
+    config = small_config(tiny_models.llama, target)
+    store, run_id = ingested(tmp_path, config)
+    with store:
+        store.set_state(run_id, "interrupted", "extract")
+        settings = json.loads((target / "config.json").read_text(encoding="utf-8"))
+        (target / "config.json").write_text(json.dumps(settings | {"rms_norm_eps": 0.5}), encoding="utf-8")
+        with pytest.raises(UsageError, match=r"The configuration of .*target is not what it was"):
+            ingest(store, config, small_suite(), progress=Progress(), resume=run_id)
+
+
+def test_a_token_that_only_one_model_has_a_row_for_is_refused(tiny_models: TinyModels) -> None:
+    pair = loaded(tiny_models.llama, tiny_models.llama_other)
+    pair.base.plain.resize_token_embeddings(len(pair.base.tokenizer) - 5)
+    with pytest.raises(ExtractionError, match=r"has \d+ embeddings, and the other model can write '"):
+        check_shared_ids(pair)
 
 
 def test_models_with_different_widths_have_no_cosine(tiny_models: TinyModels, tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ WITH renewed AS (  -- events from before the latest analysis, or before its requ
 )
 SELECT e.at AS happened_at, e.stage, e.kind, e.message
 FROM run_event AS e CROSS JOIN renewed AS r
-WHERE e.run_id = $run AND (e.kind = 'warning' OR ($choices AND e.kind IN ('choice', 'estimate')))
+WHERE (e.run_id = $run  -- and what its extraction said, if that is another run's
+       OR (e.stage = 'extract' AND e.run_id = (SELECT extraction_run_id FROM run WHERE id = $run)))
+  AND (e.kind = 'warning' OR ($choices AND e.kind IN ('choice', 'estimate')))
   AND (e.stage <> 'analyze' OR e.number > r.analysis)
   AND (e.stage <> 'probe' OR e.number > r.probe)
-ORDER BY e.number
+ORDER BY e.at, e.number

@@ -83,6 +83,10 @@ def test_weight_files_come_from_the_index(tmp_path: Path) -> None:
         tmp_path / "model-1.safetensors",
         tmp_path / "model-2.safetensors",
     ]
+    single = tmp_path / "model.safetensors"
+    single.write_bytes(b"")
+    assert weight_files(tmp_path, "tiny") == [single]  # as transformers reads it
+    single.unlink()
     index.write_text("[]", encoding="utf-8")
     with pytest.raises(ModelError, match="is not a valid index of weights"):
         weight_files(tmp_path, "tiny")

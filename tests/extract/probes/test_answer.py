@@ -10,7 +10,8 @@ import pytest
 import sqlalchemy as sa
 import torch
 
-from extract.probes import Prober, answer
+from extract.probes import Prober, answer, generate
+from fi_store.dictionaries import DictionaryConfig, PairedSae
 from fi_store.errors import ExtractionError, FiStoreError
 from fi_store.progress import Progress
 from fi_store.store import Store, run_query
@@ -67,6 +68,31 @@ def test_a_patch_of_models_of_unequal_depth_is_made_at_the_same_relative_depth(
                 ask(store, run_id, f"{side}{layer}", side, f"arm{layer}", prompt_ids)
         assert Prober(store, run_id, Progress()).answer() == (4, 0)
         assert logprobs(store, "base1") == pytest.approx(logprobs(store, "base2"))
+        live = {"dictionary": "features/one", "side_first": "base"}
+        settings = DictionaryConfig(
+            "paired_sae", "resid_post", 2, WIDTH, WIDTH, 4, 4, 0, 1, 1.0, (1.0, 1.0), 0.0, 10
+        )
+        weight = torch.nn.functional.normalize(torch.ones(4, WIDTH), dim=1)
+        PairedSae(
+            settings, weight, weight.T.contiguous(), torch.zeros(4), torch.zeros(WIDTH), torch.zeros(4)
+        ).save(store.folder / "features" / "one")
+        answered = rows_of(store, run_id, ("response",))
+        add_arm(
+            store, run_id, "live", 2, answered, torch.zeros(len(answered), 4), classes=("response",),
+            directions=weight, latents=torch.arange(4), metadata=live,
+        )  # fmt: skip
+        edited: list[tuple[str, int]] = []
+        real = generate.Decoding.go_on
+
+        def spied(decoding: Any, tokens: Any, edit: Any = None) -> Any:
+            edited.append((decoding.reader.reference.text, edit.layer))
+            return real(decoding, tokens, edit)
+
+        monkeypatch.setattr(generate.Decoding, "go_on", spied)
+        for side in SIDES:
+            ask(store, run_id, f"new {side}", side, "live", prompt_ids[:2], kind="generate")
+        assert Prober(store, run_id, Progress()).answer() == (2, 0)
+        assert set(edited) == {(str(tiny_models.llama), 1), (str(deep), 2)}
         moved = [
             abs(value - logprobs(store, "target2")[key]) for key, value in logprobs(store, "target1").items()
         ]
