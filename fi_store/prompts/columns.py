@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from fi_store.prompts.file import PROMPT_KEYS
@@ -26,6 +26,16 @@ class Columns:
     ignored: Sequence[str] = ()
     turn: str | None = None  # first, last
 
+    def in_known_case(self) -> Columns:
+        """The same for a table, whose header is read without regard to case where it names a known column."""
+        named = {name: known_case(column) for name, column in self.named.items()}
+        return replace(self, named=named, ignored=[known_case(column) for column in self.ignored])
+
+
+def known_case(name: str) -> str:
+    """A column's name, in lowercase if it is then a known one."""
+    return name.lower() if name.lower() in (*PROMPT_KEYS, *TEXT_COLUMNS) else name
+
 
 class ColumnReader:
     """Turns the values of one row, by column, into values by field. `notes` says what was taken for what."""
@@ -34,6 +44,16 @@ class ColumnReader:
         self.columns = columns
         self._taken: dict[str, str] = {}  # column -> field, for columns with another name
         self._left: Counter[str] = Counter()
+        self._seen: set[str] = set()
+
+    @property
+    def unknown(self) -> list[str]:
+        """The columns that a person named or left out, and that no row has."""
+        return [
+            column
+            for column in (*self.columns.named.values(), *self.columns.ignored)
+            if column not in self._seen
+        ]
 
     @property
     def notes(self) -> list[str]:
@@ -43,15 +63,18 @@ class ColumnReader:
 
     def fields(self, row: Mapping[str, Any], refuse: Refuse) -> dict[str, Any]:
         """The row by field, without empty (null) values."""
+        self._seen.update(row)
         sources = self.sources([name for name, value in row.items() if value is not None], refuse)
         return {name: self.value(name, column, row[column], refuse) for name, column in sources.items()}
 
     def value(self, name: str, column: str, value: Any, refuse: Refuse) -> Any:
         """The value of a field as its column holds it, or the user's turn of a conversation."""
-        return self._question(value, refuse) if (name, column) == ("text", "messages") else value
+        conversation = name == "text" and (column == "messages" or isinstance(value, list))
+        return self._question(value, refuse) if conversation else value
 
     def sources(self, columns: Sequence[str], refuse: Refuse) -> dict[str, str]:
         """Field -> column. Refuses what is ambiguous, and columns that nobody said anything about."""
+        self._seen.update(columns)
         sources = self._assigned(columns, refuse)
         self._taken |= {column: name for name, column in sources.items() if name != column}
         for column in columns:

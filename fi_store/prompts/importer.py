@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, NoReturn
 import yaml
 
 from fi_store.errors import UsageError
-from fi_store.prompts.columns import TEXT_COLUMNS, ColumnReader, Columns
-from fi_store.prompts.file import PROMPT_KEYS, PromptFile, PromptReader, RefusedError, checked_category
+from fi_store.prompts.columns import ColumnReader, Columns, known_case
+from fi_store.prompts.file import PromptFile, PromptReader, RefusedError, checked_category
 from fi_store.prompts.nodes import as_yaml
 from fi_store.prompts.suite import read_all
 
@@ -47,6 +47,11 @@ def read_source(path: Path, category: str | None = None, columns: Columns | None
         path, None if category is None else checked_category(category), columns or Columns()
     )
     (read,) = read_all([reader])
+    if reader.columns.unknown:
+        raise UsageError(
+            f"{path} has no column {reader.columns.unknown[0]!r}.",
+            hint="--column and --ignore take names of columns, as the file writes them",
+        )
     return Source(read, [*reader.notes, *reader.columns.notes])
 
 
@@ -143,10 +148,8 @@ class SourceReader(PromptReader):
         delimiter = delimiter or max(",;\t", key=header.count)
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         try:
-            names = [name.strip() for name in next(rows, [])]
-            names = [
-                name.lower() if name.lower() in (*PROMPT_KEYS, *TEXT_COLUMNS) else name for name in names
-            ]
+            names = [known_case(name.strip()) for name in next(rows, [])]
+            self.columns.columns = self.columns.columns.in_known_case()
             for name, n in Counter(names).items():
                 if n > 1:
                     self.fail(first, f"the column {name[:40]!r} appears twice", "remove one of them")

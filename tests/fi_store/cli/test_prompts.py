@@ -269,6 +269,27 @@ def test_import_says_what_it_took_for_what() -> None:
     assert fi_store("prompts", "import", "nulls.json", "-o", "nulls.yaml").code == 0
 
 
+def test_columns_are_those_of_the_file(tmp_path: Path) -> None:
+    """A name that no row has is no silence, case is that of the header, and a conversation may be called otherwise."""
+    table = tmp_path / "t.csv"
+    table.write_text("Prompt,ID,topic\nWhy?,one,sums\n", encoding="utf-8")
+    imported = ("prompts", "import", table, "--output", tmp_path / "t.yaml")
+    mistyped = fi_store(*imported, "--column", "category=topics", "--ignore", "topic", "--category", "sums")
+    assert mistyped.code == 2
+    assert "has no column 'topics'" in mistyped.err
+    assert fi_store(*imported, "--column", "category=topic", "--column", "family=ID").code == 0
+    assert 'family: "one"' in (tmp_path / "t.yaml").read_text(encoding="utf-8")
+    lines = tmp_path / "c.jsonl"
+    lines.write_text(
+        '{"conversation": [{"role": "user", "content": "Why so?"}], "category": "sums"}', encoding="utf-8"
+    )
+    named = fi_store(
+        "prompts", "import", lines, "--output", tmp_path / "c.yaml", "--column", "text=conversation"
+    )
+    assert named.code == 0, named.err
+    assert "Why so?" in (tmp_path / "c.yaml").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", ["lists.json", "lists.yaml"])
 def test_import_reads_lists(name: str) -> None:
     write(name, json.dumps({"sums": ["1 + 1?", "2 + 2?"], "words": ["Spell \u2028 it."]}))
