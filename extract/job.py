@@ -104,6 +104,13 @@ def prepare(
     for reader in (pair.base, pair.target):
         require_sites(reader, config.sites)
     warnings += tokenizers.warnings(suite.prompts)
+    acting = {
+        token
+        for codec in tokenizers.codecs.values()
+        for token in codec.controls_in(config.system_prompt or "")
+    }
+    if acting:
+        warnings.append(f"In the system prompt, {', '.join(sorted(acting))} acts as a special token.")
     if check is None:
         check = check_pair(pair)
         warnings += check.warnings

@@ -82,7 +82,8 @@ def _closed(dictionaries: Sequence[Row]) -> list[Fact]:
         Fact(
             "Gap that the dictionaries close",
             f"up to {words.percent(best['share_dictionary'])}",
-            f"at layer {best['layer']}" + (f"; {', '.join(beside)}" if beside else ""),
+            f"at layer {best['layer']}, on some of the prompts"
+            + (f"; {', '.join(beside)}" if beside else ""),
             "What features can say of the difference at most; the rest stays unseen.",
         )
     ]

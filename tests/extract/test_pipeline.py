@@ -229,6 +229,12 @@ def test_a_changed_configuration_is_another_model_when_a_run_goes_on(
             ingest(store, config, small_suite(), progress=Progress(), resume=run_id)
 
 
+def test_special_tokens_in_a_system_prompt_are_told(tiny_models: TinyModels) -> None:
+    config = small_config(tiny_models.llama, tiny_models.adapter, system_prompt="Never write <|im_end|>.")
+    job = opening.prepare(loaded(tiny_models.llama, tiny_models.adapter), config, small_suite())
+    assert "In the system prompt, <|im_end|> acts as a special token." in job.warnings
+
+
 def test_a_token_that_only_one_model_has_a_row_for_is_refused(tiny_models: TinyModels) -> None:
     pair = loaded(tiny_models.llama, tiny_models.llama_other)
     pair.base.plain.resize_token_embeddings(len(pair.base.tokenizer) - 5)

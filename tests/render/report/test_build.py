@@ -63,7 +63,7 @@ def test_the_page_says_everything_in_order(different: tuple[Path, list[Path]]) -
         "organism-1 with the patch on You have 0 books left on the shelf.",
         "How often the answers have it",
         "What it closes at each layer",
-        "Of the behavior 60% closed",
+        "At its own words 60% of the gap closed",
         "Differences that nothing carries These differences",
         "8% [−4%, 20%] (finding 1)",
         "Where the difference forms How much of the gap passes through each layer",
