@@ -22,7 +22,7 @@ def generate_answers(reader: Reader, prompts: Sequence[Sequence[int]], max_new_t
         model: Any = active
         ends = end_ids(reader)
         shared = shared_length(prompts, min(map(len, prompts)) - 1)
-        past = prefix_cache(model, prompts[0][:shared], len(prompts), "cpu") if shared else None
+        past = prefix_cache(reader, prompts[0][:shared], len(prompts), "cpu") if shared else None
         ids, mask = torch.zeros(2, len(prompts), width, dtype=torch.long)
         mask[:, :shared] = 1
         for number, row in enumerate(prompts):
