@@ -91,10 +91,11 @@ class CausalTest:
         on_c = extraction.units.clusters[self.gap.known & ~extraction.units.discovery]
         if min(len(set(half.tolist())) for half in (clusters, on_c)) < 2:
             return "Too few prompts have two answers that can be compared, so no cause was tested."
-        if float(mean_interval(self.gap.total[self.known], clusters).low) <= METHOD.gap_minimum:
+        low = float(mean_interval(self.gap.total[self.known], clusters).low)
+        if low <= METHOD.gap_minimum:
             return (
-                "Each model finds the other's answers about as likely as its own, so there is no difference whose "
-                "causes could be tested."
+                "Each model finds the other's answers about as likely as its own: the gap is surely above "
+                f"{max(0.0, low):.2g} nats per token only, and causes are tested from {METHOD.gap_minimum:g} on."
             )
         if not self.groups:
             return "No group of features surely carries a part of the difference, so no cause was tested."

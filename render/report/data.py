@@ -96,18 +96,24 @@ def read_report(store: Store, run: Run) -> ReportData:
     base, target = model_names(run)
     headlines = read_headlines(store, run.id)
     behaviors = _behaviors(store, run.id)
+    smallest = plan.plan.get("smallest_behavior") if plan is not None else None
     headline, *more = _short_first(headlines.sentences or [VERDICTS[gate.verdict]], behaviors)
     confirmed = tuple(row for row in behaviors if row["confirmed"])
     dictionaries = _rows(store, "dictionary_quality", run.id)
     version_1 = (*headlines.version_1, *_rows(store, "internal_shifts", run.id))
     requests = _rows(store, "probe_requests", run.id)
+    same = gate.verdict == NO_DIFFERENCE and not confirmed and not headlines.findings
+    if same and smallest:
+        more.append(
+            f"A difference in fewer than {words.percent(smallest)} of the answers could not have been confirmed."
+        )
     return ReportData(
         run=run,
         base=base,
         target=target,
         headline=headline,
         more=tuple(more),
-        same=gate.verdict == NO_DIFFERENCE and not confirmed and not headlines.findings,
+        same=same,
         explained=headlines.explained,
         facts=key_facts(gate, plan, len(headlines.findings), dictionaries),
         cards=read_cards(store, run.id, headlines.findings, behaviors),
@@ -116,7 +122,7 @@ def read_report(store: Store, run: Run) -> ReportData:
         unlocated=headlines.unlocated,
         behaviors=confirmed,
         unconfirmed=tuple(row for row in behaviors if not row["confirmed"]),
-        smallest_behavior=plan.plan.get("smallest_behavior") if plan is not None else None,
+        smallest_behavior=smallest,
         endings=_rows(store, "answer_endings", run.id),
         moved=_rows(store, "moved_no_effect_shown", run.id) if not version_1 else (),
         version_1=tuple({**row, "sentence": untested_sentence(row)} for row in version_1),

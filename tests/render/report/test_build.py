@@ -167,6 +167,7 @@ def test_a_pair_without_a_difference_gets_a_complete_report(same_store: FilledSt
         files = render_report(store, "latest", charts=False)
         text = Page(files[0].read_text(encoding="utf-8")).words
         assert "No behavioral difference on these prompts." in text
+        assert "A difference in fewer than 9% of the answers could not have been confirmed." in text
         assert "Findings 0" in text
         assert VERSION_1 in text  # its internal shifts
         assert PLANTED[0].name in text
