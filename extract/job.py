@@ -104,13 +104,7 @@ def prepare(
     for reader in (pair.base, pair.target):
         require_sites(reader, config.sites)
     warnings += tokenizers.warnings(suite.prompts)
-    acting = {
-        token
-        for codec in tokenizers.codecs.values()
-        for token in codec.controls_in(config.system_prompt or "")
-    }
-    if acting:
-        warnings.append(f"In the system prompt, {', '.join(sorted(acting))} acts as a special token.")
+    warnings += _remarks(pair, config, tokenizers)
     if check is None:
         check = check_pair(pair)
         warnings += check.warnings
@@ -121,16 +115,6 @@ def prepare(
         )
     )
     pair = replace(pair, base=base, target=target)
-    if not tokenizers.shared:
-        warnings.append(
-            "The models read different tokens. Only positions where both have a token boundary are compared."
-        )
-    if base.n_layers != target.n_layers:
-        deeper = max((base, target), key=lambda reader: reader.n_layers)
-        warnings.append(
-            f"The models have {base.n_layers} and {target.n_layers} layers. A layer is compared with the one at the "
-            f"same relative depth, and numbered as in {deeper.reference.text}."
-        )
     vocabulary = map_vocabularies(base.tokenizer, target.tokenizer, base.vocab_size, target.vocab_size)
     if vocabulary.coverage is not None:
         warnings.append(vocabulary.coverage)
@@ -156,6 +140,26 @@ def prepare(
         check=check,
         warnings=warnings,
     )
+
+
+def _remarks(pair: LoadedPair, config: RunConfig, tokenizers: Tokenizers) -> list[str]:
+    """What is said about special tokens in the system prompt, and about models that are unlike."""
+    found, base, target = [], pair.base, pair.target
+    texts = config.system_prompt or ""
+    acting = {token for codec in tokenizers.codecs.values() for token in codec.controls_in(texts)}
+    if acting:
+        found.append(f"In the system prompt, {', '.join(sorted(acting))} acts as a special token.")
+    if not tokenizers.shared:
+        found.append(
+            "The models read different tokens. Only positions where both have a token boundary are compared."
+        )
+    if base.n_layers != target.n_layers:
+        deeper = max((base, target), key=lambda reader: reader.n_layers)
+        found.append(
+            f"The models have {base.n_layers} and {target.n_layers} layers. A layer is compared with the one at the "
+            f"same relative depth, and numbered as in {deeper.reference.text}."
+        )
+    return found
 
 
 def _refuse_unusable(suite: PromptSuite) -> None:
